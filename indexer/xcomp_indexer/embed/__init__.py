@@ -1,0 +1,88 @@
+"""The seam of the embedding models: images and texts to unit vectors of one space.
+
+Adapters live beside this file, one per family, and are imported only when a model of theirs is asked for. An adapter
+knows pictures and texts; it knows no files, no store and no gRPC.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from xcomp_protos.transport.errors import InvalidRequest
+
+Vectors = NDArray[np.float32]  # [B, D], rows of unit length
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class that a model saw in a picture."""
+
+    en: str
+    zh: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of images in a space.
+
+    `labels` holds the most probable classes of each image, best first, and is empty for models that know no classes.
+    """
+
+    vectors: Vectors
+    labels: Sequence[Sequence[Label]] = field(default=())
+
+
+class Embedder(Protocol):
+    """An embedding model in memory. Calls may come from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The resolved id, as the repository records it."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 hex over everything that shapes a vector: weights, vocabularies, tables."""
+
+    @property
+    def dimension(self) -> int:
+        """D, the width of its vectors."""
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of the longest side that its preprocessing reads; a decoder may scale down to twice this."""
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Languages of the texts it understands: `en`, `zh`."""
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
+        """Embeds upright RGB images; row i belongs to image i."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Embeds texts of any length and language; row i belongs to text i."""
+
+
+def _lite(_: str) -> Embedder:
+    from xcomp_indexer.embed.lite import LiteEmbedder
+
+    return LiteEmbedder()
+
+
+_FAMILIES: dict[str, Callable[[str], Embedder]] = {"lite": _lite}
+
+
+def load(model: str) -> Embedder:
+    """Loads the model that `family:name` names; only that family's libraries are imported.
+
+    Raises:
+        InvalidRequest: no such family.
+        ModelError: its weights or its libraries are missing, or a digest is wrong; the message names the way out.
+    """
+    family, _, name = model.partition(":")
+    if family not in _FAMILIES:
+        raise InvalidRequest(f"unknown embedder {model!r}: use one of {', '.join(sorted(_FAMILIES))}")
+    return _FAMILIES[family](name)

@@ -1,0 +1,1 @@
+"""The published gRPC interface of xcomp: generated messages, a typed client, and the transport both sides share."""

@@ -1,0 +1,30 @@
+"""Generates the `*_pb2*` modules from the `.proto` files; `make stubs` runs it in an environment of its own.
+
+The folder of the `.proto` files is mapped to the package's name (`-I xcomp_protos=protos`), so that the generated
+imports read `from xcomp_protos import common_pb2` and the files register under a name nobody else uses.
+"""
+
+import sys
+from pathlib import Path
+
+PROTOS = Path(__file__).resolve().parents[1]
+MESSAGES = (f"--python_out={PROTOS}", f"--mypy_out=quiet:{PROTOS}")
+SERVICES = (f"--grpc_python_out={PROTOS}", f"--mypy_grpc_out=quiet:{PROTOS}")
+
+
+def main() -> int:
+    """Writes the modules beside this file; returns protoc's exit status."""
+    import grpc_tools
+    from grpc_tools import protoc
+
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
+    includes = (f"-I{well_known}", f"-Ixcomp_protos={PROTOS}")
+    names = sorted(f"xcomp_protos/{path.name}" for path in PROTOS.glob("*.proto"))
+    services = [name for name in names if "\nservice " in (PROTOS / Path(name).name).read_text(encoding="utf-8")]
+    return protoc.main(["protoc", *includes, *MESSAGES, *names]) or protoc.main(
+        ["protoc", *includes, *SERVICES, *services]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
