@@ -14,16 +14,15 @@ SERVICES = (f"--grpc_python_out={PROTOS}", f"--mypy_grpc_out=quiet:{PROTOS}")
 
 def main() -> int:
     """Writes the modules beside this file; returns protoc's exit status."""
-    import grpc_tools
+    import grpc_tools  # type: ignore[import-not-found]  # of the generator's own environment
     from grpc_tools import protoc
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     includes = (f"-I{well_known}", f"-Ixcomp_protos={PROTOS}")
     names = sorted(f"xcomp_protos/{path.name}" for path in PROTOS.glob("*.proto"))
     services = [name for name in names if "\nservice " in (PROTOS / Path(name).name).read_text(encoding="utf-8")]
-    return protoc.main(["protoc", *includes, *MESSAGES, *names]) or protoc.main(
-        ["protoc", *includes, *SERVICES, *services]
-    )
+    runs = (["protoc", *includes, *MESSAGES, *names], ["protoc", *includes, *SERVICES, *services])
+    return max(int(protoc.main(run)) for run in runs)
 
 
 if __name__ == "__main__":

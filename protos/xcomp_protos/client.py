@@ -1,0 +1,158 @@
+"""The typed client: one class per service, requests and responses as generated messages, errors as `XcompError`.
+
+Every call has a deadline. A stream has none, since an ingest may take hours: it ends when the server ends it or when
+the caller closes the iterator.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from xcomp_protos import composer_pb2 as cpb
+from xcomp_protos import composer_pb2_grpc as crpc
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.transport.channel import dial, translated
+
+Response = TypeVar("Response")
+
+TIMEOUT_S = 60.0
+
+
+class _Client:
+    """A channel to one service."""
+
+    service = ""
+
+    def __init__(self, address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._channel = dial(address, token=token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+    def healthy(self, *, timeout_s: float = 5.0) -> bool:
+        """Whether the service takes calls now.
+
+        Raises:
+            Unavailable: nobody answers.
+        """
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        request = health_pb2.HealthCheckRequest(service=f"xcomp.v1.{self.service.capitalize()}")
+        with translated(self.service, self.address):
+            response = stub.Check(request, timeout=timeout_s)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def _call(self, method: Callable[..., Response], request: object) -> Response:
+        with translated(self.service, self.address):
+            return method(request, timeout=self._timeout_s)
+
+    def _stream(self, method: Callable[..., Iterable[Response]], request: object) -> Iterator[Response]:
+        with translated(self.service, self.address):
+            stream = method(request)
+            try:
+                yield from stream
+            finally:
+                cancel = getattr(stream, "cancel", None)
+                if cancel:
+                    cancel()  # a no-op on a finished stream; tells the server that nobody listens any more
+
+
+class IndexerClient(_Client):
+    """The image repository."""
+
+    service = "indexer"
+
+    def __init__(self, address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        super().__init__(address, token=token, timeout_s=timeout_s)
+        self._stub = rpc.IndexerStub(self._channel)
+
+    def ingest(self, request: pb.IngestRequest) -> Iterator[pb.IngestEvent]:
+        """Brings a repository up to date; the last event is the summary."""
+        return self._stream(self._stub.Ingest, request)
+
+    def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        """Answers a batch of queries."""
+        return self._call(self._stub.Search, request)
+
+    def embed(self, request: pb.EmbedRequest) -> pb.EmbedResponse:
+        """Embeds texts and images in one space."""
+        return self._call(self._stub.Embed, request)
+
+    def fetch(self, request: pb.FetchRequest) -> tuple[pb.FetchHeader, bytes]:
+        """Returns an image's bytes, put together from its chunks."""
+        header, chunks = pb.FetchHeader(), []
+        for part in self._stream(self._stub.Fetch, request):
+            if part.WhichOneof("part") == "header":
+                header = part.header
+            else:
+                chunks.append(part.chunk)
+        return header, b"".join(chunks)
+
+    def list_images(self, request: pb.ListRequest) -> pb.ListResponse:
+        """Returns one page of a repository's images."""
+        return self._call(self._stub.List, request)
+
+    def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+        """Removes images from a repository; files are never touched."""
+        return self._call(self._stub.Delete, request)
+
+    def create_repository(self, request: pb.CreateRepositoryRequest) -> pb.Repository:
+        """Creates an empty repository."""
+        return self._call(self._stub.CreateRepository, request).repository
+
+    def list_repositories(self) -> list[pb.Repository]:
+        """Names every repository."""
+        return list(self._call(self._stub.ListRepositories, pb.ListRepositoriesRequest()).repositories)
+
+    def delete_repository(self, name: str) -> int:
+        """Removes a repository; returns how many images it held."""
+        return self._call(self._stub.DeleteRepository, pb.DeleteRepositoryRequest(name=name)).deleted
+
+    def describe(self, repository: str = "") -> pb.DescribeResponse:
+        """Says what the server is and holds."""
+        return self._call(self._stub.Describe, pb.DescribeRequest(repository=repository))
+
+
+class ComposerClient(_Client):
+    """The composer."""
+
+    service = "composer"
+
+    def __init__(self, address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        super().__init__(address, token=token, timeout_s=timeout_s)
+        self._stub = crpc.ComposerStub(self._channel)
+
+    def compose(self, request: cpb.ComposeRequest) -> Iterator[cpb.ComposeEvent]:
+        """Writes and illustrates an article; the last event is the article."""
+        return self._stream(self._stub.Compose, request)
+
+    def illustrate(self, request: cpb.IllustrateRequest) -> Iterator[cpb.ComposeEvent]:
+        """Illustrates existing text; the last event is the article."""
+        return self._stream(self._stub.Illustrate, request)
+
+    def select(self, request: cpb.SelectRequest) -> cpb.SelectResponse:
+        """Makes the context-aware choice alone."""
+        return self._call(self._stub.Select, request)
+
+    def edit(self, request: cpb.EditRequest) -> cpb.Article:
+        """Changes an article."""
+        return self._call(self._stub.Edit, request).article
+
+    def chat(self, request: cpb.ChatRequest) -> Iterator[cpb.ChatEvent]:
+        """Answers a question, piece by piece."""
+        return self._stream(self._stub.Chat, request)
+
+    def describe(self) -> cpb.DescribeComposerResponse:
+        """Says what the server is and what its model can do."""
+        return self._call(self._stub.Describe, cpb.DescribeComposerRequest())

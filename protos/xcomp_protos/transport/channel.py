@@ -1,0 +1,61 @@
+"""How every client of xcomp dials: address forms, limits, token, and errors turned back into exceptions."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from xcomp_protos.transport.errors import Unavailable, from_status
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; whatever is larger travels in chunks
+CHUNK_BYTES = 1024 * 1024
+
+OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # generic in the stubs alone
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
+):
+    """Adds the token to every call; call credentials would need TLS even on loopback."""
+
+    def __init__(self, token: str) -> None:
+        self._entry = ("authorization", f"Bearer {token}")
+
+    def _intercept(self, continuation, details, request):  # type: ignore[no-untyped-def]
+        metadata = [*(details.metadata or ()), self._entry]
+        return continuation(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = _intercept
+    intercept_unary_stream = _intercept
+    intercept_stream_unary = _intercept
+
+
+def dial(address: str, *, token: str | None = None) -> grpc.Channel:
+    """Opens a channel to `host:port` or `unix:/path`; nothing is sent before the first call."""
+    # A proxy of the environment is meant for the web, not for a service that the user named.
+    channel = grpc.insecure_channel(address, options=(*OPTIONS, ("grpc.enable_http_proxy", 0)))
+    return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+
+
+@contextmanager
+def translated(service: str, address: str) -> Iterator[None]:
+    """Raises the `XcompError` that a failed call stands for; `service` and `address` go into the message."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        details = (error.details() or "").splitlines()
+        message = details[0] if details else "no details"
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
+            raise Unavailable(f"the {service} at {address} does not answer: is it running there?") from None
+        raise from_status(error.code(), message) from None
+
+
+def _is_ours(error: grpc.RpcError) -> bool:
+    """Whether a server of xcomp sent the status; the transport makes up its own when nobody answers."""
+    trailing: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
+    return any(key == "xcomp-error" for key, _ in trailing)  # the stubs take the metadata for a single entry
