@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
 from xcomp_protos.transport.errors import InvalidRequest
 
 Vectors = NDArray[np.float32]  # [B, D], rows of unit length

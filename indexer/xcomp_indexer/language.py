@@ -1,0 +1,34 @@
+"""Which language a text is in: English, Chinese, or both. Counts characters, knows no words."""
+
+from typing import Literal
+
+Language = Literal["en", "zh", "mixed"]
+
+
+def is_chinese(character: str) -> bool:
+    """Whether a character is a Chinese ideograph (CJK unified, extension A, compatibility, extensions B and later)."""
+    return (
+        "\u4e00" <= character <= "\u9fff"
+        or "\u3400" <= character <= "\u4dbf"
+        or "\uf900" <= character <= "\ufaff"
+        or "\U00020000" <= character <= "\U000323af"
+    )
+
+
+def detect(text: str) -> Language:
+    """Returns the language of a text; one without any letters is English.
+
+    A Chinese character says about as much as a word, so Latin letters are counted in words. A text is mixed where the
+    smaller part is a third or more.
+    """
+    chinese = sum(map(is_chinese, text))
+    words = sum(part[0].isascii() and part[0].isalpha() for part in _latin(text).split())
+    if not chinese:
+        return "en"
+    if 2 * words < chinese:
+        return "zh"
+    return "mixed" if 2 * chinese >= words else "en"
+
+
+def _latin(text: str) -> str:
+    return "".join(" " if is_chinese(character) else character for character in text)

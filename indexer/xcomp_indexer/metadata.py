@@ -1,0 +1,164 @@
+"""What is known about a picture beside its pixels: a JSON sidecar, IPTC and EXIF, in this order of trust.
+
+The keys: title, caption, alt, creator, credit, copyright, license, source, date (RFC 3339), tags, expires, embargo,
+internal; a text may have a variant for Chinese readers under the key with `_zh`. Other keys of a sidecar are kept.
+Everything here is a stranger's text: it is cleaned of control characters and bounded, never interpreted.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from PIL import ExifTags, Image, IptcImagePlugin
+
+MAX_TEXT = 4000  # characters of one value
+MAX_SIDECAR_BYTES = 256 * 1024
+MAX_KEYS = 64
+
+Value = str | int | float | list[str]
+Metadata = dict[str, Value]
+
+_EXIF = {
+    ExifTags.Base.ImageDescription: "caption",
+    ExifTags.Base.Artist: "creator",
+    ExifTags.Base.Copyright: "copyright",
+    ExifTags.Base.Model: "camera",
+}
+_IPTC = {
+    (2, 5): "title",
+    (2, 120): "caption",
+    (2, 80): "creator",
+    (2, 110): "credit",
+    (2, 116): "copyright",
+    (2, 115): "source",
+}
+_IPTC_KEYWORDS = (2, 25)
+_DATES = ("date", "expires", "embargo")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class SidecarError(ValueError):
+    """A sidecar that is no JSON object; the message is one line."""
+
+
+def of(raw: Image.Image, path: str) -> Metadata:
+    """Gathers a picture's metadata; what cannot be read of EXIF and IPTC is left out.
+
+    Raises:
+        SidecarError: there is a sidecar, and it is no JSON object.
+    """
+    known: Metadata = {}
+    for source in (_exif(raw), _iptc(raw), sidecar(path)):
+        known.update(source)
+    return known
+
+
+def sidecar(path: str) -> Metadata:
+    """Reads `PATH.json` (`photo.jpg.json`), or nothing where there is none.
+
+    Raises:
+        SidecarError: it is no JSON object, or larger than 256 KiB.
+    """
+    file = Path(f"{path}.json")
+    try:
+        if file.stat().st_size > MAX_SIDECAR_BYTES:
+            raise SidecarError(f"{file.name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB")
+        parsed = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, SidecarError):
+            raise
+        raise SidecarError(f"{file.name} is no JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise SidecarError(f"{file.name} holds no JSON object")
+    return _cleaned(parsed)
+
+
+def _cleaned(values: Mapping[str, object]) -> Metadata:
+    known: Metadata = {}
+    for key, value in list(values.items())[:MAX_KEYS]:
+        kept = timestamp(value) if key in _DATES else _value(value)
+        if kept not in (None, "", []):
+            known[clean(key)] = kept  # type: ignore[assignment]  # None went out above
+    return known
+
+
+def _value(value: object) -> Value | None:
+    if isinstance(value, bool):
+        return int(value)  # the embedded engine cannot match booleans
+    if isinstance(value, (int, float)):
+        return value if abs(value) < 2**53 else None  # false for NaN as well
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [clean(item) for item in value if isinstance(item, str)]
+    return None
+
+
+def clean(text: str) -> str:
+    """Removes control and direction characters, and bounds the length."""
+    return _CONTROL.sub("", text).strip()[:MAX_TEXT]
+
+
+def timestamp(value: object) -> str | None:
+    """Returns a date or time as RFC 3339 in UTC; one without a zone counts as UTC. None if it is no date."""
+    if not isinstance(value, str):
+        return None
+    text = value.strip().replace("Z", "+00:00")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if isinstance(moment, date) and not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _exif(raw: Image.Image) -> Metadata:
+    try:
+        exif = raw.getexif()
+        detail = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001  # Pillow raises whatever a broken block leads it into
+        return {}
+    known: Metadata = {}
+    for tag, key in _EXIF.items():
+        text = _text(exif.get(tag))
+        if text:
+            known[key] = text
+    taken = str(detail.get(ExifTags.Base.DateTimeOriginal) or "")
+    moment = timestamp(taken.strip("\0 ").replace(":", "-", 2))
+    if moment:
+        known["date"] = moment
+    return known
+
+
+def _iptc(raw: Image.Image) -> Metadata:
+    try:
+        block = IptcImagePlugin.getiptcinfo(raw) or {}
+    except Exception:  # noqa: BLE001  # as above
+        return {}
+    known: Metadata = {}
+    for tag, key in _IPTC.items():
+        text = _text(block.get(tag))
+        if text:
+            known[key] = text
+    words = block.get(_IPTC_KEYWORDS) or []
+    tags = [text for text in map(_text, words if isinstance(words, list) else [words]) if text]
+    if tags:
+        known["tags"] = list(tags)
+    return known
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        value = value[0] if value else ""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            value = value.decode("latin-1")
+    return clean(value) if isinstance(value, str) else ""
