@@ -1,0 +1,1 @@
+"""The composer: writes articles and illustrates them from a repository, over gRPC."""

@@ -448,18 +448,24 @@ class Unfilled(google.protobuf.message.Message):
     SEGMENT_FIELD_NUMBER: builtins.int
     QUERY_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    CANDIDATES_FIELD_NUMBER: builtins.int
     segment: builtins.int
     query: builtins.str
     reason: builtins.str
     """one line"""
+    @property
+    def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Candidate]:
+        """what was offered and not good enough, best first"""
+
     def __init__(
         self,
         *,
         segment: builtins.int = ...,
         query: builtins.str = ...,
         reason: builtins.str = ...,
+        candidates: collections.abc.Iterable[global___Candidate] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["query", b"query", "reason", b"reason", "segment", b"segment"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "query", b"query", "reason", b"reason", "segment", b"segment"]) -> None: ...
 
 global___Unfilled = Unfilled
 
@@ -472,7 +478,7 @@ class HistoryEntry(google.protobuf.message.Message):
     operation: builtins.str
     """as a person would say it"""
     before: builtins.str
-    """the segments and unfilled spots before it, as JSON"""
+    """what it replaced, as JSON"""
     def __init__(
         self,
         *,
@@ -651,7 +657,7 @@ class EditOperation(google.protobuf.message.Message):
     remove: builtins.int
     """the illustration after this segment goes"""
     lock: builtins.int
-    """the illustration after this segment stays as it is"""
+    """the illustration after this segment stays as it is; once more lets it go"""
     undo: builtins.bool
     """takes the last change back"""
     @property

@@ -1,0 +1,128 @@
+"""The article: a text in segments, each with at most one picture after it, and everything known about its making.
+
+The one idea: the segments joined are the text, byte for byte; pictures stand beside the words, never in them. This file
+knows no protobuf, no files and no model.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Language = Literal["en", "zh"]
+Format = Literal["markdown", "text"]
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
+_LETTER = re.compile(r"[^\W\d_]")
+_HAN_SHARE = 0.2  # a Chinese text keeps its foreign names and its code; an English one quotes few ideographs
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class that a classifying embedder saw in a picture."""
+
+    en: str
+    zh: str
+    probability: float  # 0..1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture offered for a spot."""
+
+    image_id: str
+    path: str
+    retrieval_score: float  # in the unit of the retrieving model
+    probability: float | None = None  # 0..1, of the choice among the candidates
+    reason: str = ""
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """The picture that was chosen for a spot, with what is printed about it."""
+
+    image_id: str
+    repository: str
+    path: str
+    file: str = ""  # relative to the bundle; empty until it is written
+    query: str = ""  # what was searched for; never printed
+    caption: str = ""
+    alt: str = ""
+    credit: str = ""
+    probability: float | None = None
+    chosen_by: str = ""
+    locked: bool = False
+    candidates: tuple[Candidate, ...] = ()
+    reason: str = ""
+    width: int = 0
+    height: int = 0
+
+    @property
+    def uncaptioned(self) -> bool:
+        """Whether nothing is known that could be printed about the picture."""
+        return not (self.caption or self.alt)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of the text with its line breaks, and the picture after it."""
+
+    text: str
+    illustration: Illustration | None = None
+
+
+@dataclass(frozen=True)
+class Unfilled:
+    """A spot that stays empty, and why."""
+
+    segment: int
+    query: str
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """A change that can be taken back."""
+
+    operation: str
+    before: str  # what it replaced, as JSON
+
+
+@dataclass(frozen=True)
+class Article:
+    """A title, the segments and their pictures."""
+
+    title: str
+    language: str
+    model: str
+    profile: str
+    segments: tuple[Segment, ...]
+    seed: int = 0
+    unfilled: tuple[Unfilled, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    format: str = "markdown"
+    repository: str = ""
+    draft: bool = False  # written by a small model: may be false, and is marked
+
+    @property
+    def text(self) -> str:
+        """The words alone, as they came in."""
+        return "".join(segment.text for segment in self.segments)
+
+    @property
+    def illustrated(self) -> tuple[tuple[int, Illustration], ...]:
+        """Numbers of the segments that have a picture, each with it."""
+        return tuple((i, s.illustration) for i, s in enumerate(self.segments) if s.illustration)
+
+
+def language_of(text: str) -> Language:
+    """Tells Chinese from English by the share of ideographs among the letters."""
+    letters = len(_LETTER.findall(text))
+    return "zh" if letters and len(_HAN.findall(text)) >= _HAN_SHARE * letters else "en"
