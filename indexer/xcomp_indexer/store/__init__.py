@@ -1,23 +1,49 @@
 """The seam of the vector stores: points of one repository, searched by space.
 
 One store holds one repository. Adapters beside this file speak to an engine; nothing of an engine leaves them. The
-store knows vectors and payloads; it knows no files and no models.
+store knows vectors and payloads; it knows no files and no models. What the payload of an image holds is written in
+`payload.py`; `open.py` finds the adapter for an address.
+
+Keys of filters are paths into the payload: a dot descends, and a name with other characters than letters, digits,
+`-` and `_` stands in double quotes (`metadata."exif.iso"`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Value = str | int | float
 Payload = Mapping[str, object]  # JSON values; no booleans (the embedded engine cannot match them): use 0 and 1
+Meta = Mapping[str, object]  # JSON values that describe the repository as a whole
+IndexKind = Literal["keyword", "integer", "datetime"]
+
+# The payload keys that filters ask for, by `payload.py` and `where.py`; any other key is filtered without an index.
+INDEXES: Mapping[str, IndexKind] = {
+    "dirs": "keyword",
+    "folder": "keyword",
+    "file": "keyword",
+    "suffix": "keyword",
+    "content_hash": "keyword",
+    "size": "integer",
+    "width": "integer",
+    "height": "integer",
+    "date": "datetime",
+    "tags": "keyword",
+    "rights": "keyword",
+    "creator": "keyword",
+    "restricted": "integer",
+}
 
 
 @dataclass(frozen=True)
 class Match:
-    """The field holds one of `values`, or, being a list, contains one of them."""
+    """The field holds one of `values`, or, being a list, contains one of them.
+
+    Whole numbers match whole numbers; a float matches any number of its value.
+    """
 
     key: str
     values: tuple[Value, ...]
@@ -39,6 +65,13 @@ class Ids:
     """The point has one of these ids."""
 
     ids: frozenset[str]
+
+
+@dataclass(frozen=True)
+class InSpace:
+    """The point has a vector in this space."""
+
+    space: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +102,7 @@ class Or:
     parts: tuple["Filter", ...]
 
 
-Filter = Match | Range | Ids | Missing | Not | And | Or
+Filter = Match | Range | Ids | InSpace | Missing | Not | And | Or
 
 
 @dataclass(frozen=True)
@@ -83,7 +116,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Found:
-    """A point that a search or a scan returned."""
+    """A point that a search or a scan returned. Scores are cosine similarities, rounded to six decimals."""
 
     id: str
     score: float
@@ -113,14 +146,17 @@ class Store(Protocol):
         """Adds a space to a live store; the points have no vector in it yet. A no-op if it is there."""
 
     def upsert(self, points: Sequence[Point]) -> None:
-        """Writes whole points, replacing those with the same id. All of them or none.
+        """Writes whole points, replacing those with the same id; none of them if one is invalid.
+
+        A crash leaves at most the first `BATCH`, `2 * BATCH`, … of them written.
 
         Raises:
-            InvalidRequest: a vector of an unknown space, a wrong width, not finite, or no unit length.
+            InvalidRequest: a vector of an unknown space, a wrong width, not finite, or no unit length; an id that is no
+                canonical UUID or occurs twice; a payload that is no JSON or holds a boolean.
         """
 
     def set_payload(self, ids: Sequence[str], patch: Payload) -> None:
-        """Overwrites single payload keys of existing points; unknown ids are ignored."""
+        """Overwrites single payload keys of existing points, None removes one; unknown ids are ignored."""
 
     def set_vectors(self, space: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Writes one space's vectors of existing points and leaves their others; unknown ids are ignored."""
@@ -142,8 +178,59 @@ class Store(Protocol):
     def count(self, where: Filter | None = None) -> int:
         """Counts points exactly."""
 
+    def meta(self) -> Meta:
+        """What the repository layer keeps beside the vectors."""
+
+    def set_meta(self, patch: Meta) -> None:
+        """Overwrites single keys of `meta`, None removes one. Survives a power cut when it returns."""
+
+    def size_bytes(self) -> int:
+        """Space taken on disk, holes of sparse files left out; 0 where the disk is not ours."""
+
     def flush(self) -> None:
         """Makes what was written survive a power cut."""
 
     def close(self) -> None:
         """Lets go of files and connections; the store is unusable afterwards."""
+
+
+class Stores(Protocol):
+    """All repositories at one address."""
+
+    @property
+    def place(self) -> str:
+        """Kind and place, for people; holds no secret."""
+
+    def names(self) -> list[str]:
+        """Names of the repositories, sorted."""
+
+    def exists(self, name: str) -> bool:
+        """Says whether there is such a repository."""
+
+    def create(self, name: str, spaces: Mapping[str, int]) -> Store:
+        """Creates a repository with at least one space, by name and dimension, and opens it.
+
+        Raises:
+            InvalidRequest: not a name, or no space.
+            Conflict: it is there already, or held by another process.
+        """
+
+    def open(self, name: str) -> Store:
+        """Opens a repository.
+
+        Raises:
+            NotFound: no such repository.
+            Conflict: held by another process, or written by a newer version.
+            Unavailable: the engine or the server does not answer.
+        """
+
+    def drop(self, name: str) -> None:
+        """Removes a repository and all its vectors; not to be called while this process has it open.
+
+        Raises:
+            NotFound: no such repository.
+            Conflict: held by a process.
+        """
+
+    def close(self) -> None:
+        """Lets go of connections. Open stores are closed by who opened them."""

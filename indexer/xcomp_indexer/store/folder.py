@@ -1,0 +1,134 @@
+"""The folder of a repository on disk: who holds it, and the manifest that says what lies in it.
+
+A repository exists when its manifest does: creating writes it last, dropping removes it first. Locks lie beside the
+repositories, so that a repository can vanish while its lock is held. This file knows no vectors.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import portalocker
+
+from xcomp_protos.transport.errors import Conflict, Unavailable
+
+FORMAT = 1  # raise it when a change makes older versions misread a repository
+
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What lies in a repository's folder."""
+
+    spaces: Mapping[str, int]
+    engine: str  # version that wrote it
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+
+class Lock:
+    """An exclusive hold on a repository that ends with the process; names its holder to everybody else."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the lock.
+
+        Raises:
+            Conflict: somebody holds it; the message says who.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] = path.open("a+", encoding="utf-8")
+        try:
+            portalocker.lock(self._file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.LockException:
+            holder = _holder(self._file)
+            self._file.close()
+            raise Conflict(
+                f"repository {path.name!r} is held by {holder}: stop it, or talk to it with --indexer"
+            ) from None
+        self._file.truncate(0)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": shlex.join(sys.argv)}, self._file)
+        self._file.flush()
+
+    def release(self) -> None:
+        """Lets go; again is harmless."""
+        self._file.close()
+
+
+def _holder(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        who = json.load(file)
+        return f"process {who['pid']} on {who['host']} ({who['command']})"
+    except (OSError, ValueError, KeyError, TypeError):  # being written, or locked against reading
+        return "another process"
+
+
+def exists(folder: Path) -> bool:
+    """Says whether a repository lies in the folder."""
+    return (folder / _MANIFEST).is_file()
+
+
+def read(folder: Path) -> Manifest:
+    """Reads the manifest.
+
+    Raises:
+        Conflict: a newer version wrote it.
+        Unavailable: it is damaged.
+    """
+    try:
+        content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if content["format"] > FORMAT:
+            raise Conflict(f"{folder} has format {content['format']}, this version reads {FORMAT}: upgrade xcomp")
+        return Manifest(content["spaces"], content["engine"], content["meta"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unavailable(
+            f"the manifest in {folder} cannot be read ({error}): restore it, or drop and index again"
+        ) from error
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest, whole or not at all, past a power cut."""
+    content = {"format": FORMAT, "engine": manifest.engine, "spaces": manifest.spaces, "meta": manifest.meta}
+    draft = folder / f"{_MANIFEST}.tmp"
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(folder / _MANIFEST)
+    _sync_folder(folder)
+
+
+def remove(folder: Path) -> None:
+    """Takes the manifest away: from now on there is no repository."""
+    (folder / _MANIFEST).unlink()
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows cannot open a folder; there the rename alone has to do
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def size_bytes(folder: Path) -> int:
+    """Returns the space taken on disk: the engine's files are sparse, so their lengths say nothing."""
+    sizes = (_allocated(path) for path in folder.rglob("*"))
+    return sum(sizes)
+
+
+def _allocated(path: Path) -> int:
+    try:
+        status = path.lstat()
+    except OSError:  # the engine replaces files while we look
+        return 0
+    return getattr(status, "st_blocks", -(-status.st_size // 512)) * 512  # Windows has no st_blocks

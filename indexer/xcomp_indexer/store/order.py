@@ -1,0 +1,45 @@
+"""The order of results: best first, equal scores by id, the same on every engine.
+
+Engines sum in different orders and cut equal scores at random. So scores are rounded, and where a cut would fall
+between equal ones more is fetched until it does not: copies of a picture are common, and a page must stay put.
+"""
+
+from collections.abc import Callable, Sequence
+
+from xcomp_indexer.store import Found, Near
+
+_DECIMALS = 6  # float32 sums of unit vectors agree to about 1e-7
+_MARGIN = 8  # fetched beyond the cut, so that a few equal scores need no second fetch
+
+
+def rounded(score: float) -> float:
+    """Returns a score as the store gives it out."""
+    return round(score, _DECIMALS)
+
+
+def threshold(near: Near) -> float | None:
+    """Returns the least score to ask an engine for: rounding may lift a score over the minimum."""
+    return None if near.minimum is None else near.minimum - 10**-_DECIMALS
+
+
+def reach(near: Near) -> int:
+    """Returns how many results to fetch first."""
+    return near.offset + near.limit + _MARGIN
+
+
+def page(near: Near, found: Sequence[Found], fetch: Callable[[int], Sequence[Found]]) -> list[Found]:
+    """Cuts the page that `near` asks for out of the first `reach(near)` results of an engine.
+
+    Args:
+        near: the search.
+        found: what the engine returned first.
+        fetch: asks the engine again for that many results.
+    """
+    if not near.limit:
+        return []
+    end, take = near.offset + near.limit, reach(near)
+    while len(found) >= take and found[-1].score == found[end - 1].score:
+        take *= 2
+        found = fetch(take)
+    ordered = sorted(found, key=lambda each: (-each.score, each.id))[near.offset : end]
+    return [each for each in ordered if near.minimum is None or each.score >= near.minimum]
