@@ -81,7 +81,7 @@ def decode(content: bytes, *, image_size: int | None = None) -> Decoded:
     Raises:
         ImageError: not_an_image, truncated, too_large or unsupported.
     """
-    raw = _opened(content)
+    raw = opened(content)
     width, height = raw.size
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -100,7 +100,12 @@ def decode(content: bytes, *, image_size: int | None = None) -> Decoded:
     return Decoded(image, *((height, width) if turned else (width, height)), raw=raw)
 
 
-def _opened(content: bytes) -> Image.Image:
+def opened(content: bytes) -> Image.Image:
+    """Opens a picture without reading its pixels.
+
+    Raises:
+        ImageError: not_an_image or truncated.
+    """
     try:
         return Image.open(io.BytesIO(content))
     except UnidentifiedImageError:

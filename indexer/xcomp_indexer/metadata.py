@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from PIL import ExifTags, Image, IptcImagePlugin
+from PIL.ImageFile import ImageFile
 
 MAX_TEXT = 4000  # characters of one value
 MAX_SIDECAR_BYTES = 256 * 1024
@@ -82,7 +83,7 @@ def _cleaned(values: Mapping[str, object]) -> Metadata:
     for key, value in list(values.items())[:MAX_KEYS]:
         kept = timestamp(value) if key in _DATES else _value(value)
         if kept not in (None, "", []):
-            known[clean(key)] = kept  # type: ignore[assignment]  # None went out above
+            known[clean(key)] = kept
     return known
 
 
@@ -138,7 +139,7 @@ def _exif(raw: Image.Image) -> Metadata:
 
 def _iptc(raw: Image.Image) -> Metadata:
     try:
-        block = IptcImagePlugin.getiptcinfo(raw) or {}
+        block = (IptcImagePlugin.getiptcinfo(raw) if isinstance(raw, ImageFile) else None) or {}
     except Exception:  # noqa: BLE001  # as above
         return {}
     known: Metadata = {}
@@ -157,8 +158,12 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         value = value[0] if value else ""
     if isinstance(value, bytes):
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError:
-            value = value.decode("latin-1")
+        value = _decoded(value)
     return clean(value) if isinstance(value, str) else ""
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -5,7 +5,7 @@ It goes by names and stats alone and opens no file.
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +24,7 @@ class Entry:
     root: str  # the given path it was found under
     size: int  # bytes
     mtime_ns: int
+    sidecar_mtime_ns: int = 0  # of `PATH.json`; 0 where there is none
 
 
 @dataclass
@@ -62,14 +63,17 @@ class _Walk:
         """Takes in a file, or everything below a folder."""
         status = Path(root).stat()
         if not stat.S_ISDIR(status.st_mode):
-            self._take(root, str(Path(root).parent), status)
+            sidecar = Path(f"{root}.json")
+            self._take(root, str(Path(root).parent), status, sidecar.stat().st_mtime_ns if sidecar.exists() else 0)
             return
         pending = [root]
         while pending:
-            subfolders = [path for item in self._listed(pending.pop()) for path in self._visit(item, root)]
+            items = self._listed(pending.pop())
+            sidecars = {item.path: item for item in items if item.name.endswith(".json")}
+            subfolders = [path for item in items for path in self._visit(item, root, sidecars)]
             pending.extend(reversed(subfolders))
 
-    def _visit(self, item: "os.DirEntry[str]", root: str) -> Iterator[str]:
+    def _visit(self, item: "os.DirEntry[str]", root: str, sidecars: Mapping[str, "os.DirEntry[str]"]) -> Iterator[str]:
         """Takes a file in; yields a folder that is to be walked."""
         if item.name.startswith(".") or _excluded(os.path.relpath(item.path, root), self._exclude):
             return
@@ -78,14 +82,15 @@ class _Walk:
                 if item.name.lower() not in FOREIGN_FOLDERS:
                     yield item.path
             elif Path(item.name).suffix.lower() in SUFFIXES:
-                self._take(item.path, root, item.stat())
+                sidecar = sidecars.get(f"{item.path}.json")
+                self._take(item.path, root, item.stat(), sidecar.stat().st_mtime_ns if sidecar else 0)
         except OSError as error:  # a link to nowhere, a file that went away
             self.found.unreadable.append((item.path, error))
 
-    def _take(self, path: str, root: str, status: os.stat_result) -> None:
+    def _take(self, path: str, root: str, status: os.stat_result, sidecar_mtime_ns: int) -> None:
         if path not in self._files and stat.S_ISREG(status.st_mode):
             self._files.add(path)
-            self.found.entries.append(Entry(path, root, status.st_size, status.st_mtime_ns))
+            self.found.entries.append(Entry(path, root, status.st_size, status.st_mtime_ns, sidecar_mtime_ns))
 
     def _listed(self, folder: str) -> list["os.DirEntry[str]"]:
         """Lists a folder by name; a folder seen before, under whatever name, is empty."""

@@ -1,0 +1,283 @@
+"""Brings a repository up to date with folders: scan, decode, embed, upsert, prune, as a generator of events.
+
+Decoding runs ahead in threads while the batch before is embedded and written; memory is bounded by the look-ahead. A
+kill loses at most the batch in flight, since the state is the stat and the hash in each point. Cancelling is closing
+the generator.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcomp_indexer import record
+from xcomp_indexer.embed import Embedder, Label
+from xcomp_indexer.library import Repository
+from xcomp_indexer.load import Loaded, Loader
+from xcomp_indexer.reconcile import Known, changed, missing, removable
+from xcomp_indexer.scan import Entry, Scan, scan
+from xcomp_indexer.store import Found, Point
+from xcomp_protos.transport.errors import ImageError, InvalidRequest
+
+BATCH = 16  # images per forward pass; larger ones gain nothing on a CPU
+PROGRESS_S = 0.25
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an ingest is asked to do."""
+
+    paths: Sequence[str]
+    prune: bool | None = None  # None: remove what is gone unless that is suspiciously much
+    dry_run: bool = False
+    exclude: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is."""
+
+    scanned: int
+    done: int
+    total: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that was skipped."""
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of it. Counts are images, except `scanned` and `failed`, which are files."""
+
+    scanned: int
+    added: int
+    updated: int
+    unchanged: int
+    renamed: int
+    removed: int
+    failed: int
+    removable: int  # those that a refused prune would have removed
+    seconds: float
+    images_per_second: float
+    stages: Mapping[str, float]  # seconds of work, summed over threads
+
+
+Event = Progress | Failure | Summary
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the embedders made of one content."""
+
+    vectors: Mapping[str, NDArray[np.float32]]
+    labels: Sequence[Label]
+    size: tuple[int, int]
+
+
+class Ingest:
+    """One run over one repository."""
+
+    def __init__(self, repository: Repository, embedders: Mapping[str, Embedder], order: Order) -> None:
+        self._repository = repository
+        self._store = repository.store
+        self._embedders = embedders
+        self._order = order
+        self._roots = [os.path.abspath(path) for path in order.paths]  # noqa: PTH100  # as the scan does
+        self._counts: Counter[str] = Counter()
+        self._stages: dict[str, float] = {}
+        self._started = time.monotonic()
+        self._known: dict[str, Known] = {}  # by path
+        self._by_hash: dict[str, str] = {}  # content hash -> id of a point that has its vectors
+        self._gone: dict[str, Known] = {}  # by id: images whose file is no longer there
+        self._orphans: dict[str, list[str]] = {}  # content hash -> ids of those
+        self._damaged: list[str] = []  # ids whose file is no picture any more
+        image_size = max(embedder.image_size for embedder in embedders.values())
+        self._loader = Loader(self._by_hash, image_size=image_size, look_ahead=2 * BATCH)
+
+    def run(self) -> Iterator[Event]:
+        """Yields failures and progress, at last the summary.
+
+        Raises:
+            InvalidRequest: a path does not exist.
+        """
+        with self._timed("scan"):
+            found = self._scan()
+            self._recall()
+            todo = changed(found.entries, self._known)
+            for image in missing(found, self._known, self._roots):
+                self._gone[image.id] = image
+                self._orphans.setdefault(image.content_hash, []).append(image.id)
+        self._counts["unchanged"] = len(found.entries) - len(todo)
+        for path, error in found.unreadable:
+            yield self._failed(path, reason="permission", message=f"cannot be read: {error.strerror}")
+        if self._order.dry_run:
+            self._counts.update("updated" if entry.path in self._known else "added" for entry in todo)
+        else:
+            yield from self._take_in(todo, scanned=len(found.entries))
+        refused = self._prune(found)
+        yield self._summary(len(found.entries), refused)
+
+    def _scan(self) -> Scan:
+        try:
+            return scan(self._roots, exclude=self._order.exclude)
+        except FileNotFoundError as error:
+            raise InvalidRequest(f"paths: {record.shown(str(error.filename))} does not exist") from None
+
+    def _recall(self) -> None:
+        """Reads what the repository holds."""
+        for point in self._store.scan(fields=record.STAT_FIELDS):
+            image = record.known(point, spaces=len(self._embedders))
+            self._known[image.path] = image
+            if image.complete:
+                self._by_hash[image.content_hash] = image.id
+
+    def _take_in(self, todo: Sequence[Entry], *, scanned: int) -> Iterator[Event]:
+        """Decodes, embeds and writes what changed."""
+        batch: list[Loaded] = []
+        told = 0.0
+        for done, (entry, item) in enumerate(self._loader.ahead(todo), start=1):
+            if isinstance(item, Loaded):
+                batch.append(item)
+            else:
+                if entry.path in self._known:
+                    self._damaged.append(self._known[entry.path].id)
+                yield self._failed(entry.path, reason=item.reason, message=str(item))
+            if len(batch) == BATCH or done == len(todo):
+                yield from self._write(batch)
+                batch = []
+            if time.monotonic() - told > PROGRESS_S or done == len(todo):
+                told = time.monotonic()
+                yield Progress(scanned, done, len(todo), self._rate())
+
+    def _write(self, batch: Sequence[Loaded]) -> Iterator[Failure]:
+        """Embeds what is new in a batch, reuses what is known, and writes it all in one go."""
+        seen = self._reused(batch)
+        items: list[Loaded] = []
+        for item in batch:
+            try:
+                items.append(item if item.image or item.content_hash in seen else self._loader.read(item.entry))
+            except ImageError as error:  # it changed since it was read first
+                yield self._failed(item.entry.path, reason=error.reason, message=str(error))
+        seen.update(self._embedded({item.content_hash: item for item in items if item.content_hash not in seen}))
+        with self._timed("upsert"):
+            self._store.upsert([self._point(item, seen[item.content_hash]) for item in items])
+            for item in items:
+                self._account(item)
+
+    def _reused(self, batch: Sequence[Loaded]) -> dict[str, Seen]:
+        """Fetches the vectors of content that the repository has already."""
+        wanted = {
+            item.content_hash: self._by_hash[item.content_hash] for item in batch if item.content_hash in self._by_hash
+        }
+        donors = self._store.get(list(wanted.values()), vectors=True) if wanted else []
+        return {
+            str(donor.payload["content_hash"]): _recalled(donor)
+            for donor in donors
+            if donor.payload["content_hash"] in wanted  # else the donor was overwritten since
+        }
+
+    def _embedded(self, fresh: Mapping[str, Loaded]) -> dict[str, Seen]:
+        if not fresh:
+            return {}
+        images = [item.image for item in fresh.values() if item.image]
+        vectors: dict[str, NDArray[np.float32]] = {}
+        labels: Sequence[Sequence[Label]] = ()
+        for space, embedder in self._embedders.items():
+            with self._timed(f"embed.{space}"):
+                encoded = embedder.encode_images(images)
+            vectors[space] = encoded.vectors
+            labels = encoded.labels or labels
+        self._counts["embedded"] += len(images)
+        return {
+            digest: Seen({space: rows[at] for space, rows in vectors.items()}, labels[at] if labels else (), item.size)
+            for at, (digest, item) in enumerate(fresh.items())
+        }
+
+    def _point(self, item: Loaded, seen: Seen) -> Point:
+        fields = record.build(
+            item.entry,
+            content_hash=item.content_hash,
+            size=seen.size,
+            facts=item.facts,
+            labels=seen.labels,
+            spaces=sorted(seen.vectors),
+        )
+        return Point(record.image_id(self._repository.name, item.entry.path), seen.vectors, fields)
+
+    def _account(self, item: Loaded) -> None:
+        """Counts what a written image was: new, changed, untouched, or renamed from one that is gone."""
+        path, digest = item.entry.path, item.content_hash
+        before = self._known.get(path)
+        orphans = self._orphans.get(digest)
+        if before:
+            touched = before.content_hash == digest and before.sidecar_mtime_ns == item.entry.sidecar_mtime_ns
+            self._counts["unchanged" if touched and before.complete else "updated"] += 1
+            if self._by_hash.get(before.content_hash) == before.id:
+                del self._by_hash[before.content_hash]
+        elif orphans:
+            self._counts["renamed"] += 1
+            self._store.delete([orphans[-1]])
+            del self._gone[orphans.pop()]
+        else:
+            self._counts["added"] += 1
+        self._by_hash[digest] = record.image_id(self._repository.name, path)
+
+    def _prune(self, found: Scan) -> int:
+        """Removes what is gone and what is no picture any more; returns how many removals were refused."""
+        gone = list(self._gone.values())
+        allowed, refused = (gone, []) if self._order.prune else removable(gone, found, self._known, self._roots)
+        if self._order.prune is False:
+            allowed, refused = [], []
+        self._counts["removed"] = len(allowed)
+        if not self._order.dry_run:
+            self._store.delete([*self._damaged, *(image.id for image in allowed)])
+            self._store.flush()
+        return len(refused)
+
+    def _failed(self, path: str, *, reason: str, message: str) -> Failure:
+        self._counts["failed"] += 1
+        return Failure(record.shown(path), reason, message)
+
+    def _summary(self, scanned: int, refused: int) -> Summary:
+        count = self._counts
+        return Summary(
+            scanned=scanned,
+            added=count["added"],
+            updated=count["updated"],
+            unchanged=count["unchanged"],
+            renamed=count["renamed"],
+            removed=count["removed"],
+            failed=count["failed"],
+            removable=refused,
+            seconds=time.monotonic() - self._started,
+            images_per_second=self._rate(),
+            stages={**self._stages, "decode": self._loader.seconds},
+        )
+
+    def _rate(self) -> float:
+        return self._counts["embedded"] / max(time.monotonic() - self._started, 1e-9)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._stages[stage] = self._stages.get(stage, 0.0) + time.monotonic() - begun
+
+
+def _recalled(donor: Found) -> Seen:
+    size = (int(str(donor.payload["width"])), int(str(donor.payload["height"])))
+    return Seen(donor.vectors, record.labels(donor.payload), size)

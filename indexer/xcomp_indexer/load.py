@@ -1,0 +1,91 @@
+"""Reads and decodes files ahead of whoever embeds them: in threads, in order, a bounded number at a time.
+
+It knows files and pictures; it knows no model and no store, only which contents need no decoding.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+
+from xcomp_indexer import decode, metadata
+from xcomp_indexer.scan import Entry
+from xcomp_protos.transport.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A file that was read and, unless its content is known, decoded."""
+
+    entry: Entry
+    content_hash: str
+    facts: metadata.Metadata
+    size: tuple[int, int]  # pixels, upright; unset where there is no image
+    image: Image.Image | None  # None: the content is known, its vectors can be reused
+
+
+class Loader:
+    """Loads files; `seconds` counts the work of all its threads."""
+
+    def __init__(self, known: Container[str], *, image_size: int, look_ahead: int) -> None:
+        """Args:
+        known: content hashes that need no decoding; may grow while it works.
+        image_size: pixels that the largest preprocessing reads.
+        look_ahead: pictures decoded and waiting, at most.
+        """
+        self.seconds = 0.0
+        self._known = known
+        self._image_size = image_size
+        self._look_ahead = look_ahead
+
+    def ahead(self, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Loaded | ImageError]]:
+        """Yields every entry with what was read, or with why it is no picture, in order."""
+        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
+        waiting: deque[tuple[Entry, Future[tuple[Loaded | ImageError, float]]]] = deque()
+        try:
+            for entry in entries:
+                waiting.append((entry, pool.submit(self._load, entry)))
+                if len(waiting) == self._look_ahead:
+                    yield self._taken(*waiting.popleft())
+            while waiting:
+                yield self._taken(*waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def read(self, entry: Entry, *, reuse: bool = False) -> Loaded:
+        """Reads one file; with `reuse`, known content is not decoded.
+
+        Raises:
+            ImageError: it is no readable picture.
+        """
+        content = decode.read(entry.path)
+        digest = decode.content_hash(content)
+        if reuse and digest in self._known:
+            return Loaded(entry, digest, _facts(decode.opened(content), entry), (0, 0), None)
+        picture = decode.decode(content, image_size=self._image_size)
+        return Loaded(entry, digest, _facts(picture.raw, entry), (picture.width, picture.height), picture.image)
+
+    def _load(self, entry: Entry) -> tuple[Loaded | ImageError, float]:
+        begun = time.monotonic()
+        try:
+            return self.read(entry, reuse=True), time.monotonic() - begun
+        except ImageError as error:
+            return error, time.monotonic() - begun
+
+    def _taken(
+        self, entry: Entry, future: Future[tuple[Loaded | ImageError, float]]
+    ) -> tuple[Entry, Loaded | ImageError]:
+        item, seconds = future.result()
+        self.seconds += seconds
+        return entry, item
+
+
+def _facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
+    try:
+        return metadata.of(raw, entry.path)
+    except metadata.SidecarError as error:
+        raise ImageError(f"its sidecar cannot be used: {error}", reason="sidecar") from None
