@@ -1,15 +1,14 @@
-"""The embedded store: one Qdrant Edge shard per repository, one folder per repository under a root.
+"""The embedded store: one repository in a Qdrant Edge shard.
 
 Its idea: the same engine as the server, without a server. Its price: the engine stops every Python thread during a
 call, so calls are kept short; a shard belongs to one process, and a fork must not inherit it. Nothing here builds an
 index over vectors, so search is exact.
 
-The engine raises bare `Exception`; this one file catches and translates it.
+The engine raises bare `Exception`; `translated` in this file turns it into errors of ours.
 """
 
 import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,90 +23,17 @@ from numpy.typing import NDArray
 
 from xcomp_indexer.store import Filter, Found, Ids, IndexKind, Meta, Near, Payload, Point, check, folder, order
 from xcomp_indexer.store.edge_filter import translate
-from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable, XcompError
+from xcomp_protos.transport.errors import Conflict, Unavailable, XcompError
 
-_VERSION = version("qdrant-edge-py")
+VERSION = version("qdrant-edge-py")
 _UPDATE = qe.UpdateOperation
 _QUERIES_PER_CALL = 8  # each may scan every vector, and no other thread runs meanwhile
 _PAGE = 500  # points of a scan per call
-_NEVER_INDEX_KB = 10**12  # `optimize` builds no graph below this size: graphs belong to upkeep, not to serving
 _INDEX: Mapping[IndexKind, qe.KeywordIndexParams | qe.IntegerIndexParams | qe.DatetimeIndexParams] = {
     "keyword": qe.KeywordIndexParams(),
     "integer": qe.IntegerIndexParams(lookup=True, range=True),
     "datetime": qe.DatetimeIndexParams(),
 }
-
-
-class EdgeStores:
-    """The repositories under one root folder."""
-
-    def __init__(self, root: Path, *, indexes: Mapping[str, IndexKind]) -> None:
-        self._root = root.absolute()
-        self._indexes = indexes
-
-    @property
-    def place(self) -> str:
-        """Kind and place, for people."""
-        return f"edge:{self._root}"
-
-    def names(self) -> list[str]:
-        """Names of the repositories, sorted."""
-        if not self._root.is_dir():
-            return []
-        return sorted(path.name for path in self._root.iterdir() if folder.exists(path))
-
-    def exists(self, name: str) -> bool:
-        """Says whether there is such a repository."""
-        return folder.exists(self._root / check.name(name))
-
-    def create(self, name: str, spaces: Mapping[str, int]) -> "EdgeStore":
-        """Creates a repository and opens it."""
-        check.spaces(spaces)
-        with self._held(name) as lock:
-            path = self._root / name
-            if folder.exists(path):
-                raise Conflict(f"repository {name!r} exists already")
-            shutil.rmtree(path, ignore_errors=True)  # what a crash during a create or a drop left behind
-            with _translated(path):
-                qe.EdgeShard.create(str(path / "shard"), _config(spaces)).close()
-            folder.write(path, folder.Manifest(dict(spaces), engine=_VERSION))
-            return EdgeStore(path, lock, indexes=self._indexes)
-
-    def open(self, name: str) -> "EdgeStore":
-        """Opens a repository."""
-        self._require(name)
-        with self._held(name) as lock:
-            self._require(name)  # it may have been dropped while we waited
-            return EdgeStore(self._root / name, lock, indexes=self._indexes)
-
-    def drop(self, name: str) -> None:
-        """Removes a repository and all its vectors."""
-        self._require(name)
-        with self._held(name) as lock:
-            self._require(name)
-            folder.remove(self._root / name)
-            shutil.rmtree(self._root / name, ignore_errors=True)  # without its manifest, what stays is no repository
-            lock.release()
-
-    def close(self) -> None:
-        """Does nothing: every open store holds its own files."""
-
-    def _require(self, name: str) -> None:
-        if not self.exists(name):
-            raise NotFound(f"no repository {name!r}: index one first, or see which exist with 'xcomp repo list'")
-
-    @contextmanager
-    def _held(self, name: str) -> Iterator[folder.Lock]:
-        """Takes the lock, and gives it back if the body fails; otherwise the body passes it on."""
-        try:
-            lock = folder.Lock(self._root / ".locks" / check.name(name))
-        except OSError as error:
-            raise Unavailable(f"the store's folder {self._root} cannot be written: {error.strerror}") from error
-        try:
-            yield lock
-        except BaseException:
-            lock.release()
-            raise
 
 
 class EdgeStore:
@@ -119,7 +45,7 @@ class EdgeStore:
         self._writing = threading.RLock()
         self._manifest = folder.read(path)
         _check_engine(path, self._manifest.engine)
-        with _translated(path):
+        with translated(path):
             self._engine = qe.EdgeShard.load(str(path / "shard"))
             for space, dimension in self._manifest.spaces.items():  # no-ops, unless a crash cut `add_space` short
                 self._engine.update(_UPDATE.create_dense_vector(space, dimension, qe.Distance.Cosine))
@@ -256,7 +182,7 @@ class EdgeStore:
 
     def _save(self, manifest: folder.Manifest) -> None:
         with self._open():
-            folder.write(self._path, replace(manifest, engine=_VERSION))
+            folder.write(self._path, replace(manifest, engine=VERSION))
         self._manifest = manifest
 
     @contextmanager
@@ -265,12 +191,13 @@ class EdgeStore:
             raise Unavailable(f"the repository in {self._path} is closed: open it again")
         if os.getpid() != self._pid:
             raise Unavailable(f"the repository in {self._path} was opened before a fork: open it in the new process")
-        with _translated(self._path):
+        with translated(self._path):
             yield self._engine
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """Turns what the engine raises about a repository's folder into errors of ours."""
     try:
         yield
     except XcompError:
@@ -283,23 +210,12 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _check_engine(path: Path, written_by: str) -> None:
-    if _minor(written_by) > _minor(_VERSION):
-        raise Conflict(f"{path} was written by qdrant-edge-py {written_by}, installed is {_VERSION}: upgrade it")
+    if _minor(written_by) > _minor(VERSION):
+        raise Conflict(f"{path} was written by qdrant-edge-py {written_by}, installed is {VERSION}: upgrade it")
 
 
 def _minor(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", text)[:2]]
-
-
-def _config(spaces: Mapping[str, int]) -> qe.EdgeConfig:
-    return qe.EdgeConfig(
-        vectors={
-            name: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Cosine, memory=qe.Memory.Cached)
-            for name, dimension in spaces.items()
-        },
-        optimizers=qe.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=_NEVER_INDEX_KB),
-        payload_memory=qe.Memory.Cold,
-    )
 
 
 def _request(near: Near, vector: list[float], *, take: int | None = None) -> qe.QueryRequest:

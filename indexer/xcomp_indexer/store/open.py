@@ -21,9 +21,15 @@ def open_stores(address: str, *, api_key: str | None = None, indexes: Mapping[st
     """
     kind, _, place = address.partition(":")
     if kind == "edge" and place:
-        from xcomp_indexer.store.edge import EdgeStores
+        from xcomp_indexer.store.edge_stores import EdgeStores
 
         return EdgeStores(Path(place).expanduser(), indexes=indexes)
+    if address == "memory:" or kind in ("http", "https", "grpc", "grpcs"):
+        from xcomp_indexer.store import qdrant_stores
+
+        if kind == "memory":
+            return qdrant_stores.memory()
+        return qdrant_stores.connect(address, api_key=api_key, indexes=indexes)
     raise InvalidRequest(
         f"store address {address!r}: use edge:FOLDER, http(s)://HOST:PORT, grpc(s)://HOST:PORT or memory:"
     )

@@ -8,11 +8,14 @@
     file, suffix  name ("a.JPG") and its ending in lower case (".jpg")
     size          bytes
     mtime_ns      time of the last change, nanoseconds
+    sidecar_mtime_ns  the same of its sidecar, 0 if it has none
+    spaces        names of the spaces it has a vector in
     content_hash  hex
     width, height pixels, upright
     date          when it was taken, RFC 3339 in UTC; absent if unknown
     tags, rights, creator   folded by `fold`, so that filters ignore case; rights and creator absent if unknown
     restricted    1 if it must not be offered, else 0
+    expires, embargo  moments from which and until which it must not be offered; absent if there are none
     metadata      what the sidecar and the file say, spelled as they say it
     labels        [{"en", "zh", "p"}], best first
 
@@ -47,7 +50,11 @@ class ImagePayload:
     content_hash: str
     width: int
     height: int
+    sidecar_mtime_ns: int = 0
+    spaces: Sequence[str] = ()
     date: datetime | None = None  # without a zone it counts as UTC
+    expires: datetime | None = None
+    embargo: datetime | None = None
     tags: Sequence[str] = ()
     rights: str | None = None
     creator: str | None = None
@@ -61,6 +68,8 @@ class ImagePayload:
             **locate(self.path, self.root),
             "size": self.size,
             "mtime_ns": self.mtime_ns,
+            "sidecar_mtime_ns": self.sidecar_mtime_ns,
+            "spaces": sorted(self.spaces),
             "content_hash": self.content_hash,
             "width": self.width,
             "height": self.height,
@@ -71,6 +80,8 @@ class ImagePayload:
         }
         known = {
             "date": self.date and utc(self.date),
+            "expires": self.expires and utc(self.expires),
+            "embargo": self.embargo and utc(self.embargo),
             "rights": self.rights and fold(self.rights),
             "creator": self.creator and fold(self.creator),
         }
@@ -79,7 +90,6 @@ class ImagePayload:
     @staticmethod
     def read(payload: Mapping[str, object]) -> "ImagePayload":
         """Reads a payload that `write` made."""
-        taken = payload.get("date")
         labels = cast("list[Mapping[str, object]]", payload["labels"])
         return ImagePayload(
             path=true_path(payload),
@@ -89,7 +99,11 @@ class ImagePayload:
             content_hash=str(payload["content_hash"]),
             width=cast("int", payload["width"]),
             height=cast("int", payload["height"]),
-            date=datetime.fromisoformat(str(taken)) if taken else None,
+            sidecar_mtime_ns=cast("int", payload["sidecar_mtime_ns"]),
+            spaces=cast("list[str]", payload["spaces"]),
+            date=_moment(payload.get("date")),
+            expires=_moment(payload.get("expires")),
+            embargo=_moment(payload.get("embargo")),
             tags=cast("list[str]", payload["tags"]),
             rights=cast("str | None", payload.get("rights")),
             creator=cast("str | None", payload.get("creator")),
@@ -138,6 +152,10 @@ def utc(moment: datetime) -> str:
     """Returns a moment as the store compares dates; without a zone it counts as UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(str(text)) if text else None
 
 
 def plain(value: object, depth: int = 0) -> object:

@@ -1,0 +1,100 @@
+"""The repositories of the embedded store: one folder each under a root.
+
+A repository exists when its manifest does, and whoever creates, opens or drops one holds its lock.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import qdrant_edge as qe
+
+from xcomp_indexer.store import IndexKind, check, folder
+from xcomp_indexer.store.edge import VERSION, EdgeStore, translated
+from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable
+
+_NEVER_INDEX_KB = 10**12  # `optimize` builds no graph below this size: graphs belong to upkeep, not to serving
+
+
+class EdgeStores:
+    """The repositories under one root folder."""
+
+    def __init__(self, root: Path, *, indexes: Mapping[str, IndexKind]) -> None:
+        self._root = root.absolute()
+        self._indexes = indexes
+
+    @property
+    def place(self) -> str:
+        """Kind and place, for people."""
+        return f"edge:{self._root}"
+
+    def names(self) -> list[str]:
+        """Names of the repositories, sorted."""
+        if not self._root.is_dir():
+            return []
+        return sorted(path.name for path in self._root.iterdir() if folder.exists(path))
+
+    def exists(self, name: str) -> bool:
+        """Says whether there is such a repository."""
+        return folder.exists(self._root / check.name(name))
+
+    def create(self, name: str, spaces: Mapping[str, int]) -> EdgeStore:
+        """Creates a repository and opens it."""
+        check.spaces(spaces)
+        with self._held(name) as lock:
+            path = self._root / name
+            if folder.exists(path):
+                raise Conflict(f"repository {name!r} exists already")
+            shutil.rmtree(path, ignore_errors=True)  # what a crash during a create or a drop left behind
+            with translated(path):
+                qe.EdgeShard.create(str(path / "shard"), _config(spaces)).close()
+            folder.write(path, folder.Manifest(dict(spaces), engine=VERSION))
+            return EdgeStore(path, lock, indexes=self._indexes)
+
+    def open(self, name: str) -> EdgeStore:
+        """Opens a repository."""
+        self._require(name)
+        with self._held(name) as lock:
+            self._require(name)  # it may have been dropped while we waited
+            return EdgeStore(self._root / name, lock, indexes=self._indexes)
+
+    def drop(self, name: str) -> None:
+        """Removes a repository and all its vectors."""
+        self._require(name)
+        with self._held(name) as lock:
+            self._require(name)
+            folder.remove(self._root / name)
+            shutil.rmtree(self._root / name, ignore_errors=True)  # without its manifest, what stays is no repository
+            lock.release()
+
+    def close(self) -> None:
+        """Does nothing: every open store holds its own files."""
+
+    def _require(self, name: str) -> None:
+        if not self.exists(name):
+            raise NotFound(f"no repository {name!r}: index one first, or see which exist with 'xcomp repo list'")
+
+    @contextmanager
+    def _held(self, name: str) -> Iterator[folder.Lock]:
+        """Takes the lock, and gives it back if the body fails; otherwise the body passes it on."""
+        try:
+            lock = folder.Lock(self._root / ".locks" / check.name(name))
+        except OSError as error:
+            raise Unavailable(f"the store's folder {self._root} cannot be written: {error.strerror}") from error
+        try:
+            yield lock
+        except BaseException:
+            lock.release()
+            raise
+
+
+def _config(spaces: Mapping[str, int]) -> qe.EdgeConfig:
+    return qe.EdgeConfig(
+        vectors={
+            name: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Cosine, memory=qe.Memory.Cached)
+            for name, dimension in spaces.items()
+        },
+        optimizers=qe.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=_NEVER_INDEX_KB),
+        payload_memory=qe.Memory.Cold,
+    )
