@@ -1,0 +1,99 @@
+"""Gives the commands their clients: of the servers that the user named, else of local ones."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from xcomp_cli import display, local
+from xcomp_cli.home import Places, data_home
+from xcomp_cli.launch import COMPOSER, INDEXER, Service
+from xcomp_cli.state import State, running
+from xcomp_protos.client import ComposerClient, IndexerClient
+from xcomp_protos.transport.errors import InvalidRequest, Unavailable
+
+ANSWER_S = 600.0  # of a single call; the first one of a profile loads its models
+IDLE_S = 900
+
+Client = TypeVar("Client", IndexerClient, ComposerClient)
+
+
+@contextmanager
+def indexer(address: str) -> Iterator[IndexerClient]:
+    """Connects to the indexer at `address`, or to the local one if that is empty."""
+    if address:
+        with IndexerClient(address, token=_given_token(), timeout_s=ANSWER_S) as client:
+            yield client
+        return
+    state = local_indexer()
+    with IndexerClient(state.address, token=state.token(), timeout_s=ANSWER_S) as client, _explained(INDEXER):
+        yield client
+
+
+@contextmanager
+def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
+    """Connects to the composer at `address`, or to a local one that works with the given or the local indexer.
+
+    Raises:
+        InvalidRequest: a composer was named without its indexer.
+    """
+    if address:
+        if not indexer_address:
+            raise InvalidRequest("--composer needs --indexer beside it: the pictures are fetched from there")
+        with ComposerClient(address, token=_given_token(), timeout_s=ANSWER_S) as client:
+            yield client
+        return
+    state = local_composer(indexer_address)
+    with ComposerClient(state.address, token=state.token(), timeout_s=ANSWER_S) as client, _explained(COMPOSER):
+        yield client
+
+
+def local_indexer() -> State:
+    """Finds or starts the local indexer."""
+    home = data_home()
+    options = ("--home", str(home), "--idle-timeout", _idle_s(), "--allow-root", home.anchor)
+    return local.ensure(INDEXER, places(INDEXER), options=options, waiting=display.waiting)
+
+
+def local_composer(indexer_address: str) -> State:
+    """Finds or starts the local composer on the named indexer, or on the local one."""
+    options: Sequence[str] = ("--indexer", indexer_address, *_token_option(os.environ.get("XCOMP_TOKEN_FILE", "")))
+    if not indexer_address:
+        state = local_indexer()
+        options = ("--indexer", state.address, *_token_option(state.token_file))
+    options = (*options, "--idle-timeout", _idle_s())
+    return local.ensure(COMPOSER, places(COMPOSER), options=options, waiting=display.waiting)
+
+
+def places(service: Service) -> Places:
+    """Returns where the local server of this home has its files."""
+    return Places(data_home(), service.name)
+
+
+def _token_option(path: str) -> tuple[str, ...]:
+    return ("--indexer-token-file", path) if path else ()
+
+
+def _idle_s() -> str:
+    return os.environ.get("XCOMP_IDLE_TIMEOUT") or str(IDLE_S)
+
+
+def _given_token() -> str | None:
+    """The secret of servers elsewhere."""
+    path = os.environ.get("XCOMP_TOKEN_FILE")
+    return Path(path).read_text(encoding="utf-8").strip() if path else None
+
+
+@contextmanager
+def _explained(service: Service) -> Iterator[None]:
+    """Says so when a local server died in the middle of the work."""
+    try:
+        yield
+    except Unavailable:
+        if running(places(service)):
+            raise
+        log = places(service).log
+        raise Unavailable(
+            f"the local {service.name} ended (log: {log}): run the command again, a new one starts"
+        ) from None

@@ -1,0 +1,101 @@
+"""How the commands speak: results on stdout, everything else on stderr, progress only on a terminal.
+
+Names, queries and captions are a stranger's text: before a terminal sees them, whatever could act there is escaped.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import typer
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+# C0 and C1 controls, and the marks that turn the direction of a line or break it.
+_LATE = "\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff"
+_ACTING = re.compile(f"[\x00-\x1f{_LATE}]")
+_LATE_ACTING = re.compile(f"[{_LATE}]")  # what JSON leaves as it is
+
+
+def printable(text: str) -> str:
+    """Returns `text` on one line with every character escaped that a terminal might act on."""
+    return _ACTING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def result(line: str = "") -> None:
+    """Prints a line of the result; what is a stranger's in it has gone through `printable`."""
+    typer.echo(line)
+
+
+def note(line: str) -> None:
+    """Prints a line that is no result: what happened, what to do next."""
+    typer.echo(line, err=True)
+
+
+def warn(line: str) -> None:
+    """Prints a warning."""
+    note(typer.style("warning: ", fg="yellow") + line)
+
+
+def fail(message: str) -> None:
+    """Prints an error as one line."""
+    note(typer.style("error: ", fg="red", bold=True) + printable(" ".join(message.split())))
+
+
+def print_json(value: Json) -> None:
+    """Prints one JSON value, readable where the output takes every character, and harmless on a terminal."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, ensure_ascii=not unicode, indent=2)
+    typer.echo(_LATE_ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def nearby(path: str) -> str:
+    """Returns the path from here if it lies below this folder, else as it is."""
+    here = str(Path.cwd()) + "/"
+    return path.removeprefix(here) if path.startswith(here) else path
+
+
+def strong(text: str) -> str:
+    """Returns the text set off, where colour is shown."""
+    return typer.style(text, bold=True)
+
+
+def faint(text: str) -> str:
+    """Returns the text held back, where colour is shown."""
+    return typer.style(text, dim=True)
+
+
+class Advance(Protocol):
+    """Moves a progress bar; a total of 0 means that it is not known yet."""
+
+    def __call__(self, done: int, total: int, /, *, what: str) -> None:
+        """Shows that `done` of `total` are done."""
+
+
+def _unseen(_done: int, _total: int, /, *, what: str) -> None:
+    """Moves no bar: nobody looks on."""
+    del what
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Advance]:
+    """Shows a bar with rate and time left while a person looks on, nothing otherwise."""
+    if not sys.stderr.isatty():
+        yield _unseen
+        return
+    from xcomp_cli.bar import bar
+
+    with bar(unit) as advance:
+        yield advance
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says what is being waited for while a person looks on."""
+    with progress("") as advance:
+        advance(0, 0, what=f"{what} …")
+        yield

@@ -1,0 +1,172 @@
+"""`xcomp index`: brings a repository up to date with files and folders."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import display, options
+
+if TYPE_CHECKING:
+    from xcomp_protos import indexer_pb2 as pb
+
+SERVER_PATH = "server:"
+SHOWN_FAILURES = 20
+PARTIAL = 3
+
+
+@dataclass
+class Outcome:
+    """What an ingest ended with."""
+
+    summary: "pb.IngestSummary"
+    failures: list["pb.IngestFailure"] = field(default_factory=list)
+
+
+def index(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Folders and pictures.", show_default=False)],
+    repo: options.Repo = "default",
+    profile: options.Profile = "",
+    prune: Annotated[
+        bool | None,
+        typer.Option(
+            "--prune/--no-prune",
+            help="Remove pictures whose file is gone: always, or never. By default unless suspiciously many are gone.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would happen, change nothing.")] = False,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave these out; may be repeated.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Only files that failed before.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if a file was skipped.")] = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+) -> None:
+    """Brings a repository up to date: new, changed, renamed and deleted pictures.
+
+    Deletions are seen only under the PATHs given. Files that are no readable picture are named and skipped.
+    """
+    from xcomp_cli import connect
+    from xcomp_protos import indexer_pb2 as pb
+
+    request = pb.IngestRequest(
+        repository=repo,
+        paths=[_absolute(path, remote=bool(indexer)) for path in paths],
+        profile=profile,
+        prune=prune,
+        dry_run=dry_run,
+        exclude=exclude or (),
+        retry_failed=retry_failed,
+    )
+    with connect.indexer(indexer) as client:
+        outcome = _follow(client.ingest(request))
+    if json:
+        display.print_json(_as_json(outcome))
+    else:
+        _show(outcome, dry_run=dry_run)
+    _warn(outcome, everything=json)
+    raise typer.Exit(_status(outcome, single=all(map(os.path.isfile, paths)), strict=strict))
+
+
+def _absolute(path: str, *, remote: bool) -> str:
+    from xcomp_protos.transport.errors import InvalidRequest
+
+    if path.startswith(SERVER_PATH):
+        return path.removeprefix(SERVER_PATH)
+    if remote:
+        raise InvalidRequest(f"{path!r} is on this machine: name a path of the indexer's as {SERVER_PATH}/folder")
+    if not path or not Path(path).exists():
+        raise InvalidRequest(f"no such file or folder: {path!r}")
+    if not path.isprintable() and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path):
+        raise InvalidRequest(f"the name {path!r} is not UTF-8: index the folder above it")
+    return os.path.abspath(path)  # noqa: PTH100  # pathlib keeps the '..'
+
+
+def _follow(events: "Iterable[pb.IngestEvent]") -> Outcome:
+    from xcomp_protos.transport.errors import Unavailable
+
+    failures: list[pb.IngestFailure] = []
+    try:
+        with display.progress("images") as advance:
+            advance(0, 0, what="looking for pictures")
+            for event in events:
+                kind = event.WhichOneof("event")
+                if kind == "summary":
+                    return Outcome(event.summary, failures)
+                if kind == "failure":
+                    failures.append(event.failure)
+                elif event.progress.total:
+                    advance(event.progress.done, event.progress.total, what="indexing")
+                else:
+                    advance(0, 0, what=f"looking for pictures: {event.progress.scanned}")
+    except KeyboardInterrupt:
+        display.note("what is indexed stays; the same command goes on from there")
+        raise
+    raise Unavailable("the indexer ended before its summary: run the command again")
+
+
+def _as_json(outcome: Outcome) -> display.Json:
+    summary = outcome.summary
+    return {
+        "repository": summary.repository,
+        "scanned": summary.scanned,
+        "added": summary.added,
+        "updated": summary.updated,
+        "unchanged": summary.unchanged,
+        "renamed": summary.renamed,
+        "removed": summary.removed,
+        "removable": summary.removable,
+        "failed": [{"path": f.path, "reason": f.reason, "message": f.message} for f in outcome.failures],
+        "seconds": summary.seconds,
+        "images_per_second": summary.images_per_second,
+        "stages": dict(sorted(summary.stages.items())),
+    }
+
+
+def _show(outcome: Outcome, *, dry_run: bool) -> None:
+    summary = outcome.summary
+    counts = (
+        (summary.added, "added"),
+        (summary.updated, "updated"),
+        (summary.renamed, "renamed"),
+        (summary.removed, "removed"),
+        (summary.unchanged, "unchanged"),
+        (len(outcome.failures), "skipped"),
+    )
+    said = " · ".join(f"{count} {word}" for count, word in counts if count) or "nothing to do"
+    name = display.strong(display.printable(summary.repository))
+    speed = f", {summary.images_per_second:.1f} images/s" if summary.images_per_second else ""
+    prefix = "would be: " if dry_run else ""
+    display.result(f"{name}: {prefix}{said} {display.faint(f'({summary.seconds:.1f} s{speed})')}")
+
+
+def _warn(outcome: Outcome, *, everything: bool) -> None:
+    """Says what a person has to know beside the counts; in JSON the failures stand already."""
+    summary = outcome.summary
+    shown = [] if everything else outcome.failures[:SHOWN_FAILURES]
+    for failure in shown:
+        display.warn(f"skipped {display.printable(failure.path)}: {display.printable(failure.message)}")
+    if not everything and len(outcome.failures) > SHOWN_FAILURES:
+        display.warn(f"and {len(outcome.failures) - SHOWN_FAILURES} more: --json lists them all")
+    if not summary.scanned:
+        display.note("no pictures were found there")
+    if summary.removable:
+        display.warn(
+            f"{summary.removable} pictures are gone, which is suspiciously many: none was removed. "
+            "If they are gone for good, run again with --prune"
+        )
+
+
+def _status(outcome: Outcome, *, single: bool, strict: bool) -> int:
+    summary = outcome.summary
+    if summary.removable:
+        return PARTIAL
+    present = summary.added + summary.updated + summary.renamed + summary.unchanged
+    if single and outcome.failures and not present:
+        return 1
+    return PARTIAL if strict and outcome.failures else 0

@@ -1,0 +1,99 @@
+"""Starts a server as a process of its own that outlives the command and its terminal.
+
+Knows how a server is called and where its output goes; whether one is needed is decided elsewhere.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xcomp_cli import lock
+from xcomp_cli.home import LOOPBACK, Places
+from xcomp_cli.state import State, write
+from xcomp_protos.transport.errors import Unavailable
+
+BIND_S = 30.0
+POLL_S = 0.02
+LOG_BYTES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Service:
+    """A kind of server that can run on this machine."""
+
+    name: str
+    module: str
+    libraries: tuple[str, ...]  # import names without which it cannot start
+
+
+INDEXER = Service("indexer", "xcomp_indexer.server", ("numpy", "PIL", "qdrant_edge"))
+COMPOSER = Service("composer", "xcomp_composer.server", ("numpy", "PIL"))
+
+
+def launch(service: Service, places: Places, *, build: str, options: tuple[str, ...]) -> State:
+    """Starts the server and records it; whether it comes up is for the caller to see.
+
+    Raises:
+        Unavailable: a server of these places lives already.
+    """
+    listen = places.listen()
+    command = [sys.executable, "-m", service.module, "--listen", listen, *options]
+    token_file = ""
+    if listen == LOOPBACK:
+        token_file = _new_token(places)
+        command += ["--token-file", token_file, "--address-file", str(places.bound)]
+    descriptor = lock.open_private(places.state)
+    try:
+        if not lock.take(descriptor):
+            raise Unavailable(f"another process holds {places.state}")
+        state = State(_detach(command, places.log, keep=descriptor), listen, build, options, token_file)
+    finally:
+        os.close(descriptor)  # the server has it still
+    write(places, state)
+    if token_file:
+        state = replace(state, address=_bound(places))
+        write(places, state)
+    return state
+
+
+def until(done: Callable[[], bool], patience_s: float) -> bool:
+    """Asks again and again; False if the patience ends first."""
+    end = time.monotonic() + patience_s
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _detach(command: Sequence[str], log: Path, *, keep: int) -> int:
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    with open(log, "ab") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, pass_fds=(keep,), cwd="/"
+        )
+    process.returncode = 0  # it is meant to live on: no warning when this object is forgotten
+    return process.pid
+
+
+def _new_token(places: Places) -> str:
+    places.bound.unlink(missing_ok=True)
+    places.token.unlink(missing_ok=True)
+    descriptor = lock.open_private(places.token)
+    try:
+        os.write(descriptor, secrets.token_urlsafe(32).encode())
+    finally:
+        os.close(descriptor)
+    return str(places.token)
+
+
+def _bound(places: Places) -> str:
+    """The address a server on loopback got; if it never says one, waiting for it will show why."""
+    until(lambda: places.bound.exists() or not lock.is_held(places.state), BIND_S)
+    return places.bound.read_text(encoding="ascii").strip() if places.bound.exists() else LOOPBACK

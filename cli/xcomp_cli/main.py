@@ -1,0 +1,124 @@
+"""The command line: names the commands, and turns what they raise into one line and an exit status.
+
+The modules of the commands import nothing heavy before they run, so that help comes at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from xcomp_cli import display
+from xcomp_cli.doctor import doctor
+from xcomp_cli.index import index
+from xcomp_cli.models import models
+from xcomp_cli.repo import repo
+from xcomp_cli.search import search
+from xcomp_cli.serve import serve
+from xcomp_cli.status import status
+
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
+DEBUG = "--debug"
+
+app = typer.Typer(
+    help="Find your own pictures by what they show, and illustrate texts with them.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: no name is ever cut, and it comes sooner
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(index)
+app.command()(search)
+app.add_typer(repo, name="repo")
+app.command()(status)
+app.command()(doctor)
+app.add_typer(models, name="models")
+app.add_typer(serve, name="serve")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from xcomp_protos.build import build_id, release
+
+        display.result(f"xcomp {release()} (build {build_id()})")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """Find your own pictures by what they show, and illustrate texts with them."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line; returns its exit status."""
+    debug, rest = _without_debug(arguments)
+    try:
+        status = typer.main.get_command(app).main(rest or ["--help"], prog_name="xcomp", standalone_mode=False)
+    except TyperException as error:
+        display.fail(_usage(error))
+        return error.exit_code
+    except typer.Abort:
+        display.fail("given up: nothing was done")
+        return FAILED
+    except _expected_errors() as error:  # evaluated only once something was raised: it imports gRPC
+        if debug:
+            raise
+        display.fail(_message(error))
+        return _status(error)
+    if status == INTERRUPTED:
+        display.note("interrupted")
+    return int(status or 0)
+
+
+def main() -> None:
+    """The entry point of `xcomp`."""
+    sys.excepthook = _defect
+    sys.exit(run(sys.argv[1:]))
+
+
+def _without_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:
+    """Takes `--debug` out, wherever it stands before a `--`."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != DEBUG]
+    return len(options) < end, [*options, *arguments[end:]]
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    from xcomp_protos.transport.errors import XcompError
+
+    return (XcompError, OSError)
+
+
+def _status(error: Exception) -> int:
+    from xcomp_protos.transport.errors import InvalidRequest, Unavailable
+
+    if isinstance(error, InvalidRequest):
+        return USAGE
+    return UNREACHABLE if isinstance(error, Unavailable) else FAILED
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _usage(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "xcomp"
+    return f"{error.format_message().rstrip('.')}: see {command} --help"
+
+
+def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints an error that nobody foresaw; Python then ends with status 1."""
+    if DEBUG in sys.argv:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        display.fail(f"{kind.__name__}: {error} (unforeseen: {DEBUG} shows where)")

@@ -1,0 +1,85 @@
+"""The page of a search: every hit with its picture, in one file that needs nothing beside it.
+
+Names, captions and the query are a stranger's text and stand escaped; nothing on the page runs.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from xcomp_cli.display import printable
+from xcomp_protos import common_pb2 as common
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+
+THUMBNAIL_PX = 480
+
+_PAGE = """<!doctype html>
+<html lang="{language}">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --ink: #1c1b1a; --faint: #76716a; --paper: #faf9f7; --card: #fff; --line: #e6e2dc }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #ece9e4; --faint: #98928a; --paper: #171614; --card: #211f1d; --line: #34312d }}
+}}
+body {{ margin: 0 auto; padding: 2.5rem 1.25rem; max-width: 76rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif }}
+h1 {{ font-size: 1.6rem; margin: 0 0 .25rem; overflow-wrap: anywhere }}
+p {{ margin: 0; color: var(--faint) }}
+ol {{ display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); list-style: none;
+  padding: 0; margin: 2rem 0 0 }}
+li {{ background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden }}
+img {{ display: block; width: 100%; height: 12rem; object-fit: cover; background: var(--line) }}
+div {{ padding: .7rem .9rem .9rem; font-size: .875rem; overflow-wrap: anywhere }}
+b {{ display: block; font-weight: 600 }}
+small {{ color: var(--faint) }}
+</style>
+<h1>{title}</h1>
+<p>{count} from {repository}</p>
+<ol>
+{hits}
+</ol>
+</html>
+"""
+_HIT = """<li><img src="data:{media};base64,{data}" alt="{alt}" loading="lazy">
+<div><b>{rank}. {name}</b>{about}<small title="{path}">score {score:.3f} · {width} × {height}</small></div></li>"""
+
+
+def write_page(file: Path, query: str, hits: Iterable[common.Hit], *, client: IndexerClient) -> None:
+    """Writes the page of `hits`; their pictures are fetched from the indexer."""
+    cards = [_card(hit, client) for hit in hits]
+    names = sorted({hit.image.repository for hit in hits})
+    page = _PAGE.format(
+        language="zh" if any("\u4e00" <= letter <= "\u9fff" for letter in query) else "en",
+        title=escape(printable(query)) or "Like the picture",
+        count=f"{len(cards)} picture{'' if len(cards) == 1 else 's'}",
+        repository=escape(", ".join(names) or "the repository"),
+        hits="\n".join(cards),
+    )
+    file.write_text(page, encoding="utf-8")
+
+
+def _card(hit: common.Hit, client: IndexerClient) -> str:
+    image = hit.image
+    request = pb.FetchRequest(repository=image.repository, image_id=image.id, max_px=THUMBNAIL_PX)
+    header, data = client.fetch(request)
+    caption = next((str(image.metadata[key]) for key in ("title", "caption") if key in image.metadata), "")
+    seen = ", ".join(f"{label.en} {label.probability:.0%}" for label in image.labels[:3])
+    about = "".join(f"{escape(printable(line))}<br>" for line in (caption, seen) if line)
+    name = escape(printable(Path(image.path).name))
+    return _HIT.format(
+        media=escape(header.media_type),
+        data=b64encode(data).decode("ascii"),
+        alt=escape(printable(caption)) or name,
+        rank=hit.rank,
+        name=name,
+        about=about,
+        path=escape(printable(image.path)),
+        score=hit.score,
+        width=image.width,
+        height=image.height,
+    )

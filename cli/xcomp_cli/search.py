@@ -1,0 +1,161 @@
+"""`xcomp search`: finds pictures by words, by a picture, or by both."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import display, options
+
+if TYPE_CHECKING:
+    from xcomp_protos import common_pb2 as common
+    from xcomp_protos import indexer_pb2 as pb
+    from xcomp_protos.client import IndexerClient
+
+SHOWN_LABELS = 3
+THUMBNAIL_PX = 320
+
+
+class Route(StrEnum):
+    """Which spaces answer."""
+
+    AUTO = "auto"
+    EN = "en"
+    ZH = "zh"
+    ALL = "all"
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What the picture shows, in English or Chinese.")] = "",
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture to be like.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Number of hits.")] = 10,
+    repo: options.Repo = "default",
+    lang: Annotated[Route, typer.Option("--lang", help="Language of the query.")] = Route.AUTO,
+    where: options.Where = None,
+    diverse: Annotated[
+        float, typer.Option("--diverse", min=0, max=1, help="0: by score alone; 1: as different as possible.")
+    ] = 0.0,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the hits.")] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Show the hits in terminals that can show pictures.")
+    ] = True,
+    allow_restricted: options.AllowRestricted = False,
+    profile: options.Profile = "",
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+) -> None:
+    """Finds pictures by words, by a picture, or by both."""
+    from xcomp_cli import connect
+    from xcomp_protos import indexer_pb2 as pb
+
+    request = pb.SearchRequest(
+        repository=repo,
+        queries=[_query(query, image)],
+        k=k,
+        language=_language(lang),
+        where=where or (),
+        diversity=diverse,
+        allow_restricted=allow_restricted,
+        profile=profile,
+    )
+    with connect.indexer(indexer) as client:
+        response = client.search(request)
+        found = response.results[0]
+        if html:
+            from xcomp_cli.page import write_page
+
+            write_page(html, query, found.hits, client=client)
+        if json:
+            display.print_json(_as_json(query, response))
+        else:
+            _show(found, client=client if pictures else None)
+    if html:
+        display.note(f"page: {display.printable(str(html))}")
+
+
+def _query(text: str, image: Path | None) -> "pb.Query":
+    from xcomp_protos import indexer_pb2 as pb
+    from xcomp_protos.transport.errors import InvalidRequest
+
+    parts = [pb.QueryPart(text=options.text(text, name="query"))] if text.strip() else []
+    if image:
+        from xcomp_cli.attach import attach
+
+        parts.append(pb.QueryPart(image=attach(image)))
+    if not parts:
+        raise InvalidRequest("the query is empty: say what the picture shows, or give --image FILE")
+    return pb.Query(parts=parts)
+
+
+def _language(route: Route) -> "common.Language.ValueType":
+    from xcomp_protos import common_pb2 as common
+
+    return common.Language.Value("LANGUAGE_UNSPECIFIED" if route is Route.AUTO else f"LANGUAGE_{route.name}")
+
+
+def _as_json(query: str, response: "pb.SearchResponse") -> display.Json:
+    from xcomp_protos import common_pb2 as common
+
+    found = response.results[0]
+    return {
+        "query": query,
+        "language": common.Language.Name(found.language).removeprefix("LANGUAGE_").lower(),
+        "spaces": list(found.spaces),
+        "hits": [_hit(hit) for hit in found.hits],
+        "seconds": response.seconds,
+    }
+
+
+def _hit(hit: "common.Hit") -> display.Json:
+    from xcomp_composer.wire import metadata_from_struct
+
+    image = hit.image
+    spaces = sorted(hit.spaces.items())
+    return {
+        "rank": hit.rank,
+        "id": image.id,
+        "path": image.path,
+        "score": hit.score,
+        "width": image.width,
+        "height": image.height,
+        "metadata": metadata_from_struct(image.metadata),
+        "spaces": {name: {"rank": space.rank, "score": space.score} for name, space in spaces},
+        "confidence": hit.confidence,
+        "labels": [{"en": label.en, "zh": label.zh, "probability": label.probability} for label in image.labels],
+    }
+
+
+def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
+    """Prints the hits: for a person on a terminal, else as lines of rank, score and path for a program."""
+    if not found.hits:
+        display.note("nothing was found: is the repository empty, or does --where leave nothing?")
+    if not sys.stdout.isatty():
+        for hit in found.hits:
+            display.result(f"{hit.rank}\t{hit.score:.4f}\t{display.printable(hit.image.path)}")
+        return
+    from xcomp_cli import terminal
+
+    draw = terminal.drawing() if client else None
+    for hit in found.hits:
+        name = display.strong(display.printable(display.nearby(hit.image.path)))
+        display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}')}")
+        display.result(f"     {display.printable(_about(hit, chinese=found.language == 2))}")
+        if draw and client:
+            draw(client.fetch(_thumbnail(hit))[1])
+
+
+def _about(hit: "common.Hit", *, chinese: bool) -> str:
+    """One line on what is known of a hit, its own words first."""
+    image = hit.image
+    own = [str(image.metadata[key]) for key in ("title", "caption") if key in image.metadata]
+    labels = [f"{label.zh if chinese else label.en} {label.probability:.0%}" for label in image.labels[:SHOWN_LABELS]]
+    sure = [f"surer than {hit.confidence:.0%} of chance finds"] if hit.confidence else []
+    return " · ".join([*own[:1], *([", ".join(labels)] if labels else []), f"{image.width}×{image.height}", *sure])
+
+
+def _thumbnail(hit: "common.Hit") -> "pb.FetchRequest":
+    from xcomp_protos import indexer_pb2 as pb
+
+    return pb.FetchRequest(repository=hit.image.repository, image_id=hit.image.id, max_px=THUMBNAIL_PX)

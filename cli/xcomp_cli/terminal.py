@@ -1,0 +1,66 @@
+"""Pictures in the terminal, where it can show them: kitty's graphics protocol and iTerm2's inline images.
+
+Protocols: https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html. Which
+terminal it is shows in the environment; inside a multiplexer nothing is drawn, since it would swallow the codes.
+"""
+
+import os
+import sys
+from base64 import standard_b64encode
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+
+ROWS = 8  # height of a picture in lines
+CHUNK = 4096  # base64 characters of one kitty message
+
+Draw = Callable[[bytes], None]
+
+
+def drawing(environment: Mapping[str, str] = os.environ) -> Draw | None:
+    """Returns what draws an encoded picture on this terminal; None where it cannot."""
+    sequence = _sequence(environment)
+    if sequence is None or not sys.stdout.isatty():
+        return None
+
+    def draw(encoded: bytes) -> None:
+        sys.stdout.write(sequence(encoded) + "\n")
+        sys.stdout.flush()
+
+    return draw
+
+
+def _sequence(environment: Mapping[str, str]) -> Callable[[bytes], str] | None:
+    if environment.get("TMUX") or environment.get("STY"):
+        return None
+    program = environment.get("TERM_PROGRAM", "")
+    if program in ("iTerm.app", "WezTerm") or environment.get("LC_TERMINAL") == "iTerm2":
+        return iterm
+    if environment.get("TERM") in ("xterm-kitty", "xterm-ghostty") or environment.get("KITTY_WINDOW_ID"):
+        return kitty if find_spec("PIL") else None
+    return None
+
+
+def iterm(encoded: bytes) -> str:
+    """Returns the codes of an inline image; the terminal reads JPEG, PNG and WebP itself."""
+    data = standard_b64encode(encoded).decode("ascii")
+    return f"\x1b]1337;File=inline=1;height={ROWS};size={len(encoded)}:{data}\x07"
+
+
+def kitty(encoded: bytes) -> str:
+    """Returns the codes of an image that is sent as PNG, the one format all such terminals read."""
+    data = standard_b64encode(_png(encoded)).decode("ascii")
+    chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
+    more = [1] * (len(chunks) - 1) + [0]
+    head = [f"a=T,f=100,r={ROWS},q=2,"] + [""] * (len(chunks) - 1)
+    return "".join(f"\x1b_G{h}m={m};{chunk}\x1b\\" for h, m, chunk in zip(head, more, chunks, strict=True))
+
+
+def _png(encoded: bytes) -> bytes:
+    from io import BytesIO
+
+    from PIL import Image
+
+    out = BytesIO()
+    with Image.open(BytesIO(encoded)) as image:
+        image.save(out, "PNG")
+    return out.getvalue()

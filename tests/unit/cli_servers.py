@@ -1,0 +1,121 @@
+"""Servers for the tests of the command line: real gRPC, canned answers."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from xcomp_protos import common_pb2 as common
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.transport.server import Endpoint, Service, run
+
+JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
+
+
+class FakeIndexer(rpc.IndexerServicer):
+    """Answers with what it was given and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.events = [pb.IngestEvent(summary=pb.IngestSummary(repository="default"))]
+        self.hits: list[common.Hit] = []
+        self.repositories: list[pb.Repository] = []
+        self.refusal: tuple[grpc.StatusCode, str] | None = None
+        self.requests: list[object] = []
+
+    def _heard(self, request: object, context: grpc.ServicerContext) -> None:
+        self.requests.append(request)
+        if self.refusal:
+            context.set_trailing_metadata((("xcomp-error", "test"),))
+            context.abort(*self.refusal)
+
+    def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:  # noqa: N802
+        self._heard(request, context)
+        yield from self.events
+
+    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:  # noqa: N802
+        self._heard(request, context)
+        found = pb.QueryResult(language=common.LANGUAGE_EN, spaces=["en"], hits=self.hits)
+        return pb.SearchResponse(results=[found], seconds=0.25)
+
+    def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:  # noqa: N802
+        self._heard(request, context)
+        yield pb.FetchResponse(header=pb.FetchHeader(media_type="image/jpeg", suffix=".jpg", size_bytes=len(JPEG)))
+        yield pb.FetchResponse(chunk=JPEG)
+
+    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:  # noqa: N802
+        self._heard(request, context)
+        wanted = [one for one in self.repositories if request.repository in ("", one.name)]
+        return pb.DescribeResponse(version="1", build=str(os.getpid()), store="memory", repositories=wanted)
+
+    def ListRepositories(  # noqa: N802
+        self, request: pb.ListRepositoriesRequest, context: grpc.ServicerContext
+    ) -> pb.ListRepositoriesResponse:
+        self._heard(request, context)
+        return pb.ListRepositoriesResponse(repositories=self.repositories)
+
+    def CreateRepository(  # noqa: N802
+        self, request: pb.CreateRepositoryRequest, context: grpc.ServicerContext
+    ) -> pb.CreateRepositoryResponse:
+        self._heard(request, context)
+        return pb.CreateRepositoryResponse(repository=pb.Repository(name=request.name, profile=request.profile))
+
+    def DeleteRepository(  # noqa: N802
+        self, request: pb.DeleteRepositoryRequest, context: grpc.ServicerContext
+    ) -> pb.DeleteRepositoryResponse:
+        self._heard(request, context)
+        return pb.DeleteRepositoryResponse(deleted=3)
+
+    def List(self, request: pb.ListRequest, context: grpc.ServicerContext) -> pb.ListResponse:  # noqa: N802
+        return pb.ListResponse()
+
+    def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:  # noqa: N802
+        return pb.DeleteResponse()
+
+    def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:  # noqa: N802
+        return pb.EmbedResponse()
+
+    def Upload(  # noqa: N802
+        self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext
+    ) -> pb.UploadResponse:
+        return pb.UploadResponse()
+
+
+@contextmanager
+def serving(indexer: FakeIndexer, folder: Path) -> Iterator[str]:
+    """Serves on a private socket; yields its address."""
+    address = f"unix:{folder}/fake.sock"
+    server = grpc.server(ThreadPoolExecutor(max_workers=4))
+    rpc.add_IndexerServicer_to_server(indexer, server)
+    server.add_insecure_port(address)
+    server.start()
+    try:
+        yield address
+    finally:
+        server.stop(None).wait()
+
+
+def main() -> None:
+    """Runs a fake indexer as a process of its own, as the command line starts one."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--listen")
+    parser.add_argument("--token-file", type=Path)
+    parser.add_argument("--address-file", type=Path)
+    parser.add_argument("--die", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.die:
+        print("the store is broken", file=sys.stderr)
+        sys.exit(1)
+    token = arguments.token_file.read_text() if arguments.token_file else None
+    announce = arguments.address_file.write_text if arguments.address_file else None
+    service = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(FakeIndexer(), server))
+    run([service], Endpoint(arguments.listen, token=token, idle_timeout_s=60, announce=announce))
+
+
+if __name__ == "__main__":
+    main()

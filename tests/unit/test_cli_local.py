@@ -1,0 +1,143 @@
+"""Finding, starting, sharing and replacing local servers, with real processes."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from xcomp_cli import local, lock
+from xcomp_cli.home import LOOPBACK, Places, data_home
+from xcomp_cli.launch import Service, until
+from xcomp_cli.state import State, running
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport.errors import Unauthenticated, Unavailable, Unsupported
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE = Service("indexer", "tests.unit.cli_servers", ("grpc",))
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    made = Places(tmp_path / "home", "indexer")
+    yield made
+    local.retire(made)
+
+
+def ensure(places: Places, *options: str) -> State:
+    return local.ensure(FAKE, places, options=options, waiting=lambda what: nullcontext())
+
+
+@pytest.fixture(autouse=True)
+def known_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "INDEXER", FAKE)  # the client of its kind is chosen by identity
+
+
+def test_second_command_finds_the_server_warm(places: Places) -> None:
+    first = ensure(places)
+    assert first.address.startswith("unix:")
+    assert ensure(places) == first
+
+
+def test_concurrent_commands_share_one_server(places: Places) -> None:
+    found: list[State] = []
+    threads = [threading.Thread(target=lambda: found.append(ensure(places))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len({state.pid for state in found}) == 1
+
+
+def test_killed_server_is_started_again(places: Places) -> None:
+    first = ensure(places)
+    os.kill(first.pid, signal.SIGKILL)
+    assert until(lambda: running(places) is None, 5)
+    assert ensure(places).pid != first.pid
+
+
+def test_server_of_another_build_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "build_id", lambda: "older")
+    first = ensure(places)
+    monkeypatch.setattr(local, "build_id", lambda: "newer")
+    second = ensure(places)
+    assert (first.build, second.build) == ("older", "newer")
+    assert first.pid != second.pid
+
+
+def test_state_of_a_dead_server_is_not_believed(places: Places) -> None:
+    first = ensure(places)
+    local.retire(places)
+    assert running(places) is None
+    assert str(first.pid) in places.state.read_text()
+
+
+def test_dying_server_is_reported_with_its_last_line(places: Places) -> None:
+    with pytest.raises(Unavailable, match=r"the indexer did not start: the store is broken \(log: "):
+        ensure(places, "--die")
+
+
+def test_missing_library_names_the_install_command(places: Places) -> None:
+    service = Service("indexer", "nothing", ("no_such_library",))
+    with pytest.raises(Unsupported, match=r"needs no_such_library: pip install 'xcomp\[local\]'"):
+        local.require(service)
+
+
+def test_long_path_falls_back_to_loopback_with_a_token(
+    tmp_path: Path, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xcomp_cli.home.SOCKET_PATH_BYTES", 10)
+    assert places.listen() == LOOPBACK
+    state = ensure(places)
+    assert state.address.startswith("127.0.0.1:")
+    assert not state.address.endswith(":0")
+    assert Path(state.token_file).stat().st_mode & 0o077 == 0
+    with IndexerClient(state.address, token=state.token()) as client:
+        assert client.describe().build == str(state.pid)
+    with IndexerClient(state.address, token="wrong") as client, pytest.raises(Unauthenticated):
+        client.describe()
+
+
+def test_socket_lies_in_a_private_folder(places: Places) -> None:
+    ensure(places)
+    assert places.state.parent.stat().st_mode & 0o777 == 0o700
+    assert places.state.stat().st_mode & 0o077 == 0
+
+
+def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    first, second = (Places(tmp_path / name, "indexer").listen() for name in ("a", "b"))
+    assert first != second
+    assert first.startswith(f"unix:{tmp_path}/xcomp-")
+
+
+def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    (tmp_path / "run").mkdir(mode=0o755)
+    assert Places(tmp_path, "indexer").listen() == LOOPBACK
+
+
+def test_home_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XCOMP_HOME", "/data/xcomp")
+    assert data_home() == Path("/data/xcomp")
+    monkeypatch.delenv("XCOMP_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert data_home() == Path("/data/xcomp")
+
+
+def test_lock_is_free_again_when_its_holder_dies(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    descriptor = lock.open_private(path)
+    assert lock.take(descriptor)
+    child = os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], os.environ)
+    assert lock.is_held(path)
+    os.close(descriptor)
+    os.waitpid(child, 0)
+    assert not lock.is_held(path)
