@@ -42,7 +42,6 @@ def index(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave these out; may be repeated.")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Only files that failed before.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if a file was skipped.")] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
@@ -61,7 +60,6 @@ def index(
         prune=prune,
         dry_run=dry_run,
         exclude=exclude or (),
-        retry_failed=retry_failed,
     )
     with connect.indexer(indexer) as client:
         outcome = _follow(client.ingest(request))

@@ -40,9 +40,9 @@ app.add_typer(serve, name="serve")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from xcomp_protos.build import build_id, release
+        from xcomp_protos.build import VERSION, build_id
 
-        display.result(f"xcomp {release()} (build {build_id()})")
+        display.result(f"xcomp {VERSION} (build {build_id()})")
         raise typer.Exit
 
 
