@@ -146,5 +146,3 @@ CHINESE: tuple[str, ...] = (
     "被公牛甩下来的牛仔",
     "阅兵式上行进的士兵",
 )
-
-QUERIES = {"en": ENGLISH, "zh": CHINESE}

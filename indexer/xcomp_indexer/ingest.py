@@ -22,6 +22,7 @@ from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.reconcile import Known, changed, missing, removable
 from xcomp_indexer.scan import Entry, Scan, scan
 from xcomp_indexer.store import Found, Point
+from xcomp_indexer.store.payload import ImagePayload, printable
 from xcomp_protos.transport.errors import ImageError, InvalidRequest
 
 BATCH = 16  # images per forward pass; larger ones gain nothing on a CPU
@@ -133,7 +134,7 @@ class Ingest:
         try:
             return scan(self._roots, exclude=self._order.exclude)
         except FileNotFoundError as error:
-            raise InvalidRequest(f"paths: {record.shown(str(error.filename))} does not exist") from None
+            raise InvalidRequest(f"paths: {printable(str(error.filename))} does not exist") from None
 
     def _recall(self) -> None:
         """Reads what the repository holds."""
@@ -206,15 +207,8 @@ class Ingest:
         }
 
     def _point(self, item: Loaded, seen: Seen) -> Point:
-        fields = record.build(
-            item.entry,
-            content_hash=item.content_hash,
-            size=seen.size,
-            facts=item.facts,
-            labels=seen.labels,
-            spaces=sorted(seen.vectors),
-        )
-        return Point(record.image_id(self._repository.name, item.entry.path), seen.vectors, fields)
+        content = record.payload(item, size=seen.size, labels=seen.labels, spaces=sorted(seen.vectors))
+        return Point(record.image_id(self._repository.name, item.entry.path), seen.vectors, content.write())
 
     def _account(self, item: Loaded) -> None:
         """Counts what a written image was: new, changed, untouched, or renamed from one that is gone."""
@@ -248,7 +242,7 @@ class Ingest:
 
     def _failed(self, path: str, *, reason: str, message: str) -> Failure:
         self._counts["failed"] += 1
-        return Failure(record.shown(path), reason, message)
+        return Failure(printable(path), reason, message)
 
     def _summary(self, scanned: int, refused: int) -> Summary:
         count = self._counts
@@ -279,5 +273,5 @@ class Ingest:
 
 
 def _recalled(donor: Found) -> Seen:
-    size = (int(str(donor.payload["width"])), int(str(donor.payload["height"])))
-    return Seen(donor.vectors, record.labels(donor.payload), size)
+    content = ImagePayload.read(donor.payload)
+    return Seen(donor.vectors, content.labels, (content.width, content.height))

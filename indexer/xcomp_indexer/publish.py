@@ -4,12 +4,12 @@ Cameras write the owner's home into EXIF; what leaves the repository carries non
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from xcomp_indexer.decode import decode, opened
-from xcomp_indexer.metadata import Metadata
 from xcomp_protos.transport.errors import ImageError
 
 MAX_PX = 2048
@@ -27,7 +27,7 @@ class Published:
     height: int
 
 
-def publish(content: bytes, metadata: Metadata, *, max_px: int = MAX_PX) -> Published:
+def publish(content: bytes, metadata: Mapping[str, object], *, max_px: int = MAX_PX) -> Published:
     """Re-encodes a picture as JPEG, or as WebP where it is transparent; never enlarges.
 
     Raises:

@@ -1,23 +1,24 @@
-"""An image as the store keeps it: from a file to a point, and from a point back to what the service tells.
+"""An image between file and store: its id, the payload an ingest writes, and the stat it compares.
 
 Ids come from repository and path, so that every server gives the same file the same id.
 """
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from xcomp_indexer.embed import Label
+from xcomp_indexer.load import Loaded
 from xcomp_indexer.metadata import Metadata
 from xcomp_indexer.reconcile import Known
-from xcomp_indexer.scan import Entry
-from xcomp_indexer.store import Found, Payload
+from xcomp_indexer.store import Found
+from xcomp_indexer.store.payload import ImagePayload, true_path
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:xcomp:image")
 STAT_FIELDS = ("path", "path_bytes", "size", "mtime_ns", "sidecar_mtime_ns", "content_hash", "spaces")
-_PROMOTED = {"date": "date", "tags": "tags", "license": "rights", "creator": "creator", "expires": "expires",
-             "embargo": "embargo", "internal": "restricted"}  # fmt: skip
 
 
 def image_id(repository: str, path: str) -> str:
@@ -25,42 +26,30 @@ def image_id(repository: str, path: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{repository}\0{os.fsencode(path).hex()}"))
 
 
-def shown(path: str) -> str:
-    """Spells a path for people and JSON; bytes that are not UTF-8 stand as %XX."""
-    return "".join(
-        f"%{ord(character) - 0xDC00:02X}" if "\udc80" <= character <= "\udcff" else character for character in path
+def payload(item: Loaded, *, size: tuple[int, int], labels: Sequence[Label], spaces: Sequence[str]) -> ImagePayload:
+    """Puts together what the store keeps of a file beside its vectors."""
+    facts = item.facts
+    tags = facts.get("tags")
+    return ImagePayload(
+        path=Path(item.entry.path),
+        root=Path(item.entry.root),
+        size=item.entry.size,
+        mtime_ns=item.entry.mtime_ns,
+        sidecar_mtime_ns=item.entry.sidecar_mtime_ns,
+        content_hash=item.content_hash,
+        width=size[0],
+        height=size[1],
+        spaces=spaces,
+        date=_moment(facts, "date"),
+        expires=_moment(facts, "expires"),
+        embargo=_moment(facts, "embargo"),
+        tags=tags if isinstance(tags, list) else [],
+        rights=_text(facts, "license"),
+        creator=_text(facts, "creator"),
+        restricted=bool(facts.get("internal")),
+        metadata=facts,
+        labels=labels,
     )
-
-
-def build(
-    entry: Entry,
-    *,
-    content_hash: str,
-    size: tuple[int, int],
-    facts: Metadata,
-    labels: Sequence[Label],
-    spaces: Sequence[str],
-) -> Payload:
-    """Puts an image's payload together; the keys are listed in `store.payload`."""
-    stored: dict[str, object] = {
-        "path": shown(entry.path),
-        "root": shown(entry.root),
-        "dirs": _folders(entry),
-        "size": entry.size,
-        "mtime_ns": str(entry.mtime_ns),  # a decimal string: JSON numbers end at 2**53
-        "sidecar_mtime_ns": str(entry.sidecar_mtime_ns),
-        "content_hash": content_hash,
-        "width": size[0],
-        "height": size[1],
-        "restricted": 0,
-        "spaces": list(spaces),
-        "metadata": facts,
-        "labels": [{"en": label.en, "zh": label.zh, "p": round(label.probability, 4)} for label in labels],
-    }
-    if stored["path"] != entry.path:
-        stored["path_bytes"] = os.fsencode(entry.path).hex()
-    stored.update({key: facts[source] for source, key in _PROMOTED.items() if source in facts})
-    return stored
 
 
 def known(point: Found, *, spaces: int) -> Known:
@@ -68,37 +57,20 @@ def known(point: Found, *, spaces: int) -> Known:
     fields = point.payload
     return Known(
         id=point.id,
-        path=native_path(fields),
-        size=int(str(fields["size"])),
-        mtime_ns=int(str(fields["mtime_ns"])),
-        sidecar_mtime_ns=int(str(fields["sidecar_mtime_ns"])),
+        path=str(true_path(fields)),
+        size=cast("int", fields["size"]),
+        mtime_ns=cast("int", fields["mtime_ns"]),
+        sidecar_mtime_ns=cast("int", fields["sidecar_mtime_ns"]),
         content_hash=str(fields["content_hash"]),
-        complete=len(_strings(fields.get("spaces"))) == spaces,
+        complete=len(cast("list[str]", fields["spaces"])) == spaces,
     )
 
 
-def native_path(fields: Payload) -> str:
-    """Returns the path as the os module spells it."""
-    raw = fields.get("path_bytes")
-    return os.fsdecode(bytes.fromhex(str(raw))) if raw else str(fields["path"])
+def _moment(facts: Metadata, key: str) -> datetime | None:
+    value = facts.get(key)
+    return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
-def labels(fields: Payload) -> list[Label]:
-    """Reads back the classes that were seen."""
-    stored = fields.get("labels")
-    return [
-        Label(str(item["en"]), str(item["zh"]), float(item["p"]))
-        for item in (stored if isinstance(stored, list) else ())
-        if isinstance(item, Mapping)
-    ]
-
-
-def _folders(entry: Entry) -> list[str]:
-    """Names the folders above a file, below its root, from the outermost on: `a`, `a/b`."""
-    relative = os.path.relpath(os.path.dirname(entry.path), entry.root)  # noqa: PTH120  # strings, as scandir gives
-    parts = [] if relative == "." else Path(shown(relative)).parts
-    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
-
-
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
+def _text(facts: Metadata, key: str) -> str | None:
+    value = facts.get(key)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,94 @@
+"""The indexer as a process: reads options, opens the store, serves until told to leave.
+
+Every option has an environment twin, named in its help. Only this file of the package reads the environment.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from xcomp_indexer.library import Library, Models
+from xcomp_indexer.profiles import DEFAULT_PROFILE, spaces_of
+from xcomp_indexer.service import IndexerService
+from xcomp_indexer.store.open import open_stores
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.options import add, endpoint
+from xcomp_protos.transport.errors import XcompError
+from xcomp_protos.transport.server import Service, run
+
+FREE_MODELS_S = 600  # a model nobody asked for in this time leaves memory
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the indexer; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.captureWarnings(capture=True)
+    try:
+        _serve(options)
+    except XcompError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the process's last word
+        return 1
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    home = Path(options.home).expanduser()
+    stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=options.store_key)
+    models = Models()
+    library = Library(stores, models, default_profile=options.profile)
+    service = IndexerService(library, roots=[Path(root) for root in options.allow_root or ["/"]])
+    registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    stop = threading.Event()
+    threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
+    try:
+        run([registered], endpoint(options), prepare=lambda: _preload(models, options))
+    finally:
+        stop.set()
+        library.close()
+
+
+def _preload(models: Models, options: argparse.Namespace) -> None:
+    if options.preload:
+        for spec in spaces_of(options.profile):
+            models.get(spec.model)
+
+
+def _free_models(models: Models, stop: threading.Event) -> None:
+    while not stop.wait(FREE_MODELS_S / 10):
+        models.free_idle(FREE_MODELS_S)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("xcomp-indexer", description="The image repository of xcomp, over gRPC.")
+    add(parser, "--listen", "XCOMP_INDEXER_LISTEN", default="127.0.0.1:7411", help="host:port, or unix:/path")
+    add(parser, "--home", "XCOMP_HOME", default=_home(), help="folder of the embedded store")
+    add(
+        parser,
+        "--store",
+        "XCOMP_STORE",
+        help="edge:FOLDER, http(s)://… or grpc(s)://… of Qdrant; default: below --home",
+    )
+    add(parser, "--store-key", "XCOMP_STORE_KEY", help="API key of the Qdrant server")
+    add(
+        parser, "--profile", "XCOMP_PROFILE", default=DEFAULT_PROFILE, help="of new repositories: clip, xcomposer, lite"
+    )
+    add(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
+    add(parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose pictures may be read; default: all")
+    add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
+    add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file with the token that every call must carry")
+    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+    return parser
+
+
+def _home() -> str:
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return f"{data}/xcomp"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""The gRPC service: messages in, calls of the library, messages out. Queries and contents are never logged.
+
+Paths that a request names lie under the allowed roots, links resolved, or the request is refused.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+
+from xcomp_indexer import decode, publish, wire
+from xcomp_indexer.embed import Vectors
+from xcomp_indexer.ingest import Failure, Ingest, Order, Summary
+from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.search import Search, offered
+from xcomp_indexer.store import And, Found
+from xcomp_indexer.store.payload import ImagePayload, utc
+from xcomp_indexer.where import parse
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.build import VERSION, build_id
+from xcomp_protos.transport.channel import CHUNK_BYTES
+from xcomp_protos.transport.errors import Conflict, Denied, InvalidRequest, NotFound, Unsupported
+from xcomp_protos.transport.server import remaining_s
+
+MAX_INPUTS = 1024
+MAX_FAILURES_KEPT = 100
+WAIT_S = 0.2
+
+
+class IndexerService(rpc.IndexerServicer):
+    """Implements `xcomp.v1.Indexer` over a library."""
+
+    def __init__(self, library: Library, *, roots: Sequence[Path]) -> None:
+        self._library = library
+        self._search = Search(library)
+        self._roots = [root.resolve() for root in roots]
+        self._build = build_id()  # of the code that runs, whatever happens to its files
+
+    def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:
+        """Brings a repository up to date; waits while another ingest of it is under way."""
+        order = wire.order_of(request)
+        if request.retry_failed:
+            raise InvalidRequest("retry_failed: every ingest tries failed files again")
+        for path in order.paths:
+            self._check_allowed(path)
+        repository = self._library.get_or_create(request.repository, profile=request.profile)
+        while not repository.ingesting.acquire(timeout=WAIT_S):
+            if not context.is_active():
+                return
+        try:
+            yield from self._ingested(repository, order, context)
+        finally:
+            repository.ingesting.release()
+
+    def _ingested(
+        self, repository: Repository, order: Order, context: grpc.ServicerContext
+    ) -> Iterator[pb.IngestEvent]:
+        embedders = {spec.name: self._library.embedder(repository, spec.name) for spec in repository.spaces}
+        failures: list[Failure] = []
+        for event in Ingest(repository, embedders, order).run():
+            if not context.is_active():
+                return
+            if isinstance(event, Failure):
+                failures.append(event)
+            message = wire.event_message(event)
+            if isinstance(event, Summary):
+                message.summary.repository = repository.name
+                self._search.forget(repository.name)
+                if not order.dry_run:
+                    _remember(repository, event, failures)
+            yield message
+
+    def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:
+        """Not there yet."""
+        raise Unsupported("Upload is not available in this version: index files that the server can see, with Ingest")
+
+    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
+        """Answers a batch of queries."""
+        started = time.monotonic()
+        question = wire.question_of(request)
+        remaining_s(context, default=60)
+        repository = self._library.get(request.repository, profile=request.profile)
+        answers = self._search.answer(repository, question)
+        results = [wire.answer_message(answer, repository.name) for answer in answers]
+        return pb.SearchResponse(results=results, seconds=time.monotonic() - started)
+
+    def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
+        """Embeds texts and images in one space."""
+        if not 1 <= len(request.inputs) <= MAX_INPUTS:
+            raise InvalidRequest(f"inputs: send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}")
+        repository = self._library.get(request.repository)
+        names = [spec.name for spec in repository.spaces]
+        space = request.space or self._search.spaces_for(repository, [each.text for each in request.inputs])[0]
+        if space not in names:
+            raise NotFound(f"there is no space {space!r} in repository {repository.name!r}: it has {', '.join(names)}")
+        embedder = self._library.embedder(repository, space)
+        rows: list[Vectors] = []
+        kinds = {each.WhichOneof("content") for each in request.inputs}
+        if kinds == {"text"}:
+            rows.append(embedder.encode_texts([wire.text_of(each.text) for each in request.inputs]))
+        elif kinds == {"image"}:
+            pictures = [decode.decode(each.image, image_size=embedder.image_size).image for each in request.inputs]
+            rows.append(embedder.encode_images(pictures).vectors)
+        else:
+            raise InvalidRequest("inputs: send texts or images, not both at once and none empty")
+        vectors = [pb.Vector(values=row) for row in rows[0].tolist()]
+        return pb.EmbedResponse(space=space, model=embedder.name, digest=embedder.digest, vectors=vectors)
+
+    def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:
+        """Hands out an image: publish-safe, or the file's own bytes."""
+        repository = self._library.get(request.repository)
+        content = ImagePayload.read(self._one(repository, request.image_id).payload)
+        self._check_allowed(str(content.path))
+        file = decode.read(str(content.path))
+        if decode.content_hash(file) != content.content_hash:
+            raise Conflict(f"{content.path.name} has changed since it was indexed: run xcomp index again")
+        picture = (
+            publish.original(file)
+            if request.originals
+            else publish.publish(file, content.metadata, max_px=request.max_px or publish.MAX_PX)
+        )
+        yield pb.FetchResponse(
+            header=pb.FetchHeader(
+                media_type=picture.media_type,
+                suffix=picture.suffix,
+                width=picture.width,
+                height=picture.height,
+                size_bytes=len(picture.content),
+            )
+        )
+        for start in range(0, len(picture.content), CHUNK_BYTES):
+            yield pb.FetchResponse(chunk=picture.content[start : start + CHUNK_BYTES])
+
+    def List(self, request: pb.ListRequest, context: grpc.ServicerContext) -> pb.ListResponse:
+        """Pages through the images of a repository, in the order of their ids."""
+        repository = self._library.get(request.repository)
+        size = request.page_size or 100
+        if not 1 <= size <= wire.MAX_K:
+            raise InvalidRequest(f"page_size: must be 1 to {wire.MAX_K}, not {size}")
+        parts = [part for part in (parse(list(request.where)),) if part]
+        if not request.allow_restricted:
+            parts.append(offered())
+        page: list[Found] = []
+        for point in repository.store.scan(where=And(tuple(parts))):
+            if point.id > request.page_token:
+                page.append(point)
+            if len(page) > size:
+                break
+        images = [wire.image_message(point, repository.name) for point in page[:size]]
+        return pb.ListResponse(images=images, next_page_token=images[-1].id if len(page) > size else "")
+
+    def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:
+        """Removes images from a repository."""
+        repository = self._library.get(request.repository)
+        there = [point.id for point in repository.store.get(list(dict.fromkeys(request.ids)))]
+        repository.store.delete(there)
+        repository.store.flush()
+        return pb.DeleteResponse(deleted=len(there))
+
+    def CreateRepository(
+        self,
+        request: pb.CreateRepositoryRequest,
+        context: grpc.ServicerContext,
+    ) -> pb.CreateRepositoryResponse:
+        """Creates an empty repository."""
+        repository = self._library.create(request.name, profile=request.profile)
+        return pb.CreateRepositoryResponse(repository=wire.repository_message(repository))
+
+    def ListRepositories(
+        self,
+        request: pb.ListRepositoriesRequest,
+        context: grpc.ServicerContext,
+    ) -> pb.ListRepositoriesResponse:
+        """Names every repository."""
+        known = [wire.repository_message(self._library.get(name)) for name in self._library.names()]
+        return pb.ListRepositoriesResponse(repositories=known)
+
+    def DeleteRepository(
+        self,
+        request: pb.DeleteRepositoryRequest,
+        context: grpc.ServicerContext,
+    ) -> pb.DeleteRepositoryResponse:
+        """Removes a repository with all its vectors."""
+        self._search.forget(request.name)
+        return pb.DeleteRepositoryResponse(deleted=self._library.drop(request.name))
+
+    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
+        """Says what the server is and holds."""
+        names = [request.repository] if request.repository else self._library.names()
+        return pb.DescribeResponse(
+            version=VERSION,
+            build=self._build,
+            store=self._library.stores.place,
+            models_loaded=self._library.models.names(),
+            memory_bytes=_resident_bytes(),
+            repositories=[wire.repository_message(self._library.get(name)) for name in names],
+            default_profile=self._library.default_profile,
+        )
+
+    def _one(self, repository: Repository, image_id: str) -> Found:
+        found = repository.store.get([image_id])
+        if not found:
+            raise NotFound(f"image_id: there is no image {image_id!r} in repository {repository.name!r}")
+        return found[0]
+
+    def _check_allowed(self, path: str) -> None:
+        """Raises `Denied` unless the path, its links resolved, lies under an allowed root."""
+        if not os.path.isabs(path):  # noqa: PTH117  # paths may hold undecodable bytes
+            raise InvalidRequest(f"paths: {path!r} is not absolute")
+        resolved = Path(path).resolve()
+        if not any(resolved.is_relative_to(root) for root in self._roots):
+            raise Denied(f"{path} is outside the folders this server may read: start it with --allow-root")
+
+
+def _remember(repository: Repository, summary: Summary, failures: Sequence[Failure]) -> None:
+    """Keeps the counts of the last ingest, and its first failures, for `status`."""
+    kept = [vars(failure) for failure in failures[:MAX_FAILURES_KEPT]]
+    finished = utc(datetime.now(UTC))
+    repository.store.set_meta(
+        {"last_ingest": {**vars(summary), "stages": dict(summary.stages), "failures": kept, "finished": finished}}
+    )
+
+
+def _resident_bytes() -> int:
+    try:
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    except OSError:  # not Linux
+        return 0
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
