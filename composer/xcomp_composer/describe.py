@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from xcomp_composer.article import Article, Candidate, Illustration, Json, Label, language_of
+from xcomp_composer.article import Candidate, Illustration, Json, Label, language_of
 
 SURE = 0.5  # half of all probability on one class of 1000; measured in docs/lite.md
 _LONGEST = 300  # characters of a caption
@@ -44,11 +44,6 @@ def seen_in(labels: tuple[Label, ...], language: str) -> str:
         return ""
     best = labels[0]
     return f"{_name(best, language)} {best.probability:.2f}".replace(" 0.", " .")
-
-
-def uncaptioned(article: Article) -> tuple[int, ...]:
-    """Returns the segments whose picture has neither caption nor alternative text."""
-    return tuple(number for number, picture in article.illustrated if picture.uncaptioned)
 
 
 def _seen(labels: tuple[Label, ...], language: str) -> str:

@@ -1,0 +1,120 @@
+"""review.html: every spot with its query, what was offered for it, the scores, and why it was filled or not.
+
+Thumbnails are part of the page, so that pictures which were not chosen never lie among those to be published.
+"""
+
+import base64
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
+from pathlib import PurePath
+
+from xcomp_composer.article import Article, Candidate, Illustration, Unfilled
+from xcomp_composer.markdown import split
+from xcomp_composer.page import document
+
+Thumbnail = Callable[[str], tuple[bytes, str] | None]  # by image id: bytes and suffix; None where the image is gone
+
+_MEDIA = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".png": "image/png", ".gif": "image/gif"}
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "review": "How the pictures were chosen",
+        "summary": "{filled} of {spots} spots filled · model {model} · profile {profile} · repository {repository}",
+        "spot": "After segment {segment}",
+        "unfilled": "left empty",
+        "locked": "locked",
+        "uncaptioned": "no caption known",
+        "query": "Searched for",
+        "why": "Why",
+        "gone": "no longer there",
+        "none": "No spot was found.",
+    },
+    "zh": {
+        "review": "选图过程",
+        "summary": "{spots} 处中已配图 {filled} 处 · 模型 {model} · 配置 {profile} · 图库 {repository}",
+        "spot": "第 {segment} 段之后",
+        "unfilled": "未配图",
+        "locked": "已锁定",
+        "uncaptioned": "暂无图注",
+        "query": "检索词",
+        "why": "理由",
+        "gone": "图片已不在",
+        "none": "没有找到适合配图的位置。",
+    },
+}
+
+
+def review_page(article: Article, thumbnail: Thumbnail) -> str:
+    """Returns the whole of review.html."""
+    words = _WORDS["zh" if article.language == "zh" else "en"]
+    spots: dict[int, Illustration | Unfilled] = {spot.segment: spot for spot in article.unfilled}
+    spots.update(article.illustrated)
+    sections = [_spot(article, number, spots[number], words, thumbnail) for number in sorted(spots)]
+    summary = words["summary"].format(
+        filled=len(article.illustrated),
+        spots=len(spots),
+        model=article.model,
+        profile=article.profile,
+        repository=article.repository,
+    )
+    heading = f'<h1>{escape(article.title)}</h1>\n<p class="summary">{words["review"]} · {escape(summary)}</p>\n'
+    body = "".join(sections) or f"<p>{words['none']}</p>"
+    title = f"{article.title} · {words['review']}"
+    return document(article, f"<main>\n{heading}{body}</main>", "page.css", "review.css", title=title)
+
+
+def _spot(
+    article: Article, number: int, spot: Illustration | Unfilled, words: Mapping[str, str], thumbnail: Thumbnail
+) -> str:
+    is_filled = isinstance(spot, Illustration)
+    chosen = spot.image_id if isinstance(spot, Illustration) else ""
+    cards = "".join(_card(candidate, candidate.image_id == chosen, words, thumbnail) for candidate in _offers(spot))
+    pills = "".join(f'<span class="pill">{words[name]}</span>' for name in _states(spot))
+    return (
+        f'<section class="spot{"" if is_filled else " unfilled"}" id="spot-{number}">\n<div>\n'
+        f"<h2><b>{words['spot'].format(segment=number)}</b>{pills}</h2>\n"
+        f'<p class="words">{escape(_prose(article, number))}</p>\n'
+        f'<p class="query">{words["query"]}: <q>{escape(spot.query)}</q></p>\n'
+        f'<p class="why">{words["why"]}: {escape(spot.reason)}</p>\n</div>\n'
+        f'<ol class="cards">\n{cards}</ol>\n</section>\n'
+    )
+
+
+def _offers(spot: Illustration | Unfilled) -> Iterable[Candidate]:
+    """The candidates, with the shown picture first even where it was none of them."""
+    candidates = spot.candidates
+    if isinstance(spot, Illustration) and all(candidate.image_id != spot.image_id for candidate in candidates):
+        return (Candidate(spot.image_id, spot.path, 0.0, reason=spot.reason), *candidates)
+    return candidates
+
+
+def _states(spot: Illustration | Unfilled) -> Iterable[str]:
+    if isinstance(spot, Unfilled):
+        yield "unfilled"
+        return
+    if spot.locked:
+        yield "locked"
+    if spot.uncaptioned:
+        yield "uncaptioned"
+
+
+def _prose(article: Article, number: int) -> str:
+    blocks = split(article.segments[number].text, article.format)
+    return " ".join(block.prose or block.text.strip() for block in blocks)
+
+
+def _card(candidate: Candidate, is_chosen: bool, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
+    found = thumbnail(candidate.image_id)
+    name = PurePath(candidate.path).name
+    image = f'<span class="missing">{words["gone"]}</span>'
+    if found:
+        data, suffix = found
+        media = _MEDIA.get(suffix, "application/octet-stream")
+        image = f'<img src="data:{media};base64,{base64.b64encode(data).decode()}" alt="" loading="lazy">'
+    probability = "" if candidate.probability is None else f" · p {candidate.probability:.2f}"
+    opening = '<li class="chosen">' if is_chosen else "<li>"
+    return (
+        f"{opening}{image}"
+        f'<span class="name" title="{escape(candidate.path)}">{escape(name)}</span>'
+        f'<span class="score">{candidate.retrieval_score:.2f}{probability}</span>'
+        f"{escape(candidate.reason)}</li>\n"
+    )
