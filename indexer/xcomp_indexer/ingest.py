@@ -8,7 +8,7 @@ the generator.
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -90,10 +90,16 @@ class Seen:
 class Ingest:
     """One run over one repository."""
 
-    def __init__(self, repository: Repository, embedders: Mapping[str, Embedder], order: Order) -> None:
+    def __init__(self, repository: Repository, embedder: Callable[[str], Embedder], order: Order) -> None:
+        """Args:
+        repository: what is brought up to date.
+        embedder: returns the embedder of a space; asked only when there is something to embed.
+        order: what is to be done.
+        """
         self._repository = repository
         self._store = repository.store
-        self._embedders = embedders
+        self._embedder = embedder
+        self._spaces = [spec.name for spec in repository.spaces]
         self._order = order
         self._roots = [os.path.abspath(path) for path in order.paths]  # noqa: PTH100  # as the scan does
         self._counts: Counter[str] = Counter()
@@ -103,9 +109,9 @@ class Ingest:
         self._by_hash: dict[str, str] = {}  # content hash -> id of a point that has its vectors
         self._gone: dict[str, Known] = {}  # by id: images whose file is no longer there
         self._orphans: dict[str, list[str]] = {}  # content hash -> ids of those
+        self._embedders: Mapping[str, Embedder] = {}
         self._damaged: list[str] = []  # ids whose file is no picture any more
-        image_size = max(embedder.image_size for embedder in embedders.values())
-        self._loader = Loader(self._by_hash, image_size=image_size, look_ahead=2 * BATCH)
+        self._loader = Loader(self._by_hash, look_ahead=2 * BATCH)
 
     def run(self) -> Iterator[Event]:
         """Yields failures and progress, at last the summary.
@@ -125,7 +131,8 @@ class Ingest:
             yield self._failed(path, reason="permission", message=f"cannot be read: {error.strerror}")
         if self._order.dry_run:
             self._counts.update("updated" if entry.path in self._known else "added" for entry in todo)
-        else:
+        elif todo:
+            self._embedders = {space: self._embedder(space) for space in self._spaces}
             yield from self._take_in(todo, scanned=len(found.entries))
         refused = self._prune(found)
         yield self._summary(len(found.entries), refused)
@@ -139,7 +146,7 @@ class Ingest:
     def _recall(self) -> None:
         """Reads what the repository holds."""
         for point in self._store.scan(fields=record.STAT_FIELDS):
-            image = record.known(point, spaces=len(self._embedders))
+            image = record.known(point, spaces=len(self._spaces))
             self._known[image.path] = image
             if image.complete:
                 self._by_hash[image.content_hash] = image.id
@@ -148,7 +155,7 @@ class Ingest:
         """Decodes, embeds and writes what changed."""
         batch: list[Loaded] = []
         told = 0.0
-        for done, (entry, item) in enumerate(self._loader.ahead(todo), start=1):
+        for done, (entry, item) in enumerate(self._loader.ahead(todo, image_size=self._image_size()), start=1):
             if isinstance(item, Loaded):
                 batch.append(item)
             else:
@@ -168,7 +175,11 @@ class Ingest:
         items: list[Loaded] = []
         for item in batch:
             try:
-                items.append(item if item.image or item.content_hash in seen else self._loader.read(item.entry))
+                items.append(
+                    item
+                    if item.image or item.content_hash in seen
+                    else self._loader.read(item.entry, image_size=self._image_size())
+                )
             except ImageError as error:  # it changed since it was read first
                 yield self._failed(item.entry.path, reason=error.reason, message=str(error))
         seen.update(self._embedded({item.content_hash: item for item in items if item.content_hash not in seen}))
@@ -176,6 +187,9 @@ class Ingest:
             self._store.upsert([self._point(item, seen[item.content_hash]) for item in items])
             for item in items:
                 self._account(item)
+
+    def _image_size(self) -> int:
+        return max(embedder.image_size for embedder in self._embedders.values())
 
     def _reused(self, batch: Sequence[Loaded]) -> dict[str, Seen]:
         """Fetches the vectors of content that the repository has already."""

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -59,9 +60,8 @@ class IndexerService(rpc.IndexerServicer):
     def _ingested(
         self, repository: Repository, order: Order, context: grpc.ServicerContext
     ) -> Iterator[pb.IngestEvent]:
-        embedders = {spec.name: self._library.embedder(repository, spec.name) for spec in repository.spaces}
         failures: list[Failure] = []
-        for event in Ingest(repository, embedders, order).run():
+        for event in Ingest(repository, partial(self._library.embedder, repository), order).run():
             if not context.is_active():
                 return
             if isinstance(event, Failure):
