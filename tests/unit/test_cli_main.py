@@ -1,0 +1,149 @@
+"""The command line as a whole: help, usage errors, debugging, import cost, upkeep commands."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli_servers import FakeIndexer, serving
+from xcomp_cli import display
+from xcomp_cli.main import run
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.transport.errors import InvalidRequest
+
+
+@pytest.fixture
+def indexer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIndexer]:
+    fake = FakeIndexer()
+    fake.repositories = [pb.Repository(name="trips", profile="lite", images=3, size_bytes=2_000_000)]
+    fake.repositories[0].spaces.add(name="lite", model="lite", dimension=384, languages=["en", "zh"], images=3)
+    with serving(fake, tmp_path) as address:
+        monkeypatch.setenv("XCOMP_INDEXER", address)
+        yield fake
+
+
+def test_help_imports_neither_torch_nor_grpc() -> None:
+    code = (
+        "import sys; from xcomp_cli.main import run; run(['--help']); run(['search', '--help']);"
+        "print([name for name in ('torch', 'grpc', 'google.protobuf', 'rich', 'PIL', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_search_imports_neither_pictures_nor_markdown(indexer: FakeIndexer) -> None:
+    code = (
+        "import sys; from xcomp_cli.main import run; run(['search', 'x']);"
+        "print([name for name in ('torch', 'rich', 'PIL', 'numpy', 'markdown_it') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: xcomp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["index"],
+        ["search", "x", "--lang", "fr"],
+        ["search", "x", "--bogus"],
+        ["repo"],
+        ["index", "/no/such"],
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+
+
+def test_unreachable_server_is_status_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "x", "--indexer", "127.0.0.1:1"]) == 4
+    assert capsys.readouterr().err == "error: the indexer at 127.0.0.1:1 does not answer: is it running there?\n"
+
+
+def test_debug_shows_the_traceback_wherever_it_stands() -> None:
+    with pytest.raises(InvalidRequest):
+        run(["index", "/no/such", "--debug"])
+    with pytest.raises(InvalidRequest):
+        run(["--debug", "index", "/no/such"])
+
+
+def test_debug_behind_the_dashes_is_a_word(indexer: FakeIndexer) -> None:
+    assert run(["search", "--", "--debug"]) == 0
+    request = indexer.requests[0]
+    assert isinstance(request, pb.SearchRequest)
+    assert request.queries[0].parts[0].text == "--debug"
+
+
+def test_repository_commands_speak_json(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["repo", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["profile"], one["images"]) for one in listed] == [("trips", "lite", 3)]
+    assert run(["repo", "show", "trips", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == listed[0]
+    assert run(["repo", "create", "new", "--profile", "lite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "new"
+    assert run(["repo", "delete", "trips", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"repository": "trips", "deleted": 3}
+
+
+def test_unknown_repository_fails(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["repo", "show", "nowhere"]) == 1
+    assert "no repository 'nowhere'" in capsys.readouterr().err
+
+
+def test_status_shows_the_indexer_and_its_repositories(
+    indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["status"]) == 0
+    assert "repository trips: 3 images, profile lite, 2.0 MB" in capsys.readouterr().out
+    assert run(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["repositories"][0]["name"] == "trips"
+
+
+def test_models_say_their_limits_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "list"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("cannot ") == said.count("licence ") == 2
+    assert run(["models", "list", "--json"]) == 0
+    assert {model["name"] for model in json.loads(capsys.readouterr().out)} == {"lite", "retrieval"}
+
+
+def test_printable_escapes_what_a_terminal_would_obey() -> None:
+    assert display.printable("a\x1b[2J\x07\n\x9b\u202eb\udcff") == "a\\x1b[2J\\x07\\n\\x9b\\u202eb\\udcff"
+    assert display.printable("港口 – café") == "港口 – café"
+
+
+def test_json_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    display.print_json({"path": "a\x1b\x9b\u202e\x7f"})
+    said = capsys.readouterr().out
+    assert not set(said) & {"\x1b", "\x9b", "\u202e", "\x7f"}
+    assert json.loads(said) == {"path": "a\x1b\x9b\u202e\x7f"}
+
+
+def test_progress_is_drawn_on_a_terminal_only(capfd: pytest.CaptureFixture[str]) -> None:
+    with display.progress("images") as advance:
+        advance(1, 2, what="indexing")
+    assert capfd.readouterr().err == ""
+    code = (
+        "from xcomp_cli import display\n"
+        "with display.progress('images') as advance: advance(1, 2, what='indexing [bold]')"
+    )
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    assert b"indexing [bold]" in os.read(ours, 65536)
+    os.close(ours)

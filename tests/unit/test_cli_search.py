@@ -1,0 +1,146 @@
+"""`xcomp search` against a canned indexer: output, page, pictures in the terminal."""
+
+import json
+from base64 import standard_b64decode
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.unit.cli_servers import JPEG, FakeIndexer, serving
+from xcomp_cli import terminal
+from xcomp_cli.main import run
+from xcomp_protos import common_pb2 as common
+from xcomp_protos import indexer_pb2 as pb
+
+
+@pytest.fixture
+def indexer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIndexer]:
+    fake = FakeIndexer()
+    image = common.Image(id="id-1", repository="default", path="/p/<b>\x1b]0;owned\x07.jpg", width=640, height=480)
+    image.metadata.update({"title": "Harbour <script>", "rating": 4})
+    image.labels.add(en="dock", zh="码头", probability=0.62)
+    spaces = {"en": common.SpaceScore(rank=1, score=0.41)}
+    fake.hits = [common.Hit(image=image, rank=1, score=0.41, spaces=spaces, confidence=0.9)]
+    with serving(fake, tmp_path) as address:
+        monkeypatch.setenv("XCOMP_INDEXER", address)
+        yield fake
+
+
+def asked(indexer: FakeIndexer) -> pb.SearchRequest:
+    request = indexer.requests[0]
+    assert isinstance(request, pb.SearchRequest)
+    return request
+
+
+def test_json_has_the_contract_keys(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "harbour", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["query"], value["language"], value["spaces"], value["seconds"]) == ("harbour", "en", ["en"], 0.25)
+    hit = value["hits"][0]
+    assert (hit["rank"], hit["id"], hit["score"], hit["width"], hit["height"]) == (1, "id-1", 0.41, 640, 480)
+    assert hit["path"] == "/p/<b>\x1b]0;owned\x07.jpg"
+    assert hit["metadata"] == {"title": "Harbour <script>", "rating": 4}
+    assert hit["spaces"] == {"en": {"rank": 1, "score": 0.41}}
+
+
+def test_request_carries_the_flags(indexer: FakeIndexer) -> None:
+    flags = ["-k", "3", "--lang", "zh", "--where", "tag=sea", "--where", "width>=9", "--diverse", "0.5", "--repo", "r"]
+    assert run(["search", "海", *flags]) == 0
+    request = asked(indexer)
+    assert request.queries[0].parts[0].text == "海"
+    assert (request.k, request.language, request.repository) == (3, common.LANGUAGE_ZH, "r")
+    assert list(request.where) == ["tag=sea", "width>=9"]
+    assert request.diversity == 0.5
+
+
+def test_text_and_image_make_one_query(indexer: FakeIndexer, tmp_path: Path) -> None:
+    (tmp_path / "like.jpg").write_bytes(JPEG)
+    assert run(["search", "red", "--image", str(tmp_path / "like.jpg")]) == 0
+    parts = asked(indexer).queries[0].parts
+    assert [part.WhichOneof("content") for part in parts] == ["text", "image"]
+    assert parts[1].image == JPEG
+
+
+def test_large_image_is_scaled_to_fit_a_request(indexer: FakeIndexer, tmp_path: Path) -> None:
+    Image.effect_noise((2400, 2400), 90).convert("RGB").save(tmp_path / "large.png")
+    assert (tmp_path / "large.png").stat().st_size > 3 * 2**20
+    assert run(["search", "--image", str(tmp_path / "large.png")]) == 0
+    sent = asked(indexer).queries[0].parts[0].image
+    assert len(sent) <= 3 * 2**20
+    assert Image.open(BytesIO(sent)).size == (1024, 1024)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[""], ["  "], [], ["x", "-k", "0"], ["x", "-k", "1001"], ["--image", "/none.jpg"]]
+)
+def test_useless_queries_are_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+
+
+def test_bytes_that_are_no_text_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "\udcff"]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+
+
+def test_empty_image_file_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.jpg").touch()
+    assert run(["search", "--image", str(tmp_path / "empty.jpg")]) == 1
+    assert "is no picture" in capsys.readouterr().err
+
+
+def test_pipe_gets_one_line_for_each_hit_without_control_characters(
+    indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["search", "harbour"]) == 0
+    assert capsys.readouterr().out == "1\t0.4100\t/p/<b>\\x1b]0;owned\\x07.jpg\n"
+
+
+def test_page_shows_each_hit_and_lets_nothing_act(indexer: FakeIndexer, tmp_path: Path) -> None:
+    page = tmp_path / "found.html"
+    assert run(["search", "<i>harbour", "--html", str(page)]) == 0
+    text = page.read_text()
+    assert "data:image/jpeg;base64," in text
+    assert "Harbour &lt;script&gt;" in text
+    assert "<title>&lt;i&gt;harbour</title>" in text
+    assert "<script" not in text
+    assert "\x1b" not in text
+
+
+def test_page_that_cannot_be_written_is_one_line(
+    indexer: FakeIndexer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["search", "harbour", "--html", str(tmp_path / "no" / "page.html")]) == 1
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_inline_image_of_iterm_holds_the_bytes() -> None:
+    codes = terminal.iterm(b"bytes")
+    assert codes.startswith("\x1b]1337;File=inline=1;")
+    assert standard_b64decode(codes.rpartition(":")[2].removesuffix("\x07")) == b"bytes"
+
+
+def test_kitty_image_is_a_png_in_chunks() -> None:
+    out = BytesIO()
+    Image.effect_noise((120, 80), 90).convert("RGB").save(out, "JPEG")
+    codes = terminal.kitty(out.getvalue()).split("\x1b\\")[:-1]
+    assert len(codes) > 1
+    assert codes[0].startswith("\x1b_Ga=T,f=100,")
+    assert all("m=1;" in code for code in codes[:-1])
+    assert "m=0;" in codes[-1]
+    data = standard_b64decode("".join(code.partition(";")[2] for code in codes))
+    assert Image.open(BytesIO(data)).format == "PNG"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"TERM": "xterm-256color"}, {"TERM": "xterm-kitty", "TMUX": "/tmp/x"}, {"TERM": "xterm-kitty"}],
+)
+def test_nothing_is_drawn_outside_a_fitting_terminal(environment: dict[str, str]) -> None:
+    assert terminal.drawing(environment) is None  # the last one: stdout of a test is no terminal
