@@ -1,0 +1,54 @@
+# Everything a contributor runs. Each target sets up what it needs; nothing is asked, nothing else is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUBS := .stubs
+
+.PHONY: demo test check format setup stubs bench soak screenshots clean
+
+demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
+	@$(BIN)/python demo/run.py
+
+test: $(VENV)/.dev  ## the whole suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## formatting, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev  ## rewrite the code in the house's format
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+setup: $(VENV)/.dev  ## the environment that test, check and bench use
+
+stubs: $(STUBS)/.done  ## generate protos/xcomp_protos/*_pb2* from protos/*.proto
+	@PATH="$(CURDIR)/$(STUBS)/bin:$$PATH" $(STUBS)/bin/python protos/xcomp_protos/generate.py
+
+bench: $(VENV)/.dev  ## print the tables of docs/benchmarks.md; minutes
+	@for name in lite_quality lite_speed system; do $(BIN)/python -m tests.bench.$$name || exit 1; done
+
+screenshots: $(VENV)/.demo  ## docs/images from the pages of `make demo`; needs chromium and a CJK font
+	@$(BIN)/python demo/screenshots.py
+
+clean:  ## the demo's output and caches; the environments stay
+	rm -rf demo/out .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@echo "setting up $(VENV) (a few minutes the first time: torch is large)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+# The generator has an environment of its own and is pinned low on purpose: its output loads on protobuf 5 to 7.
+$(STUBS)/.done: Makefile
+	@$(PYTHON) -m venv $(STUBS)
+	@$(STUBS)/bin/python -m pip install --quiet 'grpcio-tools==1.66.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
+	@touch $@
