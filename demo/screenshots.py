@@ -1,0 +1,100 @@
+"""Photographs pages for the documentation: `python demo/screenshots.py [PAGE.html…]`; by default those of the demo.
+
+Needs Debian's `chromium` and `fonts-noto-cjk`. The browser is given a window taller than any page and the empty rest
+below the page is cut off; each picture becomes docs/images/NAME.jpg, small enough for a repository.
+"""
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageChops
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+PAGES = [ROOT / "demo/out" / name / "article.html" for name in ("two-days-without-a-plan", "after-the-rain")]
+WINDOW = (1100, 14000)  # px; the software renderer ends at 16384
+MARGIN_PX = 24  # kept below the page
+MAX_BYTES = 400_000
+ATTEMPTS = ((1000, 82), (1000, 72), (1000, 60), (800, 70), (800, 55), (640, 55))  # width in px, JPEG quality
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+TIMEOUT_S = 120
+
+
+def photograph(page: Path) -> Image.Image:
+    """Renders a page in full.
+
+    Raises:
+        OSError, subprocess.SubprocessError: the browser is missing, fails, or writes no picture.
+    """
+    browser = shutil.which("chromium")
+    if browser is None:
+        raise FileNotFoundError("chromium is not installed: apt-get install chromium fonts-noto-cjk")
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder, "page.png")
+        size = f"--window-size={WINDOW[0]},{WINDOW[1]}"
+        places = (f"--user-data-dir={folder}/profile", f"--screenshot={shot}", page.resolve().as_uri())
+        subprocess.run([browser, *FLAGS, size, *places], check=True, capture_output=True, timeout=TIMEOUT_S)
+        with Image.open(shot) as image:
+            return trimmed(image.convert("RGB"))
+
+
+def trimmed(image: Image.Image) -> Image.Image:
+    """Cuts off the uniform rest below the last thing drawn."""
+    ground = Image.new("RGB", image.size, image.getpixel((0, image.height - 1)))
+    drawn = ImageChops.difference(image, ground).getbbox()
+    bottom = min(image.height, drawn[3] + MARGIN_PX) if drawn else image.height
+    return image.crop((0, 0, image.width, bottom))
+
+
+def compressed(image: Image.Image) -> bytes:
+    """Encodes as JPEG, narrower and coarser until it is small enough; the last attempt stands in any case."""
+    for width, quality in ATTEMPTS:
+        height = round(image.height * width / image.width)
+        encoded = io.BytesIO()
+        image.resize((width, height), Image.Resampling.LANCZOS).save(
+            encoded, "JPEG", quality=quality, optimize=True, progressive=True
+        )
+        if encoded.tell() <= MAX_BYTES:
+            break
+    return encoded.getvalue()
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Photograph pages for the documentation.")
+    parser.add_argument("pages", metavar="PAGE", nargs="*", type=Path, default=PAGES)
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures (default: docs/images)")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for page in options.pages:
+        if not page.is_file():
+            print(f"error: there is no {page}; `make demo` makes the demonstration's pages", file=sys.stderr)
+            return 1
+        try:
+            picture = compressed(photograph(page))
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        target = options.out / f"{page.resolve().parent.name if page.stem == 'article' else page.stem}.jpg"
+        target.write_bytes(picture)
+        print(f"{target}  {len(picture) // 1000} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
