@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Protocol
 
 import typer
@@ -94,8 +95,21 @@ def progress(unit: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Says what is being waited for while a person looks on."""
-    with progress("") as advance:
-        advance(0, 0, what=f"{what} …")
+def waiting(what: str, *, after_s: float = 0.0) -> Iterator[None]:
+    """Says what is being waited for while a person looks on and waits longer than `after_s`; then takes it back."""
+    if not sys.stderr.isatty():
         yield
+        return
+    timer = Timer(after_s, _draw, args=(f"{what} …",))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        _draw("\r\x1b[2K")
+
+
+def _draw(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

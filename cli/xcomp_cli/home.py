@@ -45,13 +45,8 @@ class Places:
         return self.home / "run" / f"{self.name}.token"
 
     @property
-    def bound(self) -> Path:
-        """Where a server on loopback writes the address it got."""
-        return self.home / "run" / f"{self.name}.address"
-
-    @property
     def log(self) -> Path:
-        """What the server says."""
+        """What the server says; begun anew with each server."""
         return self.home / "logs" / f"{self.name}.log"
 
     def create(self) -> None:

@@ -4,6 +4,7 @@ Knows how a server is called and where its output goes; whether one is needed is
 """
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from xcomp_protos.transport.errors import Unavailable
 
 BIND_S = 30.0
 POLL_S = 0.02
-LOG_BYTES = 4_000_000
+
+_LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)  # each server's first words
+_NOT_FOR_LOCAL = ("XCOMP_TOKEN_FILE",)  # the secret of servers elsewhere
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def launch(service: Service, places: Places, *, build: str, options: tuple[str, 
     token_file = ""
     if listen == LOOPBACK:
         token_file = _new_token(places)
-        command += ["--token-file", token_file, "--address-file", str(places.bound)]
+        command += ["--token-file", token_file]
     descriptor = lock.open_private(places.state)
     try:
         if not lock.take(descriptor):
@@ -72,18 +75,25 @@ def until(done: Callable[[], bool], patience_s: float) -> bool:
 
 
 def _detach(command: Sequence[str], log: Path, *, keep: int) -> int:
-    if log.exists() and log.stat().st_size > LOG_BYTES:
+    if log.exists():
         log.replace(log.with_suffix(".log.1"))
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_LOCAL}
     with open(log, "ab") as out:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, pass_fds=(keep,), cwd="/"
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=(keep,),
         )
     process.returncode = 0  # it is meant to live on: no warning when this object is forgotten
     return process.pid
 
 
 def _new_token(places: Places) -> str:
-    places.bound.unlink(missing_ok=True)
     places.token.unlink(missing_ok=True)
     descriptor = lock.open_private(places.token)
     try:
@@ -94,6 +104,11 @@ def _new_token(places: Places) -> str:
 
 
 def _bound(places: Places) -> str:
-    """The address a server on loopback got; if it never says one, waiting for it will show why."""
-    until(lambda: places.bound.exists() or not lock.is_held(places.state), BIND_S)
-    return places.bound.read_text(encoding="ascii").strip() if places.bound.exists() else LOOPBACK
+    """The address that a server on loopback got, as it says itself; if it never does, waiting for it shows why."""
+    until(lambda: _said(places.log) is not None or not lock.is_held(places.state), BIND_S)
+    return _said(places.log) or LOOPBACK
+
+
+def _said(log: Path) -> str | None:
+    found = _LISTENING.search(log.read_text(encoding="utf-8", errors="replace"))
+    return found[1] if found else None

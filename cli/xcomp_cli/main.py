@@ -12,11 +12,15 @@ import typer
 from typer.exceptions import TyperException
 
 from xcomp_cli import display
+from xcomp_cli.compose import compose
 from xcomp_cli.doctor import doctor
+from xcomp_cli.edit import edit
+from xcomp_cli.illustrate import illustrate
 from xcomp_cli.index import index
 from xcomp_cli.models import models
 from xcomp_cli.repo import repo
 from xcomp_cli.search import search
+from xcomp_cli.select import select
 from xcomp_cli.serve import serve
 from xcomp_cli.status import status
 
@@ -31,6 +35,10 @@ app = typer.Typer(
 )
 app.command()(index)
 app.command()(search)
+app.command()(illustrate)
+app.command()(compose)
+app.command()(edit)
+app.command()(select)
 app.add_typer(repo, name="repo")
 app.command()(status)
 app.command()(doctor)

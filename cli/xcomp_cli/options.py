@@ -1,5 +1,7 @@
 """The options that several commands share: flag, environment name, default and help in one place."""
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,3 +60,49 @@ def text(value: str, *, name: str) -> str:
 
         raise InvalidRequest(f"the {name} is not UTF-8: {value!r:.60}") from None
     return value
+
+
+class Tongue(StrEnum):
+    """The language of an article."""
+
+    AUTO = "auto"
+    EN = "en"
+    ZH = "zh"
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        envvar="XCOMP_MODEL",
+        metavar="NAME",
+        help="Composer model. By default the profile's.",
+        show_default=False,
+    ),
+]
+Lang = Annotated[Tongue, typer.Option("--lang", help="Language of the article.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same article.")]
+Candidates = Annotated[int, typer.Option("-k", min=1, max=64, help="Candidates for each spot.")]
+Images = Annotated[
+    int | None, typer.Option("--images", min=0, metavar="N", help="So many pictures, less those where nothing fits.")
+]
+MaxImages = Annotated[int | None, typer.Option("--max-images", min=0, metavar="N", help="At most so many pictures.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the result.", show_default=False)]
+InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Write the pictures into the article itself; needs --assets.")
+]
+Assets = Annotated[
+    Path | None, typer.Option("--assets", metavar="DIR", help="With --in-place: folder of the pictures.")
+]
+UrlPrefix = Annotated[
+    str | None,
+    typer.Option(
+        "--url-prefix",
+        metavar="P",
+        help="With --in-place: how links to pictures begin.",
+    ),
+]
+Originals = Annotated[
+    bool, typer.Option("--originals", help="Keep the bytes of the pictures, with all that is written in them.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 3 if a spot stays empty.")]

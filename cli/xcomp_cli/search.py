@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN_LABELS = 3
 THUMBNAIL_PX = 320
+PATIENCE_S = 0.7
 
 
 class Route(StrEnum):
@@ -48,20 +49,22 @@ def search(
 ) -> None:
     """Finds pictures by words, by a picture, or by both."""
     from xcomp_cli import connect
+    from xcomp_cli.request import language
     from xcomp_protos import indexer_pb2 as pb
 
     request = pb.SearchRequest(
         repository=repo,
         queries=[_query(query, image)],
         k=k,
-        language=_language(lang),
+        language=language(lang),
         where=where or (),
         diversity=diverse,
         allow_restricted=allow_restricted,
         profile=profile,
     )
     with connect.indexer(indexer) as client:
-        response = client.search(request)
+        with display.waiting("searching; the first time, models are loaded", after_s=PATIENCE_S):
+            response = client.search(request)
         found = response.results[0]
         if html:
             from xcomp_cli.page import write_page
@@ -87,12 +90,6 @@ def _query(text: str, image: Path | None) -> "pb.Query":
     if not parts:
         raise InvalidRequest("the query is empty: say what the picture shows, or give --image FILE")
     return pb.Query(parts=parts)
-
-
-def _language(route: Route) -> "common.Language.ValueType":
-    from xcomp_protos import common_pb2 as common
-
-    return common.Language.Value("LANGUAGE_UNSPECIFIED" if route is Route.AUTO else f"LANGUAGE_{route.name}")
 
 
 def _as_json(query: str, response: "pb.SearchResponse") -> display.Json:

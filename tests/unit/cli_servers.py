@@ -100,21 +100,23 @@ def serving(indexer: FakeIndexer, folder: Path) -> Iterator[str]:
         server.stop(None).wait()
 
 
+def _say(address: str) -> None:
+    print(f"listening on {address}", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Runs a fake indexer as a process of its own, as the command line starts one."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--listen")
     parser.add_argument("--token-file", type=Path)
-    parser.add_argument("--address-file", type=Path)
     parser.add_argument("--die", action="store_true")
     arguments = parser.parse_args()
     if arguments.die:
         print("the store is broken", file=sys.stderr)
         sys.exit(1)
     token = arguments.token_file.read_text() if arguments.token_file else None
-    announce = arguments.address_file.write_text if arguments.address_file else None
     service = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(FakeIndexer(), server))
-    run([service], Endpoint(arguments.listen, token=token, idle_timeout_s=60, announce=announce))
+    run([service], Endpoint(arguments.listen, token=token, idle_timeout_s=60, announce=_say))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""The user's article: read as it is, byte for byte, and the place where the illustrated one goes."""
+
+from pathlib import Path
+
+from xcomp_cli import deliver
+from xcomp_protos.transport.errors import InvalidRequest
+
+LIMIT_BYTES = 3 * 1024 * 1024
+
+
+def read(file: Path) -> tuple[str, str]:
+    """Returns the text and its format.
+
+    Raises:
+        InvalidRequest: no such file, too long, or not UTF-8.
+    """
+    if not file.is_file():
+        raise InvalidRequest(f"no such article: '{file}'")
+    content = file.read_bytes()
+    if len(content) > LIMIT_BYTES:
+        raise InvalidRequest(f"'{file}' has {len(content)} bytes, more than {LIMIT_BYTES}: illustrate it in parts")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"'{file}' is not UTF-8: {error.reason} at byte {error.start}") from None
+    return text, "text" if file.suffix.lower() == ".txt" else "markdown"
+
+
+def target(
+    file: Path, *, out: Path | None, in_place: bool, assets: Path | None, url_prefix: str | None
+) -> deliver.Target:
+    """Returns where the illustrated article goes.
+
+    Raises:
+        InvalidRequest: options that contradict each other.
+    """
+    if in_place:
+        if out:
+            raise InvalidRequest("--in-place writes into the article itself: leave --out away")
+        return deliver.in_place(file, assets=assets, url_prefix=url_prefix)
+    if assets or url_prefix is not None:
+        raise InvalidRequest("--assets and --url-prefix belong to --in-place")
+    return deliver.bundle(out or _folder(file))
+
+
+def _folder(file: Path) -> Path:
+    """A bundle's own article goes back into the bundle, any other into a folder beside it."""
+    if file.name == "article.md" and (file.parent / "article.json").is_file():
+        return file.parent
+    return file.with_suffix(".illustrated")

@@ -1,0 +1,89 @@
+"""`xcomp compose`: writes an article from an instruction and illustrates it."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import display, options
+
+if TYPE_CHECKING:
+    from xcomp_protos import composer_pb2 as pb
+
+LONGEST_NAME = 48
+
+
+def compose(
+    instruction: Annotated[str, typer.Argument(help="What the article is to be about.", show_default=False)],
+    outline: Annotated[
+        Path | None, typer.Option("--outline", metavar="FILE", help="A point for each paragraph, one a line.")
+    ] = None,
+    keywords: Annotated[str, typer.Option("--keywords", metavar="A,B", help="Words that are to occur.")] = "",
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option("--reference", metavar="IMAGE", help="A picture to write from; may be repeated."),
+    ] = None,
+    out: options.Out = None,
+    images: options.Images = None,
+    max_images: options.MaxImages = None,
+    repo: options.Repo = "default",
+    where: options.Where = None,
+    k: options.Candidates = 4,
+    model: options.Model = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    originals: options.Originals = False,
+    allow_restricted: options.AllowRestricted = False,
+    strict: options.Strict = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Writes an article from an instruction and illustrates it.
+
+    This needs a model that writes, named by --model; the model retrieval illustrates existing text alone.
+    """
+    from xcomp_cli import connect, deliver
+    from xcomp_cli.making import watch
+    from xcomp_cli.request import article_options
+
+    wanted = article_options(
+        repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
+        max_images=max_images, allow_restricted=allow_restricted,
+    )  # fmt: skip
+    request = _request(instruction, outline, keywords=keywords, reference=reference or [])
+    request.options.CopyFrom(wanted)
+    with (
+        connect.composer(composer, indexer_address=indexer) as maker,
+        connect.indexer(indexer) as client,
+    ):
+        made = watch(maker.compose(request))
+        goal = deliver.bundle(out or _free_folder(made.title))
+        with display.waiting("fetching the pictures"):
+            made = goal.write(made, deliver.fetcher(client, repo, originals=originals))
+    raise typer.Exit(deliver.report(made, goal, json=json, strict=strict))
+
+
+def _request(instruction: str, outline: Path | None, *, keywords: str, reference: list[Path]) -> "pb.ComposeRequest":
+    from xcomp_cli.article_file import read
+    from xcomp_cli.attach import attach
+    from xcomp_protos import composer_pb2 as pb
+    from xcomp_protos.transport.errors import InvalidRequest
+
+    if not instruction.strip():
+        raise InvalidRequest("the instruction is empty: say what the article is to be about")
+    return pb.ComposeRequest(
+        instruction=options.text(instruction, name="instruction"),
+        outline=read(outline)[0] if outline else "",
+        keywords=[word.strip() for word in options.text(keywords, name="keywords").split(",") if word.strip()],
+        reference_images=[attach(path, share=len(reference)) for path in reference],
+    )
+
+
+def _free_folder(title: str) -> Path:
+    """A folder named after the title that is not there yet: an earlier article is never written over."""
+    name = re.sub(r"[^\w]+", "-", title.lower()).strip("-")[:LONGEST_NAME].strip("-") or "article"
+    names = (f"{name}.illustrated", *(f"{name}-{number}.illustrated" for number in range(2, 1000)))
+    return next(Path(each) for each in names if not Path(each).exists())

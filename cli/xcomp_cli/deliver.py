@@ -1,0 +1,83 @@
+"""Brings an article to where the user wants it, and says what came of it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from xcomp_cli import display
+from xcomp_composer import manifest, render
+from xcomp_composer.article import Article
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport.errors import InvalidRequest
+
+PARTIAL = 3
+
+Write = Callable[[Article, render.Fetch], Article]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an article goes, and the file to open there."""
+
+    write: Write
+    shown: Path
+
+
+def bundle(folder: Path) -> Target:
+    """A folder with the article as Markdown, page, review page and JSON."""
+    return Target(lambda article, fetch: render.write_bundle(article, folder, fetch), folder / "article.html")
+
+
+def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:
+    """The article's own file in a static site, the pictures in the site's folder for such.
+
+    Raises:
+        InvalidRequest: that folder was not named.
+    """
+    if assets is None:
+        raise InvalidRequest("--in-place needs --assets DIR, the folder of the site's pictures")
+    way = Path(os.path.relpath(assets, file.parent)).as_posix() if url_prefix is None else url_prefix
+
+    def write(article: Article, fetch: render.Fetch) -> Article:
+        return render.write_in_place(article, file, assets=assets, url_prefix=way, fetch=fetch)
+
+    return Target(write, file)
+
+
+def fetcher(client: IndexerClient, repository: str, *, originals: bool = False) -> render.Fetch:
+    """Returns what fetches a picture from the indexer; thumbnails are never originals."""
+
+    def fetch(image_id: str, max_px: int) -> tuple[bytes, str]:
+        whole = originals and max_px == render.PUBLISHED_PX
+        request = pb.FetchRequest(repository=repository, image_id=image_id, max_px=max_px, originals=whole)
+        header, data = client.fetch(request)
+        return data, header.suffix
+
+    return fetch
+
+
+def report(article: Article, target: Target, *, json: bool, strict: bool) -> int:
+    """Prints what was made; returns the exit status."""
+    if json:
+        display.print_json(manifest.to_json(article))
+    else:
+        _show(article, target)
+    return PARTIAL if strict and article.unfilled else 0
+
+
+def _show(article: Article, target: Target) -> None:
+    for number, picture in article.illustrated:
+        words = picture.caption or picture.alt or "no caption known"
+        name = display.strong(display.printable(PurePath(picture.path).name))
+        display.result(f"  after segment {number:<3} {name}  {display.printable(words)}")
+    for spot in article.unfilled:
+        display.result(display.faint(f"  after segment {spot.segment:<3} left empty: {display.printable(spot.reason)}"))
+    count = len(article.illustrated)
+    empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
+    title = display.strong(display.printable(article.title or "the article"))
+    display.result(f"{title}: {count} picture{'' if count == 1 else 's'}{empty}")
+    if article.draft:
+        display.warn("a small language model wrote this draft: it may contain false statements, check every one")
+    display.result(display.printable(str(target.shown)))

@@ -1,0 +1,87 @@
+"""`xcomp edit`: changes an article bundle, one operation at a time, and draws it again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xcomp_cli import display, options
+
+
+def edit(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The article bundle.", show_default=False)],
+    text: Annotated[
+        str, typer.Argument(metavar="[TEXT]", help="With --segment: the words; without, a model writes.")
+    ] = "",
+    spot: Annotated[
+        int | None,
+        typer.Option("--spot", min=0, metavar="N", help="The place after segment N, as in review.html."),
+    ] = None,
+    pick: Annotated[
+        int | None, typer.Option("--pick", min=0, metavar="K", help="Take candidate K, from 0, best first.")
+    ] = None,
+    search: Annotated[str | None, typer.Option("--search", metavar="QUERY", help="Look for another picture.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the picture away.")] = False,
+    lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is from now on.")] = False,
+    segment: Annotated[int | None, typer.Option("--segment", min=0, metavar="N", help="Segment N, from 0.")] = None,
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="Say it anew.")] = False,
+    expand: Annotated[bool, typer.Option("--expand", help="Say more.")] = False,
+    shorten: Annotated[bool, typer.Option("--shorten", help="Say less.")] = False,
+    insert_before: Annotated[bool, typer.Option("--insert-before", help="A new segment before it.")] = False,
+    insert_after: Annotated[bool, typer.Option("--insert-after", help="A new segment after it.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last change back.")] = False,
+    repo: Annotated[
+        str,
+        typer.Option("--repo", metavar="NAME", help="The repository; by default the article's.", show_default=False),
+    ] = "",
+    where: options.Where = None,
+    k: options.Candidates = 4,
+    model: options.Model = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    originals: options.Originals = False,
+    allow_restricted: options.AllowRestricted = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Changes an article bundle and draws it again: one picture, one segment, or the last change taken back."""
+    from xcomp_cli import connect, deliver
+    from xcomp_cli.operation import of_segment, of_spot, only
+    from xcomp_cli.request import article_options
+    from xcomp_composer import wire
+    from xcomp_composer.render import read_bundle
+    from xcomp_protos import composer_pb2 as pb
+
+    operation = only(
+        of_spot(spot, pick=pick, search=search, remove=remove, lock=lock),
+        of_segment(
+            segment,
+            {
+                "rewrite": rewrite,
+                "expand": expand,
+                "shorten": shorten,
+                "insert-before": insert_before,
+                "insert-after": insert_after,
+            },
+            text=options.text(text, name="text"),
+        ),
+        pb.EditOperation(undo=True) if undo else None,
+    )
+    article = read_bundle(folder)
+    repo = repo or article.repository
+    wanted = article_options(
+        repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where,
+        allow_restricted=allow_restricted,
+    )  # fmt: skip
+    request = pb.EditRequest(article=wire.to_proto(article), operation=operation, options=wanted)
+    goal = deliver.bundle(folder)
+    with (
+        connect.composer(composer, indexer_address=indexer) as maker,
+        connect.indexer(indexer) as client,
+        display.waiting("changing the article"),
+    ):
+        changed = wire.from_proto(maker.edit(request))
+        changed = goal.write(changed, deliver.fetcher(client, repo, originals=originals))
+    raise typer.Exit(deliver.report(changed, goal, json=json, strict=False))

@@ -1,0 +1,59 @@
+"""`xcomp illustrate`: puts pictures into an existing text, every word left as it was."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xcomp_cli import display, options
+
+
+def illustrate(
+    article: Annotated[
+        Path, typer.Argument(metavar="ARTICLE.md", help="A Markdown file, or a .txt.", show_default=False)
+    ],
+    out: options.Out = None,
+    images: options.Images = None,
+    max_images: options.MaxImages = None,
+    repo: options.Repo = "default",
+    where: options.Where = None,
+    k: options.Candidates = 4,
+    model: options.Model = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    in_place: options.InPlace = False,
+    assets: options.Assets = None,
+    url_prefix: options.UrlPrefix = None,
+    originals: options.Originals = False,
+    allow_restricted: options.AllowRestricted = False,
+    strict: options.Strict = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Illustrates existing text, every word left as it was.
+
+    The result is a folder, by default NAME.illustrated beside the article: article.html to look at, review.html to see
+    why, article.md, article.json and the pictures. A second run replaces our pictures and adds none.
+    """
+    from xcomp_cli import connect, deliver
+    from xcomp_cli.article_file import read, target
+    from xcomp_cli.making import watch
+    from xcomp_cli.request import article_options
+    from xcomp_protos import composer_pb2 as pb
+
+    text, form = read(article)
+    goal = target(article, out=out, in_place=in_place, assets=assets, url_prefix=url_prefix)
+    wanted = article_options(
+        repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
+        max_images=max_images, allow_restricted=allow_restricted,
+    )  # fmt: skip
+    with (
+        connect.composer(composer, indexer_address=indexer) as maker,
+        connect.indexer(indexer) as client,
+    ):
+        made = watch(maker.illustrate(pb.IllustrateRequest(text=text, format=form, options=wanted)))
+        with display.waiting("fetching the pictures"):
+            made = goal.write(made, deliver.fetcher(client, repo, originals=originals))
+    raise typer.Exit(deliver.report(made, goal, json=json, strict=strict))

@@ -1,0 +1,38 @@
+"""The options of an article as the composer takes them."""
+
+from xcomp_cli.options import Tongue
+from xcomp_protos import common_pb2 as common
+from xcomp_protos import composer_pb2 as pb
+
+
+def article_options(
+    *,
+    repo: str,
+    profile: str = "",
+    model: str = "",
+    lang: Tongue = Tongue.AUTO,
+    seed: int = 0,
+    k: int = 0,
+    where: list[str] | None = None,
+    images: int | None = None,
+    max_images: int | None = None,
+    allow_restricted: bool = False,
+) -> pb.Options:
+    """Builds the message; a bound that is None is left out."""
+    return pb.Options(
+        repository=repo,
+        profile=profile,
+        model=model,
+        language=language(lang),
+        seed=seed,
+        k=k,
+        where=where or (),
+        images=images,
+        max_images=max_images,
+        allow_restricted=allow_restricted,
+    )
+
+
+def language(name: str) -> common.Language.ValueType:
+    """Returns the message's word for `auto`, `en`, `zh` or `all`."""
+    return common.Language.Value("LANGUAGE_UNSPECIFIED" if name == "auto" else f"LANGUAGE_{name.upper()}")

@@ -1,0 +1,69 @@
+"""`xcomp select`: the context-aware choice alone, a probability for each candidate."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import display, options
+
+if TYPE_CHECKING:
+    from xcomp_protos import composer_pb2 as pb
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def select(
+    context: Annotated[
+        Path, typer.Option("--context", metavar="FILE", help="The text before the place.", show_default=False)
+    ],
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option("--candidate", metavar="IMAGE", help="A picture's file or its id in the repository; repeated."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="IMAGE…", help="More candidates.")] = None,
+    repo: options.Repo = "default",
+    model: options.Model = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Chooses the picture that fits a text best, with a probability for each; none if nothing fits."""
+    from xcomp_cli import connect
+    from xcomp_cli.article_file import read
+    from xcomp_cli.request import article_options
+    from xcomp_protos import composer_pb2 as pb
+    from xcomp_protos.transport.errors import InvalidRequest
+
+    names = [*(candidate or ()), *(more or ())]
+    if not names:
+        raise InvalidRequest("there is nothing to choose from: name pictures with --candidate IMAGE")
+    request = pb.SelectRequest(
+        context=read(context)[0],
+        candidates=[_candidate(name, share=len(names)) for name in names],
+        options=article_options(repo=repo, profile=profile, model=model, lang=lang, seed=seed),
+    )
+    with connect.composer(composer, indexer_address=indexer) as maker:
+        answer = maker.select(request)
+    choice = answer.choice if answer.HasField("choice") else None
+    if json:
+        display.print_json({"choice": choice, "probabilities": list(answer.probabilities), "mass": answer.mass})
+        return
+    for number, (name, probability) in enumerate(zip(names, answer.probabilities, strict=True)):
+        mark = "→" if number == choice else " "
+        display.result(f"{mark} {probability:6.1%}  {display.printable(name)}")
+    if choice is None:
+        display.note("nothing fits")
+
+
+def _candidate(name: str, *, share: int) -> "pb.SelectCandidate":
+    from xcomp_cli.attach import attach
+    from xcomp_protos import composer_pb2 as pb
+
+    if _ID.fullmatch(name):
+        return pb.SelectCandidate(image_id=name)
+    return pb.SelectCandidate(image=attach(Path(name), share=share))
