@@ -5,28 +5,28 @@ Importing this package imports no model library; a family's libraries come with 
 
 from collections.abc import Callable
 
-from xcomp_model.base import ModelError, VisionLanguageModel
+from xcomp_model.base import ModelError, Runtime, VisionLanguageModel
 
 
-def _xcomposer(name: str) -> VisionLanguageModel:
-    from xcomp_model.xcomposer import open_model
+def _xcomposer(name: str, runtime: Runtime) -> VisionLanguageModel:
+    from xcomp_model.xcomposer.release import open_model
 
-    return open_model(name)
+    return open_model(name, runtime)
 
 
-def _openai(name: str) -> VisionLanguageModel:
+def _openai(name: str, _: Runtime) -> VisionLanguageModel:
     from xcomp_model.openai import OpenAIModel
 
     return OpenAIModel(name.partition(":")[2])
 
 
-def _echo(_: str) -> VisionLanguageModel:
+def _echo(_: str, __: Runtime) -> VisionLanguageModel:
     from xcomp_model.echo import EchoModel
 
     return EchoModel()
 
 
-_FAMILIES: tuple[tuple[str, Callable[[str], VisionLanguageModel]], ...] = (
+_FAMILIES: tuple[tuple[str, Callable[[str, Runtime], VisionLanguageModel]], ...] = (
     ("echo", _echo),
     ("openai:", _openai),
     ("internlm/internlm-xcomposer", _xcomposer),
@@ -36,8 +36,10 @@ _FAMILIES: tuple[tuple[str, Callable[[str], VisionLanguageModel]], ...] = (
     ("~", _xcomposer),
 )
 
+_DEFAULT = Runtime()
 
-def load(name: str) -> VisionLanguageModel:
+
+def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
     """Loads the model that `name` stands for: a hub id, a local folder, `openai:MODEL`, `echo`.
 
     Raises:
@@ -45,8 +47,19 @@ def load(name: str) -> VisionLanguageModel:
     """
     for prefix, family in _FAMILIES:
         if name.startswith(prefix):
-            return family(name)
+            return _with_its_libraries(family, name, runtime)
     raise ModelError(
         f"unknown composer model {name!r}: use internlm/internlm-xcomposer2-7b or a relative of it, "
         "a local folder of one, or openai:MODEL"
     )
+
+
+def _with_its_libraries(
+    family: Callable[[str, Runtime], VisionLanguageModel], name: str, runtime: Runtime
+) -> VisionLanguageModel:
+    try:
+        return family(name, runtime)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{name} needs the Python package {error.name}, which is not installed: pip install 'xcomp[composer]'"
+        ) from error

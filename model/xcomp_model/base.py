@@ -125,6 +125,21 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """Where and how a local model runs; remote ones need nothing of it.
+
+    Attributes:
+        device: auto, cpu, cuda, cuda:N, or spread (layers over all GPUs).
+        precision: auto, bf16, fp16 or fp32.
+        procedure: `reference` decodes as released, to compare with.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    procedure: Literal["native", "reference"] = "native"
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a model can do.
 

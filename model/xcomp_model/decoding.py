@@ -1,0 +1,125 @@
+"""From scores to answers: drawing tokens, stopping at words, and weighing options.
+
+It knows scores and ids; where they come from, a model or a test, is the caller's matter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import exp
+
+import torch
+from torch import Tensor
+from transformers.generation.logits_process import (
+    LogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from xcomp_model.base import ModelError, Sampling
+
+_NEGLIGIBLE = 1e-6  # probability of a path below which its continuations are not read
+
+
+class Drawer:
+    """Draws the next token again and again; its state is the answer so far and the seed."""
+
+    def __init__(self, sampling: Sampling, *, device: torch.device, allowed: Tensor | None = None) -> None:
+        self._is_greedy = sampling.temperature == 0
+        self._penalty = RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
+        self._warpers = _warpers(sampling)
+        self._allowed = allowed
+        self._answer = torch.empty(1, 0, dtype=torch.long, device=device)
+        self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
+
+    def draw(self, logits: Tensor) -> int:
+        """Picks the next token from its scores [V]."""
+        scores = logits.float()[None].to(self._answer.device)
+        if bool(scores.isnan().any()):
+            raise ModelError("the model's scores are no numbers: try the precision bf16 or fp32")
+        if self._allowed is not None:
+            scores = scores.masked_fill(~self._allowed, -torch.inf)
+        scores = self._penalty(self._answer, scores)
+        if self._is_greedy:
+            token = scores.argmax(dim=-1, keepdim=True)
+        else:
+            for warp in self._warpers:
+                scores = warp(self._answer, scores)
+            token = torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator)
+        self._answer = torch.cat((self._answer, token), dim=-1)
+        return int(token)
+
+
+class Stops:
+    """Holds text back while it may be the beginning of a stop string, and cuts at the first one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.is_done = False
+
+    def push(self, text: str) -> str:
+        """Takes text; returns what is certain to belong to the answer."""
+        self._held += text
+        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            self.is_done = True
+            return self._release(min(found))
+        return self._release(len(self._held) - self._doubtful())
+
+    def flush(self) -> str:
+        """Returns what was held back."""
+        return "" if self.is_done else self._release(len(self._held))
+
+    def _doubtful(self) -> int:
+        lengths = (n for stop in self._stops for n in range(1, len(stop)) if self._held.endswith(stop[:n]))
+        return max(lengths, default=0)
+
+    def _release(self, count: int) -> str:
+        text, self._held = self._held[:count], self._held[count:]
+        return text
+
+
+def weigh(
+    spellings: Mapping[tuple[int, ...], int], *, options: int, log_probs_after: Callable[[tuple[int, ...]], Tensor]
+) -> list[float]:
+    """Adds up, for every option, the probabilities of all its spellings among everything that could have been said.
+
+    A spelling that goes on to be one of another option counts for the longer one only where it does go on.
+
+    Args:
+        spellings: ids, lead-in included, to the number of their option.
+        options: how many there are.
+        log_probs_after: log-probabilities [V] of the token after a path; asked once for each path.
+    """
+    after: dict[tuple[int, ...], Tensor] = {}
+
+    def log_prob(path: tuple[int, ...]) -> float:
+        if not path:
+            return 0.0
+        before = log_prob(path[:-1])
+        if exp(before) < _NEGLIGIBLE:
+            return -torch.inf
+        if path[:-1] not in after:
+            after[path[:-1]] = log_probs_after(path[:-1])
+        return before + float(after[path[:-1]][path[-1]])
+
+    shares = [0.0] * options
+    for path, option in spellings.items():
+        share = exp(log_prob(path))
+        shares[option] += share
+        shorter = next((path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in spellings), None)
+        if shorter is not None:
+            shares[spellings[shorter]] -= share
+    return [max(share, 0.0) for share in shares]
+
+
+def _warpers(sampling: Sampling) -> list[LogitsProcessor]:
+    warpers: list[LogitsProcessor] = []
+    if sampling.temperature not in (0, 1):
+        warpers.append(TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k:
+        warpers.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        warpers.append(TopPLogitsWarper(sampling.top_p))
+    return warpers

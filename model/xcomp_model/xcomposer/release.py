@@ -1,0 +1,135 @@
+"""From a name to a model that answers: finds the folder, checks that it fits, loads it, and gives it its prompts."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from xcomp_model.base import ModelError, Prompt, Prompts, Runtime
+from xcomp_model.xcomposer import prompts_v1, prompts_v2
+from xcomp_model.xcomposer.checkpoint import shard_files
+from xcomp_model.xcomposer.config import Config, XComposer1Config, read_config
+from xcomp_model.xcomposer.convert import load
+from xcomp_model.xcomposer.device import find_place
+from xcomp_model.xcomposer.model import Card, XComposer
+from xcomp_model.xcomposer.plan import FEATURES_BYTES, MemoryPlan, make_plan
+from xcomp_model.xcomposer.reader import Reader
+from xcomp_model.xcomposer.rotary import HalfPrecisionRotary
+from xcomp_model.xcomposer.tokenizer import Tokenizer
+
+_FILES = ("*.json", "tokenizer.model", "*.safetensors", "*.bin")
+_ROOM_TO_WRITE = 4096  # version 2 writes so much beside a full prompt; its rotary table reaches 32768
+_SAMPLE_BYTES = 1 << 20
+
+
+def open_model(name: str, runtime: Runtime) -> XComposer:
+    """Loads a release by hub id or folder.
+
+    Raises:
+        ModelError: it cannot be found, fetched, read, or held by this machine.
+    """
+    folder = find_folder(name)
+    config = read_config(folder)
+    place = find_place(runtime.device, runtime.precision)
+    is_reference = runtime.procedure == "reference"
+    plan = make_plan(name, config, place, context_tokens=_context_tokens(config))
+    if plan.headroom < 0:
+        raise ModelError(plan.refusal())
+    marks = prompts_v1.MARKS if isinstance(config, XComposer1Config) else prompts_v2.MARKS
+    tokenizer = Tokenizer(folder / "tokenizer.model", marks)
+    network = load(folder, place)
+    if is_reference and isinstance(config, XComposer1Config):
+        head_dim = config.llm.hidden_size // config.llm.num_attention_heads
+        network.llm.model.rotary_emb = HalfPrecisionRotary(head_dim=head_dim, theta=10000.0).to(place.main)
+    reader = Reader(network, place, features_bytes=FEATURES_BYTES)
+    card = _card(name, folder, config, is_reference=is_reference)
+    return XComposer(reader, tokenizer, card, prompts=_prompts(config, is_reference=is_reference))
+
+
+def plan_model(name: str, runtime: Runtime) -> MemoryPlan:
+    """Counts what a release takes; of a hub id only the configuration is fetched."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _fetched(lambda repository, revision: _config_only(repository, revision), name)
+    config = read_config(folder)
+    place = find_place(runtime.device, runtime.precision)
+    return make_plan(name, config, place, context_tokens=_context_tokens(config))
+
+
+def find_folder(name: str) -> Path:
+    """Returns the folder of a model, fetched from the hub where it is not local."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.startswith(("/", ".", "~")):
+        raise ModelError(f"{name} is no folder")
+    return _fetched(
+        lambda repository, revision: Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(_FILES))
+        ),
+        name,
+    )
+
+
+def digest(folder: Path) -> str:
+    """Tells one set of weights from another by names, sizes and samples of the files; it proves no integrity."""
+    found = hashlib.sha256()
+    for path in sorted([folder / "config.json", folder / "tokenizer.model", *shard_files(folder)]):
+        size = path.stat().st_size
+        found.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            found.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(size - _SAMPLE_BYTES, 0))
+            found.update(file.read(_SAMPLE_BYTES))
+    return found.hexdigest()
+
+
+def _card(name: str, folder: Path, config: Config, *, is_reference: bool) -> Card:
+    family = prompts_v1 if isinstance(config, XComposer1Config) else prompts_v2
+    return Card(
+        name=name,
+        digest=digest(folder),
+        context_tokens=_context_tokens(config),
+        ends=family.ENDS,
+        lead_ins=family.LEAD_INS,
+        is_reference=is_reference,
+    )
+
+
+def _prompts(config: Config, *, is_reference: bool) -> Callable[[Callable[[Prompt], int]], Prompts]:
+    def make(count: Callable[[Prompt], int]) -> Prompts:
+        if isinstance(config, XComposer1Config):
+            return prompts_v1.Prompts1(count, context_tokens=config.context_tokens, is_reference=is_reference)
+        meta = prompts_v2.META if config.patches <= prompts_v2.PATCHES_TO_COMPOSE else prompts_v2.META_VL
+        return prompts_v2.Prompts2(count, prompt_tokens=config.context_tokens, meta=meta, is_reference=is_reference)
+
+    return make
+
+
+def _context_tokens(config: Config) -> int:
+    return config.context_tokens + (0 if isinstance(config, XComposer1Config) else _ROOM_TO_WRITE)
+
+
+def _config_only(repository: str, revision: str | None) -> Path:
+    for name in ("quantize_config.json", "config.json"):
+        try:
+            found = hf_hub_download(repository, name, revision=revision)
+        except EntryNotFoundError:
+            if name == "config.json":
+                raise
+    return Path(found).parent
+
+
+def _fetched(fetch: Callable[[str, str | None], Path], name: str) -> Path:
+    repository, _, revision = name.partition("@")
+    repository = repository if "/" in repository else f"internlm/{repository}"
+    try:
+        return fetch(repository, revision or None)
+    except LocalEntryNotFoundError as error:
+        raise ModelError(f"{repository} is not here and the hub cannot be reached: name a local folder") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"the hub has no model {repository}, or keeps it private") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(f"{repository} cannot be fetched: {str(error).strip().splitlines()[0]}") from error

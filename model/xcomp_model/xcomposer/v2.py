@@ -1,0 +1,107 @@
+"""InternLM-XComposer2 (Dong et al. 2024, arXiv 2401.16420) on the modules of transformers.
+
+A picture goes through CLIP ViT-L/14 and a two-layer projector; its patches stand between the embeddings of the words,
+and InternLM2, a Llama with a Partial LoRA in every linear, reads on.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from torch import Tensor, nn
+from transformers import CLIPVisionModel, LlamaForCausalLM
+
+from xcomp_model.xcomposer.config import XComposer2Config
+from xcomp_model.xcomposer.mapping import COPY, Layout, Rule
+from xcomp_model.xcomposer.plora import ImageRows, PLoRALinear
+
+_CLIP = r"vit\.vision_tower\.vision_model\."
+_LAYER = r"model\.layers\.(\d+)\."
+_BLOCK = r"llm.model.layers.\1."
+
+
+def _linear(released: str, target: str) -> Iterator[Rule]:
+    yield Rule(_LAYER + released + r"\.weight", _BLOCK + target + ".weight")
+    yield Rule(_LAYER + released + r"\.Plora_A\.weight", _BLOCK + target + ".plora_a")
+    yield Rule(_LAYER + released + r"\.Plora_B\.weight", _BLOCK + target + ".plora_b")
+
+
+def _joint_projection() -> Iterator[Rule]:
+    fused = _LAYER + r"attention\.wqkv\."
+    yield Rule(fused + r"Plora_A\.weight", _BLOCK + "self_attn.q_proj.plora_a")  # the keys and values share it
+    for name in "qkv":
+        yield Rule(fused + "weight", _BLOCK + f"self_attn.{name}_proj.weight", role=f"wqkv.{name}")
+        yield Rule(fused + r"Plora_B\.weight", _BLOCK + f"self_attn.{name}_proj.plora_b", role=f"wqkv.{name}")
+
+
+# Released keys (patterns), and where they go.
+RULES = (
+    Rule(_CLIP + r"embeddings\.position_ids", None),
+    Rule(_CLIP + r"((?:embeddings|pre_layrnorm|encoder)\..+)", r"vision.\1"),
+    Rule(r"vision_proj\.([02])\.(weight|bias)", r"projector.\1.\2"),
+    Rule(r"model\.tok_embeddings\.weight", "llm.model.embed_tokens.weight"),
+    Rule(_LAYER + r"attention_norm\.weight", _BLOCK + "input_layernorm.weight"),
+    Rule(_LAYER + r"ffn_norm\.weight", _BLOCK + "post_attention_layernorm.weight"),
+    *_joint_projection(),
+    *_linear(r"attention\.wo", "self_attn.o_proj"),
+    *_linear(r"feed_forward\.w1", "mlp.gate_proj"),
+    *_linear(r"feed_forward\.w3", "mlp.up_proj"),
+    *_linear(r"feed_forward\.w2", "mlp.down_proj"),
+    Rule(_LAYER + r"attention\.rotary_emb\.inv_freq", None),
+    Rule(r"model\.norm\.weight", "llm.model.norm.weight"),
+    Rule(r"output\.weight", "llm.lm_head.weight"),
+)
+FLOAT32: tuple[str, ...] = ()
+
+
+def layout(config: XComposer2Config) -> Layout:
+    """Where the released tensors go; the joint projection comes apart."""
+
+    def needs(target: str) -> frozenset[str]:
+        for name in "qkv":
+            if target.startswith("llm.") and target.endswith((f".{name}_proj.weight", f".{name}_proj.plora_b")):
+                return frozenset({f"wqkv.{name}"})
+        return COPY
+
+    llm = config.llm
+    return Layout(
+        RULES,
+        needs,
+        kv_heads=llm.num_key_value_heads or llm.num_attention_heads,
+        head_dim=llm.head_dim or llm.hidden_size // llm.num_attention_heads,
+    )
+
+
+class XComposer2(nn.Module):
+    """Vision encoder, projector, and the language model with its partial LoRA."""
+
+    def __init__(self, config: XComposer2Config) -> None:
+        super().__init__()
+        width = config.llm.hidden_size
+        self.vision = CLIPVisionModel(config.vision)
+        self.vision.post_layernorm = nn.Identity()  # type: ignore[assignment]  # the release has none
+        self.projector = nn.Sequential(nn.Linear(config.vision.hidden_size, width), nn.GELU(), nn.Linear(width, width))
+        self.llm = LlamaForCausalLM(config.llm)
+        self._rows = ImageRows()
+        self._add_partial_lora(config)
+        self.image_size = config.image_size
+        self.rows_per_image = config.patches
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """Turns [B, 3, S, S] into the rows of each picture, [B, P, D]: every patch, without the class token."""
+        patches = self.vision(pixel_values=pixel_values).last_hidden_state[:, 1:]
+        rows: Tensor = self.projector(patches)
+        return rows
+
+    def image_rows(self, mask: Tensor) -> AbstractContextManager[None]:
+        """Marks the positions [B, T] that pass the low-rank parts as well."""
+        return self._rows.marked(mask)
+
+    def _add_partial_lora(self, config: XComposer2Config) -> None:
+        for layer in self.llm.model.layers:
+            for module in (layer.self_attn, layer.mlp):
+                for name, linear in list(module.named_children()):
+                    if isinstance(linear, nn.Linear):
+                        part = PLoRALinear(linear, config.plora_rank, scale=config.plora_scale, rows=self._rows)
+                        setattr(module, name, part)
+            attention = layer.self_attn
+            attention.k_proj.plora_a = attention.v_proj.plora_a = attention.q_proj.plora_a

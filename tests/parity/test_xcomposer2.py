@@ -1,0 +1,227 @@
+"""Every stage of version 2 against numbers that its released code gave at small size (tests/golden/xcomposer2)."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tests.checkpoints import GOLDEN, SIZES_2, golden_folder
+from xcomp_model.base import Picture
+from xcomp_model.xcomposer.convert import load
+from xcomp_model.xcomposer.device import Place
+from xcomp_model.xcomposer.plora import ImageRows, PLoRALinear
+from xcomp_model.xcomposer.preprocess import pixel_values
+from xcomp_model.xcomposer.v2 import XComposer2
+
+CPU = Place("cpu", torch.float32)
+TOLERANCE = 5e-5
+HIDDEN_TOLERANCE = 1e-4  # values reach 44
+
+Golden = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def golden() -> Golden:
+    return load_file(GOLDEN / "xcomposer2" / "io.safetensors")
+
+
+@pytest.fixture(scope="module", params=["eager", "sdpa"])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> XComposer2:
+    return fresh(tmp_path_factory.mktemp("golden2"), attention=request.param)
+
+
+def fresh(folder: Path, *, attention: str = "sdpa") -> XComposer2:
+    loaded = load(golden_folder(2, folder), CPU, attention=attention)
+    assert isinstance(loaded, XComposer2)
+    return loaded
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    assert a.shape == b.shape
+    return float((a - b).abs().max())
+
+
+@pytest.mark.parametrize("size", [56, 126])
+def test_preprocessing_is_exact(golden: Golden, size: int) -> None:
+    picture = Picture("p", Image.fromarray(golden["pre/raw_uint8_hwc"].numpy()))
+    assert torch.equal(pixel_values(picture, size=size), golden[f"pre/pixel_{size}"])
+
+
+@torch.inference_mode()
+def test_vision_tower_and_projector_match(network: XComposer2, golden: Golden) -> None:
+    hidden = network.vision.pre_layrnorm(network.vision.embeddings(golden["vision/pixel_values"]))
+    assert distance(hidden, golden["vision/hidden_0"]) < TOLERANCE
+    for i, layer in enumerate(network.vision.encoder.layers, start=1):
+        hidden = layer(hidden, attention_mask=None)
+        assert distance(hidden, golden[f"vision/hidden_{i}"]) < TOLERANCE
+    assert distance(network.encode_images(golden["vision/pixel_values"]), golden["proj/image_embeds"]) < TOLERANCE
+
+
+def test_partial_lora_adds_to_marked_rows_only(golden: Golden) -> None:
+    unit = {name.split("/")[1]: tensor for name, tensor in golden.items() if name.startswith("plora_unit/")}
+    rows = ImageRows()
+    layer = PLoRALinear(nn.Linear(12, 10), 4, scale=2.0, rows=rows)
+    layer.weight.data, layer.bias.data = unit["weight"], unit["bias"]
+    layer.plora_a.data, layer.plora_b.data = unit["Plora_A.weight"], unit["Plora_B.weight"]
+    with torch.inference_mode():
+        with rows.marked(unit["mask"].bool()):
+            assert distance(layer(unit["x"]), unit["y"]) < 1e-6
+        assert distance(layer(unit["x"]), unit["y_nomask"]) == 0
+
+
+@torch.inference_mode()
+def test_text_passes_no_partial_lora(network: XComposer2, golden: Golden) -> None:
+    out = network.llm(input_ids=golden["text/input_ids"], output_hidden_states=True)
+    for i, hidden in enumerate(out.hidden_states):
+        assert distance(hidden, golden[f"text/hidden_{i}"]) < HIDDEN_TOLERANCE
+    assert distance(out.logits, golden["text/logits"]) < TOLERANCE
+    embeds, mask = golden["mix/inputs_embeds"], golden["mix/im_mask"].bool()
+    with network.image_rows(torch.zeros_like(mask)):
+        assert distance(network.llm(inputs_embeds=embeds).logits, golden["mix/logits_im_mask_off"]) < TOLERANCE
+
+
+@torch.inference_mode()
+def test_interleaved_prompt_matches(network: XComposer2, golden: Golden) -> None:
+    embeds = interleaved(network, golden)
+    assert distance(embeds, golden["mix/inputs_embeds"]) < TOLERANCE
+    seen: dict[str, Tensor] = {}
+    layer = network.llm.model.layers[0]
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out))
+        for name, module in {
+            **{f"{n}_proj": getattr(layer.self_attn, f"{n}_proj") for n in "qkv"},
+            "mlp": layer.mlp,
+        }.items()
+    ]
+    with network.image_rows(golden["mix/im_mask"].bool()):
+        out = network.llm(inputs_embeds=embeds, output_hidden_states=True)
+    for hook in hooks:
+        hook.remove()
+    for name in "qkv":
+        wanted = golden[f"mix/layer0_{name}"]
+        assert distance(seen[f"{name}_proj"].view(wanted.shape), wanted) < TOLERANCE, name
+    assert distance(seen["mlp"], golden["mix/layer0_mlp_out"]) < TOLERANCE
+    for i, hidden in enumerate(out.hidden_states):
+        assert distance(hidden, golden[f"mix/hidden_{i}"]) < HIDDEN_TOLERANCE
+    assert distance(out.logits, golden["mix/logits"]) < TOLERANCE
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", ["mix", "text"])
+def test_greedy_ids_match(network: XComposer2, golden: Golden, case: str) -> None:
+    if case == "mix":
+        with network.image_rows(golden["mix/im_mask"].bool()):
+            out = network.llm(inputs_embeds=golden["mix/inputs_embeds"], use_cache=True)
+    else:
+        out = network.llm(input_ids=golden["text/input_ids"], use_cache=True)
+    ids = []
+    for step in range(8):
+        assert distance(out.logits[0, -1], golden[f"{case}/greedy_logits"][0, step]) < TOLERANCE
+        ids.append(int(out.logits[0, -1].argmax()))
+        out = network.llm(input_ids=torch.tensor([ids[-1:]]), past_key_values=out.past_key_values, use_cache=True)
+    assert ids == golden[f"{case}/greedy_ids"][0].tolist()
+
+
+@torch.inference_mode()
+def test_left_padded_batch_matches_on_real_positions(network: XComposer2, golden: Golden) -> None:
+    batch = {name.split("/")[1]: tensor for name, tensor in golden.items() if name.startswith("batch/")}
+    real = batch["attention_mask"].bool()
+    with network.image_rows(batch["im_mask"].bool()):
+        out = network.llm(
+            inputs_embeds=batch["inputs_embeds"], attention_mask=real.long(), position_ids=batch["position_ids"]
+        ).logits
+    assert distance(out[real], batch["logits"][real]) < TOLERANCE
+
+
+def _cut_without_groups(network: XComposer2) -> None:
+    for layer in network.llm.model.layers:  # the joint projection read as q | k | v
+        parts = [getattr(layer.self_attn, f"{name}_proj") for name in "qkv"]
+        fused = torch.cat([part.weight.view(2, -1, 16, 64) for part in parts], dim=1).flatten(0, 2)
+        for part, weight in zip(parts, fused.split((64, 32, 32)), strict=True):
+            part.weight.data = weight.clone()
+
+
+def _double_scale(network: XComposer2) -> None:
+    for module in network.modules():
+        if isinstance(module, PLoRALinear):
+            module._scale = 2.0
+
+
+def _swap_gate_and_up(network: XComposer2) -> None:
+    for layer in network.llm.model.layers:
+        layer.mlp.gate_proj, layer.mlp.up_proj = layer.mlp.up_proj, layer.mlp.gate_proj
+
+
+def _forget(name: str) -> Callable[[XComposer2], None]:
+    def forget(network: XComposer2) -> None:
+        for layer in network.llm.model.layers:
+            part = layer.self_attn if name in ("q_proj", "o_proj") else layer.mlp
+            getattr(part, name).plora_b.data.zero_()
+
+    return forget
+
+
+def _tanh_projector(network: XComposer2) -> None:
+    network.projector[1] = nn.GELU(approximate="tanh")
+
+
+def _plain_gelu_tower(network: XComposer2) -> None:
+    for layer in network.vision.encoder.layers:
+        layer.mlp.activation_fn = nn.GELU()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("mistake", "least"),
+    [
+        (_cut_without_groups, 1.0),
+        (_double_scale, 1.0),
+        (_swap_gate_and_up, 1.0),
+        (_forget("q_proj"), 1.0),
+        (_forget("o_proj"), 1.0),
+        (_forget("gate_proj"), 1.0),
+        (_forget("down_proj"), 1.0),
+        (_tanh_projector, 4e-4),
+        (_plain_gelu_tower, 0.05),
+    ],
+)
+def test_typical_mistakes_would_show(
+    golden: Golden, tmp_path: Path, mistake: Callable[[XComposer2], None], least: float
+) -> None:
+    network = fresh(tmp_path)
+    mistake(network)
+    with network.image_rows(golden["mix/im_mask"].bool()):
+        logits = network.llm(inputs_embeds=interleaved(network, golden)).logits
+    moved = max(
+        distance(logits, golden["mix/logits"]),
+        distance(network.encode_images(golden["vision/pixel_values"]), golden["proj/image_embeds"]),
+    )
+    assert moved > least
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shift", ["everywhere", "by one"])
+def test_a_wrong_mask_would_show(network: XComposer2, golden: Golden, shift: str) -> None:
+    mask = golden["mix/im_mask"].bool()
+    wrong = torch.ones_like(mask) if shift == "everywhere" else mask.roll(1, dims=1)
+    with network.image_rows(wrong):
+        logits = network.llm(inputs_embeds=golden["mix/inputs_embeds"]).logits
+    assert distance(logits, golden["mix/logits"]) > 1.0
+
+
+def interleaved(network: XComposer2, golden: Golden) -> Tensor:
+    ids, mask = golden["mix/token_ids"], golden["mix/im_mask"].bool()
+    embeds: Tensor = network.llm.model.embed_tokens(ids.clamp(min=0))
+    embeds[mask] = network.encode_images(golden["vision/pixel_values"])[:2].flatten(0, 1)
+    return embeds
+
+
+def test_recorded_sizes_are_those_of_the_folder() -> None:
+    recorded = json.loads((GOLDEN / "xcomposer2" / "config.json").read_text(encoding="utf-8"))
+    for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_key_value_heads"):
+        assert recorded["llm"][name] == SIZES_2[name]
