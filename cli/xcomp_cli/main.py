@@ -3,6 +3,7 @@
 The modules of the commands import nothing heavy before they run, so that help comes at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
@@ -88,6 +89,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The entry point of `xcomp`."""
     sys.excepthook = _defect
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own remarks are no lines for a user
     sys.exit(run(sys.argv[1:]))
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import grpc
 
 from xcomp_protos import common_pb2 as common
+from xcomp_protos import composer_pb2 as cpb
+from xcomp_protos import composer_pb2_grpc as crpc
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport.server import Endpoint, Service, run
@@ -86,12 +88,52 @@ class FakeIndexer(rpc.IndexerServicer):
         return pb.UploadResponse()
 
 
+class FakeComposer(crpc.ComposerServicer):
+    """Answers with what it was given and keeps the requests."""
+
+    def __init__(self, article: cpb.Article) -> None:
+        self.article = article
+        self.events: list[cpb.ComposeEvent] = []
+        self.choice = cpb.SelectResponse(choice=1, probabilities=[0.25, 0.75], mass=0.5)
+        self.requests: list[object] = []
+
+    def Illustrate(  # noqa: N802
+        self, request: cpb.IllustrateRequest, context: grpc.ServicerContext
+    ) -> Iterator[cpb.ComposeEvent]:
+        self.requests.append(request)
+        yield from self.events
+        yield cpb.ComposeEvent(article=self.article)
+
+    def Compose(self, request: cpb.ComposeRequest, context: grpc.ServicerContext) -> Iterator[cpb.ComposeEvent]:  # noqa: N802
+        self.requests.append(request)
+        yield from self.events
+        yield cpb.ComposeEvent(article=self.article)
+
+    def Select(self, request: cpb.SelectRequest, context: grpc.ServicerContext) -> cpb.SelectResponse:  # noqa: N802
+        self.requests.append(request)
+        return self.choice
+
+    def Edit(self, request: cpb.EditRequest, context: grpc.ServicerContext) -> cpb.EditResponse:  # noqa: N802
+        self.requests.append(request)
+        return cpb.EditResponse(article=self.article)
+
+    def Chat(self, request: cpb.ChatRequest, context: grpc.ServicerContext) -> Iterator[cpb.ChatEvent]:  # noqa: N802
+        yield cpb.ChatEvent()
+
+    def Describe(  # noqa: N802
+        self, request: cpb.DescribeComposerRequest, context: grpc.ServicerContext
+    ) -> cpb.DescribeComposerResponse:
+        return cpb.DescribeComposerResponse()
+
+
 @contextmanager
-def serving(indexer: FakeIndexer, folder: Path) -> Iterator[str]:
-    """Serves on a private socket; yields its address."""
+def serving(indexer: FakeIndexer, folder: Path, composer: FakeComposer | None = None) -> Iterator[str]:
+    """Serves one or both on a private socket; yields its address."""
     address = f"unix:{folder}/fake.sock"
     server = grpc.server(ThreadPoolExecutor(max_workers=4))
     rpc.add_IndexerServicer_to_server(indexer, server)
+    if composer:
+        crpc.add_ComposerServicer_to_server(composer, server)
     server.add_insecure_port(address)
     server.start()
     try:
