@@ -1,33 +1,52 @@
-"""The 1000 classes of ImageNet-1k: names for people, and sentences that place them among texts.
+"""The 1000 classes of ImageNet-1k: names for people, and vectors that place them among texts.
 
-Index order is the customary one (sorted WordNet ids). README.md beside tells where the tables come from.
+Index order is the customary one (sorted WordNet ids). README.md beside tells where the tables come from, and
+`python -m xcomp_indexer.embed.lite.table` makes the vectors.
 """
 
 import csv
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from xcomp_indexer.embed import Vectors
+
 _ENGLISH = Path(__file__).with_name("classes_en.tsv")
 _CHINESE = Path(__file__).with_name("classes_zh.tsv")
+VECTORS = Path(__file__).with_name("classes.npy")
 
 
 @dataclass(frozen=True)
 class ImageClass:
-    """A class: display names, and the sentence `names: gloss` that stands for it among texts."""
+    """A class: display names, all its WordNet names, and WordNet's definition."""
 
     en: str
     zh: str
-    sentence: str
+    names: str
+    gloss: str
 
 
 def load_classes() -> tuple[ImageClass, ...]:
     """Reads both tables, in index order."""
-    chinese = {row[0]: row[2] for row in _rows(_CHINESE)} if _CHINESE.exists() else {}
+    chinese = {row[0]: row[2] for row in _rows(_CHINESE)}
     return tuple(
-        ImageClass(en=names.split(", ")[0], zh=chinese.get(index, ""), sentence=f"{names}: {gloss}")
+        ImageClass(en=names.split(", ")[0], zh=chinese[index], names=names, gloss=gloss)
         for index, names, gloss in _rows(_ENGLISH)
     )
+
+
+def load_vectors() -> Vectors:
+    """Returns the sentence vectors of the classes, `[1000, 384]`, in index order."""
+    vectors: Vectors = np.load(VECTORS, allow_pickle=False).astype(np.float32)
+    return vectors
+
+
+def vectors_digest() -> str:
+    """Returns the sha256 of the class vectors' file."""
+    return hashlib.sha256(VECTORS.read_bytes()).hexdigest()
 
 
 def _rows(table: Path) -> Iterator[list[str]]:

@@ -1,42 +1,29 @@
-"""The sentence vectors of the classes: seconds to compute, so kept in a file between starts where there is room."""
+"""Makes classes.npy, the sentence vectors of the classes: `python -m xcomp_indexer.embed.lite.table`.
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from tempfile import NamedTemporaryFile
+A class is the mean of two sentences' vectors: its WordNet names with their definition, and a description of what it
+looks like. The file is kept in the repository, because computing it takes half a minute; run this again whenever the
+sentence model or the names change.
+"""
 
 import numpy as np
-import torch
 from torch import Tensor
+from torch.nn import functional
 
+from xcomp_indexer.embed.lite import descriptions, weights
+from xcomp_indexer.embed.lite.classes import VECTORS, load_classes
 from xcomp_indexer.embed.lite.sentence import SentenceEncoder
 
 
-def class_vectors(encoder: SentenceEncoder, sentences: Sequence[str], *, cache: Path | None) -> Tensor:
-    """Returns the vectors of the sentences `[1000, 384]`, from the file `cache` where it holds them.
-
-    The file's name must change whenever the encoder or the sentences do.
-    """
-    if cache is None:
-        return encoder.encode(sentences)
-    if (kept := _load(cache, len(sentences))) is None:
-        kept = encoder.encode(sentences)
-        _save(cache, kept)
-    return kept
+def class_vectors(encoder: SentenceEncoder, *, first: int = 1000) -> Tensor:
+    """Returns unit vectors of the classes with index below `first`, `[first, 384]`."""
+    looks = descriptions.load()
+    classes = load_classes()[:first]
+    defined = encoder.encode([f"{each.names}: {each.gloss}" for each in classes])
+    # A few classes have no description: their definition stands in.
+    seen = encoder.encode([looks.get(i, f"{each.names}: {each.gloss}") for i, each in enumerate(classes)])
+    return functional.normalize(defined + seen, dim=-1)
 
 
-def _load(path: Path, count: int) -> Tensor | None:
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # absent or cut off: it is computed again
-        return None
-    fits = isinstance(table, np.ndarray) and table.dtype == np.float32 and table.ndim == 2 and len(table) == count
-    return torch.from_numpy(table) if fits else None
-
-
-def _save(path: Path, vectors: Tensor) -> None:
-    # Renamed into place, so that a second server never reads half a file.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
-        np.save(file, vectors.numpy(), allow_pickle=False)
-    os.replace(file.name, path)
+if __name__ == "__main__":
+    model = SentenceEncoder(weights.read(weights.MINILM, None), weights.read(weights.MINILM_TOKENIZER, None))
+    np.save(VECTORS, class_vectors(model).numpy().astype(np.float16), allow_pickle=False)

