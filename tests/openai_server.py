@@ -1,0 +1,69 @@
+"""An OpenAI-compatible endpoint of the tests' own: answers what it is told to, kindly or not."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Reply = tuple[int, bytes]  # status, body
+Answer = Callable[[dict[str, object]], Reply]
+
+
+def message(text: str, *, scores: dict[str, float] | None = None) -> Reply:
+    """A whole answer, with the log-probabilities of its first token if given."""
+    choice: dict[str, object] = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": text},
+    }
+    if scores is not None:
+        top = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in scores.items()]
+        choice["logprobs"] = {"content": [{"token": text, "logprob": 0.0, "bytes": None, "top_logprobs": top}]}
+    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+    return 200, json.dumps(body).encode()
+
+
+def pieces(*texts: str) -> Reply:
+    """A streamed answer."""
+    lines = []
+    for text in texts:
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+        body = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+        lines.append(f"data: {json.dumps(body)}\n\n")
+    return 200, "".join([*lines, "data: [DONE]\n\n"]).encode()
+
+
+def failure(status: int, text: str = "no") -> Reply:
+    """A refusal."""
+    return status, json.dumps({"error": {"message": text}}).encode()
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """Serves on loopback; yields the base URL and the requests that came in."""
+    requests: list[dict[str, object]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            requests.append({**body, "authorization": self.headers.get("Authorization")})
+            status, content = answer(body)
+            self.send_response(status)
+            self.send_header("Content-Type", "text/event-stream" if body.get("stream") else "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", requests
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
