@@ -1,7 +1,18 @@
-"""Model folders in the released formats, small enough for tests: from the golden weights, or with random ones."""
+"""Model folders in the released formats, small enough for tests: from the golden weights, or made up.
 
+A made-up model has habits: its decoder hardly looks back, so the last token decides what it says next. After the cue of
+a selection it names a letter, after that of a place `<Seg1>`, after that of a description `cat`.
+"""
+
+import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import sentencepiece
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -30,12 +41,97 @@ SIZES_2 = {
         "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "patch_size": 14,
     },
 }  # fmt: skip
+_SIZES: dict[int, dict[str, object]] = {1: SIZES_1, 2: SIZES_2}
+
+_MARKS = {
+    1: [f"<TOKENS_UNUSED_{i}>" for i in range(4)],
+    2: [f"[UNUSED_TOKEN_{i}]" for i in range(144, 147)],
+}
+_END = {1: "<TOKENS_UNUSED_1>", 2: "[UNUSED_TOKEN_145]"}
+_EMBEDDINGS = {1: "internlm_model.model.embed_tokens.weight", 2: "model.tok_embeddings.weight"}
+_HEADS = {1: "internlm_model.lm_head.weight", 2: "output.weight"}
+_NORMS = {1: "internlm_model.model.norm.weight", 2: "model.norm.weight"}
+# What a layer adds to the stream of a position.
+_ADDS = {1: ("o_proj", "down_proj.weight", "down_proj.lora_B"), 2: ("attention.wo.", "feed_forward.w2.")}
+_CUES = ("最合适的图是", "适合插入图像的行是", '标题是"', "<Seg", "cat", "assistant\n", "<|Bot|>:")
+_HABITS: Mapping[str, Mapping[str, float]] = {
+    "最合适的图是": {"A": 1.2, "B": 0.0, "C": -0.3, "D": -0.6},
+    "适合插入图像的行是": {"<Seg": 2.0},
+    "<Seg": {"1": 2.0},
+    "1": {">": 2.0},
+    '标题是"': {"cat": 2.0},
+    "cat": {'"': 2.0},
+    "assistant\n": {"cat": 2.0},
+    "<|Bot|>:": {"cat": 2.0},
+}
+_FIRM = 12.0  # logit of a habit, far over the others
 
 
 def golden_folder(version: int, folder: Path, **changes: object) -> Path:
     """Lays the golden weights out as a model folder; `changes` go into its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = {1: SIZES_1, 2: SIZES_2}[version]
-    (folder / "config.json").write_text(json.dumps(sizes | changes), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(_SIZES[version] | changes), encoding="utf-8")
     (folder / "model.safetensors").symlink_to(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
     return folder
+
+
+def write_checkpoint(version: int, folder: Path, *, shards: int = 2) -> Path:
+    """Writes a made-up model with its tokenizer, as pickled shards with an index."""
+    pieces = _write_tokenizer(version, folder)
+    weights = made_up_weights(version, pieces)
+    write_config(version, folder, vocab_size=len(pieces))
+    write_pickles(weights, folder, shards=shards)
+    return folder
+
+
+def write_config(version: int, folder: Path, **changes: object) -> None:
+    """Writes the configuration of a made-up model."""
+    (folder / "config.json").write_text(json.dumps(_SIZES[version] | changes), encoding="utf-8")
+
+
+def write_pickles(weights: Mapping[str, Tensor], folder: Path, *, shards: int) -> None:
+    """Writes weights as the releases do: `pytorch_model-00001-of-0000N.bin` and an index."""
+    names = [f"pytorch_model-{i + 1:05}-of-{shards:05}.bin" for i in range(shards)]
+    weight_map = {key: names[i * shards // len(weights)] for i, key in enumerate(weights)}
+    for name in names:
+        torch.save({key: weights[key] for key in weights if weight_map[key] == name}, folder / name)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def write_safetensors(weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Writes weights into one file."""
+    save_file({key: tensor.contiguous() for key, tensor in weights.items()}, folder / "model.safetensors")
+
+
+def made_up_weights(version: int, pieces: Sequence[str]) -> dict[str, Tensor]:
+    """The golden weights with another vocabulary, and habits."""
+    weights = load_file(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
+    for key, tensor in weights.items():
+        if any(part in key for part in _ADDS[version]):
+            weights[key] = tensor * 0.02  # the stream stays close to the last token
+    generator = torch.Generator().manual_seed(version)
+    width = weights[_NORMS[version]].shape[0]
+    embeddings = torch.randn(len(pieces), width, generator=generator)
+    head = 0.02 * torch.randn(len(pieces), width, generator=generator)
+    for said, nexts in {**_HABITS, '"': {_END[version]: 2.0}, ">": {_END[version]: 2.0}}.items():
+        stream = embeddings[pieces.index(said)] if said in pieces else torch.zeros(width)
+        normed = weights[_NORMS[version]] * stream / stream.square().mean().add(1e-5).sqrt()
+        for following, more in nexts.items():
+            head[pieces.index(following)] += (_FIRM + more) * normed / normed.square().sum().clamp(min=1e-6)
+    return weights | {_EMBEDDINGS[version]: embeddings, _HEADS[version]: head}
+
+
+def _write_tokenizer(version: int, folder: Path) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = [*"ABCDEFGHabcdefghijklmnopqrstuvwxyz0123456789<>,.:\"|?", "给定文章，根据上述", "a cat on a mat", "<|User|>:"]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text * 20), model_writer=model, model_type="bpe", vocab_size=420,
+        user_defined_symbols=[*_MARKS[version], *_CUES], byte_fallback=True, normalization_rule_name="identity",
+        add_dummy_prefix=False, remove_extra_whitespaces=False, split_digits=True, character_coverage=1.0,
+        hard_vocab_limit=False, unk_id=0, bos_id=1, eos_id=2, num_threads=1, minloglevel=2,
+    )  # fmt: skip
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return [processor.id_to_piece(i) for i in range(processor.get_piece_size())]

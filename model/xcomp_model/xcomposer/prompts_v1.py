@@ -26,14 +26,14 @@ from xcomp_model.xcomposer import wording as w
 from xcomp_model.xcomposer.tokenizer import Marks
 
 MARKS = Marks(
-    controls={"begin": "<s>", "end": "</s>", "eoh": "<TOKENS_UNUSED_0>", "eoa": "<TOKENS_UNUSED_1>"},
+    controls={"begin": "<s>", "end": "</s>", "eoh": "<TOKENS_UNUSED_0>", "eoa": "<TOKENS_UNUSED_1>", "apart": ""},
     reserved=r"<TOKENS_UNUSED_\d+>|<\|User\|>|<\|Bot\|>|<Seg\d*>",
 )
 ENDS = ("end", "eoh", "eoa")
 # The demo reads a letter, with or without a space before it; a colon before it is common to models of this line.
 LEAD_INS = ("", " ", ":", ": ", "：")
 
-BEGIN, EOH, EOA = Control("begin"), Control("eoh"), Control("eoa")
+BEGIN, EOH, EOA, APART = Control("begin"), Control("eoh"), Control("eoa"), Control("apart")
 _META = Template(
     "meta instruction\n"
     "You are an AI assistant whose name is 浦语.\n"
@@ -169,11 +169,13 @@ def _turn(turn: Turn) -> list[Part]:
 
 
 def _interface_chat(turns: Sequence[Turn]) -> Prompt:
+    # The model's own interface: every piece is encoded apart, and the meta text is lost after the first turn.
+    user = Template(" <|User|>:")
     parts: list[Part] = [BEGIN, _META] if len(turns) == 1 else []
     for turn in turns[:-1]:
         if turn.speaker == "user":
-            parts += [BEGIN, Template(" <|User|>:"), *turn.pictures, Text(turn.text), _BOT]
+            parts += [BEGIN, user, APART, *turn.pictures, Text(turn.text), APART, _BOT]
         else:
-            parts += [BEGIN, Text(turn.text)]
+            parts += [BEGIN, Text(turn.text), APART]
     last = turns[-1]
-    return (*parts, Template(" <|User|>:"), *last.pictures, Text(last.text), Template("\n"), EOH, _BOT)
+    return (*parts, user, APART, *last.pictures, Text(last.text), APART, Template("\n"), EOH, _BOT)

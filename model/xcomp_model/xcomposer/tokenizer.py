@@ -24,7 +24,7 @@ class Marks:
     """What a family's tokens mean.
 
     Attributes:
-        controls: name of a control part to its piece.
+        controls: name of a control part to its piece; an empty one has no id and only keeps words apart.
         reserved: regular expression of literals that mean something to the model where we write them.
     """
 
@@ -43,7 +43,8 @@ class Tokenizer:
         except (RuntimeError, OSError) as error:
             raise ModelError(f"{path} is no sentencepiece model: {error}") from error
         self._reserved = re.compile(marks.reserved)
-        self.controls = {name: self._control(piece, path) for name, piece in marks.controls.items()}
+        self.controls = {name: self._control(piece, path) for name, piece in marks.controls.items() if piece}
+        self._joints = frozenset(name for name, piece in marks.controls.items() if not piece)
         self._silent = frozenset(self.controls.values())
 
     def __len__(self) -> int:
@@ -59,7 +60,7 @@ class Tokenizer:
                 continue
             found += self._encode_run(run)
             run = []
-            found.append(part if isinstance(part, Picture) else self._named(part))
+            found += [part] if isinstance(part, Picture) else self._named(part)
         return found + self._encode_run(run)
 
     def encode(self, text: str) -> list[int]:
@@ -100,10 +101,12 @@ class Tokenizer:
                 end = match.end()
         return ids + self.encode(text[end:])
 
-    def _named(self, control: Control) -> int:
+    def _named(self, control: Control) -> list[int]:
+        if control.name in self._joints:
+            return []
         if control.name not in self.controls:
             raise ModelError(f"this model has no mark named {control.name!r}: it has {', '.join(self.controls)}")
-        return self.controls[control.name]
+        return [self.controls[control.name]]
 
     def _control(self, piece: str, path: Path) -> int:
         found = int(self._pieces.piece_to_id(piece))
