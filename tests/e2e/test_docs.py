@@ -1,0 +1,49 @@
+"""The examples of docs/services.md, run against a real indexer with the real `lite` profile."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xcomp_protos.client import IndexerClient
+
+ROOT = Path(__file__).resolve().parents[2]
+_PYTHON = re.compile(r"<!-- tested -->\n```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def indexer(tmp_path: Path) -> Iterator[str]:
+    """The address of an indexer process."""
+    address = f"unix:{tmp_path / 's'}"
+    command = [sys.executable, "-m", "xcomp_indexer.server", "--listen", address, "--home", str(tmp_path / "home")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert "listening" in process.stderr.readline()
+        yield address
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def test_python_example_of_the_services_page_works(
+    indexer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    collected = tmp_path / "collected"
+    subprocess.run([sys.executable, ROOT / "demo" / "collect.py", collected], check=True, capture_output=True)
+    for name in ("coffee", "rocket", "chelsea"):
+        for file in collected.rglob(f"*{name}*"):
+            file.rename(photos / file.name)
+    examples = _PYTHON.findall((ROOT / "docs" / "services.md").read_text(encoding="utf-8"))
+    assert examples
+    for example in examples:
+        exec(example, {"address": indexer, "photos": str(photos)})
+    printed = capsys.readouterr().out
+    assert "3 images" in printed
+    assert "coffee" in printed
+    assert "image/jpeg" in printed
+    with IndexerClient(indexer) as client:
+        assert client.healthy()
