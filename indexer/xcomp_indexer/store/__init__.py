@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Value = str | int | float
-Payload = Mapping[str, object]  # JSON values; no booleans (the embedded engine cannot match them): use 0 and 1
-Meta = Mapping[str, object]  # JSON values that describe the repository as a whole
+# JSON values, where null is the same as absent; no booleans (the embedded engine cannot match them): use 0 and 1.
+Payload = Mapping[str, object]
+Meta = Mapping[str, object]  # the same kind of values, about the repository as a whole
 IndexKind = Literal["keyword", "integer", "datetime"]
 
 # The payload keys that filters ask for, by `payload.py` and `where.py`; any other key is filtered without an index.
@@ -35,6 +36,8 @@ INDEXES: Mapping[str, IndexKind] = {
     "rights": "keyword",
     "creator": "keyword",
     "restricted": "integer",
+    "expires": "datetime",
+    "embargo": "datetime",
 }
 
 

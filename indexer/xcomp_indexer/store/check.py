@@ -128,15 +128,29 @@ def batches(items: Sequence[T]) -> Iterator[list[T]]:
 
 
 def payload(mapping: Mapping[str, object]) -> dict[str, object]:
-    """Copies JSON values and refuses everything else, booleans included."""
-    return {_text(key, "a key"): _plain(value, at=key, depth=1) for key, value in mapping.items()}
+    """Copies JSON values and refuses everything else, booleans included.
+
+    A key whose value is None is left out: absent and null are one, since REST does not transport nulls.
+    """
+    return {
+        _text(key, "a key"): _plain(value, at=str(key), depth=1) for key, value in mapping.items() if value is not None
+    }
+
+
+def patch(mapping: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Checks a change of payload keys and returns what to set and which keys to remove."""
+    for key in mapping:
+        if not re.fullmatch(r"[\w-]+", key):
+            raise InvalidRequest(f"payload key {key!r}: only plain names can be overwritten")
+    return payload(mapping), [key for key, value in mapping.items() if value is None]
 
 
 def _plain(value: object, *, at: str, depth: int) -> object:
     if depth > _DEEPEST:
         raise InvalidRequest(f"payload {at!r} is nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
-        return {_text(key, at): _plain(part, at=at, depth=depth + 1) for key, part in value.items()}
+        filled = ((key, part) for key, part in value.items() if part is not None)
+        return {_text(key, at): _plain(part, at=at, depth=depth + 1) for key, part in filled}
     if isinstance(value, list | tuple):
         return [_plain(part, at=at, depth=depth + 1) for part in value]
     return value if value is None else _scalar(value, at=at)

@@ -76,10 +76,11 @@ class EdgeStore:
 
     def set_payload(self, ids: Sequence[str], patch: Payload) -> None:
         """Overwrites single payload keys of existing points."""
-        plain = check.payload(patch)
+        plain, removed = check.patch(patch)
+        change = plain | dict.fromkeys(removed)  # the engine takes a null as "remove"
         with self._writing:
             for part in check.batches(check.known_form(ids)):  # by filter: by id, an unknown one fails half-way
-                self._update(_UPDATE.set_payload_by_filter(translate(Ids(frozenset(part))), plain))
+                self._update(_UPDATE.set_payload_by_filter(translate(Ids(frozenset(part))), change))
 
     def set_vectors(self, space: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Writes one space's vectors of existing points."""
@@ -154,9 +155,7 @@ class EdgeStore:
     def set_meta(self, patch: Meta) -> None:
         """Overwrites single keys of `meta`."""
         with self._writing:
-            merged = {**self._manifest.meta, **check.payload(patch)}
-            kept = {key: value for key, value in merged.items() if value is not None}
-            self._save(replace(self._manifest, meta=kept))
+            self._save(replace(self._manifest, meta=check.payload({**self._manifest.meta, **patch})))
 
     def size_bytes(self) -> int:
         """Space taken on disk."""
@@ -202,7 +201,9 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except XcompError:
         raise
-    except Exception as error:  # the engine has no exception types
+    except BaseException as error:  # the engine has no exception types, and its panics are no `Exception`
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         reason = str(error).partition("\n")[0]
         if "WouldBlock" in reason:
             raise Conflict(f"the repository in {path} is held by another process: stop it first") from error

@@ -15,10 +15,11 @@ from qdrant_client import QdrantClient, models
 from xcomp_indexer.store import Filter, Found, Ids, IndexKind, Meta, Near, Payload, Point, check, order
 from xcomp_indexer.store.qdrant_call import Call
 from xcomp_indexer.store.qdrant_filter import translate
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, Unavailable
+from xcomp_protos.transport.errors import Conflict, Unavailable
 
 FORMAT = 1  # raise it when a change makes older versions misread a repository
-FORMAT_KEY = "xcomp_format"  # in the collection's metadata, beside the repository's own
+FORMAT_KEY = "xcomp_format"  # in the collection's metadata
+_META_KEY = "xcomp_meta"  # beside it, all in one: the server merges keys, and REST cannot say that one is gone
 _QUERIES_PER_CALL = 32
 _PAGE = 500  # points of a scan per call
 _INDEX = {
@@ -38,9 +39,11 @@ class QdrantStore:
         self._spaces: Mapping[str, int] = {}
 
     def check_format(self) -> None:
-        """Refuses a repository that a newer version wrote."""
+        """Refuses a collection of somebody else and one that a newer version wrote."""
         written = self._metadata().get(FORMAT_KEY)
-        if not isinstance(written, int) or written > FORMAT:
+        if not isinstance(written, int):
+            raise Conflict(f"collection {self._name} was not made by xcomp: use another repository name")
+        if written > FORMAT:
             raise Conflict(f"collection {self._name} has format {written}, this version reads {FORMAT}: upgrade xcomp")
 
     def index(self, indexes: Mapping[str, IndexKind]) -> None:
@@ -76,10 +79,13 @@ class QdrantStore:
 
     def set_payload(self, ids: Sequence[str], patch: Payload) -> None:
         """Overwrites single payload keys of existing points."""
-        plain = check.payload(patch)
+        plain, removed = check.patch(patch)
         for part in check.batches(check.known_form(ids)):  # by filter: by id, an unknown one fails the request
             those = models.FilterSelector(filter=translate(Ids(frozenset(part))))
-            self._write(partial(self._client.set_payload, self._name, plain, those, wait=True))
+            if plain:
+                self._write(partial(self._client.set_payload, self._name, plain, those, wait=True))
+            if removed:
+                self._write(partial(self._client.delete_payload, self._name, removed, those, wait=True))
 
     def set_vectors(self, space: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
         """Writes one space's vectors of existing points."""
@@ -162,14 +168,12 @@ class QdrantStore:
 
     def meta(self) -> Meta:
         """What the repository layer keeps beside the vectors."""
-        return {key: value for key, value in self._metadata().items() if key != FORMAT_KEY and value is not None}
+        return dict(cast("Meta", self._metadata().get(_META_KEY) or {}))
 
     def set_meta(self, patch: Meta) -> None:
-        """Overwrites single keys of `meta`."""
-        plain = check.payload(patch)
-        if FORMAT_KEY in plain:
-            raise InvalidRequest(f"meta key {FORMAT_KEY!r} is the store's own: use another")
-        self._call(lambda: self._client.update_collection(self._name, metadata=plain))
+        """Overwrites single keys of `meta`; of two writers at the same moment the later one wins."""
+        merged = check.payload({**self.meta(), **patch})
+        self._call(lambda: self._client.update_collection(self._name, metadata={_META_KEY: merged}))
 
     def size_bytes(self) -> int:
         """Returns 0: the disk is the server's."""

@@ -1,0 +1,92 @@
+"""What both protocols of the shim share: the collections, the faults to inject and the requests seen."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from qdrant_client import QdrantClient
+from qdrant_client.http import models
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one request instead of an answer."""
+
+    status: int = 0  # HTTP status; gRPC says the same in its own words
+    retry_after_s: int | None = None
+    slow_s: float = 0.0
+    drop: bool = False  # half an answer, then the connection ends (gRPC: UNAVAILABLE)
+    unapplied: bool = False  # the write is done, but the answer says that its time ran out
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that arrived."""
+
+    name: str  # "PUT /collections/x/points", or the gRPC method
+    query: dict[str, str]
+    body: dict[str, Any]
+    api_key: str | None
+
+
+@dataclass
+class Backend:
+    """The collections behind both protocols."""
+
+    api_key: str | None = None
+    faults: deque[Fault] = field(default_factory=deque)
+    seen: list[Request] = field(default_factory=list)
+    indexes: dict[str, dict[str, models.PayloadIndexInfo]] = field(default_factory=dict)
+    client: QdrantClient = field(default_factory=lambda: QdrantClient(":memory:"))
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def next_fault(self, api_key: str | None) -> Fault:
+        if self.api_key is not None and api_key != self.api_key:
+            return Fault(status=401)
+        fault = self.faults.popleft() if self.faults else Fault()
+        time.sleep(fault.slow_s)
+        return fault
+
+    def info(self, name: str) -> models.CollectionInfo:
+        return self.client.get_collection(name).model_copy(update={"payload_schema": self.indexes.get(name, {})})
+
+    def create(self, name: str, body: models.CreateCollection) -> bool:
+        return self.client.create_collection(name, vectors_config=body.vectors, metadata=body.metadata)
+
+    def index(self, name: str, field_name: str, kind: models.PayloadSchemaType) -> models.UpdateResult:
+        self.indexes.setdefault(name, {})[field_name] = models.PayloadIndexInfo(data_type=kind, points=0)
+        return done()
+
+    def scroll(self, name: str, body: models.ScrollRequest) -> models.ScrollResult:
+        points, following = self.client.scroll(
+            name,
+            body.filter,
+            limit=body.limit or 10,
+            offset=body.offset,
+            with_payload=True if body.with_payload is None else body.with_payload,
+            with_vectors=body.with_vector or False,
+        )
+        return models.ScrollResult(points=points, next_page_offset=None if following is None else str(following))
+
+    def query(self, name: str, searches: list[models.QueryRequest]) -> list[models.QueryResponse]:
+        exact = [each.model_copy(update={"params": None}) for each in searches]  # local mode would warn of them
+        return self.client.query_batch_points(name, exact)
+
+    def set_payload(self, name: str, body: models.SetPayload) -> models.UpdateResult:
+        return self.client.set_payload(name, body.payload, _those(body))
+
+    def delete_payload(self, name: str, body: models.DeletePayload) -> models.UpdateResult:
+        return self.client.delete_payload(name, body.keys, _those(body))
+
+    def add_vector(self, name: str, vector: str, body: models.DenseVectorNameConfig) -> models.UpdateResult:
+        return self.client.create_vector_name(name, vector, body)
+
+
+def done() -> models.UpdateResult:
+    return models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
+
+
+def _those(body: models.SetPayload | models.DeletePayload) -> models.FilterSelector | models.PointIdsList:
+    return models.FilterSelector(filter=body.filter) if body.filter else models.PointIdsList(points=body.points or [])
