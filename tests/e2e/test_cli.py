@@ -229,7 +229,7 @@ def test_bad_files_are_named_and_the_rest_is_indexed(machine: Machine) -> None:
     whole = machine.folder / "noise.jpg"
     Image.effect_noise((200, 200), 80).save(whole)
     (machine.photos / "cut.jpg").write_bytes(whole.read_bytes()[:2000])
-    Image.new("1", (16000, 16000)).save(machine.photos / "bomb.png")
+    Image.new("1", (17000, 17000)).save(machine.photos / "bomb.png")
     (Path(os.fsdecode(os.fsencode(machine.photos) + b"/caf\xe9.png"))).write_bytes(
         (machine.photos / "red-0.png").read_bytes()
     )
