@@ -32,9 +32,11 @@ _REVISION = "1"
 _NETWORKS = ((weights.EFFICIENTNET_LITE0, LITE0), (weights.EFFICIENTNET_LITE2, LITE2))
 _FILES = (*(file for file, _ in _NETWORKS), weights.MINILM, weights.MINILM_TOKENIZER, weights.CEDICT)
 # Classes that shape a vector, and classes that are shown.
-_CONSE_CLASSES = 50
+_CONSE_CLASSES = 100
 _LABELS = 5
-# How much the colours count beside the classes; tests/bench/lite_quality.py measures it.
+# A power below 1 lets the lesser things in a picture count, too.
+_FLATNESS = 2 / 3
+# How much the colours count beside the classes.
 _COLOUR_WEIGHT = 0.3
 
 
@@ -85,9 +87,8 @@ class LiteEmbedder:
         return torch.stack([classifier.classify(image) for classifier in self._classifiers]).mean(dim=0)
 
     def _mix(self, probabilities: Tensor, shares: Tensor) -> Vectors:
-        # Square roots let the lesser things in a picture count, too; they are the Hellinger geometry of distributions.
         top = probabilities.topk(_CONSE_CLASSES)
-        classes = (top.values.sqrt()[:, :, None] * self._class_vectors[top.indices]).sum(dim=1)
+        classes = (top.values.pow(_FLATNESS)[:, :, None] * self._class_vectors[top.indices]).sum(dim=1)
         return _unit(_unit(classes) + _COLOUR_WEIGHT * _unit(shares.sqrt() @ self._colour_vectors)).numpy()
 
     def _label(self, index: int, probability: float) -> Label:

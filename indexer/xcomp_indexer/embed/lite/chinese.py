@@ -30,16 +30,20 @@ _ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|\S*[\u3400-\u9fff]\S*")
 
 # Words of grammar, whose first meaning in a dictionary is seldom the one at work.
 _GRAMMAR = {
-    **dict.fromkeys("的地得之了着著过過们們吗嗎呢吧啊呀么麼", ""),
+    **dict.fromkeys("的地得之了着著过過们們吗嗎呢吧啊呀么麼被把就正在", ""),
+    **dict.fromkeys(("正在", "一个", "一個", "有些", "一些", "这个", "這個", "那个", "那個"), ""),
     **dict.fromkeys(("在", "里", "裡", "裏", "中", "里面", "裡面"), "in"),
     **dict.fromkeys(("上", "上面"), "on"),
     **dict.fromkeys(("下", "下面"), "under"),
     "前": "in front of",
     **dict.fromkeys(("后", "後"), "behind"),
     **dict.fromkeys(("旁", "边", "邊", "旁边", "旁邊"), "beside"),
-    "和": "and",
-    **dict.fromkeys(("张", "張", "幅"), "a"),
+    **dict.fromkeys(("和", "与", "與", "及"), "and"),
+    **dict.fromkeys(("带", "帶"), "with"),
+    **dict.fromkeys(("从", "從"), "from"),
 }  # fmt: skip
+# 小的 is an adjective with its particle, though the dictionary has it as an old word for "I".
+_ADJECTIVE = re.compile("(?!目的).的")
 _NUMERALS = frozenset("一二两兩三四五六七八九十百千几幾半这這那数數")
 
 
@@ -68,13 +72,14 @@ class Dictionary:
 
     def segment(self, run: str) -> list[str]:
         """Cuts a run of Chinese into the fewest known words; a character that no word covers stands alone."""
-        # costs[i]: the cheapest cut of run[i:]; an unknown character costs two words. Ties go to the longer first word.
+        # costs[i]: the cheapest cut of run[i:]; an unknown character costs two words. Of cuts with as many
+        # words the longer word goes last: Chinese puts the noun there.
         costs, lengths = [0] * (len(run) + 1), [1] * len(run)
         for start in range(len(run) - 1, -1, -1):
             costs[start] = costs[start + 1] + (1 if run[start] in self._entries else 2)
             for length in range(2, min(self._longest, len(run) - start) + 1):
                 cost = costs[start + length] + 1
-                if cost <= costs[start] and self.meaning(run[start : start + length]) is not None:
+                if cost < costs[start] and self.meaning(run[start : start + length]) is not None:
                     costs[start], lengths[start] = cost, length
         words, start = [], 0
         while start < len(run):
@@ -86,11 +91,12 @@ class Dictionary:
         """Returns the first ordinary meaning of a word: empty where it has none, None where it is no everyday word."""
         if word in _GRAMMAR:
             return _GRAMMAR[word]
-        if word not in self._entries:
+        if word not in self._entries or _ADJECTIVE.fullmatch(word):
             return None
         readings = [line.split("\t") for line in self._entries[word].splitlines()]
-        # The dictionary writes the reading of names with a capital; a name comes last.
+        # The dictionary writes the reading of names with a capital. Of others the one with most meanings is in use.
         ordinary = [meanings for pinyin, meanings in readings if not pinyin[:1].isupper()]
+        ordinary.sort(key=lambda meanings: meanings.count("/"), reverse=True)
         if ordinary:
             return _first(_meanings(ordinary)) or ""
         names = (name for name in _meanings(meanings for _, meanings in readings) if not _UNLIKELY_NAME.search(name))
@@ -103,7 +109,7 @@ class Dictionary:
         return " ".join(filter(None, (self.meaning(word) for word in kept)))
 
     def _counts(self, before: str, word: str) -> bool:
-        return before[-1] in _NUMERALS and len(word) == 1 and "classifier for" in self._entries.get(word, "")
+        return before[-1] in _NUMERALS and len(word) == 1 and "classifier" in self._entries.get(word, "")
 
 
 def _meanings(lists: Iterable[str]) -> Iterator[str]:

@@ -1,0 +1,212 @@
+"""How well profile `lite` finds photos: `python -m tests.bench.lite_quality`.
+
+Photos and requests are those of demo/photos.toml and demo/queries.tsv, which were written without looking at results.
+The embedder sees pixels only: no file name, folder or caption. The baseline uses the same class probabilities, but
+compares words (TF-IDF) instead of sentence vectors; it says what the sentence model is worth.
+"""
+
+import csv
+import math
+import platform
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xcomp_indexer import background, decode
+from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.lite import LiteEmbedder, weights
+from xcomp_indexer.embed.lite.chinese import Dictionary
+from xcomp_indexer.embed.lite.classes import load_classes
+from xcomp_indexer.embed.lite.vision import LITE2, Classifier
+
+Scores = NDArray[np.float64]  # [Q, N]
+_DEMO = Path(__file__).parents[2] / "demo"
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """A wish in both languages and the photos that fulfil it, as indices."""
+
+    texts: dict[str, str]
+    right: frozenset[int]
+
+
+def load_photos(image_size: int) -> dict[str, Image.Image]:
+    """Decodes the allow-listed photos as the indexer does."""
+    table = tomllib.loads((_DEMO / "photos.toml").read_text(encoding="utf-8"))
+    photos = {}
+    for photo in table["photo"]:
+        package, _, inner = table["package"][photo["package"]]["folder"].partition("/")
+        spec = find_spec(package)
+        assert spec is not None, f"{package} is not installed"
+        assert spec.submodule_search_locations
+        content = (Path(spec.submodule_search_locations[0]) / inner / photo["path"]).read_bytes()
+        photos[photo["id"]] = decode.decode(content, image_size=image_size).image
+    return photos
+
+
+def load_requests(ids: Sequence[str]) -> list[Request]:
+    """Reads the requests; comments start with #."""
+    lines = [line for line in (_DEMO / "queries.tsv").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+    return [
+        Request(
+            texts={"en": row["query_en"], "zh": row["query_zh"]},
+            right=frozenset(ids.index(each) for each in re.split(r"[ ,]+", row["ids"].strip())),
+        )
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    ]
+
+
+def ranks(scores: Scores, requests: Sequence[Request]) -> NDArray[np.int64]:
+    """Returns the rank of the best right photo for each request, from 1."""
+    best = [max(row[list(request.right)]) for row, request in zip(scores, requests, strict=True)]
+    return np.asarray([1 + (row > top).sum() for row, top in zip(scores, best, strict=True)])
+
+
+def chance(requests: Sequence[Request], *, k: int, pool: int) -> float:
+    """Returns the recall at k of a random order."""
+    missed = [math.comb(pool - len(each.right), k) / math.comb(pool, k) for each in requests]
+    return 1 - sum(missed) / len(missed)
+
+
+def word_scores(texts: Sequence[str], probabilities: Scores) -> Scores:
+    """Scores by TF-IDF cosine between texts and the names and definitions of the likely classes."""
+    documents = [Counter(_words(f"{each.names} {each.gloss}")) for each in load_classes()]
+    vocabulary = {word: i for i, word in enumerate(sorted({word for document in documents for word in document}))}
+    frequency = Counter(word for document in documents for word in document)
+    idf = np.asarray([math.log(len(documents) / frequency[word]) for word in vocabulary])
+
+    def vectors(bags: Sequence[Counter[str]]) -> Scores:
+        counts = np.zeros((len(bags), len(vocabulary)))
+        for row, bag in zip(counts, bags, strict=True):
+            for word in bag.keys() & vocabulary.keys():
+                row[vocabulary[word]] = bag[word]
+        return _unit(counts * idf)
+
+    queries: Scores = vectors([Counter(_words(text)) for text in texts])
+    return np.asarray(queries @ _unit(probabilities @ vectors(documents)).T)
+
+
+def paired(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> str:
+    """Returns the mean gain in reciprocal rank with its 95 % interval, by paired bootstrap over the requests."""
+    gain = 1 / ours - 1 / theirs
+    draws = np.random.default_rng(0).choice(gain, (_RESAMPLES, len(gain))).mean(axis=1)
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return f"{100 * gain.mean():+.1f} MRR, 95 % [{100 * low:+.1f}, {100 * high:+.1f}], p = {(draws <= 0).mean():.4f}"
+
+
+def signals(scores: Scores, background_scores: Scores) -> dict[str, NDArray[np.float64]]:
+    """Returns what may tell a right first hit from a wrong one, for each request."""
+    ordered = np.sort(scores, axis=1)
+    standout = _standout(scores)
+    yardstick = np.sort(_standout(background_scores))
+    return {
+        "cosine of the hit": ordered[:, -1],
+        "standout (z-score)": standout,
+        "excess over the mean": _excess(scores),
+        "confidence of excess": np.searchsorted(np.sort(_excess(background_scores)), _excess(scores)) / len(yardstick),
+        "margin to the second": ordered[:, -1] - ordered[:, -2],
+        "margin / spread": (ordered[:, -1] - ordered[:, -2]) / scores.std(axis=1),
+        "standout x cosine": standout * ordered[:, -1],
+        "confidence (background)": np.searchsorted(yardstick, standout) / len(yardstick),
+    }
+
+
+def auc(signal: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Returns the chance that a right answer has more of the signal than a wrong one."""
+    pairs = signal[right][:, None] - signal[~right][None, :]
+    return float((pairs > 0).mean() + (pairs == 0).mean() / 2)
+
+
+def without_answers(scores: Scores, requests: Sequence[Request]) -> Scores:
+    """Returns each request's scores with its right photos taken out of the pool (as its mean, which never leads)."""
+    rest = scores.copy()
+    for row, request in zip(rest, requests, strict=True):
+        others = [i for i in range(len(row)) if i not in request.right]
+        row[list(request.right)] = row[others].mean()
+    return rest
+
+
+def main() -> None:
+    """Prints the tables."""
+    embedder = LiteEmbedder()
+    photos = load_photos(embedder.image_size)
+    requests = load_requests(list(photos))
+    vectors = embedder.encode_images(list(photos.values())).vectors
+    network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
+    probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos.values()]).astype(np.float64)
+    dictionary = Dictionary(weights.read(weights.CEDICT, None))
+    print(f"{len(photos)} photos, {len(requests)} requests in each language, {platform.machine()},", end=" ")
+    print(f"Python {platform.python_version()}, {embedder.name} {embedder.digest[:12]}: {' '.join(sys.argv[:1])}\n")
+    print(f"{'':22}R@1   R@5   MRR")
+    print(f"{'chance':20}{_percent(chance(requests, k=1, pool=len(photos)))}", end="")
+    print(_percent(chance(requests, k=5, pool=len(photos))))
+    for language, lines in (("en", background.ENGLISH), ("zh", background.CHINESE)):
+        texts = [request.texts[language] for request in requests]
+        words = ranks(word_scores([dictionary.translate(text) for text in texts], probabilities), requests)
+        scores = _cosines(embedder.encode_texts(texts), vectors)
+        found = ranks(scores, requests)
+        _print_recall(f"{language}, words (TF-IDF)", words)
+        _print_recall(f"{language}, lite", found)
+        print(f"    lite against words: {paired(found, words)}\n")
+        _print_signals(scores, _cosines(embedder.encode_texts(lines), vectors), requests)
+
+
+def _print_recall(name: str, found: NDArray[np.int64]) -> None:
+    print(f"{name:20}{_percent((found == 1).mean())}{_percent((found <= 5).mean())}{_percent((1 / found).mean())}")
+
+
+def _print_signals(scores: Scores, background_scores: Scores, requests: Sequence[Request]) -> None:
+    right = ranks(scores, requests) == 1
+    absent = signals(without_answers(scores, requests), background_scores)
+    nothing = signals(background_scores, background_scores)
+    print("    is the first hit right?   AUC  right in surest half  AUC present/absent  AUC request/background")
+    for name, signal in signals(scores, background_scores).items():
+        order = np.argsort(-signal, kind="stable")[: len(signal) // 2]
+        present = _auc_between(signal[right], absent[name])
+        asked = _auc_between(signal, nothing[name])
+        print(f"    {name:25} {auc(signal, right):.2f}  {_percent(right[order].mean())}{present:26.2f}{asked:20.2f}")
+    print()
+
+
+def _auc_between(more: NDArray[np.float64], less: NDArray[np.float64]) -> float:
+    labels = np.arange(len(more) + len(less)) < len(more)
+    return auc(np.concatenate((more, less)), labels)
+
+
+def _standout(scores: Scores) -> NDArray[np.float64]:
+    return np.asarray((scores.max(axis=1) - scores.mean(axis=1)) / scores.std(axis=1))
+
+
+def _excess(scores: Scores) -> NDArray[np.float64]:
+    return np.asarray(scores.max(axis=1) - scores.mean(axis=1))
+
+
+def _cosines(texts: Vectors, images: Vectors) -> Scores:
+    return (texts @ images.T).astype(np.float64)
+
+
+def _words(text: str) -> list[str]:
+    return [word.removesuffix("s") for word in re.findall(r"[a-z]+", text.lower())]
+
+
+def _unit(rows: Scores) -> Scores:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:6.1f}"
+
+
+if __name__ == "__main__":
+    main()
