@@ -1,0 +1,173 @@
+"""What stands around every call: token, queue limit, one log line, errors as statuses.
+
+It sees methods and outcomes, never requests: nothing a user asked for reaches the log from here.
+"""
+
+import hmac
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import grpc
+
+from xcomp_protos.transport.errors import DeadlineExceeded, Unsupported, XcompError
+
+log = logging.getLogger(__name__)
+
+Behaviour = Callable[..., object]  # a method as grpc calls it: (request, context)
+
+MAX_ACTIVE_CALLS = 64  # beyond it a caller is told to come back
+RETRY_AFTER_MS = 1000
+MAX_MESSAGE_CHARACTERS = 600  # a status travels as a header, percent-encoded; clients drop headers over 8 KiB
+OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+
+
+class Activity:
+    """Counts the calls under way and knows since when there is none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._active = 0
+        self._since = time.monotonic()
+
+    def enter(self) -> int:
+        """Counts a call in; returns how many are under way now."""
+        with self._lock:
+            self._active += 1
+            return self._active
+
+    def leave(self) -> None:
+        """Counts a call out."""
+        with self._lock:
+            self._active -= 1
+            self._since = time.monotonic()
+
+    def idle_s(self) -> float:
+        """Seconds since the last call ended; 0 while one is under way."""
+        with self._lock:
+            return 0.0 if self._active else time.monotonic() - self._since
+
+
+class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
+    """The interceptor; health and reflection pass it unseen."""
+
+    def __init__(self, activity: Activity, token: str | None) -> None:
+        self._activity = activity
+        self._token = token
+
+    def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
+        """Wraps the method that a call names, as grpc asks of an interceptor."""
+        handler = continuation(details)
+        if handler is None or details.method.startswith(OPEN_SERVICES):
+            return handler
+        call = _Call(details.method, self._activity, self._allowed(details.invocation_metadata))
+        if handler.response_streaming:
+            many = handler.request_streaming
+            make = grpc.stream_stream_rpc_method_handler if many else grpc.unary_stream_rpc_method_handler
+            behaviour = call.streamed(handler.stream_stream or handler.unary_stream)
+        else:
+            many = handler.request_streaming
+            make = grpc.stream_unary_rpc_method_handler if many else grpc.unary_unary_rpc_method_handler
+            behaviour = call.single(handler.stream_unary or handler.unary_unary)
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+    def _allowed(self, metadata: Sequence[tuple[str, str | bytes]]) -> bool:
+        if self._token is None:
+            return True
+        given = dict(metadata).get("authorization", "")
+        text = given.decode("latin-1") if isinstance(given, bytes) else given
+        return hmac.compare_digest(text.encode(), f"Bearer {self._token}".encode())
+
+
+class _Call:
+    """One method, guarded."""
+
+    def __init__(self, method: str, activity: Activity, allowed: bool) -> None:
+        self._method = method.rpartition("/")[2]
+        self._activity = activity
+        self._allowed = allowed
+
+    def single(self, behaviour: Behaviour) -> Behaviour:
+        """Guards a method that answers once."""
+
+        def guarded(request: object, context: grpc.ServicerContext) -> object:
+            with _Watch(self._method, self._activity, context, allowed=self._allowed):
+                return behaviour(request, context)
+
+        return guarded
+
+    def streamed(self, behaviour: Callable[..., Iterable[object]]) -> Behaviour:
+        """Guards a method that answers with a stream; it stays under way until the stream is closed."""
+
+        def guarded(request: object, context: grpc.ServicerContext) -> Iterator[object]:
+            with _Watch(self._method, self._activity, context, allowed=self._allowed):
+                yield from behaviour(request, context)
+
+        return guarded
+
+
+class _Watch:
+    """The life of one call, from admission to its log line."""
+
+    def __init__(self, method: str, activity: Activity, context: grpc.ServicerContext, *, allowed: bool) -> None:
+        self._method = method
+        self._activity = activity
+        self._context = context
+        self._allowed = allowed
+        self._started = time.monotonic()
+
+    def __enter__(self) -> None:
+        active = self._activity.enter()
+        if not self._allowed:
+            self._refuse(grpc.StatusCode.UNAUTHENTICATED, "missing or wrong token")
+        if active > MAX_ACTIVE_CALLS:
+            self._context.set_trailing_metadata((("retry-after-ms", str(RETRY_AFTER_MS)),))
+            self._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the queue is full: try again in {RETRY_AFTER_MS} ms")
+
+    def _refuse(self, code: grpc.StatusCode, message: str) -> None:
+        self._finish(code.name)
+        self._context.abort(code, message)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or kind is GeneratorExit:
+            self._finish("OK" if error is None else "CANCELLED")
+            return
+        failure = self._failure(error)
+        self._finish(failure.code.name)
+        self._context.set_trailing_metadata((("xcomp-error", type(failure).__name__),))
+        self._context.abort(failure.code, one_line(str(failure)))
+
+    def _failure(self, error: BaseException) -> XcompError:
+        if isinstance(error, XcompError):
+            return error
+        if isinstance(error, NotImplementedError):  # the generated base class, where a method was left out
+            return Unsupported(f"{self._method} is not available in this version")
+        # A defect of ours: the log has it whole, the caller gets no traceback.
+        log.error("method=%s defect", self._method, exc_info=error)
+        return XcompError("internal error: the server's log says more")
+
+    def _finish(self, status: str) -> None:
+        self._activity.leave()
+        latency_ms = (time.monotonic() - self._started) * 1000
+        log.info("method=%s status=%s latency_ms=%.1f", self._method, status, latency_ms)
+
+
+def one_line(text: str) -> str:
+    """Makes a message fit for a status: printable, on one line, bounded; it may quote whatever a caller sent."""
+    plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return plain if len(plain) <= MAX_MESSAGE_CHARACTERS else f"{plain[: MAX_MESSAGE_CHARACTERS - 1]}…"
+
+
+def remaining_s(context: grpc.ServicerContext, *, default: float) -> float:
+    """Returns the seconds the caller still grants.
+
+    Raises:
+        DeadlineExceeded: none are left.
+    """
+    left = context.time_remaining()
+    if left is None:
+        return default
+    if left <= 0:
+        raise DeadlineExceeded("the deadline of the request has passed")
+    return min(float(left), default)
