@@ -17,9 +17,11 @@ from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.options import add, endpoint
-from xcomp_protos.transport.errors import XcompError
+from xcomp_protos.transport.errors import InvalidRequest, XcompError
+from xcomp_protos.transport.guard import one_line
 from xcomp_protos.transport.server import Service, run
 
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FREE_MODELS_S = 600  # a model nobody asked for in this time leaves memory
 
 
@@ -31,12 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _serve(options)
     except XcompError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the process's last word
-        return 1
+        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201  # the process's last word
+        return 2 if isinstance(error, InvalidRequest) else 1
     return 0
 
 
 def _serve(options: argparse.Namespace) -> None:
+    spaces_of(options.profile)  # a wrong name is told now and not by the first request
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=options.store_key)
     models = Models()
@@ -81,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose pictures may be read; default: all")
     add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
     add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file with the token that every call must carry")
-    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", choices=_LEVELS, help="how much the log says")
     return parser
 
 
