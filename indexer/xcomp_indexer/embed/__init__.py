@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_protos.transport.errors import InvalidRequest, ModelError
 
 Vectors = NDArray[np.float32]  # [B, D], rows of unit length
 
@@ -67,13 +67,46 @@ class Embedder(Protocol):
         """Embeds texts of any length and language; row i belongs to text i."""
 
 
+def _open_clip(model: str) -> Embedder:
+    from xcomp_indexer.embed import hub, released
+
+    hub.require(model, ("huggingface_hub", "torch", "torchvision", "open_clip"))
+    release = released.open_clip(model)
+    release.find()  # before the library, which takes seconds to import
+    from xcomp_indexer.embed import openclip
+
+    return openclip.load(release)
+
+
+def _chinese_clip(model: str) -> Embedder:
+    from xcomp_indexer.embed import hub, released
+
+    hub.require(model, ("huggingface_hub", "torch", "tokenizers", "transformers"))
+    release = released.chinese_clip(model)
+    release.find()
+    from xcomp_indexer.embed import chinese
+
+    return chinese.load(release)
+
+
 def _lite(_: str) -> Embedder:
     from xcomp_indexer.embed.lite import LiteEmbedder
 
     return LiteEmbedder()
 
 
-_FAMILIES: dict[str, Callable[[str], Embedder]] = {"lite": _lite}
+def _color(_: str) -> Embedder:
+    from xcomp_indexer.embed.color import ColorEmbedder
+
+    return ColorEmbedder()
+
+
+_FAMILIES: dict[str, Callable[[str], Embedder]] = {
+    "lite": _lite,
+    "color": _color,
+    "open_clip": _open_clip,
+    "chinese_clip": _chinese_clip,
+}
 
 
 def load(model: str) -> Embedder:
@@ -83,7 +116,12 @@ def load(model: str) -> Embedder:
         InvalidRequest: no such family.
         ModelError: its weights or its libraries are missing, or a digest is wrong; the message names the way out.
     """
-    family, _, name = model.partition(":")
+    family = model.partition(":")[0]
     if family not in _FAMILIES:
         raise InvalidRequest(f"unknown embedder {model!r}: use one of {', '.join(sorted(_FAMILIES))}")
-    return _FAMILIES[family](name)
+    try:
+        return _FAMILIES[family](model)
+    except ImportError as error:
+        raise ModelError(
+            f"{model} needs {error.name or error}: install it with pip install 'xcomp[indexer]'"
+        ) from error
