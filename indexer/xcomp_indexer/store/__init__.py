@@ -174,9 +174,17 @@ class Store(Protocol):
         """Returns the points that exist, in the order of `ids`."""
 
     def scan(
-        self, *, fields: Sequence[str] | None = None, where: Filter | None = None, vectors: bool = False
+        self,
+        *,
+        fields: Sequence[str] | None = None,
+        where: Filter | None = None,
+        vectors: bool = False,
+        after: str | None = None,
     ) -> Iterator[Found]:
-        """Goes through all points in the order of their ids; `fields` limits the payload, None means all of it."""
+        """Goes through all points in the order of their ids, or those after one id, whether it is there or not.
+
+        `fields` limits the payload, None means all of it.
+        """
 
     def count(self, where: Filter | None = None) -> int:
         """Counts points exactly."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import qdrant_edge as qe
@@ -123,11 +124,16 @@ class EdgeStore:
         return [found[point_id] for point_id in ids if point_id in found]
 
     def scan(
-        self, *, fields: Sequence[str] | None = None, where: Filter | None = None, vectors: bool = False
+        self,
+        *,
+        fields: Sequence[str] | None = None,
+        where: Filter | None = None,
+        vectors: bool = False,
+        after: str | None = None,
     ) -> Iterator[Found]:
         """Goes through all points in the order of their ids."""
         condition = _optional(where)
-        start = None
+        start: int | UUID | str | None = after
         while True:
             page = qe.ScrollRequest(
                 offset=start,
@@ -138,7 +144,7 @@ class EdgeStore:
             )
             with self._open() as engine:
                 records, start = engine.scroll(page)
-            yield from map(_found, records)
+            yield from (_found(record) for record in records if str(record.id) != after)
             if start is None:
                 return
 

@@ -143,7 +143,12 @@ class QdrantStore:
         return [found[point_id] for point_id in ids if point_id in found]
 
     def scan(
-        self, *, fields: Sequence[str] | None = None, where: Filter | None = None, vectors: bool = False
+        self,
+        *,
+        fields: Sequence[str] | None = None,
+        where: Filter | None = None,
+        vectors: bool = False,
+        after: str | None = None,
     ) -> Iterator[Found]:
         """Goes through all points in the order of their ids."""
         page = partial(
@@ -154,10 +159,10 @@ class QdrantStore:
             with_payload=True if fields is None else list(fields),
             with_vectors=vectors,
         )
-        start = None
+        start: object = after
         while True:
             records, start = self._call(partial(page, offset=start))
-            yield from map(_found, records)
+            yield from (_found(record) for record in records if str(record.id) != after)
             if start is None:
                 return
 
