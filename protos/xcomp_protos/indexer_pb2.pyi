@@ -126,7 +126,7 @@ class IngestFailure(google.protobuf.message.Message):
     path: builtins.str
     """absolute path on the server's host"""
     reason: builtins.str
-    """class: truncated, not_an_image, empty, too_large, unsupported, permission, vanished"""
+    """class: truncated, not_an_image, empty, too_large, permission, vanished, unreadable, sidecar"""
     message: builtins.str
     """one line"""
     def __init__(
@@ -184,7 +184,7 @@ class IngestSummary(google.protobuf.message.Message):
     renamed: builtins.int
     """known content that moved to another path"""
     removed: builtins.int
-    """images whose file is gone"""
+    """images whose file is gone, or no picture any more"""
     failed: builtins.int
     """files that are no readable image"""
     removable: builtins.int
@@ -853,11 +853,14 @@ class Repository(google.protobuf.message.Message):
     SPACES_FIELD_NUMBER: builtins.int
     SIZE_BYTES_FIELD_NUMBER: builtins.int
     LAST_INGEST_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
     name: builtins.str
     profile: builtins.str
     images: builtins.int
     size_bytes: builtins.int
     """on disk, holes of sparse files left out; 0 on a remote store"""
+    problem: builtins.str
+    """why it cannot be opened, one line, and nothing else is known then; empty: it can"""
     @property
     def spaces(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Space]: ...
     @property
@@ -873,9 +876,10 @@ class Repository(google.protobuf.message.Message):
         spaces: collections.abc.Iterable[global___Space] | None = ...,
         size_bytes: builtins.int = ...,
         last_ingest: google.protobuf.struct_pb2.Struct | None = ...,
+        problem: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["last_ingest", b"last_ingest"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["images", b"images", "last_ingest", b"last_ingest", "name", b"name", "profile", b"profile", "size_bytes", b"size_bytes", "spaces", b"spaces"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images", "last_ingest", b"last_ingest", "name", b"name", "problem", b"problem", "profile", b"profile", "size_bytes", b"size_bytes", "spaces", b"spaces"]) -> None: ...
 
 global___Repository = Repository
 
