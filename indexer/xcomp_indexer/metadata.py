@@ -8,7 +8,8 @@ Everything here is a stranger's text: it is cleaned of control characters and bo
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from PIL import ExifTags, Image, IptcImagePlugin
@@ -36,7 +37,8 @@ _IPTC = {
     (2, 115): "source",
 }
 _IPTC_KEYWORDS = (2, 25)
-_DATES = ("date", "expires", "embargo")
+_TERMS = ("expires", "embargo")
+_DATES = ("date", *_TERMS)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -44,43 +46,52 @@ class SidecarError(ValueError):
     """A sidecar that is no JSON object; the message is one line."""
 
 
-def of(raw: Image.Image, path: str) -> Metadata:
+def of(raw: Image.Image, path: str, *, with_sidecar: bool = True) -> Metadata:
     """Gathers a picture's metadata; what cannot be read of EXIF and IPTC is left out.
 
     Raises:
-        SidecarError: there is a sidecar, and it is no JSON object.
+        SidecarError: there is a sidecar, and it cannot be used.
     """
-    known: Metadata = {}
-    for source in (_exif(raw), _iptc(raw), sidecar(path)):
-        known.update(source)
-    return known
+    return _exif(raw) | _iptc(raw) | (sidecar(path) if with_sidecar else {})
 
 
 def sidecar(path: str) -> Metadata:
     """Reads `PATH.json` (`photo.jpg.json`), or nothing where there is none.
 
     Raises:
-        SidecarError: it is no JSON object, or larger than 256 KiB.
+        SidecarError: it is no JSON object, larger than 256 KiB, or has a term that is no date: an image is not offered
+            past its `expires`, so one that cannot be read must not pass for none.
     """
     file = Path(f"{path}.json")
     try:
         if file.stat().st_size > MAX_SIDECAR_BYTES:
             raise SidecarError(f"{file.name} is larger than {MAX_SIDECAR_BYTES // 1024} KiB")
         parsed = json.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError:
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise SidecarError(f"{file.name} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, SidecarError):
             raise
         raise SidecarError(f"{file.name} is no JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise SidecarError(f"{file.name} holds no JSON object")
+    _check(parsed, file.name)
     return _cleaned(parsed)
+
+
+def _check(values: Mapping[str, object], name: str) -> None:
+    if len(values) > MAX_KEYS:
+        raise SidecarError(f"{name} has {len(values)} keys, more than {MAX_KEYS}")
+    for term in _TERMS:
+        if values.get(term) not in (None, "") and timestamp(values[term]) is None:
+            raise SidecarError(f"{name}: {term} is no date: write 2030-12-31 or 2030-12-31T18:00:00+01:00")
 
 
 def _cleaned(values: Mapping[str, object]) -> Metadata:
     known: Metadata = {}
-    for key, value in list(values.items())[:MAX_KEYS]:
+    for key, value in values.items():
         kept = timestamp(value) if key in _DATES else _value(value)
         if kept not in (None, "", []):
             known[clean(key)] = kept
@@ -111,12 +122,10 @@ def timestamp(value: object) -> str | None:
     text = value.strip().replace("Z", "+00:00")
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    if isinstance(moment, date) and not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")  # strftime does not fill up early years
 
 
 def _exif(raw: Image.Image) -> Metadata:
@@ -157,6 +166,9 @@ def _iptc(raw: Image.Image) -> Metadata:
 def _text(value: object) -> str:
     if isinstance(value, list):
         value = value[0] if value else ""
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):  # Pillow reads EXIF texts as Latin-1, and most programs write UTF-8
+            value = value.encode("latin-1")
     if isinstance(value, bytes):
         value = _decoded(value)
     return clean(value) if isinstance(value, str) else ""

@@ -6,14 +6,26 @@ Cameras write the owner's home into EXIF; what leaves the repository carries non
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms
 
-from xcomp_indexer.decode import decode, opened
-from xcomp_protos.transport.errors import ImageError
+from xcomp_indexer.decode import is_transparent, opened, to_rgb, upright, upright_size
 
 MAX_PX = 2048
+LARGEST_PX = 16383  # WebP's own limit; larger wishes get this
 QUALITY = 88  # visually clean; halves the size against 95
+_MEDIA = {  # by Pillow's name of the format
+    "JPEG": ("image/jpeg", ".jpg"),
+    "MPO": ("image/jpeg", ".jpg"),  # a JPEG with more pictures behind the first
+    "PNG": ("image/png", ".png"),
+    "WEBP": ("image/webp", ".webp"),
+    "GIF": ("image/gif", ".gif"),
+    "TIFF": ("image/tiff", ".tif"),
+    "BMP": ("image/bmp", ".bmp"),
+    "AVIF": ("image/avif", ".avif"),
+    "HEIF": ("image/heic", ".heic"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,18 +45,13 @@ def publish(content: bytes, metadata: Mapping[str, object], *, max_px: int = MAX
     Raises:
         ImageError: the bytes are no readable picture.
     """
-    image, transparent = _prepared(content, max_px)
-    image.thumbnail((max_px, max_px), Image.Resampling.LANCZOS)
-    exif = Image.Exif()
-    for tag, key in ((ExifTags.Base.Artist, "credit"), (ExifTags.Base.Copyright, "copyright")):
-        if isinstance(value := metadata.get(key), str):
-            exif[tag] = value
-    target = io.BytesIO()
-    if transparent:
-        image.save(target, "WEBP", quality=QUALITY, exif=exif)
-        return Published(target.getvalue(), "image/webp", ".webp", *image.size)
-    image.save(target, "JPEG", quality=QUALITY, optimize=True, progressive=True, exif=exif)
-    return Published(target.getvalue(), "image/jpeg", ".jpg", *image.size)
+    limit = min(max_px, LARGEST_PX)
+    raw = upright(opened(content), shorter=2 * limit)
+    profile = raw.info.get("icc_profile")
+    if is_transparent(raw):
+        image = _in_srgb(raw.convert("RGBA"), profile, mode="RGBA")
+        return _encoded(image, metadata, limit=limit, kind="WEBP")
+    return _encoded(to_rgb(_in_srgb(raw, profile, mode="RGB")), metadata, limit=limit, kind="JPEG")
 
 
 def original(content: bytes) -> Published:
@@ -54,33 +61,34 @@ def original(content: bytes) -> Published:
         ImageError: the bytes are no readable picture.
     """
     raw = opened(content)
-    kind = (raw.format or "").upper()
-    media_type = Image.MIME.get(kind, "application/octet-stream")
-    suffix = next((ending for ending, name in Image.registered_extensions().items() if name == kind), ".bin")
-    return Published(content, media_type, ".jpg" if kind == "JPEG" else suffix, *raw.size)
+    media_type, suffix = _MEDIA[str(raw.format)]
+    return Published(content, media_type, suffix, *upright_size(raw))
 
 
-def _prepared(content: bytes, max_px: int) -> tuple[Image.Image, bool]:
-    raw = opened(content)
-    transparent = raw.mode in ("RGBA", "LA", "PA") or "transparency" in raw.info
-    profile = raw.info.get("icc_profile")
-    if not transparent:
-        image = decode(content, image_size=max_px).image
+def _encoded(
+    image: Image.Image, metadata: Mapping[str, object], *, limit: int, kind: Literal["JPEG", "WEBP"]
+) -> Published:
+    image.thumbnail((limit, limit), Image.Resampling.LANCZOS)
+    image.info.clear()  # comments and profiles of the original travel in it
+    exif = Image.Exif()
+    for tag, key in ((ExifTags.Base.Artist, "credit"), (ExifTags.Base.Copyright, "copyright")):
+        if isinstance(value := metadata.get(key), str):
+            exif[tag] = value.encode()  # Pillow would turn a text into ASCII
+    target = io.BytesIO()
+    if kind == "WEBP":
+        image.save(target, "WEBP", quality=QUALITY, exif=exif)
     else:
-        try:
-            image = ImageOps.exif_transpose(raw).convert("RGBA")
-        except (OSError, ValueError) as error:
-            raise ImageError(f"the picture is damaged: {error}", reason="truncated") from None
-    return _in_srgb(image, profile), transparent
+        image.save(target, "JPEG", quality=QUALITY, optimize=True, progressive=True, exif=exif)
+    return Published(target.getvalue(), *_MEDIA[kind], *image.size)
 
 
-def _in_srgb(image: Image.Image, profile: object) -> Image.Image:
+def _in_srgb(image: Image.Image, profile: object, *, mode: Literal["RGB", "RGBA"]) -> Image.Image:
     """Converts colours by the embedded profile; one that cannot be read or fits other channels is ignored."""
     if not isinstance(profile, bytes):
         return image
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"))
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
     except (OSError, ValueError, ImageCms.PyCMSError):
         return image
     return converted or image

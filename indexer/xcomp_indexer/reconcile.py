@@ -4,7 +4,8 @@ Pure bookkeeping: it opens no file and changes nothing.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xcomp_indexer.scan import Entry, Scan
@@ -39,11 +40,12 @@ def changed(entries: Iterable[Entry], known: Mapping[str, Known]) -> list[Entry]
 def missing(scan: Scan, known: Mapping[str, Known], roots: Sequence[str]) -> list[Known]:
     """Returns known images under the roots that the scan did not find, in places it could read."""
     found = {entry.path for entry in scan.entries}
-    hidden = [path for path, _ in scan.unreadable]
+    hidden = {path for path, _ in scan.unreadable}
+    places = frozenset(roots)
     return [
         image
         for path, image in known.items()
-        if path not in found and any(under(path, root) for root in roots) and not any(under(path, at) for at in hidden)
+        if path not in found and any(above(path, places)) and not any(above(path, hidden))
     ]
 
 
@@ -55,22 +57,33 @@ def removable(
     A root loses nothing when it would lose over 10 % and over 20 of its images, or when it is suddenly empty: a drive
     that is not mounted looks like that.
     """
+    lost = _per_root((image.path for image in gone), roots)
+    held = _per_root(known, roots)
+    full = _per_root((entry.path for entry in scan.entries), roots)
+    suspicious = {
+        root
+        for root, count in lost.items()
+        if not full[root] or (count > PRUNE_COUNT and count > PRUNE_SHARE * held[root])
+    }
     allowed: list[Known] = []
     refused: list[Known] = []
-    for root in roots:
-        of_root = [image for image in gone if under(image.path, root)]
-        held = sum(under(path, root) for path in known)
-        many = len(of_root) > PRUNE_COUNT and len(of_root) > PRUNE_SHARE * held
-        empty = not any(under(entry.path, root) for entry in scan.entries)
-        (refused if many or empty else allowed).extend(of_root)
-    kept = {image.id for image in refused}
-    return [image for image in _once(allowed) if image.id not in kept], _once(refused)
+    for image in gone:
+        (refused if any(above(image.path, suspicious)) else allowed).append(image)
+    return allowed, refused
 
 
-def under(path: str, root: str) -> bool:
-    """Whether a path is a root or lies below it."""
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+def above(path: str, places: Container[str]) -> Iterator[str]:
+    """Yields those of the places that are the path or lie above it."""
+    while True:
+        if path in places:
+            yield path
+        parent = os.path.dirname(path)  # noqa: PTH120  # a hot path, and strings are what the scan gives
+        if parent == path:
+            return
+        path = parent
 
 
-def _once(images: Iterable[Known]) -> list[Known]:
-    return list({image.id: image for image in images}.values())
+def _per_root(paths: Iterable[str], roots: Sequence[str]) -> Counter[str]:
+    """Counts paths by the root above them; under several roots they count for each."""
+    places = frozenset(roots)
+    return Counter(root for path in paths for root in above(path, places))
