@@ -8,74 +8,30 @@ the generator.
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_indexer import record
+from xcomp_indexer.decode import reason_of
 from xcomp_indexer.embed import Embedder, Label
+from xcomp_indexer.events import Event, Failure, Order, Progress, Summary
 from xcomp_indexer.library import Repository
 from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.reconcile import Known, changed, missing, removable
-from xcomp_indexer.scan import Entry, Scan, scan
+from xcomp_indexer.scan import Entry, Scan, walk
 from xcomp_indexer.store import Found, Point
 from xcomp_indexer.store.payload import ImagePayload, printable
 from xcomp_protos.transport.errors import ImageError, InvalidRequest
+from xcomp_protos.transport.guard import one_line
 
 BATCH = 16  # images per forward pass; larger ones gain nothing on a CPU
 PROGRESS_S = 0.25
-
-
-@dataclass(frozen=True)
-class Order:
-    """What an ingest is asked to do."""
-
-    paths: Sequence[str]
-    prune: bool | None = None  # None: remove what is gone unless that is suspiciously much
-    dry_run: bool = False
-    exclude: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far it is."""
-
-    scanned: int
-    done: int
-    total: int
-    images_per_second: float
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that was skipped."""
-
-    path: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What came of it. Counts are images, except `scanned` and `failed`, which are files."""
-
-    scanned: int
-    added: int
-    updated: int
-    unchanged: int
-    renamed: int
-    removed: int
-    failed: int
-    removable: int  # those that a refused prune would have removed
-    seconds: float
-    images_per_second: float
-    stages: Mapping[str, float]  # seconds of work, summed over threads
-
-
-Event = Progress | Failure | Summary
+# Failures that say of known content that it is lost; the others say nothing of it, so the image stays.
+_DAMAGED = frozenset(("empty", "truncated", "not_an_image", "too_large"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +41,18 @@ class Seen:
     vectors: Mapping[str, NDArray[np.float32]]
     labels: Sequence[Label]
     size: tuple[int, int]
+
+
+def preview(order: Order) -> Generator[Event, None, None]:
+    """Says what a dry run would find for a repository that does not exist yet: everything is new.
+
+    Raises:
+        InvalidRequest: a path does not exist.
+    """
+    begun = time.monotonic()
+    found = yield from _survey(order)
+    count, seconds = len(found.entries), time.monotonic() - begun
+    yield Summary(count, count, 0, 0, 0, 0, 0, 0, seconds, 0.0, {"scan": seconds})
 
 
 class Ingest:
@@ -101,26 +69,24 @@ class Ingest:
         self._embedder = embedder
         self._spaces = [spec.name for spec in repository.spaces]
         self._order = order
-        self._roots = [os.path.abspath(path) for path in order.paths]  # noqa: PTH100  # as the scan does
+        self._roots = _roots(order)
         self._counts: Counter[str] = Counter()
         self._stages: dict[str, float] = {}
         self._started = time.monotonic()
         self._known: dict[str, Known] = {}  # by path
         self._by_hash: dict[str, str] = {}  # content hash -> id of a point that has its vectors
-        self._gone: dict[str, Known] = {}  # by id: images whose file is no longer there
-        self._orphans: dict[str, list[str]] = {}  # content hash -> ids of those
-        self._embedders: Mapping[str, Embedder] = {}
-        self._damaged: list[str] = []  # ids whose file is no picture any more
-        self._loader = Loader(self._by_hash, look_ahead=2 * BATCH)
+        self._gone: dict[str, Known] = {}  # by id: images whose file is no longer there, or no picture any more
+        self._orphans: dict[str, list[str]] = {}  # content hash -> ids of images whose file is no longer there
+        self._loader = Loader(self._by_hash, image_size=repository.image_size, look_ahead=2 * BATCH)
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Generator[Event, None, None]:
         """Yields failures and progress, at last the summary.
 
         Raises:
             InvalidRequest: a path does not exist.
         """
         with self._timed("scan"):
-            found = self._scan()
+            found = yield from _survey(self._order)
             self._recall()
             todo = changed(found.entries, self._known)
             for image in missing(found, self._known, self._roots):
@@ -128,20 +94,13 @@ class Ingest:
                 self._orphans.setdefault(image.content_hash, []).append(image.id)
         self._counts["unchanged"] = len(found.entries) - len(todo)
         for path, error in found.unreadable:
-            yield self._failed(path, reason="permission", message=f"cannot be read: {error.strerror}")
+            yield self._failed(path, reason=reason_of(error), message=f"cannot be read: {error.strerror}")
         if self._order.dry_run:
             self._counts.update("updated" if entry.path in self._known else "added" for entry in todo)
-        elif todo:
-            self._embedders = {space: self._embedder(space) for space in self._spaces}
+        else:
             yield from self._take_in(todo, scanned=len(found.entries))
         refused = self._prune(found)
         yield self._summary(len(found.entries), refused)
-
-    def _scan(self) -> Scan:
-        try:
-            return scan(self._roots, exclude=self._order.exclude)
-        except FileNotFoundError as error:
-            raise InvalidRequest(f"paths: {printable(str(error.filename))} does not exist") from None
 
     def _recall(self) -> None:
         """Reads what the repository holds."""
@@ -155,19 +114,18 @@ class Ingest:
         """Decodes, embeds and writes what changed."""
         batch: list[Loaded] = []
         told = 0.0
-        for done, (entry, item) in enumerate(self._loader.ahead(todo, image_size=self._image_size()), start=1):
-            if isinstance(item, Loaded):
-                batch.append(item)
-            else:
-                if entry.path in self._known:
-                    self._damaged.append(self._known[entry.path].id)
-                yield self._failed(entry.path, reason=item.reason, message=str(item))
-            if len(batch) == BATCH or done == len(todo):
-                yield from self._write(batch)
-                batch = []
-            if time.monotonic() - told > PROGRESS_S or done == len(todo):
-                told = time.monotonic()
-                yield Progress(scanned, done, len(todo), self._rate())
+        with closing(self._loader.ahead(todo)) as loaded:
+            for done, (entry, item) in enumerate(loaded, start=1):
+                if isinstance(item, Loaded):
+                    batch.append(item)
+                else:
+                    yield self._skipped(entry, item)
+                if len(batch) == BATCH or done == len(todo):
+                    yield from self._write(batch)
+                    batch = []
+                if time.monotonic() - told > PROGRESS_S or done == len(todo):
+                    told = time.monotonic()
+                    yield Progress(scanned, done, len(todo), self._rate())
 
     def _write(self, batch: Sequence[Loaded]) -> Iterator[Failure]:
         """Embeds what is new in a batch, reuses what is known, and writes it all in one go."""
@@ -175,21 +133,14 @@ class Ingest:
         items: list[Loaded] = []
         for item in batch:
             try:
-                items.append(
-                    item
-                    if item.image or item.content_hash in seen
-                    else self._loader.read(item.entry, image_size=self._image_size())
-                )
+                items.append(item if item.image or item.content_hash in seen else self._loader.read(item.entry))
             except ImageError as error:  # it changed since it was read first
-                yield self._failed(item.entry.path, reason=error.reason, message=str(error))
+                yield self._skipped(item.entry, error)
         seen.update(self._embedded({item.content_hash: item for item in items if item.content_hash not in seen}))
         with self._timed("upsert"):
             self._store.upsert([self._point(item, seen[item.content_hash]) for item in items])
             for item in items:
                 self._account(item)
-
-    def _image_size(self) -> int:
-        return max(embedder.image_size for embedder in self._embedders.values())
 
     def _reused(self, batch: Sequence[Loaded]) -> dict[str, Seen]:
         """Fetches the vectors of content that the repository has already."""
@@ -209,7 +160,8 @@ class Ingest:
         images = [item.image for item in fresh.values() if item.image]
         vectors: dict[str, NDArray[np.float32]] = {}
         labels: Sequence[Sequence[Label]] = ()
-        for space, embedder in self._embedders.items():
+        for space in self._spaces:
+            embedder = self._embedder(space)  # asked each time, so that a model in use does not count as idle
             with self._timed(f"embed.{space}"):
                 encoded = embedder.encode_images(images)
             vectors[space] = encoded.vectors
@@ -250,13 +202,19 @@ class Ingest:
             allowed, refused = [], []
         self._counts["removed"] = len(allowed)
         if not self._order.dry_run:
-            self._store.delete([*self._damaged, *(image.id for image in allowed)])
+            self._store.delete([image.id for image in allowed])
             self._store.flush()
         return len(refused)
 
+    def _skipped(self, entry: Entry, error: ImageError) -> Failure:
+        known = self._known.get(entry.path)
+        if known and error.reason in _DAMAGED:
+            self._gone[known.id] = known
+        return self._failed(entry.path, reason=error.reason, message=str(error))
+
     def _failed(self, path: str, *, reason: str, message: str) -> Failure:
         self._counts["failed"] += 1
-        return Failure(printable(path), reason, message)
+        return Failure(printable(path), reason, one_line(message))
 
     def _summary(self, scanned: int, refused: int) -> Summary:
         count = self._counts
@@ -284,6 +242,26 @@ class Ingest:
             yield
         finally:
             self._stages[stage] = self._stages.get(stage, 0.0) + time.monotonic() - begun
+
+
+def _survey(order: Order) -> Generator[Progress, None, Scan]:
+    """Scans, and says now and then how far it is."""
+    found = Scan()
+    told = time.monotonic()
+    try:
+        for found in walk(_roots(order), exclude=order.exclude, within=order.within):
+            if time.monotonic() - told > PROGRESS_S:
+                told = time.monotonic()
+                yield Progress(len(found.entries), 0, 0, 0.0)
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"paths: {printable(str(error.filename))} does not exist") from None
+    except OSError as error:
+        raise InvalidRequest(f"paths: {printable(str(error.filename))} cannot be read: {error.strerror}") from None
+    return found
+
+
+def _roots(order: Order) -> list[str]:
+    return [os.path.abspath(path) for path in order.paths]  # noqa: PTH100  # as the scan does
 
 
 def _recalled(donor: Found) -> Seen:

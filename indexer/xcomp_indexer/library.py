@@ -10,28 +10,35 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
-from xcomp_indexer.profiles import SpaceSpec, spaces_of
+from xcomp_indexer.profiles import PROFILES, SpaceSpec, spaces_of
 from xcomp_indexer.store import Store, Stores
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
+from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
 
 log = logging.getLogger(__name__)
 
+_RECORD = frozenset(("model", "digest", "dimension", "image_size", "languages"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Repository:
-    """An open repository."""
+    """An open repository. Two are the same only if they are one object: a name may be dropped and made again."""
 
     name: str
     profile: str
     spaces: tuple[SpaceSpec, ...]
-    models: Mapping[str, Mapping[str, object]]  # by space: model, digest, dimension, languages, as recorded
+    models: Mapping[str, Mapping[str, object]]  # by space, as `_record` made them
     store: Store
     ingesting: threading.Lock = field(default_factory=threading.Lock)  # one ingest at a time
+
+    @property
+    def image_size(self) -> int:
+        """Pixels that the largest preprocessing of its spaces reads."""
+        return max(cast("int", model["image_size"]) for model in self.models.values())
 
 
 class Models:
@@ -40,6 +47,7 @@ class Models:
     def __init__(self, load: Callable[[str], Embedder] = embed.load) -> None:
         self._load = load
         self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}  # by model, so that one that loads does not hold up another
         self._loaded: dict[str, Embedder] = {}
         self._used: dict[str, float] = {}
 
@@ -50,16 +58,24 @@ class Models:
             ModelError: it cannot be loaded.
         """
         with self._lock:
-            if model not in self._loaded:
-                started = time.monotonic()
-                self._loaded[model] = self._load(model)
-                log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
-            self._used[model] = time.monotonic()
-            return self._loaded[model]
+            loading = self._loading.setdefault(model, threading.Lock())
+        with loading:
+            embedder = self._loaded.get(model) or self._fresh(model)
+            with self._lock:
+                self._loaded[model] = embedder
+                self._used[model] = time.monotonic()
+            return embedder
+
+    def _fresh(self, model: str) -> Embedder:
+        started = time.monotonic()
+        embedder = self._load(model)
+        log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
+        return embedder
 
     def names(self) -> list[str]:
         """Names the models in memory."""
-        return sorted(self._loaded)
+        with self._lock:
+            return sorted(self._loaded)
 
     def free_idle(self, after_s: float) -> None:
         """Lets go of models that nobody asked for since `after_s` seconds."""
@@ -67,6 +83,10 @@ class Models:
             for model in [name for name, used in self._used.items() if time.monotonic() - used > after_s]:
                 del self._loaded[model], self._used[model]
                 log.info("event=model_freed model=%s", model)
+
+
+class Exists(Conflict):
+    """A repository that is there already."""
 
 
 class Library:
@@ -104,17 +124,21 @@ class Library:
         Raises:
             ModelError: a model of the profile cannot be loaded; nothing was made then.
         """
-        with self._lock:
+        while True:  # without the lock, since making one may load a model while others want to search
             try:
                 return self.get(name, profile=profile)
             except NotFound:
+                pass
+            try:
                 return self.create(name, profile=profile)
+            except Exists:
+                continue  # another call made it meanwhile
 
     def create(self, name: str, *, profile: str = "") -> Repository:
         """Makes an empty repository.
 
         Raises:
-            Conflict: there is one of this name.
+            Exists: there is one of this name.
             ModelError: a model of the profile cannot be loaded; nothing was made then.
         """
         check_name(name)
@@ -123,9 +147,10 @@ class Library:
         models = {spec.name: _record(self.models.get(spec.model)) for spec in specs}
         with self._lock:
             if self.stores.exists(name):
-                raise Conflict(f"repository {name!r} exists already")
-            dimensions = {spec.name: self.models.get(spec.model).dimension for spec in specs}
-            store = self.stores.create(name, dimensions)
+                raise Exists(f"repository {name!r} exists already")
+            store = self.stores.create(
+                name, {space: cast("int", model["dimension"]) for space, model in models.items()}
+            )
             store.set_meta({"profile": profile, "models": models})
             self._open[name] = Repository(name, profile, specs, models, store)
             return self._open[name]
@@ -148,26 +173,51 @@ class Library:
             )
         return embedder
 
+    def exists(self, name: str) -> bool:
+        """Whether there is a repository of this name."""
+        check_name(name)
+        return self.stores.exists(name)
+
     def names(self) -> list[str]:
         """Names all repositories."""
         return self.stores.names()
 
     def drop(self, name: str) -> int:
-        """Removes a repository with all its vectors; returns how many images it held.
+        """Removes a repository with all its vectors; returns how many images it held, 0 where it cannot be read.
 
         Raises:
             NotFound: there is none of this name.
-            Conflict: an ingest is under way.
+            Conflict: an ingest is under way, or another process holds it.
         """
-        repository = self.get(name)
+        self._require(name)
         with self._lock:
-            if not repository.ingesting.acquire(blocking=False):
+            repository = self._open.get(name)
+            if repository and not repository.ingesting.acquire(blocking=False):
                 raise Conflict(f"repository {name!r} is being indexed: wait until that has ended, or stop it")
-            held = repository.store.count()
-            repository.store.close()
-            del self._open[name]
-            self.stores.drop(name)
-            return held
+            try:
+                held = self._emptied(name)
+                self.stores.drop(name)
+            finally:
+                if repository:
+                    repository.ingesting.release()  # who waits for it finds the repository gone
+        return held
+
+    def _emptied(self, name: str) -> int:
+        """Closes a repository for good; a damaged one must not be in the way of its own removal."""
+        repository = self._open.pop(name, None)
+        try:
+            store = repository.store if repository else self.stores.open(name)
+        except Unavailable:
+            return 0
+        try:
+            return store.count()
+        finally:
+            store.close()
+
+    def holds(self, repository: Repository) -> bool:
+        """Whether a repository is still open under its name."""
+        with self._lock:
+            return self._open.get(repository.name) is repository
 
     def close(self) -> None:
         """Closes every open repository."""
@@ -178,18 +228,43 @@ class Library:
             self.stores.close()
 
     def _opened(self, name: str) -> Repository:
-        if not self.stores.exists(name):
-            known = ", ".join(self.stores.names()) or "none yet"
-            raise NotFound(
-                f"there is no repository {name!r} (there are: {known}): make it with: xcomp index PATH --repo {name}"
-            )
+        self._require(name)
         store = self.stores.open(name)
-        meta = store.meta()
-        profile, models = str(meta.get("profile")), meta.get("models")
-        if not isinstance(models, Mapping):
+        try:
+            meta = store.meta()
+            blank = not meta and not store.count()
+            if not blank:
+                profile, models = _recorded(name, meta)
+                return Repository(name, profile, spaces_of(profile), models, store)
+        except XcompError:
             store.close()
-            raise Conflict(f"repository {name!r} has no record of its models: delete it and index anew")
-        return Repository(name, profile, spaces_of(profile), models, store)
+            raise
+        store.close()  # a crash came between making it and recording its models: it never was
+        self.stores.drop(name)
+        raise self._absent(name)
+
+    def _require(self, name: str) -> None:
+        check_name(name)
+        if not self.stores.exists(name):
+            raise self._absent(name)
+
+    def _absent(self, name: str) -> NotFound:
+        known = ", ".join(self.stores.names()) or "none yet"
+        return NotFound(
+            f"there is no repository {name!r} (there are: {known}): make it with: xcomp index PATH --repo {name}"
+        )
+
+
+def _recorded(name: str, meta: Mapping[str, object]) -> tuple[str, Mapping[str, Mapping[str, object]]]:
+    """Reads profile and models of a repository back."""
+    profile, models = meta.get("profile"), meta.get("models")
+    whole = isinstance(models, Mapping) and all(model.keys() >= _RECORD for model in models.values())
+    if profile not in PROFILES or not whole:
+        raise Conflict(
+            f"repository {name!r} has no record of its models that this version understands: "
+            f"delete it with: xcomp repo delete {name}, and index anew"
+        )
+    return str(profile), cast("Mapping[str, Mapping[str, object]]", models)
 
 
 def check_name(name: str) -> None:
@@ -205,5 +280,6 @@ def _record(embedder: Embedder) -> Mapping[str, object]:
         "model": embedder.name,
         "digest": embedder.digest,
         "dimension": embedder.dimension,
+        "image_size": embedder.image_size,
         "languages": sorted(embedder.languages),
     }

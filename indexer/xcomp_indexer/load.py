@@ -6,7 +6,7 @@ It knows files and pictures; it knows no model and no store, only which contents
 import os
 import time
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,25 +31,24 @@ class Loaded:
 class Loader:
     """Loads files; `seconds` counts the work of all its threads."""
 
-    def __init__(self, known: Container[str], *, look_ahead: int) -> None:
+    def __init__(self, known: Container[str], *, image_size: int, look_ahead: int) -> None:
         """Args:
         known: content hashes that need no decoding; may grow while it works.
+        image_size: pixels, of the largest preprocessing.
         look_ahead: pictures decoded and waiting, at most.
         """
         self.seconds = 0.0
         self._known = known
+        self._image_size = image_size
         self._look_ahead = look_ahead
 
-    def ahead(self, entries: Sequence[Entry], *, image_size: int) -> Iterator[tuple[Entry, Loaded | ImageError]]:
-        """Yields every entry with what was read, or with why it is no picture, in order.
-
-        `image_size` is in pixels, that of the largest preprocessing.
-        """
+    def ahead(self, entries: Sequence[Entry]) -> Generator[tuple[Entry, Loaded | ImageError], None, None]:
+        """Yields every entry with what was read, or with why it is no picture, in order."""
         pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
         waiting: deque[tuple[Entry, Future[tuple[Loaded | ImageError, float]]]] = deque()
         try:
             for entry in entries:
-                waiting.append((entry, pool.submit(self._load, entry, image_size)))
+                waiting.append((entry, pool.submit(self._load, entry)))
                 if len(waiting) == self._look_ahead:
                     yield self._taken(*waiting.popleft())
             while waiting:
@@ -57,7 +56,7 @@ class Loader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def read(self, entry: Entry, *, image_size: int, reuse: bool = False) -> Loaded:
+    def read(self, entry: Entry, *, reuse: bool = False) -> Loaded:
         """Reads one file; with `reuse`, known content is not decoded.
 
         Raises:
@@ -67,13 +66,13 @@ class Loader:
         digest = decode.content_hash(content)
         if reuse and digest in self._known:
             return Loaded(entry, digest, _facts(decode.opened(content), entry), (0, 0), None)
-        picture = decode.decode(content, image_size=image_size)
+        picture = decode.decode(content, image_size=self._image_size)
         return Loaded(entry, digest, _facts(picture.raw, entry), (picture.width, picture.height), picture.image)
 
-    def _load(self, entry: Entry, image_size: int) -> tuple[Loaded | ImageError, float]:
+    def _load(self, entry: Entry) -> tuple[Loaded | ImageError, float]:
         begun = time.monotonic()
         try:
-            return self.read(entry, image_size=image_size, reuse=True), time.monotonic() - begun
+            return self.read(entry, reuse=True), time.monotonic() - begun
         except ImageError as error:
             return error, time.monotonic() - begun
 
@@ -87,6 +86,6 @@ class Loader:
 
 def _facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
     try:
-        return metadata.of(raw, entry.path)
+        return metadata.of(raw, entry.path, with_sidecar=entry.sidecar_mtime_ns > 0)
     except metadata.SidecarError as error:
         raise ImageError(f"its sidecar cannot be used: {error}", reason="sidecar") from None

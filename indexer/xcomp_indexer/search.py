@@ -6,20 +6,22 @@ A batch of queries costs one forward pass per space and one call of the store.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from xcomp_indexer import background, language
 from xcomp_indexer.calibrate import Calibration, calibrate
 from xcomp_indexer.decode import decode
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed import Embedder, Vectors
 from xcomp_indexer.fusion import diversify, reciprocal_rank
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.store import And, Filter, Found, Ids, Match, Near, Not, Or, Range
 from xcomp_indexer.store.payload import utc
-from xcomp_protos.transport.errors import InvalidRequest, NotFound
+from xcomp_protos.transport.errors import ImageError, InvalidRequest, NotFound
 
 Route = Literal["auto", "en", "zh", "all"]
 _BACKGROUND = {"en": background.ENGLISH, "zh": background.CHINESE}
@@ -84,21 +86,24 @@ class Search:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._background: dict[str, NDArray[np.float32]] = {}  # by digest of the embedder
-        self._calibrations: dict[tuple[str, str], tuple[int, Calibration]] = {}  # (repository, space) -> (count, ..)
+        self._background: dict[str, Vectors] = {}  # by digest of the embedder
+        self._calibrations: WeakKeyDictionary[Repository, dict[str, tuple[int, Calibration]]] = WeakKeyDictionary()
 
     def answer(self, repository: Repository, question: Question) -> list[Answer]:
         """Answers each query.
 
         Raises:
             NotFound: an id that a query names is not there.
-            ImageError: a query's picture is none.
+            InvalidRequest: a query's picture is none, or its parts cancel each other out.
         """
         languages = [_language(query) for query in question.queries]
         routes = [self._spaces(repository, question.route, each) for each in languages]
+        spaces = sorted({space for route in routes for space in route})
         vectors = {
-            space: self._vectors(repository, space, question.queries)
-            for space in sorted({space for route in routes for space in route})
+            space: self._vectors(
+                repository, space, {at: question.queries[at] for at, route in enumerate(routes) if space in route}
+            )
+            for space in spaces
         }
         condition = _condition(question)
         limit = question.k if not question.diversity else max(POOL, 4 * question.k)
@@ -108,10 +113,11 @@ class Search:
             for space in route
         ]
         found = iter(repository.store.near(nears))
+        scales = {space: self._calibration(repository, space) for space in spaces}
         answers = []
         for at, route in enumerate(routes):
             of_query = {space: (vectors[space][at], next(found)) for space in route}
-            hits = self._diverse(repository, self._fused(repository, of_query), question)
+            hits = _diverse(repository, _fused(scales, of_query), question)
             answers.append(Answer(languages[at], route, hits))
         return answers
 
@@ -119,10 +125,9 @@ class Search:
         """Names the spaces that texts are routed to, by the language of all of them together."""
         return self._spaces(repository, "auto", language.detect(" ".join(texts)))
 
-    def forget(self, repository: str) -> None:
+    def forget(self, repository: Repository) -> None:
         """Drops the calibrations of a repository that changed."""
-        for key in [key for key in self._calibrations if key[0] == repository]:
-            del self._calibrations[key]
+        self._calibrations.pop(repository, None)
 
     def _spaces(self, repository: Repository, route: Route, found: language.Language) -> list[str]:
         """Chooses the spaces that understand the language; both where a text is mixed, all for pictures."""
@@ -133,13 +138,15 @@ class Search:
         able = [name for name in names if wanted in repository.models[name]["languages"]]  # type: ignore[operator]  # a list
         return able or names
 
-    def _vectors(self, repository: Repository, space: str, queries: Sequence[Sequence[Part]]) -> NDArray[np.float32]:
-        """Embeds all queries in one space, [Q, D]: parts times weight, added, of unit length."""
+    def _vectors(
+        self, repository: Repository, space: str, queries: Mapping[int, Sequence[Part]]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Embeds queries in one space, each [D]: parts times weight, added, of unit length."""
         embedder = self._library.embedder(repository, space)
-        texts = list(dict.fromkeys(part.text for query in queries for part in query if part.text is not None))
+        texts = list(dict.fromkeys(part.text for query in queries.values() for part in query if part.text is not None))
         encoded = dict(zip(texts, embedder.encode_texts(texts), strict=True)) if texts else {}
-        rows = []
-        for query in queries:
+        rows = {}
+        for at, query in queries.items():
             row = np.zeros(embedder.dimension, dtype=np.float32)
             for part in query:
                 vector = encoded[part.text] if part.text is not None else _pictured(repository, space, embedder, part)
@@ -147,55 +154,60 @@ class Search:
             norm = float(np.linalg.norm(row))
             if norm < 1e-6:
                 raise InvalidRequest("queries: the parts of a query cancel each other out: change their weights")
-            rows.append(row / norm)
-        return np.stack(rows)
-
-    def _fused(
-        self, repository: Repository, of_query: Mapping[str, tuple[NDArray[np.float32], list[Found]]]
-    ) -> list[Hit]:
-        scores: dict[str, dict[str, SpaceScore]] = {}
-        for space, (vector, found) in of_query.items():
-            scale = self._calibration(repository, space)
-            standouts = scale.standouts(vector, np.asarray([each.score for each in found], dtype=np.float64))
-            for rank, (each, standout) in enumerate(zip(found, standouts, strict=True), start=1):
-                scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, float(standout))
-        points = {each.id: each for _, found in of_query.values() for each in found}
-        if len(of_query) == 1:
-            order = [(each.id, each.score) for _, found in of_query.values() for each in found]
-        else:
-            order = reciprocal_rank({space: [each.id for each in found] for space, (_, found) in of_query.items()})
-        return [self._hit(repository, points[id_], score, scores[id_]) for id_, score in order]
-
-    def _hit(self, repository: Repository, found: Found, score: float, spaces: Mapping[str, SpaceScore]) -> Hit:
-        confidence = {
-            name: self._calibration(repository, name).confidence(each.standout) for name, each in spaces.items()
-        }
-        return Hit(found, score, spaces, max(each.standout for each in spaces.values()), max(confidence.values()))
-
-    def _diverse(self, repository: Repository, hits: list[Hit], question: Question) -> list[Hit]:
-        if not question.diversity or len(hits) < 2:
-            return hits[: question.k]
-        space = repository.spaces[0].name
-        points = repository.store.get([hit.found.id for hit in hits], vectors=True)
-        likeness = np.stack([point.vectors[space] for point in points])
-        # The worst score counts 0 and the best 1, so that relevance and likeness weigh the same in every space.
-        scores = np.asarray([hit.score for hit in hits])
-        relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
-        order = diversify(relevance.tolist(), likeness, diversity=question.diversity, k=question.k)
-        return [hits[at] for at in order]
+            rows[at] = row / norm
+        return rows
 
     def _calibration(self, repository: Repository, space: str) -> Calibration:
         """Returns the scale of a space; it is taken anew when the repository grew or shrank by a tenth."""
         count = repository.store.count()
-        before, scale = self._calibrations.get((repository.name, space), (-1, None))
+        known = self._calibrations.setdefault(repository, {})
+        before, scale = known.get(space, (-1, None))
         if scale is None or abs(count - before) > 0.1 * before:
             embedder = self._library.embedder(repository, space)
             if embedder.digest not in self._background:
                 texts = [text for name, group in _BACKGROUND.items() if name in embedder.languages for text in group]
                 self._background[embedder.digest] = embedder.encode_texts(texts)
             scale = calibrate(repository.store, space, self._background[embedder.digest])
-            self._calibrations[repository.name, space] = (count, scale)
+            known[space] = (count, scale)
         return scale
+
+
+def _fused(
+    scales: Mapping[str, Calibration], of_query: Mapping[str, tuple[NDArray[np.float32], list[Found]]]
+) -> list[Hit]:
+    """Puts what the spaces found for one query into one ranking."""
+    scores: dict[str, dict[str, SpaceScore]] = {}
+    for space, (vector, found) in of_query.items():
+        standouts = scales[space].standouts(vector, np.asarray([each.score for each in found], dtype=np.float64))
+        for rank, (each, standout) in enumerate(zip(found, standouts, strict=True), start=1):
+            scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, float(standout))
+    points = {each.id: each for _, found in of_query.values() for each in found}
+    if len(of_query) == 1:
+        order = [(each.id, each.score) for _, found in of_query.values() for each in found]
+    else:
+        order = reciprocal_rank({space: [each.id for each in found] for space, (_, found) in of_query.items()})
+    return [_hit(scales, points[id_], score, scores[id_]) for id_, score in order]
+
+
+def _hit(scales: Mapping[str, Calibration], found: Found, score: float, spaces: Mapping[str, SpaceScore]) -> Hit:
+    confidence = max(scales[name].confidence(each.standout) for name, each in spaces.items())
+    return Hit(found, score, spaces, max(each.standout for each in spaces.values()), confidence)
+
+
+def _diverse(repository: Repository, hits: list[Hit], question: Question) -> list[Hit]:
+    if not question.diversity or len(hits) < 2:
+        return hits[: question.k]
+    space = repository.spaces[0]
+    nowhere = np.zeros(cast("int", repository.models[space.name]["dimension"]), dtype=np.float32)
+    points = {point.id: point for point in repository.store.get([hit.found.id for hit in hits], vectors=True)}
+    likeness = [
+        points[hit.found.id].vectors.get(space.name, nowhere) if hit.found.id in points else nowhere for hit in hits
+    ]
+    # The worst score counts 0 and the best 1, so that relevance and likeness weigh the same in every space.
+    scores = np.asarray([hit.score for hit in hits])
+    relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
+    order = diversify(relevance.tolist(), np.stack(likeness), diversity=question.diversity, k=question.k)
+    return [hits[at] for at in order]
 
 
 def _language(query: Sequence[Part]) -> language.Language:
@@ -205,13 +217,25 @@ def _language(query: Sequence[Part]) -> language.Language:
 
 def _pictured(repository: Repository, space: str, embedder: Embedder, part: Part) -> NDArray[np.float32]:
     if part.image is not None:
-        picture = decode(part.image, image_size=embedder.image_size)
-        vectors: NDArray[np.float32] = embedder.encode_images([picture.image]).vectors
+        picture = decode_query(part.image, image_size=embedder.image_size, field="queries")
+        vectors: NDArray[np.float32] = embedder.encode_images([picture]).vectors
         return np.asarray(vectors[0])
     stored = repository.store.get([str(part.id)], vectors=True)
-    if not stored:
-        raise NotFound(f"there is no image {part.id!r} in repository {repository.name!r}")
+    if not stored or space not in stored[0].vectors:
+        raise NotFound(f"image_id: there is no image {part.id!r} in space {space!r} of repository {repository.name!r}")
     return stored[0].vectors[space]
+
+
+def decode_query(content: bytes, *, image_size: int, field: str) -> Image.Image:
+    """Decodes a picture that came with a request.
+
+    Raises:
+        InvalidRequest: it is none; the message names the field.
+    """
+    try:
+        return decode(content, image_size=image_size).image
+    except ImageError as error:
+        raise InvalidRequest(f"{field}: an image cannot be used: {error}") from None
 
 
 def _condition(question: Question) -> Filter | None:

@@ -5,7 +5,8 @@ Paths that a request names lie under the allowed roots, links resolved, or the r
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,22 +15,37 @@ import grpc
 
 from xcomp_indexer import decode, publish, wire
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.ingest import Failure, Ingest, Order, Summary
+from xcomp_indexer.events import Event, Failure, Summary
+from xcomp_indexer.ingest import Ingest, preview
 from xcomp_indexer.library import Library, Repository
-from xcomp_indexer.search import Search, offered
+from xcomp_indexer.search import Search, decode_query, offered
 from xcomp_indexer.store import And, Found
 from xcomp_indexer.store.payload import ImagePayload, utc
 from xcomp_indexer.where import parse
+from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.build import VERSION, build_id
-from xcomp_protos.transport.channel import CHUNK_BYTES
-from xcomp_protos.transport.errors import Conflict, Denied, InvalidRequest, NotFound, Unsupported
-from xcomp_protos.transport.server import remaining_s
+from xcomp_protos.transport.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
+from xcomp_protos.transport.errors import (
+    Cancelled,
+    Conflict,
+    Denied,
+    Exhausted,
+    ImageError,
+    InvalidRequest,
+    NotFound,
+    Unsupported,
+    XcompError,
+)
+from xcomp_protos.transport.guard import one_line, remaining_s
 
 MAX_INPUTS = 1024
 MAX_FAILURES_KEPT = 100
+MAX_PAGE_BYTES = 3 * 1024 * 1024  # a page of List ends earlier than asked for rather than pass the message limit
 WAIT_S = 0.2
+
+EventStream = Generator[Event, None, None]
 
 
 class IndexerService(rpc.IndexerServicer):
@@ -43,36 +59,44 @@ class IndexerService(rpc.IndexerServicer):
 
     def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:
         """Brings a repository up to date; waits while another ingest of it is under way."""
-        order = wire.order_of(request)
+        order = wire.order_of(request, within=self._roots)
         if request.retry_failed:
             raise InvalidRequest("retry_failed: every ingest tries failed files again")
         for path in order.paths:
             self._check_allowed(path)
+        if order.dry_run and not self._library.exists(request.repository):
+            yield from _sent(preview(order), request.repository, context)
+            return
         repository = self._library.get_or_create(request.repository, profile=request.profile)
+        with self._turn(repository, context):
+            events = Ingest(repository, partial(self._library.embedder, repository), order).run()
+            kept = events if order.dry_run else self._kept(repository, events)
+            yield from _sent(kept, repository.name, context)
+
+    @contextmanager
+    def _turn(self, repository: Repository, context: grpc.ServicerContext) -> Iterator[None]:
+        """Waits until nobody else ingests into the repository, and keeps it so."""
         while not repository.ingesting.acquire(timeout=WAIT_S):
             if not context.is_active():
-                return
+                raise Cancelled("the caller went away")
         try:
-            yield from self._ingested(repository, order, context)
+            if not self._library.holds(repository):
+                raise NotFound(f"repository {repository.name!r} was deleted while this ingest waited: run it again")
+            yield
         finally:
             repository.ingesting.release()
 
-    def _ingested(
-        self, repository: Repository, order: Order, context: grpc.ServicerContext
-    ) -> Iterator[pb.IngestEvent]:
+    def _kept(self, repository: Repository, events: EventStream) -> EventStream:
+        """Passes events on; what came of it is kept with the repository."""
         failures: list[Failure] = []
-        for event in Ingest(repository, partial(self._library.embedder, repository), order).run():
-            if not context.is_active():
-                return
-            if isinstance(event, Failure):
-                failures.append(event)
-            message = wire.event_message(event)
-            if isinstance(event, Summary):
-                message.summary.repository = repository.name
-                self._search.forget(repository.name)
-                if not order.dry_run:
+        with closing(events):
+            for event in events:
+                if isinstance(event, Failure):
+                    failures.append(event)
+                elif isinstance(event, Summary):
+                    self._search.forget(repository)
                     _remember(repository, event, failures)
-            yield message
+                yield event
 
     def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:
         """Not there yet."""
@@ -86,7 +110,10 @@ class IndexerService(rpc.IndexerServicer):
         repository = self._library.get(request.repository, profile=request.profile)
         answers = self._search.answer(repository, question)
         results = [wire.answer_message(answer, repository.name) for answer in answers]
-        return pb.SearchResponse(results=results, seconds=time.monotonic() - started)
+        response = pb.SearchResponse(results=results, seconds=time.monotonic() - started)
+        if response.ByteSize() > MAX_MESSAGE_BYTES:
+            raise Exhausted("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
+        return response
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
         """Embeds texts and images in one space."""
@@ -101,9 +128,11 @@ class IndexerService(rpc.IndexerServicer):
         rows: list[Vectors] = []
         kinds = {each.WhichOneof("content") for each in request.inputs}
         if kinds == {"text"}:
-            rows.append(embedder.encode_texts([wire.text_of(each.text) for each in request.inputs]))
+            rows.append(embedder.encode_texts([wire.text_of(each.text, field="inputs") for each in request.inputs]))
         elif kinds == {"image"}:
-            pictures = [decode.decode(each.image, image_size=embedder.image_size).image for each in request.inputs]
+            pictures = [
+                decode_query(each.image, image_size=embedder.image_size, field="inputs") for each in request.inputs
+            ]
             rows.append(embedder.encode_images(pictures).vectors)
         else:
             raise InvalidRequest("inputs: send texts or images, not both at once and none empty")
@@ -115,9 +144,7 @@ class IndexerService(rpc.IndexerServicer):
         repository = self._library.get(request.repository)
         content = ImagePayload.read(self._one(repository, request.image_id).payload)
         self._check_allowed(str(content.path))
-        file = decode.read(str(content.path))
-        if decode.content_hash(file) != content.content_hash:
-            raise Conflict(f"{content.path.name} has changed since it was indexed: run xcomp index again")
+        file = _file_of(content)
         picture = (
             publish.original(file)
             if request.originals
@@ -144,14 +171,15 @@ class IndexerService(rpc.IndexerServicer):
         parts = [part for part in (parse(list(request.where)),) if part]
         if not request.allow_restricted:
             parts.append(offered())
-        page: list[Found] = []
-        for point in repository.store.scan(where=And(tuple(parts))):
-            if point.id > request.page_token:
-                page.append(point)
-            if len(page) > size:
-                break
-        images = [wire.image_message(point, repository.name) for point in page[:size]]
-        return pb.ListResponse(images=images, next_page_token=images[-1].id if len(page) > size else "")
+        images: list[common_pb2.Image] = []
+        size_bytes = 0
+        for point in repository.store.scan(where=And(tuple(parts)), after=wire.page_token_of(request)):
+            image = wire.image_message(point, repository.name)
+            size_bytes += image.ByteSize()
+            if len(images) == size or (images and size_bytes > MAX_PAGE_BYTES):
+                return pb.ListResponse(images=images, next_page_token=images[-1].id)
+            images.append(image)
+        return pb.ListResponse(images=images)
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:
         """Removes images from a repository."""
@@ -159,6 +187,7 @@ class IndexerService(rpc.IndexerServicer):
         there = [point.id for point in repository.store.get(list(dict.fromkeys(request.ids)))]
         repository.store.delete(there)
         repository.store.flush()
+        self._search.forget(repository)
         return pb.DeleteResponse(deleted=len(there))
 
     def CreateRepository(
@@ -176,8 +205,7 @@ class IndexerService(rpc.IndexerServicer):
         context: grpc.ServicerContext,
     ) -> pb.ListRepositoriesResponse:
         """Names every repository."""
-        known = [wire.repository_message(self._library.get(name)) for name in self._library.names()]
-        return pb.ListRepositoriesResponse(repositories=known)
+        return pb.ListRepositoriesResponse(repositories=self._all())
 
     def DeleteRepository(
         self,
@@ -185,21 +213,30 @@ class IndexerService(rpc.IndexerServicer):
         context: grpc.ServicerContext,
     ) -> pb.DeleteRepositoryResponse:
         """Removes a repository with all its vectors."""
-        self._search.forget(request.name)
         return pb.DeleteRepositoryResponse(deleted=self._library.drop(request.name))
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
         """Says what the server is and holds."""
-        names = [request.repository] if request.repository else self._library.names()
+        one = request.repository
         return pb.DescribeResponse(
             version=VERSION,
             build=self._build,
             store=self._library.stores.place,
             models_loaded=self._library.models.names(),
             memory_bytes=_resident_bytes(),
-            repositories=[wire.repository_message(self._library.get(name)) for name in names],
+            repositories=[wire.repository_message(self._library.get(one))] if one else self._all(),
             default_profile=self._library.default_profile,
         )
+
+    def _all(self) -> list[pb.Repository]:
+        """Describes every repository; one that cannot be opened says why and is not in the way of the others."""
+        described = []
+        for name in self._library.names():
+            try:
+                described.append(wire.repository_message(self._library.get(name)))
+            except XcompError as error:
+                described.append(pb.Repository(name=name, problem=one_line(str(error))))
+        return described
 
     def _one(self, repository: Repository, image_id: str) -> Found:
         found = repository.store.get([image_id])
@@ -209,11 +246,33 @@ class IndexerService(rpc.IndexerServicer):
 
     def _check_allowed(self, path: str) -> None:
         """Raises `Denied` unless the path, its links resolved, lies under an allowed root."""
-        if not os.path.isabs(path):  # noqa: PTH117  # paths may hold undecodable bytes
+        if not os.path.isabs(path) or "\0" in path:  # noqa: PTH117  # paths may hold undecodable bytes
             raise InvalidRequest(f"paths: {path!r} is not absolute")
-        resolved = Path(path).resolve()
+        resolved = Path(os.path.realpath(os.path.abspath(path)))  # noqa: PTH100  # without '..', as the scan walks it
         if not any(resolved.is_relative_to(root) for root in self._roots):
             raise Denied(f"{path} is outside the folders this server may read: start it with --allow-root")
+
+
+def _sent(events: EventStream, name: str, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:
+    """Turns events into messages, and ends the work when nobody listens any more."""
+    with closing(events):
+        for event in events:
+            if not context.is_active():
+                raise Cancelled("the caller went away")
+            message = wire.event_message(event)
+            if isinstance(event, Summary):
+                message.summary.repository = name
+            yield message
+
+
+def _file_of(content: ImagePayload) -> bytes:
+    try:
+        file = decode.read(str(content.path))
+    except ImageError as error:
+        raise NotFound(f"{content.path.name}: {error}: run xcomp index again") from None
+    if decode.content_hash(file) != content.content_hash:
+        raise Conflict(f"{content.path.name} has changed since it was indexed: run xcomp index again")
+    return file
 
 
 def _remember(repository: Repository, summary: Summary, failures: Sequence[Failure]) -> None:

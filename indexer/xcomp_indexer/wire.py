@@ -1,11 +1,13 @@
 """Between messages and the indexer's own words: checks what came in, builds what goes out."""
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from xcomp_indexer.ingest import Failure, Order, Progress, Summary
+from xcomp_indexer.events import Event, Failure, Order, Progress
 from xcomp_indexer.library import Repository
 from xcomp_indexer.search import Answer, Hit, Part, Question, Route
 from xcomp_indexer.store import Found
@@ -28,12 +30,12 @@ _ROUTES: Mapping[int, Route] = {
 _LANGUAGES = {"en": common_pb2.LANGUAGE_EN, "zh": common_pb2.LANGUAGE_ZH, "mixed": common_pb2.LANGUAGE_ALL}
 
 
-def order_of(request: pb.IngestRequest) -> Order:
-    """Reads what an ingest is asked to do."""
+def order_of(request: pb.IngestRequest, *, within: Sequence[Path]) -> Order:
+    """Reads what an ingest is asked to do; `within` are the folders that may be read."""
     if not request.paths:
         raise InvalidRequest("paths: name at least one file or folder")
     prune = request.prune if request.HasField("prune") else None
-    return Order(list(request.paths), prune=prune, dry_run=request.dry_run, exclude=list(request.exclude))
+    return Order(list(request.paths), prune, dry_run=request.dry_run, exclude=list(request.exclude), within=within)
 
 
 def question_of(request: pb.SearchRequest) -> Question:
@@ -78,16 +80,26 @@ def _part(part: pb.QueryPart) -> Part:
     raise InvalidRequest("queries: a part is empty: give it a text, an image or an image_id")
 
 
-def text_of(text: str) -> str:
-    """Checks the text of a query."""
+def text_of(text: str, *, field: str = "query") -> str:
+    """Checks a text that is to be embedded."""
     if not text.strip():
-        raise InvalidRequest("query: is empty: say what the picture should show")
+        raise InvalidRequest(f"{field}: is empty: say what the picture should show")
     if len(text) > MAX_QUERY_CHARACTERS:
-        raise InvalidRequest(f"query: has {len(text)} characters, more than {MAX_QUERY_CHARACTERS}")
+        raise InvalidRequest(f"{field}: has {len(text)} characters, more than {MAX_QUERY_CHARACTERS}")
     return text
 
 
-def event_message(event: Progress | Failure | Summary) -> pb.IngestEvent:
+def page_token_of(request: pb.ListRequest) -> str | None:
+    """Reads where a page starts: after the id of an image."""
+    if not request.page_token:
+        return None
+    try:
+        return str(uuid.UUID(request.page_token))
+    except ValueError:
+        raise InvalidRequest("page_token: is none that a previous page gave") from None
+
+
+def event_message(event: Event) -> pb.IngestEvent:
     """Builds the message of an event; the summary's is complete but for the repository's name."""
     if isinstance(event, Progress):
         return pb.IngestEvent(progress=pb.IngestProgress(**vars(event)))

@@ -1,0 +1,55 @@
+"""What an ingest is asked, and what it tells while it runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an ingest is asked to do."""
+
+    paths: Sequence[str]  # absolute
+    prune: bool | None = None  # None: remove what is gone unless that is suspiciously much
+    dry_run: bool = False
+    exclude: Sequence[str] = ()
+    within: Sequence[Path] = ()  # resolved folders that links may lead to; none: anywhere
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is."""
+
+    scanned: int
+    done: int
+    total: int  # 0 while the scan runs
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that was skipped."""
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of it. Counts are images, except `scanned` and `failed`, which are files."""
+
+    scanned: int
+    added: int
+    updated: int
+    unchanged: int
+    renamed: int
+    removed: int
+    failed: int
+    removable: int  # those that a refused prune would have removed
+    seconds: float
+    images_per_second: float
+    stages: Mapping[str, float]  # seconds of work, summed over threads
+
+
+Event = Progress | Failure | Summary
