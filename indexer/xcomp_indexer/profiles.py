@@ -1,13 +1,17 @@
 """What a profile means to the indexer: the spaces of its repositories, as data.
 
-A space is a name and an embedder; it knows no engine. The composer has its own table of the same names.
+A profile is one of the names below, or spells its spaces out: `en=open_clip:ViT-L-14/laion2b_s32b_b82k,zh=…`. A space is
+a name and an embedder; it knows no engine. The composer has its own table of the same names.
 """
 
+import re
 from dataclasses import dataclass
 
 from xcomp_protos.transport.errors import InvalidRequest
 
 DEFAULT_PROFILE = "clip"
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,38 @@ PROFILES: dict[str, tuple[SpaceSpec, ...]] = {
 
 
 def spaces_of(profile: str) -> tuple[SpaceSpec, ...]:
-    """Returns the spaces of a profile.
+    """Returns the spaces of a profile: by its name, or as `SPACE=MODEL,SPACE=MODEL…` spells them out.
 
     Raises:
-        InvalidRequest: no such profile.
+        InvalidRequest: no such profile, or no such spelling.
     """
+    if "=" in profile:
+        return _spelled_out(profile)
     if profile not in PROFILES:
-        raise InvalidRequest(f"profile {profile!r} is unknown: use clip, xcomposer or lite")
+        raise InvalidRequest(
+            f"profile {profile!r} is unknown: use clip, xcomposer or lite,"
+            f" or models of your choice as en=open_clip:ViT-B-16/laion2b_s34b_b88k"
+        )
     return PROFILES[profile]
+
+
+def is_profile(profile: object) -> bool:
+    """Whether this is a profile that this version understands."""
+    try:
+        return isinstance(profile, str) and bool(spaces_of(profile))
+    except InvalidRequest:
+        return False
+
+
+def _spelled_out(profile: str) -> tuple[SpaceSpec, ...]:
+    pairs = [each.partition("=") for each in profile.split(",")]
+    specs = tuple(SpaceSpec(name.strip(), model.strip()) for name, _, model in pairs)
+    if len({spec.name for spec in specs}) < len(specs):
+        raise InvalidRequest(f"profile {profile!r} names a space twice")
+    for spec in specs:
+        if not _NAME.fullmatch(spec.name) or not spec.model:
+            raise InvalidRequest(
+                f"profile {profile!r} does not spell out spaces: write NAME=MODEL, and a comma between two,"
+                f" a name in small letters, digits, '-' and '_'"
+            )
+    return specs

@@ -1,0 +1,137 @@
+"""Models of open_clip: its released tags, repositories of the hub in its format, and folders of that format.
+
+The library itself builds the network, the picture transform and the tokenizer; this file gives it files that are here
+and refuses those that do not belong together.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import open_clip  # type: ignore[import-untyped]  # it ships no types
+import torch
+from open_clip.transform import (  # type: ignore[import-untyped]
+    PreprocessCfg,
+    image_transform_v2,
+    merge_preprocess_dict,
+)
+from PIL import Image
+from torch import Tensor
+
+from xcomp_indexer.embed import hub, openclip_text, released
+from xcomp_indexer.embed.released import Release
+from xcomp_indexer.embed.towers import ClipEmbedder, Config, Precision, Windows, reading
+from xcomp_protos.transport.errors import ModelError
+
+_REVISION = "1"  # of the recipe in this file; part of the digest
+# Architectures and tokenizers that were trained on Chinese as well: open_clip's README and model configurations.
+_MULTILINGUAL = re.compile(r"siglip2|i18n|xlm-|mt5|nllb|worldwide", re.IGNORECASE)
+
+
+class OpenClipTowers:
+    """The two networks of a model of open_clip."""
+
+    def __init__(self, release: Release) -> None:
+        weights = release.find()[-1]
+        self.name = release.resolved(hub.commit_of(weights))
+        config, preprocess = _configuration(release)
+        text_config = _part(config, "text_cfg")
+        self._tokenizer = openclip_text.load(release.place, text_config)
+        self._model = _network(release, weights, text_config, preprocess)
+        self.network: torch.nn.Module = self._model
+        self._preprocess = PreprocessCfg(**_checked(release.model, self.network, preprocess))
+        self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(self._preprocess, is_train=False)
+        self.dimension = int(str(config["embed_dim"]))
+        self.image_size = max(self._preprocess.input_size[1:])
+        chinese = _MULTILINGUAL.search(f"{release.architecture} {text_config.get('hf_tokenizer_name')}")
+        self.languages = frozenset({"en", "zh"} if chinese else {"en"})
+        recipe = json.dumps([config, asdict(self._preprocess)], sort_keys=True)
+        self.digest = hub.combined([_REVISION, recipe, self._tokenizer.digest, hub.sha256(weights)])
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """Returns an upright RGB picture as the model's input `[3, S, S]`."""
+        return self._transform(image)
+
+    def windows(self, texts: Sequence[str]) -> Windows:
+        """Tokenises texts as the library does, in as many windows as they need."""
+        return self._tokenizer.windows(texts)
+
+    def image_features(self, pixel_values: Tensor) -> Tensor:
+        """Returns `[B, D]` of any length."""
+        features: Tensor = self._model.encode_image(pixel_values)
+        return features
+
+    def text_features(self, input_ids: Tensor) -> Tensor:
+        """Returns `[W, D]` of any length."""
+        features: Tensor = self._model.encode_text(input_ids)
+        return features
+
+
+def load(release: Release, *, precision: Precision = "auto") -> ClipEmbedder:
+    """Loads a model of open_clip.
+
+    Raises:
+        ModelError: files are missing, damaged, or do not fit together.
+    """
+    with reading(release.model):
+        towers = OpenClipTowers(release)
+    return ClipEmbedder(towers, precision=precision)
+
+
+def _configuration(release: Release) -> tuple[Config, Config]:
+    """Returns the configuration of the network and of its preprocessing."""
+    if not release.tag:
+        content = json.loads(release.place.find(released.OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
+        return _part(content, "model_cfg"), _part(content, "preprocess_cfg")
+    config: Config = open_clip.get_model_config(release.architecture)
+    preprocess: Config = open_clip.get_pretrained_cfg(release.architecture, release.tag)
+    if bool(config.get("quick_gelu")) != bool(preprocess.get("quick_gelu")):  # the library only warns
+        other = f"{release.architecture}-quickgelu"
+        raise ModelError(
+            f"{release.model} would run with another activation than it was trained with:"
+            f" use open_clip:{other}/{release.tag}"
+        )
+    return config, preprocess
+
+
+def _part(content: Config, name: str) -> Config:
+    part = content.get(name)
+    if not isinstance(part, Mapping):
+        raise ValueError(f"{name} is missing in its configuration")
+    return part
+
+
+def _network(release: Release, weights: Path, text_config: Config, preprocess: Config) -> open_clip.CLIP:
+    """Builds the network with the weights that were found; never asks for any others."""
+    overrides: dict[str, object] = {}
+    if tower := str(text_config.get("hf_model_name") or ""):  # only its configuration is read; the weights are ours
+        home = hub.in_repository(release.model, tower).find("config.json").parent
+        overrides["text_cfg"] = {**text_config, "hf_model_name": str(home), "hf_model_pretrained": False}
+    if release.tag:
+        name, source = release.architecture, str(weights)
+        overrides["force_preprocess_cfg"] = dict(preprocess)
+    else:
+        name, source = f"local-dir:{weights.parent}", None
+    return open_clip.create_model(name, pretrained=source, weights_only=True, **overrides)
+
+
+def _checked(model: str, network: torch.nn.Module, said: Config) -> dict[str, object]:
+    """Returns the preprocessing that the library settled on, if that is what the model's configuration says."""
+    settled: dict[str, object] = open_clip.get_model_preprocess_cfg(network)
+    wanted = merge_preprocess_dict({**settled}, dict(said))
+    for key in ("size", "mean", "std", "interpolation", "resize_mode"):
+        if _plain(wanted[key]) != _plain(settled[key]):
+            raise ModelError(
+                f"{model}: its preprocessing says {key} {wanted[key]}, its network takes {settled[key]}:"
+                f" the configuration is of another model"
+            )
+    return settled
+
+
+def _plain(value: object) -> object:
+    """224, [224, 224] and (224, 224) are the same size."""
+    if isinstance(value, int):
+        return [value, value]
+    return list(value) if isinstance(value, (list, tuple)) else value

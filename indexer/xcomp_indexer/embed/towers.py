@@ -1,0 +1,224 @@
+"""A CLIP model as an embedder: what the families have in common, whatever library runs their towers.
+
+Device, precision, batches, long texts and the self-test live here; how a picture becomes pixels, a text becomes tokens
+and both become features is the family's business.
+"""
+
+import logging
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional
+
+from xcomp_indexer.embed import Encoded, Vectors
+from xcomp_protos.transport.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+Config = Mapping[str, object]  # of a model, as its files say
+Precision = Literal["auto", "fp32", "bf16"]
+
+# What the libraries raise on files that are damaged or belong to another model.
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
+_LIKE_FP32 = 0.999  # cosine that a lower precision must keep
+_UNIT = 1e-3  # how far from 1 a length may be
+_TEXTS = ("a photo of a red house by the sea", "一只猫在睡觉")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Tokenised texts; a text longer than the model reads has several windows."""
+
+    input_ids: Tensor  # [W, T]
+    owners: Sequence[int]  # the text of each window
+    weights: Sequence[int]  # tokens of each window
+
+
+def cut(tokens: Sequence[Sequence[int]], *, length: int, marks: tuple[int, int], padded_to: int = 0) -> Windows:
+    """Cuts token ids into windows between a start and an end mark, padded with 0.
+
+    Args:
+        tokens: ids of each text, without marks.
+        length: tokens that the model reads at once, the marks included.
+        marks: ids of start and end.
+        padded_to: width of the result; without it that of the longest window.
+    """
+    step = length - len(marks)
+    pieces = [
+        (owner, ids[start : start + step])
+        for owner, ids in enumerate(tokens)
+        for start in range(0, max(len(ids), 1), step)
+    ]
+    width = padded_to or max(len(piece) for _, piece in pieces) + len(marks)
+    input_ids = torch.zeros(len(pieces), width, dtype=torch.long)
+    for row, (_, piece) in zip(input_ids, pieces, strict=True):
+        row[: len(piece) + len(marks)] = torch.tensor([marks[0], *piece, marks[1]])
+    return Windows(input_ids, [owner for owner, _ in pieces], [max(len(piece), 1) for _, piece in pieces])
+
+
+class Towers(Protocol):
+    """The two networks of a CLIP model and what belongs before them."""
+
+    name: str
+    digest: str
+    dimension: int
+    image_size: int
+    languages: frozenset[str]
+    network: torch.nn.Module
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """Returns an upright RGB picture as the model's input `[3, S, S]`."""
+
+    def windows(self, texts: Sequence[str]) -> Windows:
+        """Tokenises texts; may be called from several threads."""
+
+    def image_features(self, pixel_values: Tensor) -> Tensor:
+        """Returns `[B, D]` of any length."""
+
+    def text_features(self, input_ids: Tensor) -> Tensor:
+        """Returns `[W, D]` of any length."""
+
+
+class ClipEmbedder:
+    """Two towers in memory, on the GPU where there is one.
+
+    Args:
+        towers: a loaded model.
+        precision: `auto` is bf16 on GPUs and on CPUs with matrix units for it, and fp32 elsewhere.
+
+    Raises:
+        ModelError: the model fails its self-test.
+    """
+
+    def __init__(self, towers: Towers, *, precision: Precision = "auto") -> None:
+        self._towers = towers
+        self.name = towers.name
+        self.digest = towers.digest
+        self.dimension = towers.dimension
+        self.image_size = towers.image_size
+        self.languages = towers.languages
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Larger batches gain nothing on a CPU and fill a GPU.
+        self._batch = 256 if self._device.type == "cuda" else 16
+        towers.network.eval().requires_grad_(requires_grad=False).to(self._device)
+        self._half = False
+        with reading(self.name):
+            self._self_test()
+            self._half = self._allows_half(precision)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
+        """Embeds upright RGB images; row i belongs to image i."""
+        return Encoded(self._image_vectors(images).numpy())
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Embeds texts; one of several windows becomes their mean, weighted by tokens."""
+        return self._text_vectors(texts).numpy()
+
+    @torch.inference_mode()
+    def _image_vectors(self, images: Sequence[Image.Image]) -> Tensor:
+        vectors = [torch.empty(0, self.dimension)]
+        for start in range(0, len(images), self._batch):
+            pixel_values = torch.stack([self._towers.pixels(image) for image in images[start : start + self._batch]])
+            with self._autocast():
+                features = self._towers.image_features(self._sent(pixel_values))
+            vectors.append(self._unit(features))
+        return torch.cat(vectors)
+
+    @torch.inference_mode()
+    def _text_vectors(self, texts: Sequence[str]) -> Tensor:
+        sums = torch.zeros(len(texts), self.dimension)
+        if not texts:
+            return sums
+        # Lone surrogates have no bytes, so no tokenizer takes them.
+        windows = self._towers.windows([text.encode("utf-8", "replace").decode("utf-8") for text in texts])
+        vectors = []
+        for input_ids in torch.split(windows.input_ids, self._batch):
+            with self._autocast():
+                features = self._towers.text_features(self._sent(input_ids))
+            vectors.append(self._unit(features))
+        weights = torch.tensor(windows.weights, dtype=torch.float32)
+        sums.index_add_(0, torch.tensor(windows.owners), torch.cat(vectors) * weights[:, None])
+        return functional.normalize(sums, dim=-1)
+
+    def _unit(self, features: Tensor) -> Tensor:
+        if features.shape[-1] != self.dimension:
+            raise ModelError(
+                f"{self.name} is unusable: its configuration says {self.dimension} wide, its vectors are"
+                f" {features.shape[-1]} wide"
+            )
+        return functional.normalize(features.float(), dim=-1).cpu()
+
+    def _sent(self, batch: Tensor) -> Tensor:
+        if self._device.type == "cuda":
+            return batch.pin_memory().to(self._device, non_blocking=True)
+        return batch
+
+    def _autocast(self) -> torch.autocast | nullcontext[None]:
+        return torch.autocast(self._device.type, torch.bfloat16) if self._half else nullcontext()
+
+    def _self_test(self) -> None:
+        """Embeds two pictures and two texts, whose vectors must be sound and differ."""
+        for kind, vectors in (("pictures", self._image_vectors(_pictures())), ("texts", self._text_vectors(_TEXTS))):
+            if not bool(torch.isfinite(vectors).all()):
+                raise ModelError(f"{self.name} is unusable: its vectors of {kind} are not finite")
+            if bool((vectors.norm(dim=-1) - 1).abs().max() > _UNIT):
+                raise ModelError(f"{self.name} is unusable: its vectors of {kind} have no direction")
+            if torch.equal(vectors[0], vectors[1]):
+                raise ModelError(f"{self.name} is unusable: it gives different {kind} the same vector")
+
+    def _allows_half(self, precision: Precision) -> bool:
+        """Whether bf16 is wanted here and keeps this model's vectors."""
+        if precision == "fp32" or (precision == "auto" and not _is_fast_at_half(self._device)):
+            return False
+        exact = torch.cat([self._image_vectors(_pictures()), self._text_vectors(_TEXTS)])
+        self._half = True
+        rough = torch.cat([self._image_vectors(_pictures()), self._text_vectors(_TEXTS)])
+        cosine = float((exact * rough).sum(dim=-1).min())
+        if cosine < _LIKE_FP32:
+            log.warning("event=kept_fp32 model=%s cosine_of_bf16=%.5f", self.name, cosine)
+        return cosine >= _LIKE_FP32
+
+
+@contextmanager
+def reading(model: str) -> Iterator[None]:
+    """Turns what the libraries raise on bad files into one line."""
+    try:
+        yield
+    except _DAMAGE as error:
+        brief = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{model} cannot be loaded, its files are damaged or of another model: {brief}") from error
+
+
+def _pictures() -> list[Image.Image]:
+    """Two pictures that no model should mix up, neither of them square."""
+    ramp = Image.linear_gradient("L").resize((300, 200))
+    rings = Image.radial_gradient("L").resize((200, 300))
+    return [Image.merge("RGB", (each, each.rotate(180), each)) for each in (ramp, rings)]
+
+
+def _is_fast_at_half(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    # Younger than the oldest torch that will do.
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16"))
