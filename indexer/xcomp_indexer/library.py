@@ -14,7 +14,7 @@ from typing import cast
 
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
-from xcomp_indexer.profiles import PROFILES, SpaceSpec, spaces_of
+from xcomp_indexer.profiles import SpaceSpec, is_profile, spaces_of
 from xcomp_indexer.store import Store, Stores
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
 
@@ -259,7 +259,7 @@ def _recorded(name: str, meta: Mapping[str, object]) -> tuple[str, Mapping[str, 
     """Reads profile and models of a repository back."""
     profile, models = meta.get("profile"), meta.get("models")
     whole = isinstance(models, Mapping) and all(model.keys() >= _RECORD for model in models.values())
-    if profile not in PROFILES or not whole:
+    if not is_profile(profile) or not whole:
         raise Conflict(
             f"repository {name!r} has no record of its models that this version understands: "
             f"delete it with: xcomp repo delete {name}, and index anew"
