@@ -75,6 +75,11 @@ def golden_folder(version: int, folder: Path, **changes: object) -> Path:
     return folder
 
 
+def golden_weights(version: int) -> dict[str, Tensor]:
+    """The golden weights under their released names."""
+    return load_file(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
+
+
 def write_checkpoint(version: int, folder: Path, *, shards: int = 2) -> Path:
     """Writes a made-up model with its tokenizer, as pickled shards with an index."""
     pieces = _write_tokenizer(version, folder)
@@ -106,7 +111,7 @@ def write_safetensors(weights: Mapping[str, Tensor], folder: Path) -> None:
 
 def made_up_weights(version: int, pieces: Sequence[str]) -> dict[str, Tensor]:
     """The golden weights with another vocabulary, and habits."""
-    weights = load_file(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
+    weights = golden_weights(version)
     for key, tensor in weights.items():
         if any(part in key for part in _ADDS[version]):
             weights[key] = tensor * 0.02  # the stream stays close to the last token
@@ -124,7 +129,8 @@ def made_up_weights(version: int, pieces: Sequence[str]) -> dict[str, Tensor]:
 
 def _write_tokenizer(version: int, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    text = [*"ABCDEFGHabcdefghijklmnopqrstuvwxyz0123456789<>,.:\"|?", "给定文章，根据上述", "a cat on a mat", "<|User|>:"]
+    letters = 'ABCDEFGHabcdefghijklmnopqrstuvwxyz0123456789<>,.:"|?'
+    text = [*letters, "给定文章，根据上述", "a cat on a mat", "<|User|>:"]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(text * 20), model_writer=model, model_type="bpe", vocab_size=420,

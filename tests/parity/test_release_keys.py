@@ -103,8 +103,16 @@ def released_keys_2() -> Iterator[str]:
 
 
 def released_tower_keys() -> Iterator[str]:
-    parts = ["layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2", *(f"self_attn.{n}_proj" for n in ("q", "k", "v", "out"))]
-    yield from (f"embeddings.{part}" for part in ("class_embedding", "patch_embedding.weight", "position_embedding.weight"))
+    parts = [
+        "layer_norm1",
+        "layer_norm2",
+        "mlp.fc1",
+        "mlp.fc2",
+        *(f"self_attn.{n}_proj" for n in ("q", "k", "v", "out")),
+    ]
+    yield from (
+        f"embeddings.{part}" for part in ("class_embedding", "patch_embedding.weight", "position_embedding.weight")
+    )
     for kind in ("weight", "bias"):
         yield f"pre_layrnorm.{kind}"
         yield from (f"encoder.layers.{j}.{part}.{kind}" for j in range(24) for part in parts)

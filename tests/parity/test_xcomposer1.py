@@ -67,7 +67,7 @@ def test_norms_have_the_released_epsilons(network: XComposer1, golden: dict[str,
     layer = network.llm.model.layers[0]
     probes: list[tuple[Callable[[Tensor], Tensor], str, str]] = [
         (network.vision.post_layernorm, "vision_in", "ln_vision_out"),
-        (network.vision.encoder.layers[0].layer_norm1, "vision_in", "vit_block0_norm1_out"),
+        (network.vision.encoder.layers[0].get_submodule("layer_norm1"), "vision_in", "vit_block0_norm1_out"),
         (network.qformer.layernorm, "qformer_in", "qformer_embeddings_norm_out"),
         (layer.input_layernorm, "llm_small_in", "llm_layer0_input_norm_out"),
     ]

@@ -61,7 +61,9 @@ def finished(folder: Path, layout: Layout, shapes: Mapping[str, torch.Size]) -> 
                     missing.discard(target)
         waiting = {target: {role: part.clone() for role, part in parts.items()} for target, parts in waiting.items()}
     if missing:
-        raise ModelError(f"{folder} is incomplete: {len(missing)} tensors are missing, such as {min(missing)}")
+        first = min(missing)
+        lacks = ", ".join(sorted(layout.needs(first) - waiting.get(first, {}).keys()))
+        raise ModelError(f"{folder} is incomplete: {len(missing)} tensors are missing, such as {first}: no {lacks}")
 
 
 def load(folder: Path, place: Place, *, attention: str = "sdpa") -> Network:

@@ -1,0 +1,86 @@
+"""Drawing, stopping and weighing, on scores made by hand."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from xcomp_model.base import ModelError, Sampling
+from xcomp_model.decoding import Drawer, Stops, weigh
+
+CPU = torch.device("cpu")
+
+
+def drawn(sampling: Sampling, scores: list[float], *, count: int, allowed: Tensor | None = None) -> list[int]:
+    drawer = Drawer(sampling, device=CPU, allowed=allowed)
+    return [drawer.draw(torch.tensor(scores)) for _ in range(count)]
+
+
+def test_greedy_takes_the_best_and_never_a_forbidden_token() -> None:
+    assert drawn(Sampling(), [1.0, 3.0, 2.0], count=2) == [1, 1]
+    assert drawn(Sampling(), [1.0, 3.0, 2.0], count=1, allowed=torch.tensor([True, False, True])) == [2]
+
+
+def test_penalty_moves_on_from_tokens_already_said() -> None:
+    assert drawn(Sampling(repetition_penalty=5.0), [1.0, 3.0, 2.0], count=3) == [1, 2, 0]
+
+
+def test_the_seed_decides_what_is_drawn() -> None:
+    scores = [0.1 * i for i in range(50)]
+    first, again, other = (drawn(Sampling(temperature=1.0, seed=s), scores, count=20) for s in (7, 7, 8))
+    assert first == again != other
+
+
+def test_top_k_and_top_p_leave_the_tail_out() -> None:
+    scores = [5.0, 4.9, 1.0, 0.9, 0.8]
+    assert set(drawn(Sampling(temperature=1.0, top_k=2), scores, count=50)) == {0, 1}
+    assert set(drawn(Sampling(temperature=1.0, top_p=0.5), scores, count=50)) == {0}
+
+
+def test_scores_that_are_no_numbers_are_an_error() -> None:
+    with pytest.raises(ModelError, match="bf16 or fp32"):
+        drawn(Sampling(), [1.0, float("nan")], count=1)
+
+
+@pytest.mark.parametrize("pieces", [['a cat" and'], ["a", " cat", '"', " and"], ["a c", 'at" a', "nd"]])
+def test_an_answer_ends_before_its_stop_however_it_is_cut(pieces: list[str]) -> None:
+    stops = Stops(['"'])
+    text = "".join(stops.push(piece) for piece in pieces if not stops.is_done) + stops.flush()
+    assert text == "a cat"
+    assert stops.is_done
+
+
+def test_what_may_be_a_stop_is_held_back_and_given_at_the_end() -> None:
+    stops = Stops(["###"])
+    assert [stops.push("x#"), stops.push("#"), stops.push("y##")] == ["x", "", "##y"]
+    assert stops.flush() == "##"
+    assert not stops.is_done
+
+
+def test_weights_add_up_all_spellings_of_an_option() -> None:
+    table = {(): [0.5, 0.3, 0.2], (2,): [0.1, 0.6, 0.3]}
+    asked: list[tuple[int, ...]] = []
+
+    def after(path: tuple[int, ...]) -> Tensor:
+        asked.append(path)
+        return torch.tensor(table[path]).log()
+
+    shares = weigh({(0,): 0, (1,): 1, (2, 0): 0, (2, 1): 1}, options=2, log_probs_after=after)
+    assert shares == pytest.approx([0.5 + 0.2 * 0.1, 0.3 + 0.2 * 0.6])
+    assert asked == [(), (2,)]
+
+
+def test_an_option_that_begins_another_does_not_take_its_share() -> None:
+    table = {(): [0.8, 0.2], (0,): [0.25, 0.75]}
+    shares = weigh({(0,): 0, (0, 1): 1}, options=2, log_probs_after=lambda path: torch.tensor(table[path]).log())
+    assert shares == pytest.approx([0.8 - 0.6, 0.6])
+
+
+def test_paths_that_cannot_matter_are_not_read() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def after(path: tuple[int, ...]) -> Tensor:
+        asked.append(path)
+        return torch.tensor([1 - 1e-9, 1e-9]).log()
+
+    weigh({(0,): 0, (1, 0): 1}, options=2, log_probs_after=after)
+    assert asked == [()]
