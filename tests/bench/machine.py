@@ -1,0 +1,19 @@
+"""One line that says where a figure comes from: processor, cores, memory, Python, and the command."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def line(command: str) -> str:
+    """Returns the line that every benchmark prints first."""
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}: `{command}`"
+
+
+def _processor() -> str:
+    for entry in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if entry.startswith("model name"):
+            return entry.partition(":")[2].strip()
+    return platform.machine()
