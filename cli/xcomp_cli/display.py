@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 from threading import Timer
 from typing import Protocol
+from unicodedata import east_asian_width
 
 import typer
 
@@ -52,6 +54,16 @@ def print_json(value: Json) -> None:
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, ensure_ascii=not unicode, indent=2)
     typer.echo(_LATE_ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def fitted(text: str) -> str:
+    """Returns as much of the text as one line of the terminal holds; an ideograph is two columns wide."""
+    left = get_terminal_size().columns - 1
+    for at, letter in enumerate(text):
+        left -= 2 if east_asian_width(letter) in "WF" else 1
+        if left < 0:
+            return f"{text[:at]}…"
+    return text
 
 
 def nearby(path: str) -> str:

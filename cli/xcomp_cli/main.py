@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         display.fail(_usage(error))
         return error.exit_code
     except typer.Abort:
-        display.fail("given up: nothing was done")
+        display.note("nothing was done")
         return FAILED
     except _expected_errors() as error:  # evaluated only once something was raised: it imports gRPC
         if debug:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from xcomp_protos.client import IndexerClient
 
 SHOWN_LABELS = 3
+LIKELY = 0.05
 THUMBNAIL_PX = 320
 PATIENCE_S = 0.7
 
@@ -133,23 +134,26 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
             display.result(f"{hit.rank}\t{hit.score:.4f}\t{display.printable(hit.image.path)}")
         return
     from xcomp_cli import terminal
+    from xcomp_protos import common_pb2 as common
 
     draw = terminal.drawing() if client else None
+    chinese = found.language == common.LANGUAGE_ZH
     for hit in found.hits:
         name = display.strong(display.printable(display.nearby(hit.image.path)))
-        display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}')}")
-        display.result(f"     {display.printable(_about(hit, chinese=found.language == 2))}")
+        sure = f" · confidence {hit.confidence:.0%}" if hit.confidence else ""
+        display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}{sure}')}")
+        display.result(display.fitted(f"     {display.printable(_about(hit.image, chinese=chinese))}"))
         if draw and client:
             draw(client.fetch(_thumbnail(hit))[1])
 
 
-def _about(hit: "common.Hit", *, chinese: bool) -> str:
-    """One line on what is known of a hit, its own words first."""
-    image = hit.image
-    own = [str(image.metadata[key]) for key in ("title", "caption") if key in image.metadata]
-    labels = [f"{label.zh if chinese else label.en} {label.probability:.0%}" for label in image.labels[:SHOWN_LABELS]]
-    sure = [f"surer than {hit.confidence:.0%} of chance finds"] if hit.confidence else []
-    return " · ".join([*own[:1], *([", ".join(labels)] if labels else []), f"{image.width}×{image.height}", *sure])
+def _about(image: "common.Image", *, chinese: bool) -> str:
+    """One line on what is known of a picture, its own words first."""
+    keys = ("title_zh", "caption_zh", "title", "caption") if chinese else ("title", "caption")
+    own = [str(image.metadata[key]) for key in keys if key in image.metadata]
+    seen = [label for label in image.labels[:SHOWN_LABELS] if label.probability >= LIKELY]
+    labels = ", ".join(f"{label.zh if chinese else label.en} {label.probability:.0%}" for label in seen)
+    return " · ".join(part for part in (*own[:1], labels, f"{image.width}×{image.height}") if part)
 
 
 def _thumbnail(hit: "common.Hit") -> "pb.FetchRequest":

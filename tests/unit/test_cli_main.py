@@ -115,16 +115,25 @@ def test_status_shows_the_indexer_and_its_repositories(
 
 
 def test_models_say_their_limits_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"lite", "retrieval"} <= {model["name"] for model in listed}
+    assert all(model[key] for model in listed for key in ("role", "what", "cannot", "licence", "profile"))
     assert run(["models", "list"]) == 0
     said = capsys.readouterr().out
-    assert said.count("cannot ") == said.count("licence ") == 2
-    assert run(["models", "list", "--json"]) == 0
-    assert {model["name"] for model in json.loads(capsys.readouterr().out)} == {"lite", "retrieval"}
+    assert said.count("  cannot ") == said.count("  licence ") == len(listed)
 
 
 def test_printable_escapes_what_a_terminal_would_obey() -> None:
     assert display.printable("a\x1b[2J\x07\n\x9b\u202eb\udcff") == "a\\x1b[2J\\x07\\n\\x9b\\u202eb\\udcff"
     assert display.printable("港口 – café") == "港口 – café"
+
+
+def test_long_line_is_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    assert display.fitted("abcdefghi") == "abcdefghi"
+    assert display.fitted("abcdefghij") == "abcdefghi…"
+    assert display.fitted("港口的早晨") == "港口的早…"
 
 
 def test_json_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
