@@ -24,9 +24,7 @@ def select(model: VisionLanguageModel, sections: Sequence[Section], candidates: 
         return heats[0]
     winners = [group[_best(heat)] for group, heat in zip(groups, heats, strict=True)]
     final = select(model, sections, winners)
-    shares = [
-        share * won for heat, won in zip(heats, final.probabilities, strict=True) for share in heat.probabilities
-    ]
+    shares = [share * won for heat, won in zip(heats, final.probabilities, strict=True) for share in heat.probabilities]
     return Choice(tuple(shares), mass=min(final.mass, *(heat.mass for heat in heats)))
 
 

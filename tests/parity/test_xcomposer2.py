@@ -142,7 +142,7 @@ def _cut_without_groups(network: XComposer2) -> None:
     for layer in network.llm.model.layers:  # the joint projection read as q | k | v
         parts = [getattr(layer.self_attn, f"{name}_proj") for name in "qkv"]
         fused = torch.cat([part.weight.view(2, -1, 16, 64) for part in parts], dim=1).flatten(0, 2)
-        for part, weight in zip(parts, torch.split(fused, (64, 32, 32)), strict=True):
+        for part, weight in zip(parts, torch.split(fused, [64, 32, 32]), strict=True):
             part.weight.data = weight.clone()
 
 
