@@ -52,7 +52,9 @@ def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
 def local_indexer() -> State:
     """Finds or starts the local indexer."""
     home = data_home()
+    store = os.environ.get("XCOMP_STORE")
     options = ("--home", str(home), "--idle-timeout", _idle_s(), "--allow-root", home.anchor)
+    options += ("--store", store) if store else ()  # said aloud, since a server of another store is another server
     return local.ensure(INDEXER, places(INDEXER), options=options, waiting=display.waiting)
 
 

@@ -22,7 +22,9 @@ BIND_S = 30.0
 POLL_S = 0.02
 
 _LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)  # each server's first words
-_NOT_FOR_LOCAL = ("XCOMP_TOKEN_FILE",)  # the secret of servers elsewhere
+# The secret of servers elsewhere, and what every command says for itself: a shared server must not depend on who
+# happened to start it.
+_NOT_FOR_LOCAL = ("XCOMP_TOKEN_FILE", "XCOMP_PROFILE", "XCOMP_MODEL")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def launch(service: Service, places: Places, *, build: str, options: tuple[str, 
     try:
         if not lock.take(descriptor):
             raise Unavailable(f"another process holds {places.state}")
+        os.ftruncate(descriptor, 0)  # should this command die now, nobody takes an old process number for the server's
         state = State(_detach(command, places.log, keep=descriptor), listen, build, options, token_file)
     finally:
         os.close(descriptor)  # the server has it still
