@@ -1,0 +1,33 @@
+"""Small stand-ins that obey the protocols."""
+
+import threading
+from collections.abc import Sequence
+
+from PIL import Image
+
+from xcomp_indexer.embed import Encoded, Vectors
+from xcomp_indexer.embed.color import ColorEmbedder
+
+
+class CountingEmbedder:
+    """Sees colours like the profile `color`, counts what it is asked, and holds still where it is told to."""
+
+    def __init__(self) -> None:
+        self._eye = ColorEmbedder()
+        self.name, self.digest = self._eye.name, self._eye.digest
+        self.dimension, self.image_size = self._eye.dimension, self._eye.image_size
+        self.languages = self._eye.languages
+        self.images = 0  # pictures embedded
+        self.open = threading.Event()  # while it is not set, embedding pictures waits
+        self.open.set()
+        self.waiting = threading.Event()  # set once somebody waits
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
+        if not self.open.is_set():
+            self.waiting.set()
+            self.open.wait(timeout=10)
+        self.images += len(images)
+        return self._eye.encode_images(images)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return self._eye.encode_texts(texts)

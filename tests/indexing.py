@@ -1,0 +1,88 @@
+"""An indexer of the profile `color` in this process, spoken to over real gRPC."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc_health.v1 import health_pb2
+
+from tests.fakes import CountingEmbedder
+from xcomp_indexer.library import Library, Models
+from xcomp_indexer.service import IndexerService
+from xcomp_indexer.store.open import open_stores
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport.server import Endpoint, Service, started
+
+
+@dataclass(frozen=True)
+class Indexer:
+    """A running indexer and what stands behind it."""
+
+    address: str
+    client: IndexerClient
+    embedder: CountingEmbedder
+    loads: list[str]  # models loaded, in order
+    library: Library
+
+    def ingest(
+        self,
+        *paths: Path | str,
+        repository: str = "default",
+        prune: bool | None = None,
+        dry_run: bool = False,
+        exclude: Sequence[str] = (),
+    ) -> tuple[pb.IngestSummary, dict[str, str]]:
+        """Runs an ingest; returns its summary and the reason of each failure by file name."""
+        request = pb.IngestRequest(
+            repository=repository, paths=map(str, paths), prune=prune, dry_run=dry_run, exclude=exclude
+        )
+        events = list(self.client.ingest(request))
+        failures = {
+            Path(event.failure.path).name: event.failure.reason for event in events if event.HasField("failure")
+        }
+        return events[-1].summary, failures
+
+    def search(self, *parts: pb.QueryPart | str, k: int = 5, **conditions: object) -> list[str]:
+        """Returns the names of the files found, best first; a text stands for a part."""
+        return [Path(hit.image.path).name for hit in self.hits(*parts, k=k, **conditions).hits]
+
+    def hits(self, *parts: pb.QueryPart | str, k: int = 5, **conditions: object) -> pb.QueryResult:
+        """Returns the answer to one query."""
+        query = pb.Query(parts=[pb.QueryPart(text=part) if isinstance(part, str) else part for part in parts])
+        request = pb.SearchRequest(repository="default", queries=[query], k=k, **conditions)  # type: ignore[arg-type]
+        return self.client.search(request).results[0]
+
+    def images(self, repository: str = "default", **conditions: object) -> dict[str, str]:
+        """Returns the ids of all images by file name."""
+        request = pb.ListRequest(
+            repository=repository,
+            page_size=1000,
+            allow_restricted=True,
+            **conditions,  # type: ignore[arg-type]
+        )
+        return {Path(image.path).name: image.id for image in self.client.list_images(request).images}
+
+
+@contextmanager
+def serving(home: Path, *, roots: Sequence[Path] = (Path("/"),), token: str | None = None) -> Iterator[Indexer]:
+    """Serves the repositories below a folder on a free port."""
+    embedder = CountingEmbedder()
+    loads: list[str] = []
+
+    def load(model: str) -> CountingEmbedder:
+        loads.append(model)
+        return embedder
+
+    library = Library(open_stores(f"edge:{home}"), Models(load), default_profile="color")
+    service = IndexerService(library, roots=roots)
+    register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    try:
+        with started([register], Endpoint("127.0.0.1:0", token=token)) as running:
+            running.set_health(health_pb2.HealthCheckResponse.SERVING)
+            with IndexerClient(running.address, token=token) as client:
+                yield Indexer(running.address, client, embedder, loads, library)
+    finally:
+        library.close()
