@@ -5,7 +5,9 @@ names; an English text its own sentence vector; a Chinese text goes through a di
 on the mean of all classes, so that one vector serves both languages. Files come from registry packages; no network.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +66,16 @@ class LiteEmbedder:
         names = self._sentences.encode([f"the color {name}" for name in colours.NAMES])
         self._colour_vectors = functional.normalize(names - names.mean(dim=0), dim=-1)  # [11, 384]
         self.dimension = vectors.shape[1]
+        # One thread for each picture beats many threads for one: the layers are too small to share out, and the
+        # decoder wants the cores, too. The setting holds for the whole process.
+        torch.set_num_threads(1)
+        self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="lite")
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images, with their most probable classes."""
         if not images:
             return Encoded(np.empty((0, self.dimension), np.float32), ())
-        whole, places = torch.stack([self._classify(image) for image in images], dim=1)  # [B, 1000] each
+        whole, places = torch.stack(list(self._threads.map(self._classify, images)), dim=1)  # [B, 1000] each
         shares = torch.from_numpy(np.stack([colours.shares(image) for image in images]))
         top = whole.topk(_LABELS)
         labels = [
