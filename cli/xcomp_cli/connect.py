@@ -54,8 +54,8 @@ def local_indexer() -> State:
     home = data_home()
     store = os.environ.get("XCOMP_STORE")
     options = ("--home", str(home), "--idle-timeout", _idle_s(), "--allow-root", home.anchor)
-    options += ("--store", store) if store else ()  # said aloud, since a server of another store is another server
-    return local.ensure(INDEXER, places(INDEXER), options=options, waiting=display.waiting)
+    where = ("--store", store) if store else ()  # said aloud, since a server of another store is another server
+    return local.ensure(INDEXER, places(INDEXER), options=(*options, *where), waiting=display.waiting)
 
 
 def local_composer(indexer_address: str) -> State:
