@@ -123,7 +123,8 @@ def _message(error: Exception) -> str:
 def _usage(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "xcomp"
-    return f"{error.format_message().rstrip('.')}: see {command} --help"
+    message = error.format_message().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]} (see {command} --help)"
 
 
 def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
