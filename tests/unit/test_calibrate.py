@@ -1,0 +1,53 @@
+"""How far a score stands out, and how sure that makes."""
+
+import uuid
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from xcomp_indexer.calibrate import Calibration, calibrate
+from xcomp_indexer.store import Point
+from xcomp_indexer.store.open import open_stores
+
+
+def unit(count: int, width: int = 8, seed: int = 0) -> NDArray[np.float32]:
+    vectors = np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def test_a_standout_is_measured_in_standard_deviations_over_the_sample() -> None:
+    sample, query = unit(500), unit(1, seed=1)[0]
+    scores = sample @ query
+    expected = (0.9 - scores.mean()) / scores.std()
+    assert Calibration(sample, np.empty(0)).standouts(query, np.asarray([0.9]))[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_images_stand_out_of_nothing(count: int) -> None:
+    assert Calibration(unit(count), np.empty(0)).standouts(unit(1)[0], np.asarray([0.9])).tolist() == [0.0]
+
+
+def test_images_that_are_all_alike_give_finite_standouts() -> None:
+    sample = np.repeat(unit(1), 5, axis=0)
+    assert np.isfinite(Calibration(sample, np.empty(0)).standouts(unit(1)[0], np.asarray([1.0]))).all()
+
+
+def test_confidence_is_the_share_of_background_queries_that_stand_out_less() -> None:
+    scale = Calibration(unit(2), np.asarray([1.0, 2.0, 3.0, 4.0]))
+    assert [scale.confidence(each) for each in (0.5, 1.0, 2.5, 9.0)] == [0.0, 0.0, 0.5, 1.0]
+
+
+def test_without_a_background_nothing_is_sure() -> None:
+    assert Calibration(unit(2), np.empty(0)).confidence(9.0) == 0.0
+
+
+def test_calibrating_asks_the_store_for_each_background_query() -> None:
+    store = open_stores("memory:").create("r", {"s": 8})
+    empty = calibrate(store, "s", unit(3))
+    assert (empty.sample.shape, len(empty.background)) == ((0, 8), 0)
+    store.upsert([Point(str(uuid.UUID(int=at)), {"s": vector}, {}) for at, vector in enumerate(unit(40))])
+    scale = calibrate(store, "s", unit(3, seed=2))
+    assert scale.sample.shape == (40, 8)
+    assert len(scale.background) == 3
+    assert (np.diff(scale.background) >= 0).all()
