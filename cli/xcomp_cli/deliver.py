@@ -10,7 +10,7 @@ from xcomp_composer import manifest, render
 from xcomp_composer.article import Article
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_protos.transport.errors import Conflict, ImageError, InvalidRequest, NotFound
 
 PARTIAL = 3
 
@@ -52,7 +52,12 @@ def fetcher(client: IndexerClient, repository: str, *, originals: bool = False) 
     def fetch(image_id: str, max_px: int) -> tuple[bytes, str]:
         whole = originals and max_px == render.PUBLISHED_PX
         request = pb.FetchRequest(repository=repository, image_id=image_id, max_px=max_px, originals=whole)
-        header, data = client.fetch(request)
+        try:
+            header, data = client.fetch(request)
+        except Conflict as error:  # the file changed since it was indexed
+            raise NotFound(str(error)) from None
+        except ImageError as error:
+            raise NotFound(f"a chosen picture {error}: run xcomp index again") from None
         return data, header.suffix
 
     return fetch

@@ -22,7 +22,7 @@ def edit(
     ] = None,
     search: Annotated[str | None, typer.Option("--search", metavar="QUERY", help="Look for another picture.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the picture away.")] = False,
-    lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is from now on.")] = False,
+    lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is; again: no longer.")] = False,
     segment: Annotated[int | None, typer.Option("--segment", min=0, metavar="N", help="Segment N, from 0.")] = None,
     rewrite: Annotated[bool, typer.Option("--rewrite", help="Say it anew.")] = False,
     expand: Annotated[bool, typer.Option("--expand", help="Say more.")] = False,

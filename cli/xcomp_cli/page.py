@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 
 from xcomp_cli.display import printable
+from xcomp_cli.thumbnail import thumbnail
 from xcomp_protos import common_pb2 as common
-from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 
 THUMBNAIL_PX = 480
@@ -34,6 +34,8 @@ ol {{ display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minm
   padding: 0; margin: 2rem 0 0 }}
 li {{ background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden }}
 img {{ display: block; width: 100%; height: 12rem; object-fit: cover; background: var(--line) }}
+.gone {{ height: 12rem; display: grid; place-content: center; padding: 0 2rem; text-align: center;
+  background: var(--line) }}
 div {{ padding: .7rem .9rem .9rem; font-size: .875rem; overflow-wrap: anywhere }}
 b {{ display: block; font-weight: 600 }}
 small {{ color: var(--faint) }}
@@ -45,7 +47,9 @@ small {{ color: var(--faint) }}
 </ol>
 </html>
 """
-_HIT = """<li><img src="data:{media};base64,{data}" alt="{alt}" loading="lazy">
+_IMAGE = '<img src="data:{media};base64,{data}" alt="{alt}" loading="lazy">'
+_GONE = '<p class="gone">no longer there, or changed since it was indexed</p>'
+_HIT = """<li>{picture}
 <div><b>{rank}. {name}</b>{about}<small title="{path}">score {score:.3f} · {width} × {height}</small></div></li>"""
 
 
@@ -65,16 +69,12 @@ def write_page(file: Path, query: str, hits: Iterable[common.Hit], *, client: In
 
 def _card(hit: common.Hit, client: IndexerClient) -> str:
     image = hit.image
-    request = pb.FetchRequest(repository=image.repository, image_id=image.id, max_px=THUMBNAIL_PX)
-    header, data = client.fetch(request)
     caption = next((str(image.metadata[key]) for key in ("title", "caption") if key in image.metadata), "")
     seen = ", ".join(f"{label.en} {label.probability:.0%}" for label in image.labels[:3])
     about = "".join(f"{escape(printable(line))}<br>" for line in (caption, seen) if line)
     name = escape(printable(Path(image.path).name))
     return _HIT.format(
-        media=escape(header.media_type),
-        data=b64encode(data).decode("ascii"),
-        alt=escape(printable(caption)) or name,
+        picture=_picture(image, client, alt=escape(printable(caption)) or name),
         rank=hit.rank,
         name=name,
         about=about,
@@ -83,3 +83,11 @@ def _card(hit: common.Hit, client: IndexerClient) -> str:
         width=image.width,
         height=image.height,
     )
+
+
+def _picture(image: common.Image, client: IndexerClient, *, alt: str) -> str:
+    found = thumbnail(client, image, max_px=THUMBNAIL_PX)
+    if not found:
+        return _GONE
+    media, data = found
+    return _IMAGE.format(media=escape(media), data=b64encode(data).decode("ascii"), alt=alt)

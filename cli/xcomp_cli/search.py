@@ -134,6 +134,7 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
             display.result(f"{hit.rank}\t{hit.score:.4f}\t{display.printable(hit.image.path)}")
         return
     from xcomp_cli import terminal
+    from xcomp_cli.thumbnail import thumbnail
     from xcomp_protos import common_pb2 as common
 
     draw = terminal.drawing() if client else None
@@ -143,8 +144,8 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
         sure = f" · confidence {hit.confidence:.0%}" if hit.confidence else ""
         display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}{sure}')}")
         display.result(display.fitted(f"     {display.printable(_about(hit.image, chinese=chinese))}"))
-        if draw and client:
-            draw(client.fetch(_thumbnail(hit))[1])
+        if draw and client and (picture := thumbnail(client, hit.image, max_px=THUMBNAIL_PX)):
+            draw(picture[1])
 
 
 def _about(image: "common.Image", *, chinese: bool) -> str:
@@ -154,9 +155,3 @@ def _about(image: "common.Image", *, chinese: bool) -> str:
     seen = [label for label in image.labels[:SHOWN_LABELS] if label.probability >= LIKELY]
     labels = ", ".join(f"{label.zh if chinese else label.en} {label.probability:.0%}" for label in seen)
     return " · ".join(part for part in (*own[:1], labels, f"{image.width}×{image.height}") if part)
-
-
-def _thumbnail(hit: "common.Hit") -> "pb.FetchRequest":
-    from xcomp_protos import indexer_pb2 as pb
-
-    return pb.FetchRequest(repository=hit.image.repository, image_id=hit.image.id, max_px=THUMBNAIL_PX)

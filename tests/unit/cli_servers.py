@@ -28,6 +28,7 @@ class FakeIndexer(rpc.IndexerServicer):
         self.hits: list[common.Hit] = []
         self.repositories: list[pb.Repository] = []
         self.refusal: tuple[grpc.StatusCode, str] | None = None
+        self.is_changed = False  # the files, since they were indexed
         self.requests: list[object] = []
 
     def _heard(self, request: object, context: grpc.ServicerContext) -> None:
@@ -47,6 +48,8 @@ class FakeIndexer(rpc.IndexerServicer):
 
     def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:  # noqa: N802
         self._heard(request, context)
+        if self.is_changed:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "dock.jpg has changed: run xcomp index again")
         yield pb.FetchResponse(header=pb.FetchHeader(media_type="image/jpeg", suffix=".jpg", size_bytes=len(JPEG)))
         yield pb.FetchResponse(chunk=JPEG)
 

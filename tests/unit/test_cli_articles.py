@@ -147,6 +147,14 @@ def test_originals_are_fetched_as_such_but_thumbnails_are_not(composer: FakeComp
     assert {request.originals for request in fetched if request.max_px < 2048} == {False}
 
 
+def test_chosen_picture_that_changed_asks_for_an_index(
+    composer: FakeComposer, indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    indexer.is_changed = True
+    assert run(["illustrate", "post.md"]) == 1
+    assert "dock.jpg has changed: run xcomp index again" in capsys.readouterr().err
+
+
 def test_composer_elsewhere_needs_its_indexer(
     composer: FakeComposer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

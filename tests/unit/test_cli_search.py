@@ -113,6 +113,12 @@ def test_page_shows_each_hit_and_lets_nothing_act(indexer: FakeIndexer, tmp_path
     assert "\x1b" not in text
 
 
+def test_page_goes_on_without_a_picture_that_is_gone(indexer: FakeIndexer, tmp_path: Path) -> None:
+    indexer.is_changed = True
+    assert run(["search", "harbour", "--html", str(tmp_path / "page.html")]) == 0
+    assert "no longer there" in (tmp_path / "page.html").read_text()
+
+
 def test_page_that_cannot_be_written_is_one_line(
     indexer: FakeIndexer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
