@@ -1,5 +1,6 @@
 """What many tests need: a folder to keep repositories in, and an indexer."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,13 @@ def home(tmp_path: Path) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket must not be longer than 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="xc") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def serving(home: Path, *, roots: Sequence[Path] = (Path("/"),), token: str | No
         loads.append(model)
         return embedder
 
-    library = Library(open_stores(f"edge:{home}"), Models(load), default_profile="color")
+    library = Library(open_stores(f"edge:{home}", indexes={}), Models(load), default_profile="color")
     service = IndexerService(library, roots=roots)
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:

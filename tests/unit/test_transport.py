@@ -1,0 +1,314 @@
+"""What every server and client does the same way: errors, limits, tokens, health, drain."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport import errors, guard
+from xcomp_protos.transport.errors import XcompError
+from xcomp_protos.transport.server import Endpoint, Running, Service, started
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XcompError)]
+
+
+class Scripted(rpc.IndexerServicer):
+    """Does in each call what the test says; the other methods are left out."""
+
+    def __init__(self) -> None:
+        self.describe: Callable[[], None] = lambda: None
+        self.closed = threading.Event()
+        self.events = 3
+
+    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:  # noqa: N802
+        self.describe()
+        return pb.DescribeResponse(version="1")
+
+    def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:  # noqa: N802
+        try:
+            for _ in range(self.events):
+                yield pb.IngestEvent()
+                time.sleep(0.01)
+            self.describe()
+        finally:
+            self.closed.set()
+
+    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:  # noqa: N802
+        return pb.SearchResponse(seconds=guard.remaining_s(context, default=60))
+
+
+def scripted() -> Scripted:
+    return Scripted()  # type: ignore[abstract]  # the methods left out are part of the test
+
+
+@contextmanager
+def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = None) -> Iterator[Running]:
+    registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    with started([registered], Endpoint(listen, token=token)) as server:
+        yield server
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def calling(service: Scripted, *, timeout_s: float = 60) -> Iterator[IndexerClient]:
+    with running(service) as server, IndexerClient(server.address, timeout_s=timeout_s) as client:
+        yield client
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_sides_raise_the_same_class(kind: type[XcompError]) -> None:
+    service = scripted()
+    service.describe = raising(kind("the fact: and the way out"))
+    expected = XcompError if kind.code is grpc.StatusCode.INTERNAL else kind
+    with running(service) as server, IndexerClient(server.address) as client:
+        with pytest.raises(expected, match=r"^the fact: and the way out$"):
+            client.describe()
+        with pytest.raises(expected, match=r"^the fact: and the way out$"):
+            list(client.ingest(pb.IngestRequest()))
+
+
+def test_a_defect_is_internal_with_its_traceback_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
+    service = scripted()
+    service.describe = raising(ZeroDivisionError("secret detail"))
+    with calling(service) as client, pytest.raises(XcompError, match=r"^internal error: the server's log says more$"):
+        client.describe()
+    assert "secret detail" in caplog.text
+
+
+def test_an_error_of_the_users_leaves_one_line_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    service = scripted()
+    service.describe = raising(errors.NotFound("there is no 'my private thing'"))
+    with running(service) as server, IndexerClient(server.address) as client, pytest.raises(errors.NotFound):
+        client.describe()
+    lines = [record.getMessage() for record in caplog.records if "Describe" in record.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].startswith("method=Describe status=NOT_FOUND latency_ms=")
+    assert "private" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("message", ["x" * 200_000, "港" * 50_000, "a\nb\r\n\x1b[2Jc\x00d\ud800e\u202ef", ""])
+def test_any_message_arrives_on_one_bounded_printable_line(message: str) -> None:
+    service = scripted()
+    service.describe = raising(errors.InvalidRequest(message))
+    with calling(service) as client, pytest.raises(errors.InvalidRequest) as caught:
+        client.describe()
+    assert len(str(caught.value)) <= guard.MAX_MESSAGE_CHARACTERS
+    assert str(caught.value).isprintable()
+
+
+def test_a_method_left_out_is_unimplemented() -> None:
+    with calling(scripted()) as client, pytest.raises(errors.Unsupported, match="Delete is not available"):
+        client.delete(pb.DeleteRequest())
+
+
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer ", "Bearer wrong", "right", "Bearer right more"])
+def test_a_missing_or_wrong_token_is_unauthenticated(given: str | None) -> None:
+    with running(scripted(), token="right") as server:
+        metadata = None if given is None else (("authorization", given),)
+        with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+            rpc.IndexerStub(channel).Describe(pb.DescribeRequest(), metadata=metadata)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_the_right_token_opens_calls_and_streams() -> None:
+    with running(scripted(), token="right") as server, IndexerClient(server.address, token="right") as client:
+        assert client.describe().version == "1"
+        assert len(list(client.ingest(pb.IngestRequest()))) == 3
+
+
+def test_health_and_reflection_ask_for_no_token() -> None:
+    with running(scripted(), token="right") as server, IndexerClient(server.address) as client:
+        assert not client.healthy()
+        server.set_health(health_pb2.HealthCheckResponse.SERVING)
+        assert client.healthy()
+
+
+def test_a_full_queue_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_ACTIVE_CALLS", 2)
+    service, release, inside = scripted(), threading.Event(), threading.Semaphore(0)
+
+    def wait() -> None:
+        inside.release()
+        release.wait(10)
+
+    service.describe = wait
+    with running(service) as server, grpc.insecure_channel(server.address) as channel:
+        stub = rpc.IndexerStub(channel)
+        pending = [stub.Describe.future(pb.DescribeRequest()) for _ in range(2)]
+        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=10)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Describe(pb.DescribeRequest(), timeout=10)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "try again in 1000 ms" in str(caught.value.details())
+        assert [each.value for each in caught.value.trailing_metadata() or () if each.key == "retry-after-ms"] == [
+            "1000"
+        ]
+        release.set()
+        assert [each.result().version for each in pending] == ["1", "1"]
+        assert stub.Describe(pb.DescribeRequest()).version == "1"
+
+
+def test_a_deadline_ends_the_call() -> None:
+    service = scripted()
+    service.describe = lambda: time.sleep(0.5)
+    with calling(service, timeout_s=0.1) as client, pytest.raises(errors.DeadlineExceeded):
+        client.describe()
+
+
+def test_a_method_learns_what_time_is_left() -> None:
+    with running(scripted()) as server, IndexerClient(server.address, timeout_s=30) as client:
+        assert 20 < client.search(pb.SearchRequest()).seconds <= 30
+
+
+def test_closing_a_stream_ends_the_work_behind_it() -> None:
+    service = scripted()
+    service.events = 100_000
+    with running(service) as server, IndexerClient(server.address) as client:
+        stream = client.ingest(pb.IngestRequest())
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]  # it is a generator
+        assert service.closed.wait(5)
+        wait_until(lambda: server.activity.idle_s() > 0)
+
+
+def test_activity_knows_idle_from_busy() -> None:
+    activity = guard.Activity()
+    assert activity.enter() == 1
+    assert activity.enter() == 2
+    activity.leave()
+    assert activity.idle_s() == 0
+    activity.leave()
+    time.sleep(0.01)
+    assert activity.idle_s() >= 0.01
+
+
+def test_nobody_there_is_unavailable_and_names_the_address(tmp_path: Path) -> None:
+    for address in ("127.0.0.1:1", f"unix:{tmp_path}/none.sock"):
+        with IndexerClient(address) as client, pytest.raises(errors.Unavailable, match=f"at {address} does not answer"):
+            client.describe()
+
+
+def test_a_dead_dependency_is_told_as_the_server_says_it() -> None:
+    service = scripted()
+    service.describe = raising(errors.Unavailable("the store does not answer"))
+    with calling(service) as client, pytest.raises(errors.Unavailable, match=r"^the store does not answer$"):
+        client.describe()
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with running(scripted()) as server, IndexerClient(server.address) as client:
+        assert client.describe().version == "1"
+
+
+def test_a_port_in_use_is_unavailable() -> None:
+    with (
+        running(scripted()) as server,
+        pytest.raises(errors.Unavailable, match="cannot listen on"),
+        running(scripted(), listen=server.address),
+    ):
+        pass
+
+
+def test_an_address_that_is_none_is_unavailable(tmp_path: Path) -> None:
+    for listen in ("nonsense", f"unix:{tmp_path}/{'x' * 200}", f"unix:{tmp_path}/no/such/folder.sock", "256.1.1.1:0"):
+        with pytest.raises(errors.Unavailable), running(scripted(), listen=listen):
+            pass
+
+
+def test_the_socket_of_a_dead_server_is_taken_over(short: Path) -> None:
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(short / "s"))
+    dead.close()
+    with running(scripted(), listen=f"unix:{short}/s") as server, IndexerClient(server.address) as client:
+        assert client.describe().version == "1"
+    assert not (short / "s").exists()
+
+
+def test_the_socket_of_a_living_server_is_left_alone(short: Path) -> None:
+    with running(scripted(), listen=f"unix:{short}/s") as server:
+        with (
+            pytest.raises(errors.Unavailable, match="another server answers there"),
+            running(scripted(), listen=f"unix:{short}/s"),
+        ):
+            pass
+        with IndexerClient(server.address) as client:
+            assert client.describe().version == "1"
+
+
+def test_a_file_in_the_place_of_the_socket_is_not_removed(short: Path) -> None:
+    (short / "s").write_text("mine")
+    with pytest.raises(errors.Unavailable), running(scripted(), listen=f"unix:{short}/s"):
+        pass
+    assert (short / "s").read_text() == "mine"
+
+
+def test_a_leaving_server_keeps_its_hands_off_its_successors_socket(short: Path) -> None:
+    service, inside, release = scripted(), threading.Event(), threading.Event()
+    leave = threading.Event()
+
+    def work() -> None:
+        inside.set()
+        release.wait(10)
+
+    service.describe = work
+
+    def serve() -> None:
+        with running(service, listen=f"unix:{short}/s"):
+            leave.wait(10)
+
+    leaving = threading.Thread(target=serve)
+    leaving.start()
+    with grpc.insecure_channel(f"unix:{short}/s") as channel:
+        pending = rpc.IndexerStub(channel).Describe.future(pb.DescribeRequest(), wait_for_ready=True)
+        assert inside.wait(10)
+        leave.set()
+        wait_until(lambda: not (short / "s").exists())  # it drains, and listens no more
+        with running(scripted(), listen=f"unix:{short}/s"):
+            release.set()
+            assert pending.result().version == "1"
+            leaving.join(10)
+            assert (short / "s").exists()
+
+
+def test_calls_under_way_end_before_the_server_does() -> None:
+    service, inside = scripted(), threading.Event()
+
+    def work() -> None:
+        inside.set()
+        time.sleep(0.3)
+
+    service.describe = work
+    with running(service) as server:
+        channel = grpc.insecure_channel(server.address)
+        pending = rpc.IndexerStub(channel).Describe.future(pb.DescribeRequest())
+        assert inside.wait(10)
+    assert pending.result().version == "1"
+    channel.close()
