@@ -41,9 +41,7 @@ def body_of(article: Article) -> str:
 def figure(picture: Illustration) -> str:
     """Returns the figure of a picture: the image, and under it what is known about it."""
     size = f' width="{picture.width}" height="{picture.height}"' if picture.width and picture.height else ""
-    image = (
-        f'<img src="{attribute_url(picture.file)}" alt="{escape(picture.alt)}"{size} loading="lazy" decoding="async">'
-    )
+    image = f'<img src="{attribute_url(picture.file)}" alt="{escape(picture.alt)}"{size}>'
     words = [
         f'<span class="{name}"><bdi>{escape(text)}</bdi></span>'
         for name, text in (("caption", picture.caption), ("credit", picture.credit))

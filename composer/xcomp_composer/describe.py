@@ -38,6 +38,13 @@ def described(picture: Illustration, candidate: Candidate, language: str) -> Ill
     return replace(picture, caption=words.caption, alt=words.alt, credit=words.credit)
 
 
+def title_of(metadata: Mapping[str, Json], language: str) -> str:
+    """Returns what the metadata says is to be seen, in the article's language if it can be had; may be empty."""
+    keys = ("title", "caption", "alt")
+    anything = (_clean(metadata.get(f"{key}{ending}")) for key in keys for ending in ("", "_en", "_zh"))
+    return _first(metadata, keys, language) or next(filter(None, anything), "")
+
+
 def seen_in(labels: tuple[Label, ...], language: str) -> str:
     """Returns the most probable class with its probability for a reason, empty where no class is known."""
     if not labels:

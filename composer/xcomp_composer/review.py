@@ -109,7 +109,7 @@ def _card(candidate: Candidate, is_chosen: bool, words: Mapping[str, str], thumb
     if found:
         data, suffix = found
         media = _MEDIA.get(suffix, "application/octet-stream")
-        image = f'<img src="data:{media};base64,{base64.b64encode(data).decode()}" alt="" loading="lazy">'
+        image = f'<img src="data:{media};base64,{base64.b64encode(data).decode()}" alt="">'
     probability = "" if candidate.probability is None else f" · p {candidate.probability:.2f}"
     opening = '<li class="chosen">' if is_chosen else "<li>"
     return (

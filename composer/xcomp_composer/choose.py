@@ -1,0 +1,56 @@
+"""Which picture goes where: every spot at most one, every picture at most once, the whole as good as it can be.
+
+Values are what a choice gains over leaving the spot empty; nothing that gains nothing is ever chosen. This file knows
+numbers only.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+STEP = 0.005  # by which bids rise; the sum of values is within this times the spots of the best there is
+NEIGHBOURS = 0.5  # what a picture must gain more where the paragraph before it has one as well
+
+
+def assign(values: Sequence[Mapping[str, float]]) -> list[str | None]:
+    """Returns for each spot its picture, such that the sum of values is the largest; None where a spot stays empty.
+
+    Spots bid for pictures until nobody wants another one (the auction algorithm of Bertsekas 1979).
+
+    Args:
+        values: for each spot, the value of each picture it may have.
+    """
+    prices: dict[str, float] = {}
+    owners: dict[str, int] = {}
+    bidders = deque(range(len(values)))
+    while bidders:
+        spot = bidders.popleft()
+        gains = sorted(((value - prices.get(picture, 0.0), picture) for picture, value in values[spot].items()))
+        if not gains or gains[-1][0] <= 0:
+            continue
+        gain, picture = gains[-1]
+        second = max(gains[-2][0], 0.0) if len(gains) > 1 else 0.0
+        prices[picture] = prices.get(picture, 0.0) + gain - second + STEP
+        if picture in owners:
+            bidders.append(owners[picture])
+        owners[picture] = spot
+    pictures = {spot: picture for picture, spot in owners.items()}
+    return [pictures.get(spot) for spot in range(len(values))]
+
+
+def spread(values: Sequence[float], positions: Sequence[int], limit: int) -> list[int]:
+    """Returns the indices of at most `limit` spots of largest value, neighbours only where they gain enough.
+
+    Args:
+        values: of each spot, in the order of the text; only those above 0 are taken.
+        positions: number of each spot's paragraph among the paragraphs.
+    """
+    best: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, -2): (0.0, ())}  # by (taken, last position)
+    for index, (value, position) in enumerate(zip(values, positions, strict=True)):
+        if value <= 0:
+            continue
+        for (taken, last), (total, chosen) in list(best.items()):
+            gained = total + value - (NEIGHBOURS if position - last == 1 else 0.0)
+            key = taken + 1, position
+            if taken < limit and gained > best.get(key, (0.0, ()))[0]:
+                best[key] = gained, (*chosen, index)
+    return list(max(best.values(), key=lambda entry: entry[0])[1])

@@ -1,0 +1,119 @@
+"""The pipeline: a text in, events out, the article last.
+
+Every stage is somebody else's; this file puts their events into an article and keeps the time. Where the indexer goes
+away in the middle, the words and what is chosen so far are delivered, and the rest is unfilled with the reason.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from xcomp_composer.article import Article, Illustration, Segment, Unfilled, language_of
+from xcomp_composer.events import Event, SpotIllustration, SpotQuery, StageEvent
+from xcomp_composer.indexer import Repository
+from xcomp_composer.markdown import split, title_of
+from xcomp_composer.marks import without_blocks
+from xcomp_composer.spot import places
+from xcomp_composer.stage import Draft, Illustrator, Wish
+from xcomp_protos.transport.errors import InvalidRequest, Unavailable
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text and what is known of it."""
+
+    text: str
+    format: str = "markdown"
+    seed: int = 0
+    writer: str = ""  # the model that wrote it; empty: the caller brought it
+    is_draft: bool = False  # that model is a small one
+    seconds: Mapping[str, float] = field(default_factory=dict)  # spent so far
+
+    @property
+    def is_written(self) -> bool:
+        """Whether work of ours is in it that must be delivered."""
+        return bool(self.writer)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the pictures come from, and who places them."""
+
+    repository: Repository
+    profile: str
+    illustrator: Illustrator
+
+
+@dataclass
+class _Made:
+    """What the stages have made so far."""
+
+    pictures: dict[int, Illustration] = field(default_factory=dict)
+    unfilled: dict[int, Unfilled] = field(default_factory=dict)
+    asked: dict[int, str] = field(default_factory=dict)  # queries by segment
+
+    def add(self, event: StageEvent) -> None:
+        """Notes an event."""
+        match event:
+            case SpotQuery(segment, query):
+                self.asked[segment] = query
+            case SpotIllustration(segment, picture):
+                self.pictures[segment] = picture
+            case Unfilled(segment):
+                self.unfilled[segment] = event
+
+    def give_up(self, segments: Sequence[int], reason: str) -> Iterator[Unfilled]:
+        """Leaves these segments empty where they have neither a picture nor a reason yet."""
+        for segment in segments:
+            if segment not in self.pictures and segment not in self.unfilled:
+                self.unfilled[segment] = Unfilled(segment, self.asked.get(segment, ""), reason)
+                yield self.unfilled[segment]
+
+
+def language_in(text: str, format_: str = "markdown") -> str:
+    """Returns the language of a text's words, code and markup left out."""
+    return language_of("".join(block.prose for block in split(text, format_)) or text)
+
+
+def illustrate(source: Source, wish: Wish, setting: Setting) -> Iterator[Event]:
+    """Illustrates a text; our own pictures in it are taken out first, and no more come in than there were.
+
+    Raises:
+        InvalidRequest: the text says nothing.
+        Unavailable: the indexer is away, and nothing was made that could be delivered.
+    """
+    started = time.monotonic()
+    text, blocks_before = without_blocks(source.text, source.format)
+    if not text.strip("\ufeff \t\r\n"):
+        raise InvalidRequest("text: is empty: there is nothing to illustrate")
+    if blocks_before and wish.images is None:
+        wish = replace(wish, max_images=min(blocks_before, wish.max_images or blocks_before))
+    draft = Draft(tuple(split(text, source.format)), setting.repository.conditions.language)
+    made = _Made()
+    try:
+        for event in setting.illustrator.illustrate(draft, wish, setting.repository):
+            made.add(event)
+            yield event
+    except Unavailable as error:
+        if not (source.is_written or made.pictures or made.unfilled):
+            raise
+        yield from made.give_up(places(draft.blocks), str(error))
+    seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
+    yield _article(draft, made, source, setting, seconds)
+
+
+def _article(draft: Draft, made: _Made, source: Source, setting: Setting, seconds: dict[str, float]) -> Article:
+    segments = tuple(Segment(block.text, made.pictures.get(number)) for number, block in enumerate(draft.blocks))
+    return Article(
+        title=title_of(draft.blocks),
+        language=draft.language,
+        model=source.writer or setting.illustrator.name,
+        profile=setting.profile,
+        segments=segments,
+        seed=source.seed,
+        unfilled=tuple(made.unfilled[number] for number in sorted(made.unfilled)),
+        seconds=seconds,
+        format=source.format,
+        repository=setting.repository.conditions.repository,
+        draft=source.is_draft,
+    )

@@ -1,0 +1,98 @@
+"""What a request asks for, checked: messages in, the pipeline's values out, or an error that names the field."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from xcomp_composer.indexer import Conditions
+from xcomp_composer.pipeline import language_in
+from xcomp_composer.stage import CANDIDATES, Offered, Wish
+from xcomp_protos import common_pb2 as common
+from xcomp_protos import composer_pb2 as pb
+from xcomp_protos.transport.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from xcomp_model.base import Picture
+
+MAX_BYTES = 3 * 1024 * 1024  # of text, or of pictures together
+MAX_CANDIDATES = 64
+FORMATS = ("markdown", "text")
+_LANGUAGES = {common.LANGUAGE_EN: "en", common.LANGUAGE_ZH: "zh"}
+
+
+def text_of(request: pb.IllustrateRequest) -> tuple[str, str]:
+    """Returns text and format."""
+    if request.format and request.format not in FORMATS:
+        raise InvalidRequest(f"format: {request.format!r} is unknown: use markdown or text")
+    words(request.text, "text")
+    return request.text, request.format or "markdown"
+
+
+def words(text: str, field: str) -> str:
+    """Returns a text that must say something."""
+    if not text.strip("\ufeff \t\r\n"):
+        raise InvalidRequest(f"{field}: is empty")
+    if len(text.encode()) > MAX_BYTES:
+        raise InvalidRequest(f"{field}: is larger than {MAX_BYTES // 2**20} MiB")
+    return text
+
+
+def wish_of(options: pb.Options) -> Wish:
+    """Returns how many pictures are wanted."""
+    if options.k > MAX_CANDIDATES:
+        raise InvalidRequest(f"options.k: must be 1 to {MAX_CANDIDATES}, not {options.k}")
+    return Wish(
+        images=options.images if options.HasField("images") else None,
+        max_images=options.max_images if options.HasField("max_images") else None,
+        k=options.k or CANDIDATES,
+    )
+
+
+def conditions_of(options: pb.Options, *, text: str, format_: str = "markdown", language: str = "") -> Conditions:
+    """Returns which pictures are wanted; the language is the request's, else the article's, else the text's."""
+    if not options.repository:
+        raise InvalidRequest("options.repository: is empty: name the repository that holds the pictures")
+    return Conditions(
+        repository=options.repository,
+        profile=options.profile,
+        language=_LANGUAGES.get(options.language) or language or language_in(text, format_),
+        where=tuple(options.where),
+        allow_restricted=options.allow_restricted,
+        exclude_ids=tuple(options.exclude_ids),
+    )
+
+
+def offered_of(request: pb.SelectRequest) -> list[Offered]:
+    """Returns the candidates of a choice."""
+    if not 1 <= len(request.candidates) <= MAX_CANDIDATES:
+        raise InvalidRequest(f"candidates: send 1 to {MAX_CANDIDATES} of them, not {len(request.candidates)}")
+    for number, candidate in enumerate(request.candidates):
+        if not (candidate.image_id or candidate.image):
+            raise InvalidRequest(f"candidates: number {number} is empty: give it an image_id or an image")
+    _check_size([candidate.image for candidate in request.candidates], "candidates")
+    return [Offered(candidate.image_id, candidate.image) for candidate in request.candidates]
+
+
+def pictures_of(images: Sequence[bytes], field: str) -> tuple["Picture", ...]:
+    """Decodes pictures for a model that sees; raises InvalidRequest for one that is none."""
+    from hashlib import sha256
+
+    from PIL import Image, ImageOps
+
+    from xcomp_model.base import Picture
+
+    _check_size(images, field)
+    pictures = []
+    for number, content in enumerate(images):
+        try:
+            with Image.open(io.BytesIO(content)) as opened:
+                upright = ImageOps.exif_transpose(opened).convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            raise InvalidRequest(f"{field}: number {number} is no readable picture") from None
+        pictures.append(Picture(sha256(content).hexdigest(), upright))
+    return tuple(pictures)
+
+
+def _check_size(images: Sequence[bytes], field: str) -> None:
+    if sum(map(len, images)) > MAX_BYTES:
+        raise InvalidRequest(f"{field}: the pictures are together larger than {MAX_BYTES // 2**20} MiB")

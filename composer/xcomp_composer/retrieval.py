@@ -1,0 +1,196 @@
+"""The illustrator `retrieval`: no language model; the repository's own spaces place the pictures and choose them.
+
+It prefers no picture to a wrong one: a spot is filled only where a picture fits clearly better than the pictures that
+chance finds in the same repository.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from xcomp_composer.article import Candidate, Illustration, Unfilled
+from xcomp_composer.choose import assign, spread
+from xcomp_composer.describe import described
+from xcomp_composer.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
+from xcomp_composer.indexer import Repository
+from xcomp_composer.markdown import Kind, split
+from xcomp_composer.reason import short, why, why_empty
+from xcomp_composer.retrieve import HITS, Floats, Offer, Place, places_for
+from xcomp_composer.spot import most_visible, places
+from xcomp_composer.stage import Draft, Offered, Selection, Wish
+from xcomp_protos.transport.errors import InvalidRequest, NotFound
+
+NAME = "retrieval"
+FIT = 2.0  # score from which a picture is better than none; docs/lite.md has the curve
+VISIBLE = 0.0  # visibility from which a paragraph that stays empty is said to be a spot
+ALIKE = 0.97  # similarity from which two pictures count as the same
+PARAGRAPHS_PER_PICTURE = 1.5
+MOST_PARAGRAPHS = 64  # of a longer text, the most visible ones are looked at
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Places in the order of the text, each with the offer it gets, if any."""
+
+    places: tuple[Place, ...]
+    chosen: tuple[Offer | None, ...]
+
+
+class Retrieval:
+    """Places and chooses by the repository's own spaces."""
+
+    name = NAME
+
+    def illustrate(self, draft: Draft, wish: Wish, repository: Repository) -> Iterator[StageEvent]:
+        """Decides about all spots together, then tells them in the order of the text."""
+        numbers = places(draft.blocks)
+        paragraphs = {number: draft.blocks[number].prose for number in numbers}
+        if len(paragraphs) > MOST_PARAGRAPHS:
+            paragraphs = most_visible(paragraphs, draft.language, repository, count=MOST_PARAGRAPHS)
+        found = places_for(paragraphs, draft.language, repository) if paragraphs else []
+        limit = _limit(wish, len(numbers))
+        plan = _plan(found, numbers, limit=limit, twins=_twins(found, repository))
+        for place, offer in _spots(plan, count=limit, is_exact=wish.images is not None):
+            yield from _events(place, offer, draft.language, wish.k, repository.conditions.repository)
+
+    def select(self, context: str, candidates: Sequence[Offered], repository: Repository) -> Selection:
+        """Weighs the candidates for the last paragraph of the context."""
+        blocks = split(context)
+        words = [block.prose for block in blocks if block.kind is Kind.PARAGRAPH] or [context.strip()]
+        keys = [offered.image_id or f"#{number}" for number, offered in enumerate(candidates)]
+        pictures = _embedded(candidates, keys, repository)
+        depth = max(HITS, len(candidates))
+        ids = tuple(offered.image_id for offered in candidates if offered.image_id)
+        some = replace(repository.conditions, only_ids=ids if not pictures else ())
+        place = places_for(
+            {0: words[-1]}, repository.conditions.language, repository.under(some), depth=depth, pictures=pictures
+        )[0]
+        scores = {offer.hit.image_id: offer.score for offer in place.offers}
+        for key in keys:
+            if key not in scores:
+                raise NotFound(f"candidates: there is no image {key!r} in {repository.conditions.repository!r}")
+        return _selection([scores[key] for key in keys])
+
+    def find(self, query: str, language: str, repository: Repository, *, k: int) -> tuple[Candidate, ...]:
+        """Returns the best pictures for a query of the user's, best first, fitting or not."""
+        place = places_for({0: query}, language, repository)[0]
+        return _candidates(place, None, language, k)
+
+
+def _limit(wish: Wish, paragraphs: int) -> int:
+    most = math.ceil(paragraphs / PARAGRAPHS_PER_PICTURE) if wish.images is None else wish.images
+    return most if wish.max_images is None else min(most, wish.max_images)
+
+
+def _plan(found: Sequence[Place], numbers: Sequence[int], *, limit: int, twins: Mapping[str, str]) -> _Plan:
+    """Assigns pictures to all places, keeps the best of them, and assigns again among those."""
+    values = [_values(place, twins) for place in found]
+    gains = [offers[picture] if picture else 0.0 for offers, picture in zip(values, assign(values), strict=True)]
+    ordinals = {number: ordinal for ordinal, number in enumerate(numbers)}
+    kept = spread(gains, [ordinals[place.segment] for place in found], limit)
+    pictures = dict(zip(kept, assign([values[index] for index in kept]), strict=True))
+    return _Plan(
+        tuple(found),
+        tuple(_best_of(place, pictures.get(index), twins) for index, place in enumerate(found)),
+    )
+
+
+def _values(place: Place, twins: Mapping[str, str]) -> dict[str, float]:
+    """What each picture gains here over none; twins are one picture."""
+    values: dict[str, float] = {}
+    for offer in place.offers:
+        group = twins.get(offer.hit.image_id, offer.hit.image_id)
+        if offer.score > FIT:
+            values[group] = max(values.get(group, 0.0), offer.score - FIT)
+    return values
+
+
+def _best_of(place: Place, group: str | None, twins: Mapping[str, str]) -> Offer | None:
+    offers = (offer for offer in place.offers if twins.get(offer.hit.image_id, offer.hit.image_id) == group)
+    return next(offers, None) if group else None
+
+
+def _twins(found: Sequence[Place], repository: Repository) -> dict[str, str]:
+    """Gives pictures of the same content, or of nearly the same view, one name."""
+    hits = {offer.hit.image_id: offer.hit for place in found for offer in place.offers if offer.score > FIT}
+    if len(hits) < 2:
+        return {}
+    names = {image_id: image_id for image_id in hits}
+    first: dict[str, str] = {}
+    pairs = [(image_id, first.setdefault(hit.content_hash or image_id, image_id)) for image_id, hit in hits.items()]
+    pairs += [(one, other) for one, other, similarity in repository.similarities(sorted(hits)) if similarity >= ALIKE]
+    for one, other in pairs:
+        low, high = sorted((names[one], names[other]))
+        names = {image_id: low if name == high else name for image_id, name in names.items()}
+    return names
+
+
+def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[Place, Offer | None]]:
+    """The filled places, and as many of the empty ones as the count leaves room for, in the order of the text."""
+    pairs = list(zip(plan.places, plan.chosen, strict=True))
+    empty = [place for place, offer in pairs if not offer and (is_exact or place.visibility >= VISIBLE)]
+    room = count - sum(offer is not None for offer in plan.chosen)
+    wanted = sorted(empty, key=lambda place: (-place.visibility, place.segment))[: max(room, 0)]
+    return [(place, offer) for place, offer in pairs if offer or place in wanted]
+
+
+def _events(place: Place, offer: Offer | None, language: str, k: int, repository: str) -> Iterator[StageEvent]:
+    candidates = _candidates(place, offer, language, k)
+    best = offer or next(iter(place.offers), None)
+    query = short(best.query) if best else ""
+    yield Spot(place.segment, round(place.visibility, 4))
+    yield SpotQuery(place.segment, query)
+    yield SpotCandidates(place.segment, candidates)
+    if not offer:
+        yield Unfilled(place.segment, query, why_empty(place, language, fit=FIT), candidates)
+        return
+    shown = next(candidate for candidate in candidates if candidate.image_id == offer.hit.image_id)
+    picture = Illustration(
+        image_id=shown.image_id,
+        repository=repository,
+        path=shown.path,
+        query=query,
+        probability=shown.probability,
+        chosen_by=NAME,
+        candidates=candidates,
+        reason=shown.reason,
+        width=shown.width,
+        height=shown.height,
+    )
+    yield SpotIllustration(place.segment, described(picture, shown, language))
+
+
+def _candidates(place: Place, chosen: Offer | None, language: str, k: int) -> tuple[Candidate, ...]:
+    """The k best offers, best first; the chosen one is among them."""
+    offers = list(place.offers[:k])
+    if chosen and chosen not in offers:
+        offers = [*offers[: k - 1], chosen]
+    selection = _selection([offer.score for offer in offers])
+    return tuple(
+        offer.hit.candidate(
+            round(offer.score, 4), probability=round(share * selection.mass, 4), reason=why(offer, language)
+        )
+        for offer, share in zip(offers, selection.probabilities, strict=True)
+    )
+
+
+def _selection(scores: Sequence[float]) -> Selection:
+    """Turns scores into probabilities against an option "none" that scores FIT."""
+    if not scores:
+        return Selection(None, (), 0.0)
+    top = max(scores)
+    shares = [math.exp(score - top) for score in scores]
+    total = sum(shares)
+    mass = total / (total + math.exp(min(FIT - top, 50.0)))
+    choice = scores.index(top) if top > FIT else None
+    return Selection(choice, tuple(share / total for share in shares), mass)
+
+
+def _embedded(candidates: Sequence[Offered], keys: Sequence[str], repository: Repository) -> dict[str, Floats]:
+    encoded = [(key, offered.image) for key, offered in zip(keys, candidates, strict=True) if not offered.image_id]
+    if any(not image for _, image in encoded):
+        raise InvalidRequest("candidates: one is empty: give it an image_id or an image")
+    if not encoded:
+        return {}
+    vectors = repository.embed_images([image for _, image in encoded])
+    return {key: vector for (key, _), vector in zip(encoded, vectors, strict=True)}

@@ -1,0 +1,201 @@
+"""How well the pictures of a repository fit the spots of a text: one batched search on the repository's own scale.
+
+Fits are counted in the repository's background: 0 is how far the best picture for a text about nothing in particular
+stands out half of the time, 1 one time in ten. A spot's score for a picture is the fit of the whole paragraph plus the
+fit of the clause that finds it best, each with how visible its text is. Where pictures carry titles, these count as
+much as the pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcomp_composer.describe import title_of
+from xcomp_composer.indexer import Hit, Repository, Vectors
+from xcomp_composer.query import texts_of
+from xcomp_composer.spot import SCENES, STATEMENTS, visibility
+
+Floats: TypeAlias = NDArray[np.float64]
+
+HITS = 16  # per text
+LEVEL = 0.25  # weight of the similarity itself beside its standing out
+_NARROWEST = 0.5  # standard deviations between median and ninth decile; tiny repositories would divide by less
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A picture for a spot."""
+
+    hit: Hit
+    score: float  # in the unit above
+    query: str  # the text that finds it best
+    standout: float  # standard deviations above the repository's mean for that text
+    by_title: bool  # its title fits that text better than its pixels do
+
+
+@dataclass(frozen=True)
+class Place:
+    """A spot, and what the repository has for it."""
+
+    segment: int
+    visibility: float  # of the paragraph: 1 as visible as a scene, -1 as abstract as a statement
+    offers: tuple[Offer, ...]  # best first
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Turns standouts and similarities into fits."""
+
+    chance: float
+    spread: float
+    level: float  # similarity of the best picture for a statement, on average
+    level_spread: float
+
+    def fits(self, standouts: Floats, similarities: Floats) -> Floats:
+        levels = (similarities - self.level) / self.level_spread
+        return np.asarray((standouts - self.chance) / self.spread + LEVEL * levels)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Texts against pictures, [T, P]; a picture outside a text's hits counts as its last hit."""
+
+    pictures: tuple[Hit, ...]
+    standouts: Floats
+    similarities: Floats
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The table with everything weighed, [T, P], and how visible each text is, [T]."""
+
+    table: _Table
+    fits: Floats
+    by_title: NDArray[np.bool_]
+    seen: Floats
+
+
+def places_for(
+    paragraphs: Mapping[int, str],
+    language: str,
+    repository: Repository,
+    *,
+    depth: int = HITS,
+    pictures: Mapping[str, Floats] | None = None,
+) -> list[Place]:
+    """Asks for all paragraphs at once; returns a place for each, in their order.
+
+    Args:
+        paragraphs: their words by segment.
+        language: in which the paragraphs are written.
+        repository: where to look.
+        depth: hits per text, and offers per place.
+        pictures: vectors [D] of pictures that are not in the repository, to be weighed with those that are.
+    """
+    language = language if language in SCENES else "en"
+    texts = {segment: texts_of(prose, language) for segment, prose in paragraphs.items()}
+    scenes, statements = SCENES[language], STATEMENTS[language]
+    asked = [*statements, *(text for group in texts.values() for text in group)]
+    found = repository.search(asked, k=depth)
+    if not any(found):
+        return [Place(segment, 0.0, ()) for segment in paragraphs]
+    vectors = repository.embed([*scenes, *asked])
+    scene_vectors, asked_vectors = vectors[: len(scenes)], vectors[len(scenes) :]
+    table = _table(found)
+    for name, vector in (pictures or {}).items():
+        table = _with_picture(table, Hit(name, "", 0.0, 0.0, 0.0), asked_vectors @ vector)
+    seen = visibility(asked_vectors, scenes=scene_vectors, statements=asked_vectors[: len(statements)])
+    sheet = _weighed(table, found, asked_vectors, seen=seen, language=language, repository=repository)
+    places, start = [], len(statements)
+    for segment, group in texts.items():
+        places.append(_place(segment, group, sheet, start, depth))
+        start += len(group)
+    return places
+
+
+def _table(found: Sequence[Sequence[Hit]]) -> _Table:
+    pictures = {hit.image_id: hit for hits in found for hit in hits}
+    columns = {image_id: column for column, image_id in enumerate(sorted(pictures))}
+    standouts = np.zeros((len(found), len(columns)))
+    similarities = np.zeros_like(standouts)
+    for row, hits in enumerate(found):
+        if hits:
+            standouts[row] = min(hit.standout for hit in hits)
+            similarities[row] = min(hit.score for hit in hits)
+        for hit in hits:
+            standouts[row, columns[hit.image_id]] = hit.standout
+            similarities[row, columns[hit.image_id]] = hit.score
+    return _Table(tuple(pictures[image_id] for image_id in columns), standouts, similarities)
+
+
+def _with_picture(table: _Table, picture: Hit, similarities: Floats) -> _Table:
+    """Adds a column for a picture from elsewhere; per text, standouts are a linear function of similarities."""
+    slopes = [np.polyfit(x, y, 1) if np.ptp(x) > 1e-6 else np.zeros(2)
+              for x, y in zip(table.similarities, table.standouts, strict=True)]  # fmt: skip
+    standouts = np.asarray([np.polyval(line, each) for line, each in zip(slopes, similarities, strict=True)])
+    return _Table(
+        (*table.pictures, picture),
+        np.column_stack([table.standouts, standouts]),
+        np.column_stack([table.similarities, similarities]),
+    )
+
+
+def _weighed(
+    table: _Table,
+    found: Sequence[Sequence[Hit]],
+    asked: Vectors,
+    *,
+    seen: Floats,
+    language: str,
+    repository: Repository,
+) -> _Sheet:
+    statements = len(STATEMENTS[language])
+    chance, spread = _background(found)
+    fits = _scale(chance, spread, table.similarities[:statements]).fits(table.standouts, table.similarities)
+    titles = [title_of(picture.metadata, language) for picture in table.pictures]
+    titled = np.asarray([bool(title) for title in titles])
+    if len(set(titles) - {""}) < 2:  # a camera's stock phrase tells no picture from another
+        return _Sheet(table, fits, np.zeros_like(fits, dtype=bool), seen)
+    likeness = asked @ repository.embed([title for title in titles if title]).T
+    deviations = np.maximum(likeness.std(axis=1, keepdims=True), 1e-6)
+    standouts = (likeness - likeness.mean(axis=1, keepdims=True)) / deviations
+    title_fits = fits.copy()
+    title_fits[:, titled] = _scale(chance, spread, likeness[:statements]).fits(standouts, likeness)
+    return _Sheet(table, (fits + title_fits) / 2, title_fits > fits, seen)
+
+
+def _background(found: Sequence[Sequence[Hit]]) -> tuple[float, float]:
+    """Reads the median and the spread to the ninth decile of the background off the hits' confidences."""
+    hits = sorted((hit.confidence, hit.standout) for each in found for hit in each)
+    above = [standout for confidence, standout in hits if confidence >= 0.5]
+    sure = [standout for confidence, standout in hits if confidence >= 0.9]
+    chance = min(above) if above else max(standout for _, standout in hits)
+    return chance, max((min(sure) - chance) if sure else 1.0, _NARROWEST)
+
+
+def _scale(chance: float, spread: float, statements: Floats) -> _Scale:
+    best = statements.max(axis=1)
+    return _Scale(chance, spread, float(best.mean()), max(float(best.std()), 1e-3))
+
+
+def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth: int) -> Place:
+    rows = slice(start, start + len(texts))
+    of_texts = sheet.fits[rows] + sheet.seen[rows, None]
+    best = of_texts[1:].argmax(axis=0) + 1 if len(texts) > 1 else np.zeros(of_texts.shape[1], dtype=int)
+    scores = of_texts[0] + of_texts[best, np.arange(len(best))]
+    offers = []
+    for column in sorted(range(len(scores)), key=lambda each: (-scores[each], each))[:depth]:
+        row = start + int(best[column])
+        offers.append(
+            Offer(
+                hit=sheet.table.pictures[column],
+                score=float(scores[column]),
+                query=texts[best[column]],
+                standout=float(sheet.table.standouts[row, column]),
+                by_title=bool(sheet.by_title[row, column]),
+            )
+        )
+    return Place(segment, float(sheet.seen[start]), tuple(offers))

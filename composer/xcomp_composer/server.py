@@ -1,0 +1,72 @@
+"""The composer as a process: reads options, wires the models and the indexer, serves until told to leave.
+
+Every option has an environment twin, named in its help. Only this file of the package reads the environment. Nothing of
+a language model is loaded before one is asked for.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from xcomp_composer.models import Endpoint, Models
+from xcomp_composer.service import ComposerService, Dependencies
+from xcomp_protos import composer_pb2_grpc as rpc
+from xcomp_protos.options import add, endpoint
+from xcomp_protos.transport.errors import InvalidRequest, XcompError
+from xcomp_protos.transport.server import Service, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the composer; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.captureWarnings(capture=True)
+    try:
+        _serve(options)
+    except XcompError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the process's last word
+        return 1
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    models = Models(Endpoint(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")))
+    service = ComposerService(
+        Dependencies(options.indexer, models, token=_token(options.indexer_token_file), profile=options.profile)
+    )
+    registered = Service("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
+    try:
+        run([registered], endpoint(options))
+    finally:
+        service.close()
+
+
+def _token(path: str | None) -> str | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"--indexer-token-file {path} cannot be read: {error}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("xcomp-composer", description="The composer of xcomp, over gRPC.")
+    add(parser, "--listen", "XCOMP_COMPOSER_LISTEN", default="127.0.0.1:7412", help="host:port, or unix:/path")
+    add(parser, "--indexer", "XCOMP_INDEXER", default="127.0.0.1:7411", help="address of the indexer")
+    add(
+        parser, "--indexer-token-file", "XCOMP_INDEXER_TOKEN_FILE", help="file with the token that the indexer asks for"
+    )
+    add(parser, "--profile", "XCOMP_PROFILE", default="clip", help="whose model it names: clip, xcomposer, lite")
+    add(parser, "--openai-url", "OPENAI_BASE_URL", help="of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY")
+    add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
+    add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file with the token that every call must carry")
+    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
