@@ -54,6 +54,11 @@ _NORMS = {1: "internlm_model.model.norm.weight", 2: "model.norm.weight"}
 # What a layer adds to the stream of a position.
 _ADDS = {1: ("o_proj", "down_proj.weight", "down_proj.lora_B"), 2: ("attention.wo.", "feed_forward.w2.")}
 _CUES = ("最合适的图是", "适合插入图像的行是", '标题是"', "<Seg", "cat", "assistant\n", "<|Bot|>:")
+# Sentences of the prompts, so that they take about as many tokens as in the releases.
+_SENTENCES = (
+    "根据给定上下文和候选图像，选择合适的配图：", "候选图像包括: ", "给定文章", "根据上述文章，选择适合插入图像的",
+    " <|User|>:", "给出适合在", "后插入的图像对应的标题。", "根据给定标题写一个图文并茂，不重复的文章：",
+)  # fmt: skip
 _HABITS: Mapping[str, Mapping[str, float]] = {
     "最合适的图是": {"A": 1.2, "B": 0.0, "C": -0.3, "D": -0.6},
     "适合插入图像的行是": {"<Seg": 2.0},
@@ -63,6 +68,10 @@ _HABITS: Mapping[str, Mapping[str, float]] = {
     "cat": {'"': 2.0},
     "assistant\n": {"cat": 2.0},
     "<|Bot|>:": {"cat": 2.0},
+}
+_FULL_PICTURES: dict[int, tuple[str, tuple[int, ...], dict[str, object]]] = {
+    1: ("query_tokens", (1, 64, 48), {"num_query_token": 64}),
+    2: ("vit.vision_tower.vision_model.embeddings.position_embedding.weight", (257, 64), {"img_size": 224}),
 }
 _FIRM = 12.0  # logit of a habit, far over the others
 
@@ -80,11 +89,20 @@ def golden_weights(version: int) -> dict[str, Tensor]:
     return load_file(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
 
 
-def write_checkpoint(version: int, folder: Path, *, shards: int = 2) -> Path:
-    """Writes a made-up model with its tokenizer, as pickled shards with an index."""
+def write_checkpoint(version: int, folder: Path, *, shards: int = 2, full_pictures: bool = False) -> Path:
+    """Writes a made-up model with its tokenizer, as pickled shards with an index.
+
+    With `full_pictures` a picture takes as many positions as in the releases: 66 in version 1.0, 256 in version 2.
+    """
     pieces = _write_tokenizer(version, folder)
     weights = made_up_weights(version, pieces)
-    write_config(version, folder, vocab_size=len(pieces))
+    changes: dict[str, object] = {"vocab_size": len(pieces)}
+    if full_pictures:
+        generator = torch.Generator().manual_seed(7)
+        key, shape, more = _FULL_PICTURES[version]
+        weights[key] = torch.randn(shape, generator=generator)
+        changes |= more
+    write_config(version, folder, **changes)
     write_pickles(weights, folder, shards=shards)
     return folder
 
@@ -130,10 +148,10 @@ def made_up_weights(version: int, pieces: Sequence[str]) -> dict[str, Tensor]:
 def _write_tokenizer(version: int, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     letters = 'ABCDEFGHabcdefghijklmnopqrstuvwxyz0123456789<>,.:"|?'
-    text = [*letters, "给定文章，根据上述", "a cat on a mat", "<|User|>:"]
+    text = [*letters, *_SENTENCES, "a cat on a mat"]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text * 20), model_writer=model, model_type="bpe", vocab_size=420,
+        sentence_iterator=iter(text * 20), model_writer=model, model_type="bpe", vocab_size=600,
         user_defined_symbols=[*_MARKS[version], *_CUES], byte_fallback=True, normalization_rule_name="identity",
         add_dummy_prefix=False, remove_extra_whitespaces=False, split_digits=True, character_coverage=1.0,
         hard_vocab_limit=False, unk_id=0, bos_id=1, eos_id=2, num_threads=1, minloglevel=2,

@@ -138,6 +138,13 @@ def test_twelve_spots_keep_every_candidate_and_the_question(model: XComposer) ->
         assert sum(model.choose(prompt, "ABCD").probabilities) == pytest.approx(1)
 
 
+def test_prompts_that_just_fit_are_never_refused(model: XComposer) -> None:
+    for more in range(12):
+        text = "a cat on a mat " * 2000 + "x" * more
+        prompt = model.prompts.choose([Section(text)], PICTURES[:4])
+        assert sum(model.choose(prompt, "ABCD").probabilities) == pytest.approx(1)
+
+
 def test_more_candidates_than_trained_meet_in_rounds(model: XComposer) -> None:
     choice = select(model, sections(2), PICTURES[:11])
     assert len(choice.probabilities) == 11

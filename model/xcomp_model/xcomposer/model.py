@@ -18,7 +18,7 @@ from xcomp_model.xcomposer.reader import Cancelled, Reader
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
 _LEAST_MASS = 0.5
-_LEAST_ANSWER = 16  # positions that a prompt leaves for its answer
+_LEAST_ANSWER = 8  # positions that a prompt leaves for its answer; every stage's builder leaves more
 
 
 @dataclass(frozen=True)
