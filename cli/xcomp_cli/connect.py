@@ -52,10 +52,8 @@ def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
 def local_indexer() -> State:
     """Finds or starts the local indexer."""
     home = data_home()
-    store = os.environ.get("XCOMP_STORE")
     options = ("--home", str(home), "--idle-timeout", _idle_s(), "--allow-root", home.anchor)
-    where = ("--store", store) if store else ()  # said aloud, since a server of another store is another server
-    return local.ensure(INDEXER, places(INDEXER), options=(*options, *where), waiting=display.waiting)
+    return local.ensure(INDEXER, places(INDEXER), options=options, waiting=display.waiting)
 
 
 def local_composer(indexer_address: str) -> State:

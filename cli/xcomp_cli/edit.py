@@ -24,11 +24,9 @@ def edit(
     remove: Annotated[bool, typer.Option("--remove", help="Take the picture away.")] = False,
     lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is; again: no longer.")] = False,
     segment: Annotated[int | None, typer.Option("--segment", min=0, metavar="N", help="Segment N, from 0.")] = None,
-    rewrite: Annotated[bool, typer.Option("--rewrite", help="Say it anew.")] = False,
-    expand: Annotated[bool, typer.Option("--expand", help="Say more.")] = False,
-    shorten: Annotated[bool, typer.Option("--shorten", help="Say less.")] = False,
-    insert_before: Annotated[bool, typer.Option("--insert-before", help="A new segment before it.")] = False,
-    insert_after: Annotated[bool, typer.Option("--insert-after", help="A new segment after it.")] = False,
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="TEXT in its place.")] = False,
+    insert_before: Annotated[bool, typer.Option("--insert-before", help="TEXT before it.")] = False,
+    insert_after: Annotated[bool, typer.Option("--insert-after", help="TEXT after it.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last change back.")] = False,
     repo: Annotated[
         str,
@@ -60,8 +58,6 @@ def edit(
             segment,
             {
                 "rewrite": rewrite,
-                "expand": expand,
-                "shorten": shorten,
                 "insert-before": insert_before,
                 "insert-after": insert_after,
             },

@@ -3,6 +3,7 @@
 Knows how a server is called and where its output goes; whether one is needed is decided elsewhere.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ from pathlib import Path
 from xcomp_cli import lock
 from xcomp_cli.home import LOOPBACK, Places
 from xcomp_cli.state import State, write
+from xcomp_protos.build import build_id
 from xcomp_protos.transport.errors import Unavailable
 
 BIND_S = 30.0
@@ -33,19 +35,40 @@ class Service:
 
     name: str
     module: str
-    libraries: tuple[str, ...]  # import names without which it cannot start
+    libraries: tuple[str, ...] = ()  # import names without which it cannot start
+    settings: tuple[str, ...] = ()  # variables of the environment that shape it; with others it is another server
+
+    def build(self) -> str:
+        """Returns a word that changes with the code and with the settings; secrets do not show in it."""
+        values = "\0".join(f"{name}={os.environ.get(name, '')}" for name in self.settings)
+        digest = hashlib.blake2b(values.encode(errors="surrogateescape"), digest_size=4)
+        return f"{build_id()}-{digest.hexdigest()}"
 
 
-INDEXER = Service("indexer", "xcomp_indexer.server", ("numpy", "PIL", "qdrant_edge"))
-COMPOSER = Service("composer", "xcomp_composer.server", ("numpy", "PIL"))
+_HARDWARE = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+INDEXER = Service(
+    "indexer",
+    "xcomp_indexer.server",
+    libraries=("numpy", "PIL", "qdrant_edge"),
+    settings=(
+        "XCOMP_STORE", "XCOMP_STORE_KEY", "XCOMP_LITE_DIR", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE
+    ),
+)  # fmt: skip
+COMPOSER = Service(
+    "composer",
+    "xcomp_composer.server",
+    libraries=("numpy", "PIL"),
+    settings=("OPENAI_BASE_URL", "OPENAI_API_KEY", "HF_HOME", *_HARDWARE),
+)
 
 
-def launch(service: Service, places: Places, *, build: str, options: tuple[str, ...]) -> State:
+def launch(service: Service, places: Places, options: tuple[str, ...]) -> State:
     """Starts the server and records it; whether it comes up is for the caller to see.
 
     Raises:
         Unavailable: a server of these places lives already.
     """
+    build = service.build()
     listen = places.listen()
     command = [sys.executable, "-m", service.module, "--listen", listen, *options]
     token_file = ""

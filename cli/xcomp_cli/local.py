@@ -16,7 +16,6 @@ from xcomp_cli import lock
 from xcomp_cli.home import Places
 from xcomp_cli.launch import INDEXER, Service, launch, until
 from xcomp_cli.state import State, running
-from xcomp_protos.build import build_id
 from xcomp_protos.client import ComposerClient, IndexerClient
 from xcomp_protos.transport.errors import Unavailable, Unsupported, XcompError
 
@@ -28,13 +27,13 @@ Waiting = Callable[[str], AbstractContextManager[None]]  # shows a person what i
 
 
 def ensure(service: Service, places: Places, *, options: Sequence[str] = (), waiting: Waiting) -> State:
-    """Returns a server of this build and these options that takes calls, started if there is none.
+    """Returns a server of this build, these settings and options that takes calls, started if there is none.
 
     Raises:
         Unavailable: it died or did not answer in time; the message has the last line of its log.
         Unsupported: libraries of it are not installed.
     """
-    wanted = (build_id(), tuple(options))
+    wanted = (service.build(), tuple(options))
     state = _fitting(places, wanted)
     if state and serves(service, state):
         return state
@@ -45,7 +44,7 @@ def ensure(service: Service, places: Places, *, options: Sequence[str] = (), wai
         if state and _comes_up(service, places, state):
             return state
         retire(places)
-        state = launch(service, places, build=wanted[0], options=wanted[1])
+        state = launch(service, places, wanted[1])
         if not _comes_up(service, places, state):
             raise Unavailable(f"the {service.name} did not start: {last_line(places.log)} (log: {places.log})")
         return state

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xcomp_cli import local, lock
+from xcomp_cli import launch, local, lock
 from xcomp_cli.home import LOOPBACK, Places, data_home
 from xcomp_cli.launch import Service, until
 from xcomp_cli.state import State, running
@@ -18,7 +18,7 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Unauthenticated, Unavailable, Unsupported
 
 ROOT = Path(__file__).resolve().parents[2]
-FAKE = Service("indexer", "tests.unit.cli_servers", ("grpc",))
+FAKE = Service("indexer", "tests.unit.cli_servers", ("grpc",), ("FAKE_SECRET",))
 
 
 @pytest.fixture
@@ -64,12 +64,21 @@ def test_killed_server_is_started_again(places: Places) -> None:
 
 
 def test_server_of_another_build_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "build_id", lambda: "older")
+    monkeypatch.setattr(launch, "build_id", lambda: "older")
     first = ensure(places)
-    monkeypatch.setattr(local, "build_id", lambda: "newer")
+    monkeypatch.setattr(launch, "build_id", lambda: "newer")
     second = ensure(places)
-    assert (first.build, second.build) == ("older", "newer")
+    assert second.build.startswith("newer")
     assert first.pid != second.pid
+
+
+def test_server_of_other_settings_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SECRET", "one")
+    first = ensure(places)
+    assert ensure(places) == first
+    monkeypatch.setenv("FAKE_SECRET", "two")
+    assert ensure(places).pid != first.pid
+    assert "two" not in places.state.read_text()
 
 
 def test_state_of_a_dead_server_is_not_believed(places: Places) -> None:
