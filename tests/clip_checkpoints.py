@@ -5,21 +5,25 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import open_clip
+import open_clip  # type: ignore[import-untyped]  # it ships no types
+import skimage
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
+torch.set_num_threads(1)  # networks this small only wait for one another
+
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 SIZE = 32
 WIDTH = 24
-OPEN_CLIP = {
-    "model_cfg": {
-        "embed_dim": WIDTH,
-        "vision_cfg": {"image_size": SIZE, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-    },
+_NETWORK = {
+    "embed_dim": WIDTH,
+    "vision_cfg": {"image_size": SIZE, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+OPEN_CLIP: dict[str, object] = {
+    "model_cfg": _NETWORK,
     "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},
 }
 CHINESE_PREPROCESSOR = {
@@ -37,12 +41,14 @@ _WORDS = "一只猫在睡觉红色的房子海边狗山水日出，。、！ab##
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(_WORDS), "##a", "##b", "red", "house"]
 
 
-def open_clip_folder(folder: Path, *, seed: int = 0, config: Mapping[str, object] = OPEN_CLIP, safe: bool = True) -> Path:
+def open_clip_folder(
+    folder: Path, *, seed: int = 0, config: Mapping[str, object] = OPEN_CLIP, safe: bool = True
+) -> Path:
     """Writes a model of open_clip as `push_to_hf_hub` of the library does."""
     folder.mkdir(parents=True)
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(seed)
-    state = open_clip.CLIP(**OPEN_CLIP["model_cfg"]).state_dict()
+    state = open_clip.CLIP(**_NETWORK).state_dict()
     if safe:
         save_file(state, folder / "open_clip_model.safetensors")
     else:
@@ -60,8 +66,9 @@ def chinese_clip_folder(folder: Path, *, seed: int = 0, safe: bool = False, word
     )
     torch.manual_seed(seed)
     model = ChineseCLIPModel(config)
-    for parameter in model.parameters():  # fresh weights of the library are so small that everything looks alike
-        torch.nn.init.normal_(parameter, std=0.2)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:  # the library's are so small that everything looks alike
+            torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
     if not safe:
         (folder / "model.safetensors").unlink()
@@ -81,8 +88,9 @@ def cached(folder: Path, hub: Path, repository: str, *, commit: str = "c0ffee" +
 
 
 def pictures() -> list[Image.Image]:
-    """Real photographs, wide, tall and square, none of them near the model's size."""
-    from skimage import data
-
-    photographs = [Image.fromarray(make()) for make in (data.astronaut, data.chelsea, data.coffee)]
-    return [*photographs, photographs[2].crop((100, 0, 290, 400))]
+    """Real photographs, square, wide and tall, none of them near the model's size."""
+    folder = Path(skimage.__file__).parent / "data"
+    square, wide, wider = (
+        Image.open(folder / f"{name}.png").convert("RGB") for name in ("astronaut", "chelsea", "coffee")
+    )
+    return [square, wide, wider, wider.crop((100, 0, 290, 400))]

@@ -1,13 +1,19 @@
-"""`xcomp models`: what each model is, what it cannot do, and its licence. The table is data; nothing is loaded."""
+"""`xcomp models`: what each model is, what it cannot do, its licence, and how it gets here.
 
+The table is data, nothing is loaded here; fetching is the indexer's work, in a process of its own.
+"""
+
+import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import display, options
 
-models = typer.Typer(help="Says what the models are.", rich_markup_mode=None)
+models = typer.Typer(help="Says what the models are, and fetches them.", rich_markup_mode=None)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,26 @@ class Model:
 
 
 MODELS = (
+    Model(
+        name="open_clip:ViT-B-32/laion2b_s34b_b79k",
+        profile="clip",
+        role="images and English texts to vectors",
+        what="CLIP ViT-B/32 trained on LAION-2B; 605 MB to fetch with: xcomp models pull clip",
+        cannot="reads no Chinese and little writing in pictures, counts badly",
+        licence="MIT",
+        libraries=("torch", "torchvision", "open_clip", "huggingface_hub"),
+        install="pip install 'xcomp[indexer]'",
+    ),
+    Model(
+        name="chinese_clip:OFA-Sys/chinese-clip-vit-base-patch16",
+        profile="clip",
+        role="images and Chinese texts to vectors",
+        what="Chinese-CLIP ViT-B/16 with RoBERTa-wwm-ext; 753 MB to fetch with: xcomp models pull clip",
+        cannot="reads no English, counts badly",
+        licence="MIT",
+        libraries=("torch", "tokenizers", "transformers", "huggingface_hub"),
+        install="pip install 'xcomp[indexer]'",
+    ),
     Model(
         name="lite",
         profile="lite",
@@ -53,7 +79,7 @@ MODELS = (
 
 @models.callback()
 def root() -> None:
-    """Says what the models are."""
+    """Says what the models are, and fetches them."""
 
 
 @models.command("list")
@@ -70,6 +96,21 @@ def list_(json: options.Json = False) -> None:
         display.result(f"  is       {model.what}")
         display.result(f"  cannot   {model.cannot}")
         display.result(f"  licence  {model.licence}")
+
+
+@models.command()
+def pull(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL…", help="Models, or a profile for all of its models.", show_default=False),
+    ],
+) -> None:
+    """Fetches models from the hub, HF_ENDPOINT or its default, and tries them; nothing else asks a network."""
+    from xcomp_cli import local
+    from xcomp_cli.launch import INDEXER
+
+    local.require(INDEXER)
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "xcomp_indexer.pull", *names]))
 
 
 def _as_json(model: Model) -> display.Json:

@@ -1,7 +1,7 @@
 """What a profile means to the indexer: the spaces of its repositories, as data.
 
-A profile is one of the names below, or spells its spaces out: `en=open_clip:ViT-L-14/laion2b_s32b_b82k,zh=…`. A space is
-a name and an embedder; it knows no engine. The composer has its own table of the same names.
+A profile is one of the names below, or spells its spaces out: `en=open_clip:ViT-L-14/laion2b_s32b_b82k,zh=…`. A space
+is a name and an embedder; it knows no engine. The composer has its own table of the same names.
 """
 
 import re

@@ -14,6 +14,10 @@ from PIL import Image
 
 from xcomp_protos.transport.errors import InvalidRequest, ModelError
 
+# Import names that the families need.
+OPEN_CLIP_LIBRARIES = ("huggingface_hub", "torch", "torchvision", "open_clip")
+CHINESE_CLIP_LIBRARIES = ("huggingface_hub", "torch", "tokenizers", "transformers")
+
 Vectors = NDArray[np.float32]  # [B, D], rows of unit length
 
 
@@ -70,7 +74,7 @@ class Embedder(Protocol):
 def _open_clip(model: str) -> Embedder:
     from xcomp_indexer.embed import hub, released
 
-    hub.require(model, ("huggingface_hub", "torch", "torchvision", "open_clip"))
+    hub.require(model, OPEN_CLIP_LIBRARIES)
     release = released.open_clip(model)
     release.find()  # before the library, which takes seconds to import
     from xcomp_indexer.embed import openclip
@@ -81,7 +85,7 @@ def _open_clip(model: str) -> Embedder:
 def _chinese_clip(model: str) -> Embedder:
     from xcomp_indexer.embed import hub, released
 
-    hub.require(model, ("huggingface_hub", "torch", "tokenizers", "transformers"))
+    hub.require(model, CHINESE_CLIP_LIBRARIES)
     release = released.chinese_clip(model)
     release.find()
     from xcomp_indexer.embed import chinese

@@ -15,7 +15,7 @@ from xcomp_protos.transport.errors import InvalidRequest, ModelError
 
 INSTALL = "pip install 'xcomp[indexer]'"
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _REVISION = re.compile(r"[\w][\w./-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

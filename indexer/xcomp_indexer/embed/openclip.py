@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from xcomp_indexer.embed import hub, openclip_text, released
+from xcomp_indexer.embed.hub import Place
 from xcomp_indexer.embed.released import Release
 from xcomp_indexer.embed.towers import ClipEmbedder, Config, Precision, Windows, reading
 from xcomp_protos.transport.errors import ModelError
@@ -78,6 +79,19 @@ def load(release: Release, *, precision: Precision = "auto") -> ClipEmbedder:
     with reading(release.model):
         towers = OpenClipTowers(release)
     return ClipEmbedder(towers, precision=precision)
+
+
+def companions(release: Release) -> list[tuple[Place, tuple[str, ...]]]:
+    """Returns what the model needs of other repositories: its tokenizer, the configuration of its text network."""
+    with reading(release.model):
+        text_config = _part(_configuration(release)[0], "text_cfg")
+    needed: list[tuple[Place, tuple[str, ...]]] = []
+    if name := str(text_config.get("hf_tokenizer_name") or ""):
+        home = release.place if release.place.folder else hub.in_repository(release.model, name)
+        needed.append((home, openclip_text.TOKENIZER_FILES))
+    if name := str(text_config.get("hf_model_name") or ""):
+        needed.append((hub.in_repository(release.model, name), ("config.json",)))
+    return needed
 
 
 def _configuration(release: Release) -> tuple[Config, Config]:

@@ -109,8 +109,8 @@ def load(place: Place, text_config: Config) -> Tokenizer:
         return BytePairs(text_config)
     if text_config.get("tokenizer_mode"):
         raise ModelError(f"{place.model} is not supported: its tokenizer works in mode {text_config['tokenizer_mode']}")
-    home = place if place.has(TOKENIZER_FILES[0]) else hub.in_repository(place.model, name)
-    return HubTokenizer(home.find(TOKENIZER_FILES[0]).parent, text_config)
+    home = place if any(map(place.has, TOKENIZER_FILES)) else hub.in_repository(place.model, name)
+    return HubTokenizer(home.find(*TOKENIZER_FILES).parent, text_config)
 
 
 def _kwargs(text_config: Config) -> dict[str, object]:

@@ -1,0 +1,116 @@
+"""`python -m xcomp_indexer.pull MODEL…`: fetches models into the hub's cache; the only place that asks a network.
+
+HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE are honoured by the hub's own client. What was fetched is loaded once, so that a
+model that was pulled is one that works.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+
+from xcomp_indexer import embed
+from xcomp_indexer.embed import Embedder, hub, released
+from xcomp_indexer.embed.hub import Place
+from xcomp_indexer.embed.released import Release
+from xcomp_indexer.profiles import PROFILES, spaces_of
+from xcomp_protos.transport.errors import InvalidRequest, ModelError, XcompError
+
+FAILED, USAGE = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fetches the models named; returns the exit status."""
+    parser = argparse.ArgumentParser("xcomp models pull", description="Fetches models from the hub and tries them.")
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="a model, or a profile for all of its models")
+    try:
+        for model in _named(parser.parse_args(arguments).models):
+            embedder = pull(model)
+            print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # its result
+    except XcompError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # its last word
+        return USAGE if isinstance(error, InvalidRequest) else FAILED
+    return 0
+
+
+def pull(model: str) -> Embedder:
+    """Fetches a model's files, unless they are here already, and loads it.
+
+    Raises:
+        InvalidRequest: the name is none.
+        ModelError: the hub cannot be reached or has no such files, or the model does not work.
+    """
+    family = model.partition(":")[0]
+    if family == "open_clip":
+        hub.require(model, embed.OPEN_CLIP_LIBRARIES)
+        release = released.open_clip(model)
+        _fetch(release)
+        from xcomp_indexer.embed import openclip
+
+        for place, names in openclip.companions(release):
+            _fetch_any(place, names)
+    elif family == "chinese_clip":
+        hub.require(model, embed.CHINESE_CLIP_LIBRARIES)
+        _fetch(released.chinese_clip(model))
+    return embed.load(model)
+
+
+def _named(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name in PROFILES or "=" in name:
+            yield from (spec.model for spec in spaces_of(name))
+        else:
+            yield name
+
+
+def _fetch(release: Release) -> None:
+    place = release.place
+    for name in release.files:
+        if not _fetched(place, name):
+            raise ModelError(f"{release.model}: {place.repository} has no {name}, it is no model of this kind")
+    if not any(_fetched(place, name) for name in release.weights):
+        raise ModelError(f"{release.model}: {place.repository} has none of {', '.join(release.weights)}")
+
+
+def _fetch_any(place: Place, names: Sequence[str]) -> None:
+    for name in names:
+        _fetched(place, name)
+
+
+def _fetched(place: Place, name: str) -> bool:
+    """Brings a file into the cache; false if the repository has none of this name."""
+    if place.folder is not None:
+        return place.has(name)
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        hf_hub_download(place.repository, name, revision=place.revision or None, cache_dir=constants.HF_HUB_CACHE)
+    except RemoteEntryNotFoundError:
+        return False
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        revision = f" at {place.revision}" if place.revision else ""
+        raise ModelError(
+            f"{constants.ENDPOINT} has no {place.repository}{revision} to read: check its name, or set HF_TOKEN"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"cannot fetch {name} of {place.repository} from {constants.ENDPOINT}: {_reason(error)};"
+            f" HF_ENDPOINT names a mirror, HF_HOME a folder with what was fetched elsewhere"
+        ) from error
+    return True
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause says what happened, those around it what the client would have liked."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""A hub on loopback: serves the files of folders under the addresses that the hub's own client asks for."""
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "abcdef" + 34 * "0"
+_FILE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/resolve/[^/]+/(?P<name>.+)")
+
+
+@contextmanager
+def serving(repositories: Mapping[str, Path]) -> Iterator[str]:
+    """Serves repositories by name; yields the address for HF_ENDPOINT."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:  # the base class calls it so
+            self._answer()
+
+        def do_GET(self) -> None:
+            self.wfile.write(self._answer())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+        def _answer(self) -> bytes:
+            asked = _FILE.fullmatch(self.path)
+            folder = repositories.get(asked["repository"]) if asked else None
+            file = folder / asked["name"] if folder and asked else None
+            content = file.read_bytes() if file and file.is_file() else b""
+            self.send_response(200 if content else 404)
+            if not content:
+                self.send_header("X-Error-Code", "EntryNotFound" if folder else "RepoNotFound")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            return content
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
