@@ -105,20 +105,16 @@ def paired(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> str:
     return f"{100 * gain.mean():+.1f} MRR, 95 % [{100 * low:+.1f}, {100 * high:+.1f}], p = {(draws <= 0).mean():.4f}"
 
 
-def signals(scores: Scores, background_scores: Scores) -> dict[str, NDArray[np.float64]]:
+def signals(scores: Scores) -> dict[str, NDArray[np.float64]]:
     """Returns what may tell a right first hit from a wrong one, for each request."""
     ordered = np.sort(scores, axis=1)
     standout = _standout(scores)
-    yardstick = np.sort(_standout(background_scores))
     return {
-        "cosine of the hit": ordered[:, -1],
+        "cosine": ordered[:, -1],
         "standout (z-score)": standout,
-        "excess over the mean": _excess(scores),
-        "confidence of excess": np.searchsorted(np.sort(_excess(background_scores)), _excess(scores)) / len(yardstick),
-        "margin to the second": ordered[:, -1] - ordered[:, -2],
         "margin / spread": (ordered[:, -1] - ordered[:, -2]) / scores.std(axis=1),
+        "excess over the mean": ordered[:, -1] - scores.mean(axis=1),
         "standout x cosine": standout * ordered[:, -1],
-        "confidence (background)": np.searchsorted(yardstick, standout) / len(yardstick),
     }
 
 
@@ -168,14 +164,15 @@ def _print_recall(name: str, found: NDArray[np.int64]) -> None:
 
 def _print_signals(scores: Scores, background_scores: Scores, requests: Sequence[Request]) -> None:
     right = ranks(scores, requests) == 1
-    absent = signals(without_answers(scores, requests), background_scores)
-    nothing = signals(background_scores, background_scores)
-    print("    is the first hit right?   AUC  right in surest half  AUC present/absent  AUC request/background")
-    for name, signal in signals(scores, background_scores).items():
-        order = np.argsort(-signal, kind="stable")[: len(signal) // 2]
-        present = _auc_between(signal[right], absent[name])
-        asked = _auc_between(signal, nothing[name])
-        print(f"    {name:25} {auc(signal, right):.2f}  {_percent(right[order].mean())}{present:26.2f}{asked:20.2f}")
+    absent, nothing = signals(without_answers(scores, requests)), signals(background_scores)
+    print("    what tells a right first hit?   AUC among requests, against: answer absent, background text;", end=" ")
+    print("right in the surest half; above 95 % of background: requests, of them right")
+    for name, signal in signals(scores).items():
+        half = np.argsort(-signal, kind="stable")[: len(signal) // 2]
+        sure = signal > np.quantile(nothing[name], 0.95)
+        cells = (auc(signal, right), _auc_between(signal[right], absent[name]), _auc_between(signal, nothing[name]))
+        print(f"    {name:25}", *(f"{cell:5.2f}" for cell in cells), end=" ")
+        print(_percent(right[half].mean()), _percent(sure.mean()), _percent(right[sure].mean() if sure.any() else 0))
     print()
 
 
@@ -186,10 +183,6 @@ def _auc_between(more: NDArray[np.float64], less: NDArray[np.float64]) -> float:
 
 def _standout(scores: Scores) -> NDArray[np.float64]:
     return np.asarray((scores.max(axis=1) - scores.mean(axis=1)) / scores.std(axis=1))
-
-
-def _excess(scores: Scores) -> NDArray[np.float64]:
-    return np.asarray(scores.max(axis=1) - scores.mean(axis=1))
 
 
 def _cosines(texts: Vectors, images: Vectors) -> Scores:
