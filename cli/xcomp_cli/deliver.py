@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from xcomp_cli import display
 from xcomp_composer import manifest, render
-from xcomp_composer.article import Article
+from xcomp_composer.article import Article, Illustration, Unfilled
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Conflict, ImageError, InvalidRequest, NotFound
@@ -73,12 +73,11 @@ def report(article: Article, target: Target, *, json: bool, strict: bool) -> int
 
 
 def _show(article: Article, target: Target) -> None:
-    for number, picture in article.illustrated:
-        words = picture.caption or picture.alt or "no caption known"
-        name = display.strong(display.printable(PurePath(picture.path).name))
-        display.result(f"  after segment {number:<3} {name}  {display.printable(words)}")
-    for spot in article.unfilled:
-        display.result(display.faint(f"  after segment {spot.segment:<3} left empty: {display.printable(spot.reason)}"))
+    spots: dict[int, Illustration | Unfilled] = dict(article.illustrated)
+    spots.update((spot.segment, spot) for spot in article.unfilled)
+    for number in sorted(spots):
+        line = f"  after segment {number:<3} {display.printable(_words(spots[number]))}"
+        display.result(display.fitted(line, display.columns()))
     count = len(article.illustrated)
     empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
     title = display.strong(display.printable(article.title or "the article"))
@@ -86,3 +85,10 @@ def _show(article: Article, target: Target) -> None:
     if article.draft:
         display.warn("a small language model wrote this draft: it may contain false statements, check every one")
     display.result(display.printable(str(target.shown)))
+
+
+def _words(spot: Illustration | Unfilled) -> str:
+    if isinstance(spot, Unfilled):
+        return f"left empty: {spot.reason}"
+    about = spot.caption or spot.alt or "no caption known"
+    return f"{PurePath(spot.path).name}  {about}{' (locked)' if spot.locked else ''}"

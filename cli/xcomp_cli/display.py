@@ -6,8 +6,10 @@ Names, queries and captions are a stranger's text: before a terminal sees them, 
 import json
 import re
 import sys
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from shutil import get_terminal_size
 from threading import Timer
@@ -56,14 +58,17 @@ def print_json(value: Json) -> None:
     typer.echo(_LATE_ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
-def fitted(text: str) -> str:
-    """Returns as much of the text as one line of the terminal holds; an ideograph is two columns wide."""
-    left = get_terminal_size().columns - 1
-    for at, letter in enumerate(text):
-        left -= 2 if east_asian_width(letter) in "WF" else 1
-        if left < 0:
-            return f"{text[:at]}…"
-    return text
+def fitted(text: str, columns: int) -> str:
+    """Returns as much of the text as so many columns hold; an ideograph takes two."""
+    ends = list(accumulate(2 if east_asian_width(letter) in "WF" else 1 for letter in text))
+    if not ends or ends[-1] <= columns:
+        return text
+    return f"{text[: bisect(ends, columns - 1)]}…"
+
+
+def columns() -> int:
+    """Returns the width of a line of the results: the terminal's, without end in a pipe."""
+    return get_terminal_size().columns if sys.stdout.isatty() else 1_000_000
 
 
 def nearby(path: str) -> str:

@@ -1,11 +1,14 @@
 """`xcomp edit`: changes an article bundle, one operation at a time, and draws it again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xcomp_cli import display, options
+
+if TYPE_CHECKING:
+    from xcomp_composer.article import Article
 
 
 def edit(
@@ -80,4 +83,12 @@ def edit(
     ):
         changed = wire.from_proto(maker.edit(request))
         changed = goal.write(changed, deliver.fetcher(client, repo, originals=originals))
+    display.note(display.printable(_said(article, changed)))
     raise typer.Exit(deliver.report(changed, goal, json=json, strict=False))
+
+
+def _said(before: "Article", after: "Article") -> str:
+    """What was done, in the words of the article's history."""
+    if len(after.history) < len(before.history):
+        return f"undone: {before.history[-1].operation}"
+    return f"done: {after.history[-1].operation}" if after.history else "done"

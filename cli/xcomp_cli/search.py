@@ -143,7 +143,8 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
         name = display.strong(display.printable(display.nearby(hit.image.path)))
         sure = f" · confidence {hit.confidence:.0%}" if hit.confidence else ""
         display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}{sure}')}")
-        display.result(display.fitted(f"     {display.printable(_about(hit.image, chinese=chinese))}"))
+        about = f"     {display.printable(_about(hit.image, chinese=chinese))}"
+        display.result(display.fitted(about, display.columns()))
         if draw and client and (picture := thumbnail(client, hit.image, max_px=THUMBNAIL_PX)):
             draw(picture[1])
 

@@ -129,11 +129,11 @@ def test_printable_escapes_what_a_terminal_would_obey() -> None:
     assert display.printable("港口 – café") == "港口 – café"
 
 
-def test_long_line_is_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "10")
-    assert display.fitted("abcdefghi") == "abcdefghi"
-    assert display.fitted("abcdefghij") == "abcdefghi…"
-    assert display.fitted("港口的早晨") == "港口的早…"
+def test_long_line_is_cut_to_its_columns() -> None:
+    assert display.fitted("abcdefghij", 10) == "abcdefghij"
+    assert display.fitted("abcdefghijk", 10) == "abcdefghi…"
+    assert display.fitted("港口的早晨", 10) == "港口的早晨"
+    assert display.fitted("港口的早晨啊", 10) == "港口的早…"
 
 
 def test_json_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
