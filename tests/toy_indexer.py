@@ -1,0 +1,198 @@
+"""A small indexer in this process that obeys the protos: pictures are known by a few words that say what they show.
+
+Texts and pictures share a space of word vectors with one direction of its own for "this can be seen", so that what a
+composer does with a repository can be said beforehand.
+"""
+
+# ruff: noqa: N802  # gRPC names the methods
+import io
+import re
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xcomp_composer.spot import SCENES
+from xcomp_indexer import background
+from xcomp_protos import common_pb2 as common
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.transport.errors import Conflict, NotFound
+from xcomp_protos.transport.server import Endpoint, Service, started
+
+WIDTH = 64
+_WORD = re.compile(r"[a-z]+|[\u4e00-\u9fff]")
+_ENGLISH = (
+    "a an and are as at be been by for from had has have he her his i in is it its me my not of on or our she so than"
+    " that the their them they this to was we were what when where which who will with you your"
+)
+_COMMON = frozenset([*_ENGLISH.split(), *"的了是在一有不着和上"])  # words that say nothing of a picture
+
+
+@dataclass(frozen=True)
+class ToyPicture:
+    """A picture of the toy repository."""
+
+    id: str
+    shows: str
+    metadata: Mapping[str, str | int | float] = field(default_factory=dict)
+    labels: tuple[tuple[str, str, float], ...] = ()
+    size: tuple[int, int] = (640, 480)
+    content_hash: str = ""
+
+
+_COFFEE = {"caption": "A cup of espresso", "credit": "Ada", "license": "CC0"}
+_LIGHTHOUSE = {"title": "Lighthouse <b>\u202e*on* a cliff</b>"}
+_MOTORCYCLE = {"title": "Red motorcycle", "title_zh": "红色摩托车"}
+PICTURES = (
+    ToyPicture("motorcycle", "red motorcycle garage 摩托车 车库", _MOTORCYCLE),
+    ToyPicture("coffee", "cup coffee espresso table 咖啡 杯子", _COFFEE),
+    ToyPicture("cat", "ginger cat whiskers 猫 胡须", labels=(("tabby", "虎斑猫", 0.8),), size=(400, 600)),
+    ToyPicture("tulips", "pink tulips flower bed 郁金香 花坛", labels=(("daisy", "雏菊", 0.2),)),
+    ToyPicture("lighthouse", "white lighthouse cliff sea 灯塔 悬崖", _LIGHTHOUSE),
+    ToyPicture("bridge", "stone bridge river 石桥 河水"),
+    ToyPicture("train", "steam train station 火车 车站"),
+    ToyPicture("mountain", "snow mountain peak 雪山 山峰"),
+)
+
+
+class ToyIndexer(rpc.IndexerServicer):
+    """Implements what a composer asks of an indexer."""
+
+    def __init__(self, pictures: Sequence[ToyPicture] = PICTURES) -> None:
+        self.pictures = {picture.id: picture for picture in pictures}
+        self.calls: list[str] = []
+        self.away_from = 10**9  # number of the call from which on nobody answers
+        self.held = threading.Event()  # while it is not set, searches wait
+        self.held.set()
+        self.searching = threading.Event()
+        self._seen = self._concrete()
+
+    def _concrete(self) -> set[str]:
+        shown = [picture.shows for picture in self.pictures.values()]
+        return set(_WORD.findall(" ".join([*shown, *SCENES["en"], *SCENES["zh"]]).lower())) - _COMMON
+
+    def embed(self, text: str) -> NDArray[np.float64]:
+        """Embeds a text: its words, and whether any of them can be seen."""
+        words = [word for word in _WORD.findall(text.lower()) if word not in _COMMON]
+        vector = np.zeros(WIDTH)
+        for word in words:
+            vector += np.random.default_rng(zlib.crc32(word.encode())).normal(size=WIDTH)
+        vector /= max(float(np.linalg.norm(vector)), 1e-9)
+        visible = sum(word in self._seen for word in words) / max(len(words), 1)
+        vector = np.append(vector, 1.5 * (2 * min(2 * visible, 1.0) - 1))
+        return vector / np.linalg.norm(vector)
+
+    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
+        self._called("Describe", context)
+        if request.repository not in ("", "toy"):
+            raise NotFound(f"there is no repository {request.repository!r}: xcomp repo list shows those that are")
+        space = pb.Space(name="toy", model="toy", dimension=WIDTH + 1, languages=["en", "zh"])
+        return pb.DescribeResponse(repositories=[pb.Repository(name="toy", profile="lite", spaces=[space])])
+
+    def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
+        self._called("Embed", context)
+        texts = [each.text or each.image.decode() for each in request.inputs]
+        vectors = [pb.Vector(values=self.embed(text).tolist()) for text in texts]
+        return pb.EmbedResponse(space="toy", vectors=vectors)
+
+    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
+        self._called("Search", context)
+        self.searching.set()
+        self.held.wait(timeout=10)
+        if request.profile not in ("", "lite"):
+            raise Conflict(f"repository 'toy' has the profile lite, not {request.profile}")
+        return pb.SearchResponse(results=[self._result(query, request) for query in request.queries])
+
+    def _result(self, query: pb.Query, request: pb.SearchRequest) -> pb.QueryResult:
+        part = query.parts[0]
+        vector = self._vector(part.image_id) if part.image_id else self.embed(part.text)
+        scores = self._scores(vector)
+        standouts = _standouts(scores)
+        allowed = [
+            i for i, id_ in enumerate(self.pictures)
+            if id_ not in request.exclude_ids and (not request.only_ids or id_ in request.only_ids)
+        ]  # fmt: skip
+        order = sorted(allowed, key=lambda i: -scores[i])[: request.k]
+        hits = [self._hit(i, rank, float(scores[i]), float(standouts[i])) for rank, i in enumerate(order, start=1)]
+        return pb.QueryResult(spaces=["toy"], hits=hits)
+
+    def _hit(self, index: int, rank: int, score: float, standout: float) -> common.Hit:
+        picture = list(self.pictures.values())[index]
+        image = common.Image(
+            id=picture.id,
+            repository="toy",
+            path=f"/photos/{picture.id}.jpg",
+            width=picture.size[0],
+            height=picture.size[1],
+            content_hash=picture.content_hash or picture.id,
+            labels=[common.Label(en=en, zh=zh, probability=p) for en, zh, p in picture.labels],
+        )
+        image.metadata.update(picture.metadata)
+        confidence = float(np.searchsorted(self._background(), standout)) / len(self._background())
+        spaces = {"toy": common.SpaceScore(rank=rank, score=score, standout=standout)}
+        return common.Hit(image=image, rank=rank, score=score, spaces=spaces, standout=standout, confidence=confidence)
+
+    def _background(self) -> NDArray[np.float64]:
+        texts = [*background.ENGLISH, *background.CHINESE]
+        return np.sort([_standouts(self._scores(self.embed(text))).max() for text in texts])
+
+    def _scores(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray([self._vector(id_) @ vector for id_ in self.pictures])
+
+    def _vector(self, id_: str) -> NDArray[np.float64]:
+        if id_ not in self.pictures:
+            raise NotFound(f"there is no image {id_!r}")
+        return self.embed(self.pictures[id_].shows)
+
+    def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:
+        self._called("Fetch", context)
+        data, suffix = self.fetch(request.image_id, request.max_px)
+        yield pb.FetchResponse(header=pb.FetchHeader(suffix=suffix, size_bytes=len(data)))
+        yield pb.FetchResponse(chunk=data)
+
+    def fetch(self, image_id: str, max_px: int) -> tuple[bytes, str]:
+        """Returns a picture of one colour."""
+        if image_id not in self.pictures:
+            raise NotFound(f"there is no image {image_id!r}")
+        image = Image.new("RGB", self.pictures[image_id].size, f"#{zlib.crc32(image_id.encode()) & 0xFFFFFF:06x}")
+        image.thumbnail((max_px, max_px))
+        content = io.BytesIO()
+        image.save(content, "JPEG")
+        return content.getvalue(), ".jpg"
+
+    def _called(self, name: str, context: grpc.ServicerContext) -> None:
+        self.calls.append(name)
+        if len(self.calls) >= self.away_from:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+
+def _standouts(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(scores) < 2:
+        return np.zeros_like(scores)
+    return np.asarray((scores - scores.mean()) / max(float(scores.std()), 1e-6))
+
+
+@contextmanager
+def serving(toy: ToyIndexer) -> Iterator[str]:
+    """Serves the toy on a free port of loopback; yields its address."""
+    service = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(toy, server))
+    with started([service], Endpoint("127.0.0.1:0")) as running:
+        running.set_health(1)
+        yield running.address
+
+
+class PatientCaller:
+    """Waits for ten seconds and never goes away."""
+
+    def remaining_s(self) -> float:
+        return 10.0
+
+    def when_gone(self, callback: object) -> None:
+        pass

@@ -1,0 +1,141 @@
+"""Changes of an article, and taking them back."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from xcomp_composer import edit
+from xcomp_composer.article import Article, Candidate, Illustration, Segment, Unfilled
+from xcomp_composer.markdown import split
+from xcomp_composer.marks import with_blocks, without_blocks
+from xcomp_protos.transport.errors import InvalidRequest
+
+CANDIDATES = (
+    Candidate("a", "/a.jpg", 3.0, 0.7, metadata={"title": "Picture a"}, width=4, height=3),
+    Candidate("b", "/b.jpg", 2.0, 0.2, metadata={"title": "Picture b", "credit": "Ada"}, width=4, height=3),
+)
+PICTURE = Illustration("a", "toy", "/a.jpg", query="asked", caption="Picture a", candidates=CANDIDATES)
+TEXT = "# Title\r\n\r\nFirst words.\r\n\r\nSecond words.\r\n# Next\r\nLast words."
+
+
+@pytest.fixture
+def article() -> Article:
+    segments = [Segment(block.text) for block in split(TEXT)]
+    segments[1] = replace(segments[1], illustration=PICTURE)
+    return Article(
+        "Title", "en", "retrieval", "lite", tuple(segments), repository="toy",
+        unfilled=(Unfilled(2, "wanted", "nothing fits", CANDIDATES),),
+    )  # fmt: skip
+
+
+CHANGES: list[Callable[[Article], Article]] = [
+    lambda article: edit.pick(article, 1, 1),
+    lambda article: edit.pick(article, 2, 0),
+    lambda article: edit.found(article, 4, "asked", CANDIDATES, chosen_by="retrieval"),
+    lambda article: edit.remove(article, 1),
+    lambda article: edit.lock(article, 1),
+    lambda article: edit.rewrite(article, 1, "Other words.\n\nIn two paragraphs."),
+    lambda article: edit.insert_before(article, 0, "Before all."),
+    lambda article: edit.insert_before(article, 2, "Before the second."),
+    lambda article: edit.insert_after(article, 1, "After the picture."),
+    lambda article: edit.insert_after(article, 4, "After all."),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_can_be_taken_back(article: Article, change: Callable[[Article], Article]) -> None:
+    changed = change(article)
+    assert changed != article
+    assert len(changed.history) == 1
+    assert edit.undo(changed) == article
+
+
+def test_changes_are_taken_back_one_by_one(article: Article) -> None:
+    states = [article]
+    for change in (CHANGES[8], CHANGES[0], CHANGES[5], CHANGES[6]):
+        states.append(change(states[-1]))
+    while len(states) > 1:
+        changed = states.pop()
+        assert edit.undo(changed) == states[-1]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_article_can_still_be_marked_and_cleaned(
+    article: Article, change: Callable[[Article], Article]
+) -> None:
+    changed = change(article)
+    assert without_blocks(with_blocks(changed))[0] == changed.text
+
+
+def test_pick_shows_the_candidate_with_its_own_words(article: Article) -> None:
+    picture = edit.pick(article, 1, 1).segments[1].illustration
+    assert picture
+    assert (picture.image_id, picture.caption, picture.credit, picture.chosen_by) == ("b", "Picture b", "Ada", "user")
+    assert picture.candidates == CANDIDATES
+
+
+def test_an_empty_spot_is_filled_from_what_was_offered(article: Article) -> None:
+    changed = edit.pick(article, 2, 0)
+    assert changed.segments[2].illustration
+    assert changed.unfilled == ()
+
+
+def test_new_words_stand_between_blank_lines_in_the_line_ends_of_the_text(article: Article) -> None:
+    assert edit.insert_after(article, 3, "New.\nWords.").text == TEXT.replace(
+        "# Next\r\n", "# Next\r\n\r\nNew.\r\nWords.\r\n\r\n"
+    )
+
+
+def test_rewritten_words_keep_the_picture_and_the_space_around(article: Article) -> None:
+    changed = edit.rewrite(article, 1, "  Other words.  ")
+    assert changed.text == TEXT.replace("First words.", "Other words.")
+    assert changed.segments[1].illustration == PICTURE
+
+
+def test_numbers_of_empty_spots_move_with_their_words(article: Article) -> None:
+    changed = edit.insert_before(article, 0, "One.\n\nTwo.")
+    assert [spot.segment for spot in changed.unfilled] == [4]
+    assert changed.segments[4].text == article.segments[2].text
+
+
+def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) -> None:
+    locked = edit.lock(article, 1)
+    for change in (CHANGES[0], CHANGES[3]):
+        with pytest.raises(InvalidRequest, match="locked"):
+            change(locked)
+    unlocked = edit.lock(locked, 1)
+    assert edit.remove(unlocked, 1).segments[1].illustration is None
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda article: edit.pick(article, 1, 2), "candidate"),
+        (lambda article: edit.pick(article, 0, 0), "spot"),
+        (lambda article: edit.pick(article, 9, 0), "segment"),
+        (lambda article: edit.remove(article, 2), "spot"),
+        (lambda article: edit.lock(article, 2), "spot"),
+        (lambda article: edit.rewrite(article, 1, " \n "), "text"),
+        (lambda article: edit.undo(article), "undo"),
+        (lambda article: edit.found(article, 1, "q", (), chosen_by="x"), "query"),
+    ],
+)
+def test_a_change_that_makes_no_sense_names_its_field(
+    article: Article, change: Callable[[Article], Article], field: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{field}"):
+        change(article)
+
+
+def test_no_picture_goes_into_a_code_block_that_never_ends() -> None:
+    article = Article("", "en", "", "", (Segment("```\ncode"),))
+    with pytest.raises(InvalidRequest, match="code block"):
+        edit.found(article, 0, "q", CANDIDATES, chosen_by="retrieval")
+
+
+def test_a_broken_history_is_refused(article: Article) -> None:
+    changed = edit.remove(article, 1)
+    broken = replace(changed, history=(replace(changed.history[0], before="{"),))
+    with pytest.raises(InvalidRequest, match="history"):
+        edit.undo(broken)

@@ -1,0 +1,169 @@
+"""Texts are cut, never rebuilt; our blocks go in and come out without a trace."""
+
+import random
+
+import pytest
+
+from xcomp_composer.article import Article, Illustration, Segment, language_of
+from xcomp_composer.markdown import Kind, parse, split, title_of
+from xcomp_composer.marks import with_blocks, without_blocks
+from xcomp_composer.spot import places
+
+PICTURE = Illustration(
+    "id", "toy", "/p.jpg", file="images/a b(1).jpg", alt="an [alt] <!-- xcomp:end 0 -->", caption="a_b*c", credit="<me>"
+)
+NASTY = [
+    "One paragraph without an end",
+    "\ufeff# Title\r\n\r\nWords with CRLF.\r\n\r\nMore words.\r\n",
+    "---\ntitle: 'Front matter'\ndate: 2024-01-01\n---\n\nWords after it.\n",
+    "+++\ntitle = \"TOML\"\n+++\nWords after it.\n",
+    "---\n\nNot front matter.\n\n---\n",
+    "Lone\rcarriage\r\rreturns\r",
+    "Line\u2028separators \x0b and \x0c and \x85 are words here.\n\nMore\x00words.\n",
+    "Words\n# A heading without a blank line\nWords again\n- a list\n- more\n",
+    "```\ncode that never ends\n\nstill code",
+    "    indented code\n\nWords.\n\n\tmore code\n",
+    "| a | b |\n|---|--:|\n| 1 | 2 |\n\nWords.\n",
+    "<div>\n\nWords in a div.\n\n</div>\n<!-- a comment -->\nWords after a comment.\n",
+    "<!-- xcomp:begin 0123456789ab -->\n\nForged.\n\n<!-- xcomp:end 0123456789ab -->\n",
+    "<!-- xcomp:end 0123456789ab --> unbalanced <!-- xcomp:begin 0123456789ab -->\n\nWords.\n",
+    "Ends with a backslash\\\n# Heading\nEnds with a backslash\\",
+    "[ref]: http://example.org\n\nWords with a [ref].\n\n[ref2]: x\n",
+    "> a quote\nlazily continued\n\nWords.\n",
+    "Setext\n===\n\nWords\nof two lines\n---\n",
+    "全角空格\u3000开头的段落。\n\n第二段。",
+    "Words.  \n  \n\t\nWords after blank lines with blanks.   ",
+    "Emoji 👩‍👩‍👧‍👦 and c\u0327ombining and \U0001f1e8\U0001f1ed.\n",
+]  # fmt: skip
+
+
+def illustrated(text: str, *, share: float = 1.0, seed: int = 0) -> Article:
+    chance = random.Random(seed)
+    segments = tuple(
+        Segment(block.text, PICTURE if block.kind is Kind.PARAGRAPH and chance.random() < share else None)
+        for block in split(text)
+    )
+    return Article("", "en", "", "", segments)
+
+
+def kinds(text: str, format_: str = "markdown") -> list[Kind]:
+    return [block.kind for block in split(text, format_)]
+
+
+@pytest.mark.parametrize("text", NASTY)
+@pytest.mark.parametrize("format_", ["markdown", "text"])
+def test_blocks_joined_are_the_text(text: str, format_: str) -> None:
+    assert "".join(block.text for block in split(text, format_)) == text
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_removing_the_blocks_restores_the_text(text: str) -> None:
+    article = illustrated(text)
+    assert without_blocks(with_blocks(article)) == (text, len(article.illustrated))
+
+
+def test_any_soup_of_markdown_survives_cutting_and_marking() -> None:
+    pieces = [
+        "\n", "\n\n", "\r\n", "\r", "# ", "- ", "```", "~~~", "    ", "> ", "| a |\n|--|\n", "<div>", "<!--", "-->",
+        "some words ", "文字，", "\u2028", "---", "===", "![a](b)", "[r]: x", "\\", "`", "*", "<!-- xcomp:begin ",
+        "<!-- xcomp:begin 0123456789ab -->", "<!-- xcomp:end 0123456789ab -->",
+    ]  # fmt: skip
+    chance = random.Random(7)
+    for seed in range(1500):
+        text = "".join(chance.choice(pieces) for _ in range(chance.randint(1, 20)))
+        article = illustrated(text, share=0.7, seed=seed)
+        assert article.text == text
+        assert without_blocks(with_blocks(article))[0] == text
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_every_block_shows_its_picture_in_markdown(text: str) -> None:
+    article = illustrated(text)
+    inlines = [token for token in parse(with_blocks(article)) if token.type == "inline"]
+    images = [child for token in inlines for child in token.children or [] if child.type == "image"]
+    ours = [image for image in images if str(image.attrs["src"]).startswith("images/a")]
+    assert len(ours) == len(article.illustrated)
+
+
+def test_a_block_with_changed_words_is_the_authors() -> None:
+    marked = with_blocks(illustrated("Words.\n\nMore words.\n", share=1.0))
+    edited = marked.replace("a\\_b\\*c", "my own caption", 1)
+    assert without_blocks(edited)[1] == 1
+
+
+def test_our_block_quoted_in_code_is_the_authors() -> None:
+    block = with_blocks(illustrated("Words.\n"))
+    text = f"How it looks:\n\n```\n{block}```\n"
+    assert without_blocks(text) == (text, 0)
+
+
+def test_blocks_survive_a_change_of_line_ends() -> None:
+    marked = with_blocks(illustrated("Words.\n\nMore.\n"))
+    assert without_blocks(marked.replace("\n", "\r\n")) == ("Words.\r\n\r\nMore.\r\n", 2)
+
+
+def test_many_forged_marks_take_no_time() -> None:
+    text = "<!-- xcomp:begin 0123456789ab -->\n" * 20_000
+    assert without_blocks(text) == (text, 0)
+
+
+def test_only_paragraphs_are_places() -> None:
+    others = ["# Heading", "- a list item", "> a quote", "```\ncode\n```", "| a |\n|---|\n| b |", "<p>html</p>", "***"]
+    blocks = split("\n\n".join(["A paragraph.", *others, "The last paragraph."]))
+    assert [blocks[number].prose for number in places(blocks)] == ["A paragraph.", "The last paragraph."]
+
+
+@pytest.mark.parametrize("caption", ["*An emphasised line*", "Figure 3: a caption", "图3：图注", "Photo: Ada"])
+def test_an_existing_image_its_caption_and_its_paragraph_are_left_alone(caption: str) -> None:
+    blocks = split(f"Illustrated.\n\n![an image](x.png)\n\n{caption}\n\nNot illustrated.\n")
+    assert [blocks[number].prose for number in places(blocks)] == ["Not illustrated."]
+
+
+def test_directives_of_site_generators_are_no_paragraphs() -> None:
+    text = "{{< youtube abc >}}\n\n{% include x %}\n\n::: note\n\n[TOC]\n\n$$ x = y $$\n\nWords.\n"
+    assert [block.prose for block in split(text) if block.kind is Kind.PARAGRAPH] == ["Words."]
+
+
+def test_prose_is_what_a_reader_sees() -> None:
+    blocks = split("Some *emphasised* [linked](http://x) `code` <b>bold</b>\nwords.\n\n中文\n换行。\n")
+    assert [block.prose for block in blocks] == ["Some emphasised linked code bold words.", "中文换行。"]
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("---\ntitle: \"Quoted\"\n---\n\n# Heading\n", "Quoted"),
+        ("Intro.\n\n## First heading\n\n# Second\n", "First heading"),
+        ("Just some words that go on for longer than a title should.\n", "Just some words that go on for longer …"),
+        ("今天天气很好。\n", "今天天气很好。"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_title_is_front_matter_then_heading_then_first_words(text: str, title: str) -> None:
+    assert title_of(split(text)) == title
+
+
+def test_plain_text_without_blank_lines_has_a_paragraph_a_line() -> None:
+    assert kinds("A title\nFirst line, a paragraph.\nSecond one.\n", "text") == [
+        Kind.HEADING,
+        Kind.PARAGRAPH,
+        Kind.PARAGRAPH,
+    ]
+
+
+def test_plain_text_knows_no_markup() -> None:
+    assert kinds("First paragraph\nin two lines.\n\n# no heading, it ends.\n", "text") == [Kind.PARAGRAPH] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Hello world", "en"),
+        ("你好，世界", "zh"),
+        ("用 Python 和 gRPC 写一个服务", "zh"),
+        ("The word 道 means way", "en"),
+        ("123", "en"),
+    ],
+)
+def test_language_is_told_by_the_share_of_ideographs(text: str, language: str) -> None:
+    assert language_of(text) == language
