@@ -15,7 +15,9 @@ LONGEST_NAME = 48
 
 
 def compose(
-    instruction: Annotated[str, typer.Argument(help="What the article is to be about.", show_default=False)],
+    instruction: Annotated[
+        str, typer.Argument(metavar="INSTRUCTION", help="What the article is about.", show_default=False)
+    ],
     outline: Annotated[
         Path | None, typer.Option("--outline", metavar="FILE", help="A point for each paragraph, one a line.")
     ] = None,
@@ -43,7 +45,8 @@ def compose(
 ) -> None:
     """Writes an article from an instruction and illustrates it.
 
-    This needs a model that writes, named by --model; the model retrieval illustrates existing text alone.
+    This needs a model that writes: an endpoint, named by --model openai:MODEL, or with profile lite a small local one
+    that drafts English text.
     """
     from xcomp_cli import connect, deliver
     from xcomp_cli.making import watch

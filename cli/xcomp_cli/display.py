@@ -66,6 +66,13 @@ def fitted(text: str, columns: int) -> str:
     return f"{text[: bisect(ends, columns - 1)]}…"
 
 
+def wrapped(name: str, text: str) -> str:
+    """Returns a name and a text beside it, in lines of the terminal's width."""
+    from textwrap import fill
+
+    return fill(text, columns(), initial_indent=name, subsequent_indent=" " * len(name))
+
+
 def columns() -> int:
     """Returns the width of a line of the results: the terminal's, without end in a pipe."""
     return get_terminal_size().columns if sys.stdout.isatty() else 1_000_000

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 def edit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The article bundle.", show_default=False)],
-    text: Annotated[
-        str, typer.Argument(metavar="[TEXT]", help="With --segment: the words; without, a model writes.")
-    ] = "",
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="With --segment: the new words.")] = "",
     spot: Annotated[
         int | None,
         typer.Option("--spot", min=0, metavar="N", help="The place after segment N, as in review.html."),
@@ -33,7 +31,7 @@ def edit(
     undo: Annotated[bool, typer.Option("--undo", help="Take the last change back.")] = False,
     repo: Annotated[
         str,
-        typer.Option("--repo", metavar="NAME", help="The repository; by default the article's.", show_default=False),
+        typer.Option("--repo", metavar="NAME", help="The repository; if not the article's.", show_default=False),
     ] = "",
     where: options.Where = None,
     k: options.Candidates = 4,
@@ -47,7 +45,10 @@ def edit(
     indexer: options.Indexer = "",
     composer: options.Composer = "",
 ) -> None:
-    """Changes an article bundle and draws it again: one picture, one segment, or the last change taken back."""
+    """Changes an article bundle and draws it again.
+
+    One picture, one segment, or the last change taken back. Numbers count from 0, as on review.html.
+    """
     from xcomp_cli import connect, deliver
     from xcomp_cli.operation import of_segment, of_spot, only
     from xcomp_cli.request import article_options

@@ -27,7 +27,7 @@ class Outcome:
 
 
 def index(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Folders and pictures.", show_default=False)],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Folders and pictures.", show_default=False)],
     repo: options.Repo = "default",
     profile: options.Profile = "",
     prune: Annotated[
@@ -46,9 +46,10 @@ def index(
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Brings a repository up to date: new, changed, renamed and deleted pictures.
+    """Brings a repository up to date with folders and files.
 
-    Deletions are seen only under the PATHs given. Files that are no readable picture are named and skipped.
+    It sees what is new, changed, renamed or deleted, and embeds only what it does not know yet. Deletions are seen only
+    under the PATHs given. Files that are no readable picture are named and skipped.
     """
     from xcomp_cli import connect
     from xcomp_protos import indexer_pb2 as pb

@@ -92,10 +92,10 @@ def list_(json: options.Json = False) -> None:
         missing = model.missing()
         state = f"not installed: {model.install}" if missing else "installed"
         display.result(f"{display.strong(model.name)}  {display.faint(f'profile: {model.profile} · {state}')}")
-        display.result(f"  does     {model.role}")
-        display.result(f"  is       {model.what}")
-        display.result(f"  cannot   {model.cannot}")
-        display.result(f"  licence  {model.licence}")
+        for name, text in (
+            ("does", model.role), ("is", model.what), ("cannot", model.cannot), ("licence", model.licence)
+        ):  # fmt: skip
+            display.result(display.wrapped(f"  {name:<9}", text))
 
 
 @models.command()

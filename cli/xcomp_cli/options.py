@@ -81,8 +81,8 @@ Model = Annotated[
     ),
 ]
 Lang = Annotated[Tongue, typer.Option("--lang", help="Language of the article.")]
-Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same article.")]
-Candidates = Annotated[int, typer.Option("-k", min=1, max=64, help="Candidates for each spot.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same article.")]
+Candidates = Annotated[int, typer.Option("-k", metavar="N", min=1, max=64, help="Candidates for each spot.")]
 Images = Annotated[
     int | None, typer.Option("--images", min=0, metavar="N", help="So many pictures, less those where nothing fits.")
 ]

@@ -30,14 +30,15 @@ class Route(StrEnum):
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What the picture shows, in English or Chinese.")] = "",
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What the picture shows, in English or Chinese.")] = "",
     image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture to be like.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Number of hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=1000, help="Number of hits.")] = 10,
     repo: options.Repo = "default",
     lang: Annotated[Route, typer.Option("--lang", help="Language of the query.")] = Route.AUTO,
     where: options.Where = None,
     diverse: Annotated[
-        float, typer.Option("--diverse", min=0, max=1, help="0: by score alone; 1: as different as possible.")
+        float,
+        typer.Option("--diverse", metavar="X", min=0, max=1, help="0: by score alone; 1: as different as possible."),
     ] = 0.0,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the hits.")] = None,
     pictures: Annotated[

@@ -16,13 +16,13 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def select(
     context: Annotated[
-        Path, typer.Option("--context", metavar="FILE", help="The text before the place.", show_default=False)
+        Path, typer.Option("--context", metavar="FILE", help="The text before the picture.", show_default=False)
     ],
     candidate: Annotated[
         list[str] | None,
         typer.Option("--candidate", metavar="IMAGE", help="A picture's file or its id in the repository; repeated."),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="IMAGE…", help="More candidates.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="IMAGE", help="More candidates.")] = None,
     repo: options.Repo = "default",
     model: options.Model = "",
     profile: options.Profile = "",
@@ -32,7 +32,10 @@ def select(
     indexer: options.Indexer = "",
     composer: options.Composer = "",
 ) -> None:
-    """Chooses the picture that fits a text best, with a probability for each; none if nothing fits."""
+    """Chooses the picture that fits a text best.
+
+    Each candidate gets a probability; if nothing fits, none is chosen.
+    """
     from xcomp_cli import connect
     from xcomp_cli.article_file import read
     from xcomp_cli.request import article_options
