@@ -1,0 +1,143 @@
+"""A repository of two real spaces, English and Chinese, over gRPC; the models are tiny, random, and on disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder, pictures
+from xcomp_indexer import embed
+from xcomp_indexer.decode import decode
+from xcomp_indexer.fusion import reciprocal_rank
+from xcomp_indexer.library import Library, Models
+from xcomp_indexer.service import IndexerService
+from xcomp_indexer.store.open import open_stores
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport.errors import Conflict, XcompError
+from xcomp_protos.transport.server import Endpoint, Service, started
+
+ENGLISH, CHINESE, MIXED = "a red house", "红色的房子", "red house 红房"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Two models on disk, pictures, and a repository of both."""
+
+    home: Path
+    en: Path
+    zh: Path
+    photos: Path
+
+    @property
+    def profile(self) -> str:
+        return f"en=open_clip:{self.en},zh=chinese_clip:{self.zh}"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    root = tmp_path_factory.mktemp("clip")
+    made = Clip(root / "home", open_clip_folder(root / "en"), chinese_clip_folder(root / "zh"), root / "photos")
+    made.photos.mkdir()
+    for at, picture in enumerate(pictures()):
+        for turn in range(3):
+            picture.rotate(90 * turn, expand=True).save(made.photos / f"{at}-{turn}.png")
+    with serving(made) as client:
+        summary = ingest(client, made)
+    assert (summary.added, summary.failed) == (12, 0)
+    return made
+
+
+@pytest.fixture
+def client(clip: Clip) -> Iterator[IndexerClient]:
+    with serving(clip) as each:
+        yield each
+
+
+@contextmanager
+def serving(clip: Clip) -> Iterator[IndexerClient]:
+    library = Library(open_stores(f"edge:{clip.home}"), Models(), default_profile=clip.profile)
+    service = IndexerService(library, roots=[Path("/")])
+    register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    try:
+        with started([register], Endpoint("127.0.0.1:0")) as running:
+            running.set_health(health_pb2.HealthCheckResponse.SERVING)
+            with IndexerClient(running.address) as client:
+                yield client
+    finally:
+        library.close()
+
+
+def ingest(client: IndexerClient, clip: Clip, *, profile: str = "", repository: str = "both") -> pb.IngestSummary:
+    request = pb.IngestRequest(repository=repository, paths=[str(clip.photos)], profile=profile)
+    return list(client.ingest(request))[-1].summary
+
+
+def search(client: IndexerClient, text: str) -> pb.QueryResult:
+    query = pb.Query(parts=[pb.QueryPart(text=text)])
+    return client.search(pb.SearchRequest(repository="both", queries=[query], k=12)).results[0]
+
+
+def names(result: pb.QueryResult) -> list[str]:
+    return [Path(hit.image.path).name for hit in result.hits]
+
+
+@pytest.mark.parametrize(("text", "space"), [(ENGLISH, "en"), (CHINESE, "zh")])
+def test_a_query_goes_to_the_space_of_its_language(clip: Clip, client: IndexerClient, text: str, space: str) -> None:
+    result = search(client, text)
+    assert list(result.spaces) == [space]
+    embedder = embed.load(f"open_clip:{clip.en}" if space == "en" else f"chinese_clip:{clip.zh}")
+    query = embedder.encode_texts([text])[0]
+    photographs = {path.name: path for path in clip.photos.iterdir()}
+    for hit in result.hits:
+        content = photographs[Path(hit.image.path).name].read_bytes()
+        picture = decode(content, image_size=embedder.image_size).image
+        assert abs(float(embedder.encode_images([picture]).vectors[0] @ query) - hit.score) < 1e-5
+    assert list(np.argsort([-hit.score for hit in result.hits])) == list(range(12))
+
+
+def test_a_mixed_query_is_fused_from_both_spaces(client: IndexerClient) -> None:
+    result = search(client, MIXED)
+    assert sorted(result.spaces) == ["en", "zh"]
+    ranks = {space: {hit.image.id: hit.spaces[space].rank for hit in result.hits} for space in result.spaces}
+    orders = {space: sorted(of_space, key=of_space.__getitem__) for space, of_space in ranks.items()}
+    assert orders["en"] != orders["zh"]
+    assert [hit.image.id for hit in result.hits] == [id_ for id_, _ in reciprocal_rank(orders)]
+
+
+def test_the_repository_says_what_its_spaces_are(clip: Clip, client: IndexerClient) -> None:
+    described = client.describe("both")
+    said = str(described)
+    for part in (str(clip.en), str(clip.zh), embed.load(f"chinese_clip:{clip.zh}").digest):
+        assert part in said
+
+
+def test_another_profile_is_a_conflict(clip: Clip, client: IndexerClient) -> None:
+    with pytest.raises(Conflict, match="leave --profile out"):
+        ingest(client, clip, profile="clip")
+
+
+def test_a_model_that_is_not_there_makes_no_repository(clip: Clip, client: IndexerClient) -> None:
+    with pytest.raises(XcompError, match="xcomp models pull"):
+        ingest(client, clip, profile="en=open_clip:hf-hub:nobody/none", repository="none")
+    assert "none" not in [each.name for each in client.list_repositories()]
+
+
+def test_changed_weights_are_refused_with_the_way_out(clip: Clip) -> None:
+    weights = clip.en / "open_clip_model.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes((open_clip_folder(clip.en.parent / "other", seed=1) / weights.name).read_bytes())
+    try:
+        with serving(clip) as client:
+            with pytest.raises(Conflict, match="xcomp repo delete both"):
+                search(client, ENGLISH)
+            assert search(client, CHINESE).hits  # its model is the same
+    finally:
+        weights.write_bytes(kept)
+    with serving(clip) as client:
+        assert search(client, ENGLISH).hits
