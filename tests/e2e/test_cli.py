@@ -346,6 +346,82 @@ def test_page_of_a_search_needs_nothing_beside_it(indexed: Machine) -> None:
     assert "://" not in page
 
 
+ARTICLE = (
+    "# Colours\n\nA red door opens slowly in the morning light.\n\n"
+    "Blue water lies behind the house, calm and wide.\n\nWhy do we forget what we have seen so soon?\n"
+)
+
+
+def test_article_gets_fitting_pictures_and_keeps_its_words(indexed: Machine) -> None:
+    (indexed.folder / "post.md").write_text(ARTICLE)
+    done = indexed.run("illustrate", "post.md", "--json")
+    assert done.returncode == 0, done.stderr
+    article = json.loads(done.stdout)
+    assert "".join(segment["text"] for segment in article["segments"]) == ARTICLE
+    shown = {
+        number: Path(segment["illustration"]["path"]).name.split("-")[0]
+        for number, segment in enumerate(article["segments"])
+        if segment["illustration"]
+    }
+    assert shown == {1: "red", 2: "blue"}
+    folder = indexed.folder / "post.illustrated"
+    assert len(list((folder / "images").iterdir())) == 2
+    marked = (folder / "article.md").read_text()
+    assert marked.count("<!-- xcomp:begin") == 2
+    again = json.loads(indexed.run("illustrate", folder / "article.md", "--json").stdout)
+    assert [segment["text"] for segment in again["segments"]] == [segment["text"] for segment in article["segments"]]
+    assert len(list((folder / "images").iterdir())) == 2
+    assert (folder / "article.md").read_text() == marked
+
+
+def test_edit_is_taken_back_by_undo(indexed: Machine) -> None:
+    (indexed.folder / "edited.md").write_text(ARTICLE)
+    indexed.run("illustrate", "edited.md")
+    folder = indexed.folder / "edited.illustrated"
+    before = (folder / "article.md").read_text()
+    changed = indexed.run("edit", folder, "--spot", "1", "--search", "green", "--json")
+    assert changed.returncode == 0, changed.stderr
+    picture = json.loads(changed.stdout)["segments"][1]["illustration"]
+    assert "/green-" in picture["path"]
+    assert indexed.run("edit", folder, "--undo").returncode == 0
+    assert (folder / "article.md").read_text() == before
+
+
+def test_killed_composer_is_started_again(indexed: Machine) -> None:
+    (indexed.folder / "killed.md").write_text(ARTICLE)
+    assert indexed.run("illustrate", "killed.md").returncode == 0
+    first = indexed.server("composer")
+    os.kill(first, signal.SIGKILL)
+    assert indexed.run("illustrate", "killed.md").returncode == 0
+    assert indexed.server("composer") != first
+
+
+def test_composer_follows_an_indexer_that_was_started_again(indexed: Machine) -> None:
+    (indexed.folder / "follow.md").write_text(ARTICLE)
+    assert indexed.run("illustrate", "follow.md").returncode == 0
+    os.kill(indexed.server("indexer"), signal.SIGKILL)
+    done = indexed.run("illustrate", "follow.md")
+    assert done.returncode == 0, done.stderr
+
+
+def test_select_gives_a_probability_for_each_candidate(indexed: Machine) -> None:
+    (indexed.folder / "context.txt").write_text("The red door opens.")
+    candidates = ("--candidate", "photos/green-1.png", "--candidate", "photos/red-0.png")
+    done = indexed.run("select", "--context", "context.txt", *candidates, "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert set(value) == {"choice", "probabilities", "mass"}
+    assert value["probabilities"][1] > value["probabilities"][0]
+
+
+def test_articles_that_make_no_sense_are_status_2(indexed: Machine) -> None:
+    (indexed.folder / "empty.md").touch()
+    for arguments in (("illustrate", "none.md"), ("illustrate", "empty.md"), ("compose", "")):
+        assert indexed.run(*arguments).returncode == 2, arguments
+    assert indexed.run("compose", "A text.", "--model", "retrieval").returncode == 1
+    assert indexed.run("edit", "nowhere", "--undo").returncode == 1
+
+
 def test_doctor_finds_a_sound_installation(indexed: Machine) -> None:
     done = indexed.run("doctor", "--json")
     findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
