@@ -66,6 +66,12 @@ class Indexer:
         return {Path(image.path).name: image.id for image in self.client.list_images(request).images}
 
 
+def counts(summary: pb.IngestSummary) -> dict[str, int]:
+    """Returns the counts of an ingest that are not 0."""
+    fields = ("scanned", "added", "updated", "unchanged", "renamed", "removed", "failed", "removable")
+    return {name: value for name in fields if (value := getattr(summary, name))}
+
+
 @contextmanager
 def serving(home: Path, *, roots: Sequence[Path] = (Path("/"),), token: str | None = None) -> Iterator[Indexer]:
     """Serves the repositories below a folder on a free port."""

@@ -4,6 +4,8 @@ The services themselves know none of it; they raise `XcompError` and return mess
 in `guard.py`.
 """
 
+import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -11,7 +13,6 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -81,7 +82,7 @@ def run(services: Sequence[Service], endpoint: Endpoint, *, prepare: Callable[[]
     log.info("event=stopped address=%s", running.address)
 
 
-@contextmanager
+@contextlib.contextmanager
 def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running]:
     """Serves while the body runs, health NOT_SERVING at first; then lets the calls under way end.
 
@@ -119,13 +120,33 @@ def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running
 def _bind(server: grpc.Server, listen: str) -> str:
     if listen.startswith("unix:"):
         _clear_stale_socket(Path(listen.removeprefix("unix:")))
+    else:
+        _check_port(listen)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
         port = 0
     if not port:
-        raise Unavailable(f"cannot listen on {listen}: the address is taken or not ours; choose another with --listen")
+        raise Unavailable(f"cannot listen on {listen}: it is no address of this machine: choose another with --listen")
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+
+def _check_port(listen: str) -> None:
+    """Raises `Unavailable` where a port is taken or forbidden; gRPC would say it to the terminal, and not to us why."""
+    host, _, port = listen.rpartition(":")
+    try:
+        places = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # gRPC knows more forms of names
+        return
+    for family, kind, _, _, address in places:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+                probe.bind(address)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                fact = f"cannot listen on {listen}: {error.strerror}"
+                raise Unavailable(f"{fact}: choose another address with --listen") from None
 
 
 def _clear_stale_socket(path: Path) -> None:

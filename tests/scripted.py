@@ -1,0 +1,70 @@
+"""A service that does in each call what a test says, over real gRPC."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport import guard
+from xcomp_protos.transport.server import Endpoint, Running, Service, started
+
+
+class Scripted(rpc.IndexerServicer):
+    """Does in each call what the test says; the other methods are left out."""
+
+    def __init__(self) -> None:
+        self.describe: Callable[[], None] = lambda: None
+        self.closed = threading.Event()
+        self.events = 3
+
+    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:  # noqa: N802
+        self.describe()
+        return pb.DescribeResponse(version="1")
+
+    def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:  # noqa: N802
+        try:
+            for _ in range(self.events):
+                yield pb.IngestEvent()
+                time.sleep(0.01)
+            self.describe()
+        finally:
+            self.closed.set()
+
+    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:  # noqa: N802
+        return pb.SearchResponse(seconds=guard.remaining_s(context, default=60))
+
+
+def scripted() -> Scripted:
+    return Scripted()  # type: ignore[abstract]  # the methods left out are part of the test
+
+
+@contextmanager
+def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = None) -> Iterator[Running]:
+    registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    with started([registered], Endpoint(listen, token=token)) as server:
+        yield server
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def calling(service: Scripted, *, timeout_s: float = 60) -> Iterator[IndexerClient]:
+    with running(service) as server, IndexerClient(server.address, timeout_s=timeout_s) as client:
+        yield client
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action

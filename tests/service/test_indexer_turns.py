@@ -1,0 +1,101 @@
+"""Ingests that are cut short, meet each other, or meet a search."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import images
+from tests.indexing import Indexer, counts
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport.errors import Cancelled, Conflict, NotFound
+
+COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": images.BLUE}
+
+
+def test_cancelling_keeps_what_is_done_and_the_next_run_completes(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, {f"{at:02}.jpg": images.RED for at in range(60)})
+    stream = indexer.client.ingest(pb.IngestRequest(repository="default", paths=[str(photos)]))
+    for event in stream:
+        if event.progress.done >= 16:
+            break
+    stream.close()  # type: ignore[attr-defined]  # it is a generator
+    summary, _ = indexer.ingest(photos)
+    assert summary.unchanged >= 16
+    assert summary.added + summary.unchanged == 60
+    assert indexer.embedder.images <= 60 + 16
+
+
+def test_a_cancelled_ingest_that_waits_for_its_turn_gives_up(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, COLORS)
+    indexer.ingest(photos)
+    repository = indexer.library.get("default")
+    ended = threading.Event()
+
+    def wait(stream: Iterator[pb.IngestEvent]) -> None:
+        with pytest.raises(Cancelled):
+            next(stream)
+        ended.set()
+
+    with repository.ingesting, IndexerClient(indexer.address) as other:
+        stream = other.ingest(pb.IngestRequest(repository="default", paths=[str(photos)]))
+        threading.Thread(target=wait, args=(stream,)).start()
+        time.sleep(0.1)
+        other.close()
+        assert ended.wait(10)
+    assert counts(indexer.ingest(photos)[0]) == {"scanned": 3, "unchanged": 3}
+
+
+def test_two_ingests_of_one_repository_take_turns(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, COLORS)
+    indexer.embedder.open.clear()
+    summaries: list[pb.IngestSummary] = []
+    threads = [threading.Thread(target=lambda: summaries.append(indexer.ingest(photos)[0])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert indexer.embedder.waiting.wait(10)
+    indexer.embedder.open.set()
+    for thread in threads:
+        thread.join(10)
+    assert sorted((summary.added, summary.unchanged) for summary in summaries) == [(0, 3), (3, 0)]
+    assert indexer.embedder.images == 3
+
+
+def test_search_and_upkeep_work_while_an_ingest_runs(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, COLORS)
+    indexer.ingest(photos)
+    (photos / "new.jpg").write_bytes(images.jpeg(images.YELLOW))
+    indexer.embedder.open.clear()
+    thread = threading.Thread(target=indexer.ingest, args=(photos,))
+    thread.start()
+    assert indexer.embedder.waiting.wait(10)
+    assert indexer.search("green", k=1) == ["green.jpg"]
+    assert indexer.client.describe().repositories[0].images == 3
+    with pytest.raises(Conflict, match="being indexed"):
+        indexer.client.delete_repository("default")
+    indexer.embedder.open.set()
+    thread.join(10)
+    assert indexer.search("yellow", k=1) == ["new.jpg"]
+
+
+def test_an_ingest_that_waited_for_a_repository_that_went_is_told(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, COLORS)
+    indexer.ingest(photos)
+    failed: list[str] = []
+
+    def ingest() -> None:
+        try:
+            indexer.ingest(photos)
+        except NotFound as error:
+            failed.append(str(error))
+
+    thread = threading.Thread(target=ingest)
+    with indexer.library.get("default").ingesting:
+        thread.start()
+        time.sleep(0.1)
+        indexer.library._emptied("default")  # as `drop` does, which has the turn then
+    thread.join(10)
+    assert failed == ["repository 'default' was deleted while this ingest waited: run it again"]
