@@ -61,6 +61,7 @@ def _installed(part: str) -> Finding:
 
 def _home() -> Finding:
     from xcomp_cli import connect
+    from xcomp_cli.home import LOOPBACK
     from xcomp_cli.launch import INDEXER
 
     places = connect.places(INDEXER)
@@ -71,7 +72,8 @@ def _home() -> Finding:
     if not os.access(places.home, os.W_OK):
         return Finding("home", f"{places.home} cannot be written: name another with XCOMP_HOME", fault=True)
     free = shutil.disk_usage(places.home).free
-    fact = f"{places.home}, {free / 1e9:.1f} GB free, servers listen on {places.listen()}"
+    kind = "a private socket" if places.listen() != LOOPBACK else "loopback, with a token"
+    fact = f"{places.home}, {free / 1e9:.1f} GB free, servers listen on {kind}"
     return Finding("home", fact, fault=free < FREE_BYTES)
 
 

@@ -5,6 +5,7 @@ Knows paths and permissions alone; starts nothing.
 
 import hashlib
 import os
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,14 +56,25 @@ class Places:
         self.state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def listen(self) -> str:
-        """Returns `unix:/path` of a private socket, or a loopback address where no path is short enough."""
+        """Returns `unix:/path` of a new private socket, or a loopback address where no path is short enough.
+
+        The name is used once: a server that outlived its home removes its own socket when it leaves, and no other's.
+        """
         if not hasattr(socket, "AF_UNIX"):
             return LOOPBACK
-        folders = [*_runtime_folders(self.home), self.home / "run"]
-        for path in (folder / f"{self.name}.sock" for folder in folders):
+        for path in (folder / f"{self.name}-{secrets.token_hex(4)}.sock" for folder in self._socket_folders()):
             if len(os.fsencode(path)) < SOCKET_PATH_BYTES and _is_utf8(path) and _is_private(path.parent):
                 return f"unix:{path}"
         return LOOPBACK
+
+    def clear_sockets(self) -> None:
+        """Removes what killed servers left; only for who knows that none lives."""
+        for folder in self._socket_folders():
+            for path in folder.glob(f"{self.name}-*.sock"):
+                path.unlink(missing_ok=True)
+
+    def _socket_folders(self) -> list[Path]:
+        return [*_runtime_folders(self.home), self.home / "run"]
 
 
 def _runtime_folders(home: Path) -> list[Path]:

@@ -79,6 +79,7 @@ def launch(service: Service, places: Places, options: tuple[str, ...]) -> State:
     try:
         if not lock.take(descriptor):
             raise Unavailable(f"another process holds {places.state}")
+        places.clear_sockets()
         os.ftruncate(descriptor, 0)  # should this command die now, nobody takes an old process number for the server's
         state = State(_detach(command, places.log, keep=descriptor), listen, build, options, token_file)
     finally:

@@ -1,6 +1,7 @@
 """Finding, starting, sharing and replacing local servers, with real processes."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -61,6 +62,7 @@ def test_killed_server_is_started_again(places: Places) -> None:
     os.kill(first.pid, signal.SIGKILL)
     assert until(lambda: running(places) is None, 5)
     assert ensure(places).pid != first.pid
+    assert len(list(places.state.parent.glob("*.sock"))) == 1
 
 
 def test_server_of_another_build_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +81,15 @@ def test_server_of_other_settings_is_replaced(places: Places, monkeypatch: pytes
     monkeypatch.setenv("FAKE_SECRET", "two")
     assert ensure(places).pid != first.pid
     assert "two" not in places.state.read_text()
+
+
+def test_server_that_outlived_its_home_does_not_disturb_the_next(places: Places) -> None:
+    first = ensure(places)
+    shutil.rmtree(places.home)
+    second = ensure(places)
+    os.kill(first.pid, signal.SIGTERM)
+    os.waitpid(first.pid, 0)
+    assert ensure(places) == second
 
 
 def test_state_of_a_dead_server_is_not_believed(places: Places) -> None:
@@ -122,9 +133,9 @@ def test_socket_lies_in_a_private_folder(places: Places) -> None:
 
 def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    first, second = (Places(tmp_path / name, "indexer").listen() for name in ("a", "b"))
-    assert first != second
-    assert first.startswith(f"unix:{tmp_path}/xcomp-")
+    first, second = (Path(Places(tmp_path / name, "indexer").listen()) for name in ("a", "b"))
+    assert first.parent != second.parent
+    assert str(first).startswith(f"unix:{tmp_path}/xcomp-")
 
 
 def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
