@@ -132,7 +132,7 @@ def made_up_weights(version: int, pieces: Sequence[str]) -> dict[str, Tensor]:
     weights = golden_weights(version)
     for key, tensor in weights.items():
         if any(part in key for part in _ADDS[version]):
-            weights[key] = tensor * 0.02  # the stream stays close to the last token
+            weights[key] = tensor * 0.2  # the stream stays close to the last token
     generator = torch.Generator().manual_seed(version)
     width = weights[_NORMS[version]].shape[0]
     embeddings = torch.randn(len(pieces), width, generator=generator)

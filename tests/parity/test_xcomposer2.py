@@ -138,6 +138,44 @@ def test_left_padded_batch_matches_on_real_positions(network: XComposer2, golden
     assert distance(out[real], batch["logits"][real]) < TOLERANCE
 
 
+@torch.inference_mode()
+def test_rows_of_a_mixed_batch_equal_single_runs(network: XComposer2, golden: Golden) -> None:
+    real = golden["batch/attention_mask"].bool()
+    with network.image_rows(golden["batch/im_mask"]):
+        batch = network.llm(
+            inputs_embeds=golden["batch/inputs_embeds"],
+            attention_mask=real.long(),
+            position_ids=golden["batch/position_ids"],
+        ).logits
+    for row, case in enumerate(("mix", "mix2")):
+        with network.image_rows(golden[f"{case}/im_mask"]):
+            alone = network.llm(inputs_embeds=golden[f"{case}/inputs_embeds"]).logits[0]
+        assert distance(batch[row][real[row]], alone) < TOLERANCE
+
+
+@torch.inference_mode()
+def test_text_and_answers_do_not_touch_the_low_rank_parts(golden: Golden, tmp_path: Path) -> None:
+    network = fresh(tmp_path)
+    with network.image_rows(golden["mix/im_mask"]):
+        out = network.llm(inputs_embeds=golden["mix/inputs_embeds"], use_cache=True)
+        for module in network.modules():
+            if isinstance(module, PLoRALinear):
+                del module.plora_b  # whoever multiplies by it fails
+        network.llm(input_ids=torch.tensor([[5]]), past_key_values=out.past_key_values)
+    network.llm(input_ids=golden["text/input_ids"])
+
+
+def test_the_vectors_that_queries_keys_and_values_share_are_made_once(golden: Golden) -> None:
+    rows, weight = ImageRows(), torch.ones(4, 64)
+    with rows.marked(golden["mix/im_mask"].bool()):
+        x = golden["mix/inputs_embeds"]
+        first, again = rows.lower(x, weight), rows.lower(x, weight)
+        assert first is not None
+        assert again is not None
+        assert first[1] is again[1]
+        assert first[1].shape == (32, 4), "only the rows of the two pictures"
+
+
 def _cut_without_groups(network: XComposer2) -> None:
     for layer in network.llm.model.layers:  # the joint projection read as q | k | v
         parts = [getattr(layer.self_attn, f"{name}_proj") for name in "qkv"]

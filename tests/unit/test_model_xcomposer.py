@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -20,7 +21,14 @@ from xcomp_model.xcomposer.preprocess import pixel_values
 
 PLACE = Place("cpu", torch.float32)
 ARTICLE = ["a cat on a mat", "the dog and the 1", "a third one"]
-PICTURES = [Picture(f"p{i}", Image.new("RGB", (50, 40), (i * 9, 90, 200 - i * 9))) for i in range(20)]
+
+
+def _noise(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 40 + 10 * seed, (40, 50, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+PICTURES = [Picture(f"p{i}", _noise(i)) for i in range(20)]
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["version 1", "version 2"])
@@ -28,7 +36,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write_checkpoint(request.param, tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(folder: Path) -> XComposer:
     loaded = load(str(folder))
     assert isinstance(loaded, XComposer)
@@ -60,6 +68,14 @@ def test_a_choice_has_a_probability_for_every_option(model: XComposer) -> None:
     choice = model.choose(model.prompts.choose(sections(2), PICTURES[:4]), "ABCD")
     assert sum(choice.probabilities) == pytest.approx(1)
     assert 0.5 < choice.mass <= 1
+
+
+def test_pictures_and_words_move_a_choice(model: XComposer) -> None:
+    one = model.choose(model.prompts.choose(sections(2), PICTURES[:4]), "ABCD")
+    other_pictures = model.choose(model.prompts.choose(sections(2), PICTURES[4:8]), "ABCD")
+    other_words = model.choose(model.prompts.choose([Section("dogs")], PICTURES[:4]), "ABCD")
+    for other in (other_pictures, other_words):  # ten times what the comparisons below allow
+        assert max(abs(a - b) for a, b in zip(one.probabilities, other.probabilities, strict=True)) > 1e-3
 
 
 def test_choosing_equals_full_passes_over_every_spelling(model: XComposer, folder: Path) -> None:
@@ -139,9 +155,9 @@ def test_twelve_spots_keep_every_candidate_and_the_question(model: XComposer) ->
 
 
 def test_prompts_that_just_fit_are_never_refused(model: XComposer) -> None:
-    for more in range(12):
-        text = "a cat on a mat " * 2000 + "x" * more
-        prompt = model.prompts.choose([Section(text)], PICTURES[:4])
+    for more in range(6):
+        text = "a cat on a mat " * 400 + "x" * more
+        prompt = model.prompts.choose([Section(text)] * 3, PICTURES[:4])
         assert sum(model.choose(prompt, "ABCD").probabilities) == pytest.approx(1)
 
 

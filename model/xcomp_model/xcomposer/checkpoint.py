@@ -6,7 +6,6 @@ safetensors and PyTorch pickles (weights only, never code), and knows nothing of
 
 import json
 import pickle
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yields the tensors of one shard, mapped from the file where the format allows.
+    """Yields the tensors of one shard; who takes them lets go of each before the next.
 
     Raises:
         ModelError: the file is cut short, corrupt, or a pickle of more than tensors.
@@ -95,7 +94,8 @@ def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _pickled(path: Path) -> Iterator[tuple[str, Tensor]]:
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    # Read, not mapped: every tensor is freed as soon as it was used, while mapped pages stay to the end of the shard.
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise ValueError("it holds no table of tensors")
     for key in list(state):
@@ -103,11 +103,6 @@ def _pickled(path: Path) -> Iterator[tuple[str, Tensor]]:
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{key} is no tensor")
         yield key, tensor
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == struct.pack("<I", 0x04034B50)  # older pickles cannot be mapped
 
 
 def _first_line(error: Exception) -> str:

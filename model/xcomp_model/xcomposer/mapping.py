@@ -71,7 +71,7 @@ class Layout:
 
 def merge_lora(weight: Tensor, down: Tensor, up: Tensor, *, scale: float) -> Tensor:
     """W + scale * B A in fp32 (LoRA, Hu et al. 2021, section 4.1)."""
-    return weight.float() + scale * (up.float() @ down.float())
+    return (up.float() @ down.float()).mul_(scale).add_(weight)
 
 
 def unfuse(fused: Tensor, role: str, *, kv_heads: int, head_dim: int) -> Tensor:

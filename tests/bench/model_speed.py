@@ -1,0 +1,187 @@
+"""Speed and memory of the models at true width, with random weights: `python -m tests.bench.model_speed [1|2]`.
+
+On a GPU the models have their full depth, in bf16, and decoding is compared with the measured memory bandwidth, reading
+a prompt with the measured rate of matrix products. Without one, the depth is two layers and the line says so: shares
+still hold for those layers, tokens per second do not carry over.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig, LlamaConfig
+
+from tests.bench import machine
+from tests.checkpoints import write_checkpoint
+from xcomp_model.base import ModelError, Picture, Prompt, Prompts, Sampling, Section, never
+from xcomp_model.xcomposer import convert, prompts_v1, prompts_v2
+from xcomp_model.xcomposer.config import Config, XComposer1Config, read_config
+from xcomp_model.xcomposer.device import Place, find_place
+from xcomp_model.xcomposer.model import Card, XComposer
+from xcomp_model.xcomposer.plan import FEATURES_BYTES, make_plan
+from xcomp_model.xcomposer.reader import Reader
+from xcomp_model.xcomposer.tokenizer import Tokenizer
+
+_REDUCED_LAYERS = 2
+_NEW_TOKENS = 32
+_CONTEXT = 4096
+_SECTION = "a cat on a mat " * 12
+_TRUE_SIZES = {
+    1: {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_key_value_heads": 32,
+        "vocab_size": 103168, "attention_bias": True, "rms_norm_eps": 1e-5},
+    2: {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 92544, "attention_bias": False, "rms_norm_eps": 1e-5},
+}  # fmt: skip
+
+
+def main() -> None:
+    """Prints a table for each version."""
+    place = find_place("auto", "auto")
+    layers = 32 if place.main.type == "cuda" else _REDUCED_LAYERS
+    print(machine.line(f"python -m tests.bench.model_speed {' '.join(sys.argv[1:])}".strip()))
+    what = torch.cuda.get_device_name() if place.main.type == "cuda" else "CPU, reduced to two layers each"
+    print(f"{what}, {place.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    bandwidth, rate = _bandwidth(place), _matmul_rate(place)
+    print(f"measured: {bandwidth / 1e9:.1f} GB/s read, {rate / 1e12:.3f} TFLOP/s in matrix products\n")
+    for version in [int(v) for v in sys.argv[1:]] or [1, 2]:
+        _measure(version, place, layers=layers, bandwidth=bandwidth, rate=rate)
+
+
+def _measure(version: int, place: Place, *, layers: int, bandwidth: float, rate: float) -> None:
+    config = _config(version, layers=layers)
+    network = _random(config, place)
+    model, reader = _model(config, network, place)
+    weights = {n: p for n, p in network.llm.model.layers.named_parameters() if "plora" not in n}
+    read_bytes = sum(p.nbytes for p in weights.values()) + network.llm.lm_head.weight.nbytes
+    operations = 2 * sum(p.numel() for p in weights.values() if p.dim() > 1)
+
+    first, text_only = model.prompts.choose(_sections(2), _pictures(0)), model.prompts.spot(_lines(10))
+    rows, text_rows = model.count_tokens(first), model.count_tokens(text_only)
+    cold_s = _timed(place, lambda: _choose(model, first))
+    warm_s = _timed(place, lambda: _choose(model, model.prompts.choose(_sections(3), _pictures(4))))
+    prefill_s = _timed(place, lambda: reader.read(model._tokenizer.units(text_only), cancelled=never))
+    decode_s = _decode_s(model, place)
+
+    print(
+        f"version {version}, {layers} layers, {sum(p.nbytes for p in network.parameters()) / 2**30:.2f} GiB of weights"
+    )
+    print(
+        f"  decode             {1 / decode_s:8.1f} tokens/s: {read_bytes / decode_s / bandwidth:.2f} of the bandwidth"
+    )
+    share = operations * text_rows / prefill_s / rate
+    print(f"  prefill            {text_rows / prefill_s:8.0f} positions/s of text: {share:.2f} of the matrix rate")
+    print(f"  selection, cold    {cold_s:8.2f} s: {rows} positions, 4 pictures to encode")
+    print(f"  selection, cached  {warm_s:8.2f} s: the next spot, 4 pictures to encode")
+    if place.main.type == "cuda":
+        plan, peak = make_plan("", config, place, context_tokens=2048), torch.cuda.max_memory_allocated()
+        print(f"  memory             {peak / 2**30:8.2f} GiB at its peak, {plan.needed / 2**30:.2f} planned")
+    print()
+
+
+def _config(version: int, *, layers: int) -> Config:
+    with tempfile.TemporaryDirectory() as name:
+        config = read_config(write_checkpoint(version, Path(name)))
+    llm = LlamaConfig.from_dict(
+        _TRUE_SIZES[version] | {"num_hidden_layers": layers, "rope_parameters": config.llm.rope_parameters}
+    )
+    is_reduced = layers == _REDUCED_LAYERS
+    if isinstance(config, XComposer1Config):
+        vision = Blip2VisionConfig(num_hidden_layers=layers if is_reduced else 39)
+        return replace(config, vision=vision, sampler=Blip2QFormerConfig(), llm=llm, image_size=224, queries=64)
+    tower = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_attention_heads=16, patch_size=14, image_size=224,
+        num_hidden_layers=layers if is_reduced else 24, hidden_act="quick_gelu",
+    )  # fmt: skip
+    return replace(config, vision=tower, llm=llm, image_size=224, patches=256, plora_rank=256)
+
+
+def _random(config: Config, place: Place) -> convert.Network:
+    network = convert.build(config)
+    owners = convert._owners(network)
+    for name, shape in convert.shapes(network).items():
+        tensor = torch.empty(shape, dtype=convert.dtype_of(name, config, place.dtype), device=place.main)
+        parameter = torch.nn.Parameter(tensor.uniform_(-0.03, 0.03), requires_grad=False)
+        for module, attribute in owners[name]:
+            setattr(module, attribute, parameter)
+    convert._fill_buffers(network, place.main)
+    return network
+
+
+def _model(config: Config, network: convert.Network, place: Place) -> tuple[XComposer, Reader]:
+    is_first = isinstance(config, XComposer1Config)
+    family = prompts_v1 if is_first else prompts_v2
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_checkpoint(1 if is_first else 2, Path(name))
+        tokenizer = Tokenizer(folder / "tokenizer.model", family.MARKS)
+    reader = Reader(network, place, features_bytes=FEATURES_BYTES)
+    card = Card("random", "", _CONTEXT, ends=family.ENDS, lead_ins=family.LEAD_INS)
+
+    def prompts(count: Callable[[Prompt], int]) -> Prompts:
+        if is_first:
+            return prompts_v1.Prompts1(count, context_tokens=_CONTEXT)
+        return prompts_v2.Prompts2(count, prompt_tokens=_CONTEXT)
+
+    return XComposer(reader, tokenizer, card, prompts=prompts), reader
+
+
+def _lines(count: int) -> list[str]:
+    return [f"{i} {_SECTION}" for i in range(count)]
+
+
+def _sections(count: int) -> list[Section]:
+    return [Section(f"{i} {_SECTION}") for i in range(count)]
+
+
+def _pictures(first: int) -> Sequence[Picture]:
+    return [Picture(f"{i}", Image.new("RGB", (224, 224), (i * 20, 9, 9))) for i in range(first, first + 4)]
+
+
+def _choose(model: XComposer, prompt: Prompt) -> None:
+    with suppress(ModelError):  # random weights follow no prompt; the work is done all the same
+        model.choose(prompt, "ABCD")
+
+
+def _decode_s(model: XComposer, place: Place) -> float:
+    stream = model.stream(model.prompts.spot(_lines(1)), Sampling(max_new_tokens=_NEW_TOKENS, temperature=1.0))
+    next(stream)  # the prompt is read
+    before = model.positions_read
+    seconds = _timed(place, lambda: list(stream))
+    return seconds / (model.positions_read - before)
+
+
+def _timed(place: Place, work: Callable[[], object]) -> float:
+    _wait(place)
+    started = time.perf_counter()
+    work()
+    _wait(place)
+    return time.perf_counter() - started
+
+
+def _wait(place: Place) -> None:
+    if place.main.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _bandwidth(place: Place) -> float:
+    """Bytes per second of a sum over far more than any cache."""
+    data = torch.ones(1 << 28, dtype=torch.float32, device=place.main)
+    data.sum()
+    return data.nbytes * 3 / _timed(place, lambda: [data.sum() for _ in range(3)])
+
+
+def _matmul_rate(place: Place) -> float:
+    """Operations per second of a product as large as the decoder's."""
+    a = torch.randn(512, 4096, dtype=place.dtype, device=place.main)
+    b = torch.randn(4096, 11008, dtype=place.dtype, device=place.main)
+    a @ b
+    return 3 * 2 * 512 * 4096 * 11008 / _timed(place, lambda: [a @ b for _ in range(3)])
+
+
+if __name__ == "__main__":
+    main()
