@@ -56,14 +56,14 @@ class Places:
         self.state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def listen(self) -> str:
-        """Returns `unix:/path` of a new private socket, or a loopback address where no path is short enough.
+        """Returns `unix:/path` of a new private socket, or a loopback address where no path can be one.
 
         The name is used once: a server that outlived its home removes its own socket when it leaves, and no other's.
         """
         if not hasattr(socket, "AF_UNIX"):
             return LOOPBACK
         for path in (folder / f"{self.name}-{secrets.token_hex(4)}.sock" for folder in self._socket_folders()):
-            if len(os.fsencode(path)) < SOCKET_PATH_BYTES and _is_utf8(path) and _is_private(path.parent):
+            if _is_an_address(path) and _is_private(path.parent):
                 return f"unix:{path}"
         return LOOPBACK
 
@@ -86,12 +86,12 @@ def _runtime_folders(home: Path) -> list[Path]:
     return [Path(runtime) / f"xcomp-{key}"]
 
 
-def _is_utf8(path: Path) -> bool:
+def _is_an_address(path: Path) -> bool:
+    """Whether gRPC takes `unix:PATH` for this very path: it reads it as a URI."""
     try:
-        str(path).encode()
+        return len(str(path).encode()) < SOCKET_PATH_BYTES and not set("%?#") & set(str(path))
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def _is_private(folder: Path) -> bool:

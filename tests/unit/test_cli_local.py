@@ -144,6 +144,16 @@ def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: p
     assert Places(tmp_path, "indexer").listen() == LOOPBACK
 
 
+@pytest.mark.parametrize("name", ["100%25", "a#b", "a?b", "\udcff", "long" * 25])
+def test_path_that_is_no_address_falls_back_to_loopback(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    places = Places(tmp_path / name, "indexer")
+    places.create()
+    assert places.listen() == LOOPBACK
+
+
 def test_home_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XCOMP_HOME", "/data/xcomp")
     assert data_home() == Path("/data/xcomp")
