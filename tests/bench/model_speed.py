@@ -20,13 +20,14 @@ from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig
 from tests.bench import machine
 from tests.checkpoints import write_checkpoint
 from xcomp_model.base import ModelError, Picture, Prompt, Prompts, Sampling, Section, never
+from xcomp_model.decoding import Drawer
 from xcomp_model.xcomposer import convert, prompts_v1, prompts_v2
 from xcomp_model.xcomposer.config import Config, XComposer1Config, read_config
 from xcomp_model.xcomposer.device import Place, find_place
 from xcomp_model.xcomposer.model import Card, XComposer
 from xcomp_model.xcomposer.plan import FEATURES_BYTES, make_plan
 from xcomp_model.xcomposer.reader import Reader
-from xcomp_model.xcomposer.tokenizer import Tokenizer
+from xcomp_model.xcomposer.tokenizer import Tokenizer, Unit
 
 _REDUCED_LAYERS = 2
 _NEW_TOKENS = 32
@@ -66,7 +67,7 @@ def _measure(version: int, place: Place, *, layers: int, bandwidth: float, rate:
     cold_s = _timed(place, lambda: _choose(model, first))
     warm_s = _timed(place, lambda: _choose(model, model.prompts.choose(_sections(3), _pictures(4))))
     prefill_s = _timed(place, lambda: reader.read(model._tokenizer.units(text_only), cancelled=never))
-    decode_s = _decode_s(model, place)
+    decode_s = _decode_s(reader, model._tokenizer.units(model.prompts.spot(_lines(1))), place)
 
     print(
         f"version {version}, {layers} layers, {sum(p.nbytes for p in network.parameters()) / 2**30:.2f} GiB of weights"
@@ -147,12 +148,17 @@ def _choose(model: XComposer, prompt: Prompt) -> None:
         model.choose(prompt, "ABCD")
 
 
-def _decode_s(model: XComposer, place: Place) -> float:
-    stream = model.stream(model.prompts.spot(_lines(1)), Sampling(max_new_tokens=_NEW_TOKENS, temperature=1.0))
-    next(stream)  # the prompt is read
-    before = model.positions_read
-    seconds = _timed(place, lambda: list(stream))
-    return seconds / (model.positions_read - before)
+def _decode_s(reader: Reader, units: Sequence[Unit], place: Place) -> float:
+    """Seconds of a greedy token, its drawing included, after a short prompt."""
+    prefix, logits = reader.read(units, cancelled=never)
+    drawer = Drawer(Sampling(), device=reader.device)
+
+    def decode() -> None:
+        scores = logits
+        for _ in range(_NEW_TOKENS):
+            scores = reader.append(prefix, [drawer.draw(scores)], cancelled=never)
+
+    return _timed(place, decode) / _NEW_TOKENS
 
 
 def _timed(place: Place, work: Callable[[], object]) -> float:

@@ -26,7 +26,7 @@ from xcomp_model.base import (
 from xcomp_model.xcomposer import prompts_v1, prompts_v2
 from xcomp_model.xcomposer.prompts_v1 import Prompts1
 from xcomp_model.xcomposer.prompts_v2 import Prompts2
-from xcomp_model.xcomposer.tokenizer import Tokenizer, Unit
+from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
 pytestmark = pytest.mark.reference
 
@@ -221,6 +221,30 @@ def test_tokens_of_version_2_match(tokenizer2: Tokenizer, case: Json) -> None:
         assert not {1, 2} & set(tokenizer2.encode(text))
         return
     assert tokenizer2.encode(text) == case["ids"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_answer_decoded_piece_by_piece_reads_as_a_whole(
+    tokenizer1: Tokenizer, tokenizer2: Tokenizer, version: int
+) -> None:
+    tokenizer = {1: tokenizer1, 2: tokenizer2}[version]
+    for text in ("  two spaces, 🤗👍🏽🧑‍🔬 and 你好，世界。\n\nＥ １２３ é ﬁ ①\t", "日本語テスト", " x", "\n"):
+        decoder = Decoder(tokenizer)
+        pieces = [decoder.push(token) for token in tokenizer.encode(text)]
+        assert "".join(pieces) + decoder.flush() == text
+        assert not any("\ufffd" in piece for piece in pieces)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_option_has_every_spelling_with_and_without_space(
+    tokenizer1: Tokenizer, tokenizer2: Tokenizer, version: int
+) -> None:
+    tokenizer, colon, plain, spaced = {1: (tokenizer1, 334, 309, 556), 2: (tokenizer2, 334, 309, 556)}[version]
+    assert (plain,) in tokenizer.spellings("B")
+    assert (spaced,) in tokenizer.spellings(" B")
+    assert (colon, spaced) in tokenizer.spellings(": B")
+    for ids in tokenizer.spellings(": B"):
+        assert tokenizer.decode(ids) == ": B"
 
 
 @pytest.mark.parametrize(

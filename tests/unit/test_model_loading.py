@@ -25,7 +25,7 @@ from xcomp_model.xcomposer import convert
 from xcomp_model.xcomposer.config import read_config
 from xcomp_model.xcomposer.convert import build
 from xcomp_model.xcomposer.device import Place, find_place
-from xcomp_model.xcomposer.release import digest, plan_model
+from xcomp_model.xcomposer.release import convert_model, digest, plan_model
 from xcomp_model.xcomposer.v1 import XComposer1
 
 PLACE = Place("cpu", torch.float32)
@@ -60,7 +60,7 @@ def test_shards_may_cut_a_model_anywhere(version: int, tmp_path: Path, shards: i
 
 def test_conversion_writes_a_folder_that_loads_the_same(version: int, tmp_path: Path) -> None:
     source = write_checkpoint(version, tmp_path / "released")
-    convert.convert(source, tmp_path / "clean", dtype=torch.float32)
+    convert_model(str(source), tmp_path / "clean", precision="fp32")
     assert same(convert.load(source, PLACE), convert.load(tmp_path / "clean", PLACE))
     sampling = Sampling(max_new_tokens=6, temperature=1.0)
     texts = ["".join(load(str(f)).stream((Text("a cat"),), sampling)) for f in (source, tmp_path / "clean")]

@@ -11,7 +11,7 @@ from xcomp_model.base import ModelError, Prompt, Prompts, Runtime
 from xcomp_model.xcomposer import prompts_v1, prompts_v2
 from xcomp_model.xcomposer.checkpoint import shard_files
 from xcomp_model.xcomposer.config import Config, XComposer1Config, read_config
-from xcomp_model.xcomposer.convert import load
+from xcomp_model.xcomposer.convert import convert, load
 from xcomp_model.xcomposer.device import find_place
 from xcomp_model.xcomposer.model import Card, XComposer
 from xcomp_model.xcomposer.plan import FEATURES_BYTES, MemoryPlan, make_plan
@@ -56,6 +56,15 @@ def plan_model(name: str, runtime: Runtime) -> MemoryPlan:
     config = read_config(folder)
     place = find_place(runtime.device, runtime.precision)
     return make_plan(name, config, place, context_tokens=_context_tokens(config))
+
+
+def convert_model(name: str, destination: Path, *, precision: str = "fp16") -> None:
+    """Writes a release as a clean folder: safetensors, merged, un-fused, unpacked; it loads without conversion.
+
+    Raises:
+        ModelError: the release is not found or wrong, or the destination is not empty or has no room.
+    """
+    convert(find_folder(name), destination, dtype=find_place("cpu", precision).dtype)
 
 
 def find_folder(name: str) -> Path:
