@@ -20,7 +20,7 @@ def watch(events: Iterable[pb.ComposeEvent]) -> Article:
     article: Article | None = None
     seen = _Seen()
     with display.progress("") as advance:
-        advance(0, 0, what="reading")
+        advance(0, 0, what="reading the text, looking through the pictures")
         for message in events:
             event = event_from_proto(message)
             if isinstance(event, Article):
