@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,21 @@ class Model:
     licence: str
     libraries: tuple[str, ...] = ()  # import names without which it cannot run
     install: str = ""
+    repository: str = ""  # of the hub, where its files are fetched from
+
+    def is_fetched(self) -> bool:
+        """Whether its files are here; whether they are whole is seen when it is loaded."""
+        if not self.repository:
+            return True
+        from huggingface_hub import constants
+
+        return (Path(constants.HF_HUB_CACHE) / f"models--{self.repository.replace('/', '--')}" / "snapshots").is_dir()
+
+    def lack(self) -> str:
+        """Says what keeps it from running here, and the way out; nothing if it can run."""
+        if self.missing():
+            return f"not installed: {self.install}"
+        return "" if self.is_fetched() else f"not fetched: xcomp models pull {self.name}"
 
     def missing(self) -> tuple[str, ...]:
         """Names the libraries that are not installed here."""
@@ -39,21 +55,23 @@ MODELS = (
         name="open_clip:ViT-B-32/laion2b_s34b_b79k",
         profile="clip",
         role="images and English texts to vectors",
-        what="CLIP ViT-B/32 trained on LAION-2B; 605 MB to fetch with: xcomp models pull clip",
+        what="CLIP ViT-B/32 trained on LAION-2B, 605 MB",
         cannot="reads no Chinese and little writing in pictures, counts badly",
         licence="MIT",
         libraries=("torch", "torchvision", "open_clip", "huggingface_hub"),
         install="pip install 'xcomp[indexer]'",
+        repository="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
     ),
     Model(
         name="chinese_clip:OFA-Sys/chinese-clip-vit-base-patch16",
         profile="clip",
         role="images and Chinese texts to vectors",
-        what="Chinese-CLIP ViT-B/16 with RoBERTa-wwm-ext; 753 MB to fetch with: xcomp models pull clip",
+        what="Chinese-CLIP ViT-B/16 with RoBERTa-wwm-ext, 753 MB",
         cannot="reads no English, counts badly",
         licence="MIT",
         libraries=("torch", "tokenizers", "transformers", "huggingface_hub"),
         install="pip install 'xcomp[indexer]'",
+        repository="OFA-Sys/chinese-clip-vit-base-patch16",
     ),
     Model(
         name="lite",
@@ -89,8 +107,7 @@ def list_(json: options.Json = False) -> None:
         display.print_json([_as_json(model) for model in MODELS])
         return
     for model in MODELS:
-        missing = model.missing()
-        state = f"not installed: {model.install}" if missing else "installed"
+        state = model.lack() or "installed"
         display.result(f"{display.strong(model.name)}  {display.faint(f'profile: {model.profile} · {state}')}")
         for name, text in (
             ("does", model.role), ("is", model.what), ("cannot", model.cannot), ("licence", model.licence)
@@ -115,5 +132,5 @@ def pull(
 
 def _as_json(model: Model) -> display.Json:
     fields = asdict(model)
-    del fields["libraries"], fields["install"]
-    return {**fields, "installed": not model.missing()}
+    del fields["libraries"], fields["install"], fields["repository"]
+    return {**fields, "installed": not model.lack()}
