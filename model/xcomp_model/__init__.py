@@ -4,6 +4,7 @@ Importing this package imports no model library; a family's libraries come with 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from xcomp_model.base import ModelError, Runtime, VisionLanguageModel
 
@@ -55,6 +56,8 @@ def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
     for prefix, family in _FAMILIES:
         if name.startswith(prefix):
             return _with_its_libraries(family, name, runtime)
+    if Path(name).is_dir():
+        return _with_its_libraries(_xcomposer, name, runtime)
     raise ModelError(
         f"unknown composer model {name!r}: use internlm/internlm-xcomposer2-7b or a relative of it, "
         "a local folder of one, or openai:MODEL"

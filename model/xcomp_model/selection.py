@@ -4,6 +4,7 @@ The one idea: rounds. Every candidate stands in one small group; the groups' win
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from xcomp_model.base import Choice, ModelError, Picture, Section, VisionLanguageModel
 
@@ -38,7 +39,7 @@ def _groups(candidates: Sequence[Picture], *, most: int) -> list[Sequence[Pictur
     """Cuts into as few groups as can be, of sizes as equal as can be."""
     count = -(-len(candidates) // most)
     bounds = [i * len(candidates) // count for i in range(count + 1)]
-    return [candidates[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [candidates[a:b] for a, b in pairwise(bounds)]
 
 
 def _best(choice: Choice) -> int:

@@ -255,6 +255,12 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_a_relative_folder_is_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_checkpoint(1, tmp_path / "models" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    assert load("models/tiny").name == "models/tiny"
+
+
 def test_names_without_a_model_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="unknown composer model 'gpt'"):
         load("gpt")

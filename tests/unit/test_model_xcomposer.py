@@ -236,6 +236,27 @@ def test_a_picture_that_cannot_be_decoded_is_named(model: XComposer, tmp_path: P
         said(model, model.prompts.describe(Picture("broken", image), language="en"), Sampling())
 
 
+def test_beams_find_an_answer_and_draw_nothing(model: XComposer) -> None:
+    prompt = model.prompts.query(ARTICLE, 1)
+    assert said(model, prompt, Sampling(beams=3, max_new_tokens=6, stop=('"',))) == "cat"
+    with_picture = model.prompts.describe(PICTURES[0], language="en")
+    greedy, searched = (said(model, with_picture, Sampling(beams=beams, max_new_tokens=4)) for beams in (1, 2))
+    assert greedy == searched, "nothing else is nearly as likely"
+    with pytest.raises(ModelError, match="beams search"):
+        said(model, prompt, Sampling(beams=2, temperature=1.0))
+
+
+@pytest.mark.parametrize("text", ["\x00\x01", "\ud800 lone", "\u202e\ufeff", "\x1b[31m", "🤗" * 50])
+def test_any_characters_of_a_user_can_be_read(model: XComposer, text: str) -> None:
+    assert said(model, model.prompts.chat([Turn("user", f"a{text}b")]), Sampling(max_new_tokens=3))
+
+
+def test_scores_that_are_no_numbers_are_never_a_choice(model: XComposer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "_weighed", lambda *_: [float("nan")] * 4)
+    with pytest.raises(ModelError, match="nan%"):
+        model.choose(model.prompts.choose(sections(2), PICTURES[:4]), "ABCD")
+
+
 def test_stop_strings_and_allowed_characters_hold(model: XComposer) -> None:
     prompt = model.prompts.write(Brief("cats"))
     only = Sampling(max_new_tokens=20, temperature=1.0, allowed=frozenset("abc"))

@@ -88,6 +88,7 @@ class Prefixes:
     def keep(self, prefix: Prefix) -> None:
         """Keeps a prefix for prompts to come."""
         self._kept.append(prefix)
+        del self._kept[: -self._slots]
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -5,7 +5,7 @@ once is not read again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 
@@ -91,7 +91,7 @@ class XComposer:
             return self._answered(prompt, options)
         shares = self._weighed(self._checked(prompt), options)
         mass = sum(shares)
-        if mass < _LEAST_MASS:
+        if not mass >= _LEAST_MASS:  # scores that are no numbers fail here, too
             raise ModelError(
                 f"{self.name} gave the options {', '.join(options)} only {mass:.1%} of its probability with the prompt "
                 f"{self.prompts.version}: these weights do not follow it"
@@ -129,20 +129,24 @@ class XComposer:
         allowed = self._allowed(sampling.allowed) if sampling.allowed else None
         drawer = Drawer(sampling, device=self._reader.device, allowed=allowed)
         prefix, logits = self._reader.read(units, cancelled=cancelled)
+        unread: tuple[int, ...] = ()
         try:
             for _ in range(self._answer_tokens(units, sampling)):
+                if unread:
+                    logits = self._reader.append(prefix, unread, cancelled=cancelled)
                 token = drawer.draw(logits)
                 if token in self._ends or cancelled():
                     break
                 yield token
-                logits = self._reader.append(prefix, [token], cancelled=cancelled)
+                unread = (token,)
         finally:
             self._reader.keep(prefix)
 
     def _searched(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
         if sampling.temperature or sampling.allowed:
             raise ModelError("beams search, they do not draw: leave temperature and allowed characters out")
-        found = self._reader.search(units, sampling, ends=self._ends, cancelled=cancelled)
+        bounded = replace(sampling, max_new_tokens=self._answer_tokens(units, sampling))
+        found = self._reader.search(units, bounded, ends=self._ends, cancelled=cancelled)
         yield from takewhile(lambda token: token not in self._ends and not cancelled(), found)
 
     def _answer_tokens(self, units: Sequence[Unit], sampling: Sampling) -> int:

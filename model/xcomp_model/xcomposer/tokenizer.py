@@ -65,7 +65,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Encodes trusted text, marks and all."""
-        return [int(i) for i in self._pieces.encode(text)]
+        readable = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no character
+        return [int(i) for i in self._pieces.encode(readable)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Decodes ids; control marks are silent."""
