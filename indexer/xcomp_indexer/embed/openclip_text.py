@@ -115,5 +115,6 @@ def load(place: Place, text_config: Config) -> Tokenizer:
 
 def _kwargs(text_config: Config) -> dict[str, object]:
     kwargs = text_config.get("tokenizer_kwargs") or {}
-    assert isinstance(kwargs, dict)
+    if not isinstance(kwargs, dict):
+        raise ValueError("tokenizer_kwargs in its configuration are no table")
     return kwargs
