@@ -300,6 +300,14 @@ def test_scan_and_get_pass_page_borders(store: Store) -> None:
     assert store.count() == 1100
 
 
+def test_scan_starts_after_an_id_that_may_be_gone(store: Store) -> None:
+    store.upsert([point(number) for number in range(6)])
+    assert [found.id for found in store.scan(after=an_id(2))] == [an_id(3), an_id(4), an_id(5)]
+    store.delete([an_id(2)])
+    assert [found.id for found in store.scan(after=an_id(2))] == [an_id(3), an_id(4), an_id(5)]
+    assert list(store.scan(after=an_id(5))) == []
+
+
 POINTS: Sequence[Mapping[str, object]] = [
     {
         "tags": ["harbour", "night"],
