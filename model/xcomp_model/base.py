@@ -132,6 +132,7 @@ class Runtime:
         device: auto, cpu, cuda, cuda:N, or spread (layers over all GPUs).
         precision: auto, bf16, fp16 or fp32.
         procedure: `reference` decodes as released, to compare with.
+        wording: of a local model's prompts: as trained, or in English, which nobody has proven.
         base_url: of an OpenAI-compatible endpoint, up to and including `/v1`.
         api_key: of that endpoint.
     """
@@ -139,6 +140,7 @@ class Runtime:
     device: str = "auto"
     precision: str = "auto"
     procedure: Literal["native", "reference"] = "native"
+    wording: Literal["trained", "english"] = "trained"
     base_url: str = ""
     api_key: str = field(default="", repr=False)
 

@@ -123,7 +123,7 @@ def packed(levels: Tensor) -> Tensor:
 def test_biases_that_the_model_has_no_place_for_must_be_zero(tmp_path: Path) -> None:
     weights, _ = four_bit_weights()
     weights["internlm_model.model.layers.0.mlp.up_proj.bias"] += 1
-    tmp_path.joinpath("quantize_config.json").write_text("{}", encoding="utf-8")
+    tmp_path.joinpath("quantize_config.json").write_text('{"bits": 4}', encoding="utf-8")
     write_config(1, tmp_path, internlm_lora=None, intermediate_size=176)
     torch.save(weights, tmp_path / "gptq_model-4bit-128g.bin")
     with pytest.raises(ModelError, match=r"up_proj\.bias with values"):
@@ -206,6 +206,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
         ({"config.json": '{"model_type": "InternLMXComposer"}'}, "incomplete or wrong"),
         ({"config.json": json.dumps(SIZES_1 | {"num_query_token": "six"})}, "num_query_token is 'six'"),
         ({"config.json": json.dumps(SIZES_1)}, "holds no weights"),
+        ({"config.json": json.dumps(SIZES_1), "quantize_config.json": '{"bits": 3}'}, "says 3 bits"),
         (
             {"config.json": json.dumps(SIZES_1), "pytorch_model.bin.index.json": '{"weight_map": {"a": "x.bin"}}'},
             r"x\.bin is missing, though",

@@ -272,6 +272,11 @@ def test_the_reference_procedure_answers_with_a_letter(folder: Path) -> None:
     assert not model.capabilities.logprobs
 
 
+def test_english_wording_is_opted_in(folder: Path) -> None:
+    model = load(str(folder), Runtime(wording="english"))
+    assert model.prompts.version.endswith("en-unproven")
+
+
 def test_pictures_are_encoded_once_and_kept_within_their_bytes() -> None:
     encoded: list[str] = []
 

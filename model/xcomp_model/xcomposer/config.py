@@ -95,7 +95,7 @@ def _read_1(raw: Json, folder: Path) -> XComposer1Config:
         image_size=_int(tower, "image_size", 224),
         queries=_int(raw, "num_query_token", 64),
         lora_scale=_float(lora, "lora_alpha", 256) / _float(lora, "lora_r", 256) if lora else None,
-        is_quantised=(folder / "quantize_config.json").is_file(),
+        is_quantised=_is_quantised(folder),
         is_converted="xcomp_format" in raw,
         context_tokens=_int(raw, "max_position_embeddings", 2048),
     )
@@ -119,6 +119,16 @@ def _read_2(raw: Json, _: Path) -> XComposer2Config:
         is_converted="xcomp_format" in raw,
         context_tokens=_int(raw, "max_length", 4096),
     )
+
+
+def _is_quantised(folder: Path) -> bool:
+    path = folder / "quantize_config.json"
+    if not path.is_file():
+        return False
+    bits = read_json(path).get("bits")
+    if bits != 4:
+        raise ValueError(f"{path.name} says {bits!r} bits; only 4 can be unpacked")
+    return True
 
 
 def _llm(raw: Json, *, theta: float) -> Json:

@@ -18,6 +18,7 @@ from xcomp_model.xcomposer.plan import FEATURES_BYTES, MemoryPlan, make_plan
 from xcomp_model.xcomposer.reader import Reader
 from xcomp_model.xcomposer.rotary import HalfPrecisionRotary
 from xcomp_model.xcomposer.tokenizer import Tokenizer
+from xcomp_model.xcomposer.wording import TRAINED, UNPROVEN_ENGLISH
 
 _FILES = ("*.json", "tokenizer.model", "*.safetensors", "*.bin")
 _ROOM_TO_WRITE = 4096  # version 2 writes so much beside a full prompt; its rotary table reaches 32768
@@ -45,7 +46,7 @@ def open_model(name: str, runtime: Runtime) -> XComposer:
         network.llm.model.rotary_emb = HalfPrecisionRotary(head_dim=head_dim, theta=10000.0).to(place.main)
     reader = Reader(network, place, features_bytes=FEATURES_BYTES)
     card = _card(name, folder, config, is_reference=is_reference)
-    return XComposer(reader, tokenizer, card, prompts=_prompts(config, is_reference=is_reference))
+    return XComposer(reader, tokenizer, card, prompts=_prompts(config, runtime))
 
 
 def plan_model(name: str, runtime: Runtime) -> MemoryPlan:
@@ -107,12 +108,16 @@ def _card(name: str, folder: Path, config: Config, *, is_reference: bool) -> Car
     )
 
 
-def _prompts(config: Config, *, is_reference: bool) -> Callable[[Callable[[Prompt], int]], Prompts]:
+def _prompts(config: Config, runtime: Runtime) -> Callable[[Callable[[Prompt], int]], Prompts]:
+    words = TRAINED if runtime.wording == "trained" else UNPROVEN_ENGLISH
+    is_reference = runtime.procedure == "reference"
+
     def make(count: Callable[[Prompt], int]) -> Prompts:
+        limit = config.context_tokens
         if isinstance(config, XComposer1Config):
-            return prompts_v1.Prompts1(count, context_tokens=config.context_tokens, is_reference=is_reference)
+            return prompts_v1.Prompts1(count, context_tokens=limit, is_reference=is_reference, wording=words)
         meta = prompts_v2.META if config.patches <= prompts_v2.PATCHES_TO_COMPOSE else prompts_v2.META_VL
-        return prompts_v2.Prompts2(count, prompt_tokens=config.context_tokens, meta=meta, is_reference=is_reference)
+        return prompts_v2.Prompts2(count, prompt_tokens=limit, meta=meta, is_reference=is_reference, wording=words)
 
     return make
 
