@@ -6,6 +6,7 @@ The modules of the commands import nothing heavy before they run, so that help c
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import TracebackType
 from typing import Annotated
 
@@ -89,6 +90,9 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The entry point of `xcomp`."""
     sys.excepthook = _defect
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no error
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own remarks are no lines for a user
     sys.exit(run(sys.argv[1:]))
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 XCOMP = [sys.executable, "-c", "from xcomp_cli.main import main; main()"]
-COLORS = ("red", "green", "blue", "yellow", "black", "white")
+COLORS = ("red", "green", "blue", "grey", "black", "white")
 
 
 class Machine:
@@ -420,6 +420,17 @@ def test_articles_that_make_no_sense_are_status_2(indexed: Machine) -> None:
         assert indexed.run(*arguments).returncode == 2, arguments
     assert indexed.run("compose", "A text.", "--model", "retrieval").returncode == 1
     assert indexed.run("edit", "nowhere", "--undo").returncode == 1
+
+
+def test_terminal_of_another_alphabet_gets_escapes(indexed: Machine) -> None:
+    done = subprocess.run(
+        [*XCOMP, "models", "list"],
+        capture_output=True,
+        text=True,
+        env={**indexed.environment, "PYTHONIOENCODING": "iso8859-5"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\xb7" in done.stdout
 
 
 def test_doctor_finds_a_sound_installation(indexed: Machine) -> None:
