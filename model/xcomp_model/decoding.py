@@ -18,7 +18,7 @@ from transformers.generation.logits_process import (
 
 from xcomp_model.base import ModelError, Sampling
 
-_NEGLIGIBLE = 1e-6  # probability of a path below which its continuations are not read
+Path = tuple[int, ...]  # ids of an answer's beginning
 
 
 class Drawer:
@@ -81,32 +81,29 @@ class Stops:
 
 
 def weigh(
-    spellings: Mapping[tuple[int, ...], int], *, options: int, log_probs_after: Callable[[tuple[int, ...]], Tensor]
+    spellings: Mapping[Path, int],
+    first: Tensor,
+    *,
+    options: int,
+    after: Callable[[Sequence[Path]], Sequence[Tensor]],
 ) -> list[float]:
     """Adds up, for every option, the probabilities of all its spellings among everything that could have been said.
 
-    A spelling that goes on to be one of another option counts for the longer one only where it does go on.
+    A spelling that goes on to be one of another option counts for the longer one where it does go on.
 
     Args:
         spellings: ids, lead-in included, to the number of their option.
+        first: scores [V] of the first token.
         options: how many there are.
-        log_probs_after: log-probabilities [V] of the token after a path; asked once for each path.
+        after: scores [V] of the token after each of some paths; asked once, for all that any spelling passes.
     """
-    after: dict[tuple[int, ...], Tensor] = {}
-
-    def log_prob(path: tuple[int, ...]) -> float:
-        if not path:
-            return 0.0
-        before = log_prob(path[:-1])
-        if exp(before) < _NEGLIGIBLE:
-            return -torch.inf
-        if path[:-1] not in after:
-            after[path[:-1]] = log_probs_after(path[:-1])
-        return before + float(after[path[:-1]][path[-1]])
-
+    passed = sorted({path[:n] for path in spellings for n in range(1, len(path))})
+    log_probs: dict[Path, Tensor] = {(): first.float().log_softmax(dim=-1)}
+    for path, scores in zip(passed, after(passed) if passed else (), strict=True):
+        log_probs[path] = scores.float().log_softmax(dim=-1)
     shares = [0.0] * options
     for path, option in spellings.items():
-        share = exp(log_prob(path))
+        share = exp(sum(float(log_probs[path[:n]][token]) for n, token in enumerate(path)))
         shares[option] += share
         shorter = next((path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in spellings), None)
         if shorter is not None:

@@ -1,5 +1,7 @@
 """Drawing, stopping and weighing, on scores made by hand."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -56,31 +58,29 @@ def test_what_may_be_a_stop_is_held_back_and_given_at_the_end() -> None:
     assert not stops.is_done
 
 
+def answers(table: dict[tuple[int, ...], list[float]]) -> Callable[[Sequence[tuple[int, ...]]], list[Tensor]]:
+    return lambda paths: [torch.tensor(table[path]).log() for path in paths]
+
+
 def test_weights_add_up_all_spellings_of_an_option() -> None:
-    table = {(): [0.5, 0.3, 0.2], (2,): [0.1, 0.6, 0.3]}
-    asked: list[tuple[int, ...]] = []
-
-    def after(path: tuple[int, ...]) -> Tensor:
-        asked.append(path)
-        return torch.tensor(table[path]).log()
-
-    shares = weigh({(0,): 0, (1,): 1, (2, 0): 0, (2, 1): 1}, options=2, log_probs_after=after)
+    first = torch.tensor([0.5, 0.3, 0.2]).log()
+    spellings = {(0,): 0, (1,): 1, (2, 0): 0, (2, 1): 1}
+    shares = weigh(spellings, first, options=2, after=answers({(2,): [0.1, 0.6, 0.3]}))
     assert shares == pytest.approx([0.5 + 0.2 * 0.1, 0.3 + 0.2 * 0.6])
-    assert asked == [(), (2,)]
+
+
+def test_every_path_is_asked_for_once_and_together() -> None:
+    asked: list[list[tuple[int, ...]]] = []
+
+    def after(paths: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        asked.append(list(paths))
+        return [torch.zeros(3) for _ in paths]
+
+    weigh({(0,): 0, (1, 0): 0, (1, 2, 0): 0, (1, 2, 1): 1}, torch.zeros(3), options=2, after=after)
+    assert asked == [[(1,), (1, 2)]]
 
 
 def test_an_option_that_begins_another_does_not_take_its_share() -> None:
-    table = {(): [0.8, 0.2], (0,): [0.25, 0.75]}
-    shares = weigh({(0,): 0, (0, 1): 1}, options=2, log_probs_after=lambda path: torch.tensor(table[path]).log())
+    first = torch.tensor([0.8, 0.2]).log()
+    shares = weigh({(0,): 0, (0, 1): 1}, first, options=2, after=answers({(0,): [0.25, 0.75]}))
     assert shares == pytest.approx([0.8 - 0.6, 0.6])
-
-
-def test_paths_that_cannot_matter_are_not_read() -> None:
-    asked: list[tuple[int, ...]] = []
-
-    def after(path: tuple[int, ...]) -> Tensor:
-        asked.append(path)
-        return torch.tensor([1 - 1e-9, 1e-9]).log()
-
-    weigh({(0,): 0, (1, 0): 1}, options=2, log_probs_after=after)
-    assert asked == [()]

@@ -106,15 +106,9 @@ class XComposer:
             for path in self._tokenizer.spellings(lead_in + option)
         }
         prefix, logits = self._reader.read(units, cancelled=never)
-
-        def log_probs_after(path: tuple[int, ...]) -> Tensor:
-            if not path:
-                return logits.float().log_softmax(dim=-1)
-            scores = self._reader.append(prefix, path, cancelled=never)
-            self._reader.crop(prefix, len(units))
-            return scores.float().log_softmax(dim=-1)
-
-        shares = weigh(spellings, options=len(options), log_probs_after=log_probs_after)
+        shares = weigh(
+            spellings, logits, options=len(options), after=lambda paths: list(self._reader.branch(prefix, paths))
+        )
         self._reader.keep(prefix)
         return shares
 

@@ -12,6 +12,7 @@ from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteria
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from xcomp_model.base import ModelError, Picture, Sampling
+from xcomp_model.decoding import Path
 from xcomp_model.xcomposer.cache import Features, Prefix, Prefixes
 from xcomp_model.xcomposer.convert import Network
 from xcomp_model.xcomposer.device import Place
@@ -70,9 +71,26 @@ class Reader:
         """Reads on; returns the scores [V] of what comes next."""
         return self._feed(prefix, tokens, cancelled=cancelled)
 
-    def crop(self, prefix: Prefix, units: int) -> None:
-        """Goes back to where a prefix had so many units."""
-        prefix.crop(units, rows_of=self.rows_of)
+    def branch(self, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+        """Reads several ways to go on at once; returns the scores [N, V] after each, and leaves the prefix as it was.
+
+        The paths form a tree, whose nodes are read in one pass: each sees the prefix and its own ancestors.
+        """
+        nodes = sorted({path[:n] for path in paths for n in range(1, len(path) + 1)})
+        rows = prefix.values.get_seq_length()
+        with self._guarded():
+            embeds, _ = self._embed([node[-1] for node in nodes])
+            self.positions_read += len(nodes)
+            out = self._network.llm(
+                inputs_embeds=embeds,
+                attention_mask=_ancestors(nodes, rows=rows, like=embeds),
+                position_ids=torch.tensor([[rows + len(node) - 1 for node in nodes]], device=embeds.device),
+                past_key_values=prefix.values,
+                use_cache=True,
+            )
+            prefix.values.crop(-len(nodes))
+        scores: Tensor = out.logits[0, [nodes.index(path) for path in paths]]
+        return scores
 
     def keep(self, prefix: Prefix) -> None:
         """Keeps what was read for prompts that begin alike; what broke off in the middle is forgotten."""
@@ -171,6 +189,16 @@ def beam_search(
         stopping_criteria=StoppingCriteriaList([_Until(cancelled)]),
     )
     return [int(i) for i in ids[0]]
+
+
+def _ancestors(nodes: Sequence[Path], *, rows: int, like: Tensor) -> Tensor:
+    """Returns [1, 1, N, rows + N]: 0 where a node sees, the least number where it does not."""
+    mask = torch.zeros(1, 1, len(nodes), rows + len(nodes), dtype=like.dtype, device=like.device)
+    for i, node in enumerate(nodes):
+        for j, other in enumerate(nodes):
+            if node[: len(other)] != other:
+                mask[0, 0, i, rows + j] = torch.finfo(like.dtype).min
+    return mask
 
 
 class _Until(StoppingCriteria):
