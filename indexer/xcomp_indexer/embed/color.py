@@ -16,7 +16,7 @@ from xcomp_indexer.embed import Encoded, Vectors
 _HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 _GREYS = ("black", "grey", "white")
 _NAMES = (*_HUES, *_GREYS, "other")  # "other" keeps a text without colours from being no vector at all
-_EDGES = (10, 22, 42, 110, 130, 180, 205, 245)  # upper hue bounds, 0..255; above the last it is red again
+_EDGES = (10, 22, 48, 110, 130, 180, 205, 245)  # upper hue bounds, 0..255; above the last it is red again
 _CHINESE = dict(zip("红橙黄绿青蓝紫粉黑灰白", _NAMES[:-1], strict=True))
 _SATURATED = 60  # below it a pixel counts as grey, 0..255
 _DARK, _BRIGHT = 60, 190
