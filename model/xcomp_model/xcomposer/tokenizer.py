@@ -16,6 +16,7 @@ from xcomp_model.base import Control, ModelError, Picture, Prompt, Template, Tex
 
 Unit = int | Picture  # a token, or a picture with all its rows
 
+_ERRORS = 2  # of sentencepiece's log levels
 _MAX_SPELLED = 4  # characters of an option whose every segmentation is tried
 
 
@@ -38,6 +39,7 @@ class Tokenizer:
     def __init__(self, path: Path, marks: Marks) -> None:
         if not path.is_file():
             raise ModelError(f"{path} is missing: is {path.parent} a model folder?")
+        sentencepiece.set_min_log_level(_ERRORS)  # the released models hold a null character, which it reports
         try:
             self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError) as error:
