@@ -43,6 +43,11 @@ class Activity:
             self._active -= 1
             self._since = time.monotonic()
 
+    def touch(self) -> None:
+        """Begins the idle time anew."""
+        with self._lock:
+            self._since = time.monotonic()
+
     def idle_s(self) -> float:
         """Seconds since the last call ended; 0 while one is under way."""
         with self._lock:
@@ -50,7 +55,7 @@ class Activity:
 
 
 class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
-    """The interceptor; health and reflection pass it unseen."""
+    """The interceptor; health and reflection pass it unguarded."""
 
     def __init__(self, activity: Activity, token: str | None) -> None:
         self._activity = activity
@@ -60,6 +65,7 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the
         """Wraps the method that a call names, as grpc asks of an interceptor."""
         handler = continuation(details)
         if handler is None or details.method.startswith(OPEN_SERVICES):
+            self._activity.touch()  # whoever asks how it is will call in a moment: a server must not leave in between
             return handler
         call = _Call(details.method, self._activity, self._allowed(details.invocation_metadata))
         if handler.response_streaming:
