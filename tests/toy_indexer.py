@@ -23,10 +23,12 @@ from xcomp_indexer import background
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.transport.errors import Conflict, NotFound
+from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable
 from xcomp_protos.transport.server import Endpoint, Service, started
 
-WIDTH = 64
+Context = grpc.ServicerContext
+
+WIDTH = 512
 _WORD = re.compile(r"[a-z]+|[\u4e00-\u9fff]")
 _ENGLISH = (
     "a an and are as at be been by for from had has have he her his i in is it its me my not of on or our she so than"
@@ -73,6 +75,9 @@ class ToyIndexer(rpc.IndexerServicer):
         self.held.set()
         self.searching = threading.Event()
         self._seen = self._concrete()
+        self._vectors = {id_: self.embed(picture.shows) for id_, picture in self.pictures.items()}
+        texts = [*background.ENGLISH, *background.CHINESE] if pictures else []
+        self._background = np.sort([_standouts(self._scores(self.embed(text))).max() for text in texts])
 
     def _concrete(self) -> set[str]:
         shown = [picture.shows for picture in self.pictures.values()]
@@ -86,23 +91,23 @@ class ToyIndexer(rpc.IndexerServicer):
             vector += np.random.default_rng(zlib.crc32(word.encode())).normal(size=WIDTH)
         vector /= max(float(np.linalg.norm(vector)), 1e-9)
         visible = sum(word in self._seen for word in words) / max(len(words), 1)
-        vector = np.append(vector, 1.5 * (2 * min(2 * visible, 1.0) - 1))
+        vector = np.append(vector, 0.25 * (2 * min(2 * visible, 1.0) - 1))
         return vector / np.linalg.norm(vector)
 
-    def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
+    def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:
         self._called("Describe", context)
         if request.repository not in ("", "toy"):
             raise NotFound(f"there is no repository {request.repository!r}: xcomp repo list shows those that are")
         space = pb.Space(name="toy", model="toy", dimension=WIDTH + 1, languages=["en", "zh"])
         return pb.DescribeResponse(repositories=[pb.Repository(name="toy", profile="lite", spaces=[space])])
 
-    def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
+    def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         self._called("Embed", context)
         texts = [each.text or each.image.decode() for each in request.inputs]
         vectors = [pb.Vector(values=self.embed(text).tolist()) for text in texts]
         return pb.EmbedResponse(space="toy", vectors=vectors)
 
-    def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
+    def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         self._called("Search", context)
         self.searching.set()
         self.held.wait(timeout=10)
@@ -135,27 +140,44 @@ class ToyIndexer(rpc.IndexerServicer):
             labels=[common.Label(en=en, zh=zh, probability=p) for en, zh, p in picture.labels],
         )
         image.metadata.update(picture.metadata)
-        confidence = float(np.searchsorted(self._background(), standout)) / len(self._background())
+        confidence = float(np.searchsorted(self._background, standout)) / len(self._background)
         spaces = {"toy": common.SpaceScore(rank=rank, score=score, standout=standout)}
         return common.Hit(image=image, rank=rank, score=score, spaces=spaces, standout=standout, confidence=confidence)
 
-    def _background(self) -> NDArray[np.float64]:
-        texts = [*background.ENGLISH, *background.CHINESE]
-        return np.sort([_standouts(self._scores(self.embed(text))).max() for text in texts])
-
     def _scores(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray([self._vector(id_) @ vector for id_ in self.pictures])
+        return np.asarray([each @ vector for each in self._vectors.values()])
 
     def _vector(self, id_: str) -> NDArray[np.float64]:
-        if id_ not in self.pictures:
+        if id_ not in self._vectors:
             raise NotFound(f"there is no image {id_!r}")
-        return self.embed(self.pictures[id_].shows)
+        return self._vectors[id_]
 
-    def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:
+    def Fetch(self, request: pb.FetchRequest, context: Context) -> Iterator[pb.FetchResponse]:
         self._called("Fetch", context)
         data, suffix = self.fetch(request.image_id, request.max_px)
         yield pb.FetchResponse(header=pb.FetchHeader(suffix=suffix, size_bytes=len(data)))
         yield pb.FetchResponse(chunk=data)
+
+    def Ingest(self, request: pb.IngestRequest, context: Context) -> Iterator[pb.IngestEvent]:
+        raise NotImplementedError
+
+    def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: Context) -> pb.UploadResponse:
+        raise NotImplementedError
+
+    def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        raise NotImplementedError
+
+    def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
+        raise NotImplementedError
+
+    def CreateRepository(self, request: pb.CreateRepositoryRequest, context: Context) -> pb.CreateRepositoryResponse:
+        raise NotImplementedError
+
+    def ListRepositories(self, request: pb.ListRepositoriesRequest, context: Context) -> pb.ListRepositoriesResponse:
+        raise NotImplementedError
+
+    def DeleteRepository(self, request: pb.DeleteRepositoryRequest, context: Context) -> pb.DeleteRepositoryResponse:
+        raise NotImplementedError
 
     def fetch(self, image_id: str, max_px: int) -> tuple[bytes, str]:
         """Returns a picture of one colour."""
@@ -167,10 +189,10 @@ class ToyIndexer(rpc.IndexerServicer):
         image.save(content, "JPEG")
         return content.getvalue(), ".jpg"
 
-    def _called(self, name: str, context: grpc.ServicerContext) -> None:
+    def _called(self, name: str, context: Context) -> None:
         self.calls.append(name)
         if len(self.calls) >= self.away_from:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+            raise Unavailable("the indexer is away")
 
 
 def _standouts(scores: NDArray[np.float64]) -> NDArray[np.float64]:

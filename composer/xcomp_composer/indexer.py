@@ -18,7 +18,7 @@ from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport.channel import translated
-from xcomp_protos.transport.errors import Cancelled, DeadlineExceeded, Exhausted
+from xcomp_protos.transport.errors import Cancelled, Conflict, DeadlineExceeded, Exhausted, NotFound
 
 Vectors = NDArray[np.float64]  # [B, D], rows of unit length
 Response = TypeVar("Response")
@@ -94,13 +94,18 @@ class Repository:
 
         Raises:
             NotFound: there is no such repository.
+            Conflict: it was made with another profile than the request names.
         """
-        response = self._call(self._stub.Describe, pb.DescribeRequest(repository=self.conditions.repository))
-        for repository in response.repositories:
-            able = [space.name for space in repository.spaces if self.conditions.language in space.languages]
-            self._space = next(iter(able), "")
-            return repository.profile
-        return self.conditions.profile
+        name, asked = self.conditions.repository, self.conditions.profile
+        described = self._call(self._stub.Describe, pb.DescribeRequest(repository=name)).repositories
+        if not described:
+            raise NotFound(f"there is no repository {name!r}")
+        recorded = described[0].profile
+        if asked and asked != recorded:
+            raise Conflict(f"repository {name!r} has the profile {recorded}, not {asked}: leave the profile out")
+        able = [space.name for space in described[0].spaces if self.conditions.language in space.languages]
+        self._space = next(iter(able), "")
+        return recorded
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embeds texts in the space of the request's language, [B, D]."""

@@ -40,7 +40,7 @@ def why_empty(place: Place, language: str, *, fit: float) -> str:
     if not place.offers:
         return words["nothing"]
     best = place.offers[0]
-    if best.score > fit:
+    if best.score > fit and best.is_clear:
         return words["taken"]
     return words["too low"].format(name=best.hit.path.rpartition("/")[2], score=best.score, fit=fit)
 

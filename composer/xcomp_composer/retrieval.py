@@ -21,7 +21,7 @@ from xcomp_composer.stage import Draft, Offered, Selection, Wish
 from xcomp_protos.transport.errors import InvalidRequest, NotFound
 
 NAME = "retrieval"
-FIT = 2.0  # score from which a picture is better than none; docs/lite.md has the curve
+FIT = 2.0  # score from which a picture is better than none
 VISIBLE = 0.0  # visibility from which a paragraph that stays empty is said to be a spot
 ALIKE = 0.97  # similarity from which two pictures count as the same
 PARAGRAPHS_PER_PICTURE = 1.5
@@ -100,7 +100,7 @@ def _values(place: Place, twins: Mapping[str, str]) -> dict[str, float]:
     values: dict[str, float] = {}
     for offer in place.offers:
         group = twins.get(offer.hit.image_id, offer.hit.image_id)
-        if offer.score > FIT:
+        if offer.score > FIT and offer.is_clear:
             values[group] = max(values.get(group, 0.0), offer.score - FIT)
     return values
 

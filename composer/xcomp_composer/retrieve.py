@@ -2,8 +2,8 @@
 
 Fits are counted in the repository's background: 0 is how far the best picture for a text about nothing in particular
 stands out half of the time, 1 one time in ten. A spot's score for a picture is the fit of the whole paragraph plus the
-fit of the clause that finds it best, each with how visible its text is. Where pictures carry titles, these count as
-much as the pixels.
+fit of the clause that finds it best, each lowered where its text is abstract. Where pictures carry titles, these count
+as much as the pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 HITS = 16  # per text
 LEVEL = 0.25  # weight of the similarity itself beside its standing out
+HIGHEST_LEVEL = 6.0  # standard deviations beyond which being nearer says no more
+_VISIBLE = 0.3  # visibility beyond which a text is not the better for it
 _NARROWEST = 0.5  # standard deviations between median and ninth decile; tiny repositories would divide by less
 
 
@@ -34,6 +36,7 @@ class Offer:
     query: str  # the text that finds it best
     standout: float  # standard deviations above the repository's mean for that text
     by_title: bool  # its title fits that text better than its pixels do
+    is_clear: bool  # for one of the texts it stands out more than chance does half of the time
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class _Scale:
     level_spread: float
 
     def fits(self, standouts: Floats, similarities: Floats) -> Floats:
-        levels = (similarities - self.level) / self.level_spread
+        levels = np.clip((similarities - self.level) / self.level_spread, -HIGHEST_LEVEL, HIGHEST_LEVEL)
         return np.asarray((standouts - self.chance) / self.spread + LEVEL * levels)
 
 
@@ -75,6 +78,7 @@ class _Sheet:
     table: _Table
     fits: Floats
     by_title: NDArray[np.bool_]
+    clear: NDArray[np.bool_]
     seen: Floats
 
 
@@ -157,14 +161,16 @@ def _weighed(
     fits = _scale(chance, spread, table.similarities[:statements]).fits(table.standouts, table.similarities)
     titles = [title_of(picture.metadata, language) for picture in table.pictures]
     titled = np.asarray([bool(title) for title in titles])
+    clear: NDArray[np.bool_] = np.asarray(table.standouts >= chance)
     if len(set(titles) - {""}) < 2:  # a camera's stock phrase tells no picture from another
-        return _Sheet(table, fits, np.zeros_like(fits, dtype=bool), seen)
+        return _Sheet(table, fits, np.zeros_like(clear), clear, seen)
     likeness = asked @ repository.embed([title for title in titles if title]).T
     deviations = np.maximum(likeness.std(axis=1, keepdims=True), 1e-6)
     standouts = (likeness - likeness.mean(axis=1, keepdims=True)) / deviations
     title_fits = fits.copy()
     title_fits[:, titled] = _scale(chance, spread, likeness[:statements]).fits(standouts, likeness)
-    return _Sheet(table, (fits + title_fits) / 2, title_fits > fits, seen)
+    clear[:, titled] |= standouts >= chance
+    return _Sheet(table, (fits + title_fits) / 2, title_fits > fits, clear, seen)
 
 
 def _background(found: Sequence[Sequence[Hit]]) -> tuple[float, float]:
@@ -183,7 +189,8 @@ def _scale(chance: float, spread: float, statements: Floats) -> _Scale:
 
 def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth: int) -> Place:
     rows = slice(start, start + len(texts))
-    of_texts = sheet.fits[rows] + sheet.seen[rows, None]
+    of_texts = sheet.fits[rows] + np.minimum(sheet.seen[rows, None], _VISIBLE)
+    clear = sheet.clear[rows].any(axis=0)
     best = of_texts[1:].argmax(axis=0) + 1 if len(texts) > 1 else np.zeros(of_texts.shape[1], dtype=int)
     scores = of_texts[0] + of_texts[best, np.arange(len(best))]
     offers = []
@@ -196,6 +203,7 @@ def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth:
                 query=texts[best[column]],
                 standout=float(sheet.table.standouts[row, column]),
                 by_title=bool(sheet.by_title[row, column]),
+                is_clear=bool(clear[column]),
             )
         )
     return Place(segment, float(sheet.seen[start]), tuple(offers))

@@ -1,0 +1,284 @@
+"""Bundles: every word stays, nothing of a user's acts, and the same article gives the same bytes."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.toy_indexer import ToyIndexer
+from xcomp_composer import manifest, wire
+from xcomp_composer.article import Article, Candidate, HistoryEntry, Illustration, Json, Label, Segment, Unfilled
+from xcomp_composer.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery, TextDelta
+from xcomp_composer.markdown import split
+from xcomp_composer.marks import without_blocks
+from xcomp_composer.render import THUMBNAIL_PX, read_bundle, write_bundle, write_in_place
+from xcomp_protos.transport.errors import InvalidRequest, NotFound
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+TEXT = f"""# A *title* {EVIL}
+
+Words with [a link](javascript:alert(1)), [another](https://example.org "t") and ![a picture](https://example.org/x.png).
+
+<div onclick="alert(1)">
+raw
+</div>
+
+Inline <b onmouseover="alert(1)">html</b> &amp; <!-- a comment -->entities.
+
+| a | b |
+|---|--:|
+| 1 | {EVIL} |
+
+```html
+{EVIL}
+```
+
+The last words.
+"""
+OFFERED = (
+    Candidate(
+        "coffee", f"/photos/{EVIL}.jpg", 3.25, 0.6, f"because {EVIL}", {"title": EVIL, "n": 1, "x": [1.5, "a"]},
+        (Label("cup", "杯子", 0.5),), 640, 480,
+    ),
+    Candidate("cat", "/photos/cat.jpg", 1.5),
+)  # fmt: skip
+PICTURE = Illustration(
+    "coffee", "toy", "/photos/coffee.jpg", query=EVIL, caption=f"A cup {EVIL}", alt='"quoted" & <alt>', credit=EVIL,
+    probability=0.6, chosen_by="retrieval", candidates=OFFERED, reason=EVIL, width=640, height=480,
+)  # fmt: skip
+
+
+@pytest.fixture
+def article() -> Article:
+    segments = [Segment(block.text) for block in split(TEXT)]
+    segments[1] = replace(segments[1], illustration=PICTURE)
+    return Article(
+        f"A title {EVIL}", "en", "retrieval", "lite", tuple(segments), seed=7,
+        unfilled=(Unfilled(6, EVIL, f"nothing fits {EVIL}", OFFERED[1:]),),
+        history=(HistoryEntry("remove", "{}"),), seconds={"illustrate": 1.5}, repository=EVIL,
+    )  # fmt: skip
+
+
+fetch = ToyIndexer().fetch
+
+
+class Seen(HTMLParser):
+    """What a browser would act on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.links: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.links |= {value or "" for name, value in attrs if name in ("href", "src")}
+
+
+def test_a_bundle_holds_the_page_the_review_the_text_the_record_and_the_pictures(
+    article: Article, tmp_path: Path
+) -> None:
+    written = write_bundle(article, tmp_path, fetch)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    picture = written.segments[1].illustration
+    assert picture
+    assert files == sorted(["article.html", "article.json", "article.md", "review.html", picture.file])
+    assert re.fullmatch(r"images/[a-z0-9-]+\.jpg", picture.file)
+
+
+def test_the_same_article_gives_the_same_bytes(article: Article, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write_bundle(article, tmp_path / folder, fetch)
+    for file in (tmp_path / "a").rglob("*.*"):
+        assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT.replace("\n", "\r\n"), "\ufeff" + TEXT.rstrip("\n")])
+def test_removing_the_blocks_from_article_md_restores_the_bytes(text: str, tmp_path: Path) -> None:
+    segments = tuple(Segment(block.text, PICTURE) for block in split(text)[:2])
+    rest = tuple(Segment(block.text) for block in split(text)[2:])
+    write_bundle(Article("", "en", "", "", segments + rest), tmp_path, fetch)
+    marked = (tmp_path / "article.md").read_bytes().decode()
+    assert without_blocks(marked)[0].encode() == text.encode()
+
+
+@pytest.mark.parametrize("page", ["article.html", "review.html"])
+def test_nothing_of_the_users_acts_in_a_page(article: Article, tmp_path: Path, page: str) -> None:
+    write_bundle(article, tmp_path, fetch)
+    html = (tmp_path / page).read_text(encoding="utf-8")
+    seen = Seen()
+    seen.feed(html)
+    assert seen.tags.isdisjoint({"script", "iframe", "object", "embed", "form", "link", "base", "svg"})
+    assert not [name for name in seen.attributes if name.startswith("on")]
+    assert not [link for link in seen.links if link.startswith("javascript:")]
+    assert "default-src 'none'" in html
+
+
+def test_a_page_loads_only_what_lies_beside_it(article: Article, tmp_path: Path) -> None:
+    write_bundle(article, tmp_path, fetch)
+    for page in ("article.html", "review.html"):
+        html = (tmp_path / page).read_text(encoding="utf-8")
+        sources = re.findall(r'<img src="([^"]*)"', html)
+        assert sources
+        assert all(source.startswith("data:") or (tmp_path / source).is_file() for source in sources)
+        assert "style=" not in html
+
+
+def test_the_query_is_never_printed(article: Article, tmp_path: Path) -> None:
+    quiet = replace(article.segments[1], illustration=replace(PICTURE, query="a very special query", candidates=()))
+    shown = replace(article, segments=(article.segments[0], quiet, *article.segments[2:]), unfilled=())
+    write_bundle(shown, tmp_path, fetch)
+    for page in ("article.html", "article.md"):
+        assert "special query" not in (tmp_path / page).read_text(encoding="utf-8")
+
+
+def test_the_review_shows_every_spot_with_its_runners_up(article: Article, tmp_path: Path) -> None:
+    write_bundle(article, tmp_path, fetch)
+    html = (tmp_path / "review.html").read_text(encoding="utf-8")
+    assert 'id="spot-1"' in html
+    assert 'id="spot-6"' in html
+    assert html.count("<li") == 3
+    assert "left empty" in html
+
+
+def test_thumbnails_are_small_and_no_runner_up_lies_among_the_pictures(article: Article, tmp_path: Path) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def watched(image_id: str, max_px: int) -> tuple[bytes, str]:
+        asked.append((image_id, max_px))
+        return fetch(image_id, max_px)
+
+    write_bundle(article, tmp_path, watched)
+    assert ("cat", THUMBNAIL_PX) in asked
+    assert [image_id for image_id, max_px in asked if max_px > THUMBNAIL_PX] == ["coffee"]
+    assert len(list((tmp_path / "images").iterdir())) == 1
+
+
+def test_an_edited_bundle_loses_the_picture_it_shows_no_more_and_nothing_else(article: Article, tmp_path: Path) -> None:
+    write_bundle(article, tmp_path, fetch)
+    (tmp_path / "images" / "mine.jpg").write_bytes(b"mine")
+    other = replace(article.segments[1], illustration=replace(PICTURE, image_id="cat", caption="A cat"))
+    write_bundle(replace(article, segments=(article.segments[0], other, *article.segments[2:])), tmp_path, fetch)
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["a-cat-cat.jpg", "mine.jpg"]
+
+
+def test_a_picture_that_left_the_repository_keeps_its_file(article: Article, tmp_path: Path) -> None:
+    written = write_bundle(article, tmp_path, fetch)
+    again = write_bundle(written, tmp_path, ToyIndexer(()).fetch)
+    assert again == written
+    with pytest.raises(NotFound):
+        write_bundle(article, tmp_path / "elsewhere", ToyIndexer(()).fetch)
+
+
+def test_a_picture_name_from_elsewhere_cannot_leave_the_folder(article: Article, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest):
+        write_bundle(article, tmp_path, lambda image_id, max_px: (b"x", ".jpg/../../x"))
+
+
+def test_an_article_in_place_keeps_its_words_and_links_to_the_site(article: Article, tmp_path: Path) -> None:
+    file = tmp_path / "post.md"
+    written = write_in_place(article, file, assets=tmp_path / "static", url_prefix="/assets/", fetch=fetch)
+    marked = file.read_bytes().decode()
+    picture = written.segments[1].illustration
+    assert picture
+    assert picture.file.startswith("/assets/")
+    assert f"]({picture.file})" in marked
+    assert (tmp_path / "static" / picture.file.removeprefix("/assets/")).is_file()
+    assert without_blocks(marked)[0] == article.text
+
+
+def test_a_bundle_is_read_back_as_it_was_written(article: Article, tmp_path: Path) -> None:
+    written = write_bundle(article, tmp_path, fetch)
+    assert read_bundle(tmp_path) == written
+
+
+def test_a_folder_without_an_article_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no article bundle"):
+        read_bundle(tmp_path)
+
+
+def test_the_record_has_the_keys_of_the_contract(article: Article, tmp_path: Path) -> None:
+    write_bundle(article, tmp_path, fetch)
+    record = json.loads((tmp_path / "article.json").read_text(encoding="utf-8"))
+    keys = {"title", "language", "model", "profile", "seed", "segments", "unfilled", "history", "seconds"}
+    assert keys <= record.keys()
+    picture = record["segments"][1]["illustration"]
+    assert {
+        "image_id", "repository", "path", "file", "query", "caption", "alt", "credit", "probability", "chosen_by",
+        "locked", "candidates",
+    } <= picture.keys()  # fmt: skip
+    assert {"image_id", "path", "retrieval_score", "probability"} <= picture["candidates"][0].keys()
+    assert {"segment", "query", "reason"} <= record["unfilled"][0].keys()
+    assert record["segments"][0] == {"text": split(TEXT)[0].text, "illustration": None}
+
+
+def test_a_picture_without_words_is_listed(article: Article) -> None:
+    bare = replace(article.segments[1], illustration=replace(PICTURE, caption="", alt=""))
+    shown = replace(article, segments=(article.segments[0], bare, *article.segments[2:]))
+    assert manifest.to_json(shown)["uncaptioned"] == [1]
+
+
+def test_an_article_travels_over_the_wire_unchanged(article: Article) -> None:
+    assert wire.from_proto(wire.to_proto(article)) == article
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TextDelta("words"),
+        Spot(3, 0.5),
+        SpotQuery(3, "query"),
+        SpotCandidates(3, OFFERED),
+        SpotIllustration(3, PICTURE),
+        Unfilled(3, "query", "reason", OFFERED),
+    ],
+)
+def test_an_event_travels_over_the_wire_unchanged(event: Event) -> None:
+    assert wire.event_from_proto(wire.event_to_proto(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ([], "article"),
+        ({"segments": {}}, "segments"),
+        ({"segments": [{"text": 3}]}, "text"),
+        ({"segments": [{"text": "a", "illustration": {"image_id": None}}]}, "image_id"),
+        ({"segments": [], "unfilled": [{"segment": 0}]}, "unfilled"),
+        ({"title": 3}, "title"),
+    ],
+)
+def test_a_record_that_makes_no_sense_names_its_field(value: Json, field: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{field}"):
+        manifest.from_json(value)
+
+
+def test_a_record_that_is_no_json_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="no JSON"):
+        manifest.loads("{")
+
+
+def test_a_draft_says_that_it_may_be_false(article: Article, tmp_path: Path) -> None:
+    write_bundle(replace(article, draft=True), tmp_path, fetch)
+    assert "may contain false statements" in (tmp_path / "article.html").read_text(encoding="utf-8")
+
+
+def test_a_title_from_the_front_matter_is_shown_and_the_front_matter_is_not(tmp_path: Path) -> None:
+    text = "---\ntitle: The title\nlayout: post\n---\n\nWords.\n"
+    write_bundle(Article("The title", "en", "", "", (Segment(text),)), tmp_path, fetch)
+    html = (tmp_path / "article.html").read_text(encoding="utf-8")
+    assert "<h1>The title</h1>" in html
+    assert "layout" not in html.partition("<body>")[2]
+
+
+def test_plain_text_is_shown_as_it_is(tmp_path: Path) -> None:
+    text = "A heading\n\n# not a heading, <b>not</b> bold.\n"
+    article = Article("A heading", "en", "", "", tuple(Segment(b.text) for b in split(text, "text")), format="text")
+    write_bundle(article, tmp_path, fetch)
+    html = (tmp_path / "article.html").read_text(encoding="utf-8")
+    assert "<p># not a heading, &lt;b&gt;not&lt;/b&gt; bold.</p>" in html
