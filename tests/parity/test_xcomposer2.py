@@ -16,7 +16,7 @@ from xcomp_model.xcomposer.convert import load
 from xcomp_model.xcomposer.device import Place
 from xcomp_model.xcomposer.plora import ImageRows, PLoRALinear
 from xcomp_model.xcomposer.preprocess import pixel_values
-from xcomp_model.xcomposer.v2 import XComposer2
+from xcomp_model.xcomposer.v2 import XComposer2, resize_positions
 
 CPU = Place("cpu", torch.float32)
 TOLERANCE = 5e-5
@@ -35,8 +35,8 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return fresh(tmp_path_factory.mktemp("golden2"), attention=request.param)
 
 
-def fresh(folder: Path, *, attention: str = "sdpa") -> XComposer2:
-    loaded = load(golden_folder(2, folder), CPU, attention=attention)
+def fresh(folder: Path, *, attention: str = "sdpa", **changes: object) -> XComposer2:
+    loaded = load(golden_folder(2, folder, **changes), CPU, attention=attention)
     assert isinstance(loaded, XComposer2)
     return loaded
 
@@ -60,6 +60,23 @@ def test_vision_tower_and_projector_match(network: XComposer2, golden: Golden) -
         hidden = layer(hidden, attention_mask=None)
         assert distance(hidden, golden[f"vision/hidden_{i}"]) < TOLERANCE
     assert distance(network.encode_images(golden["vision/pixel_values"]), golden["proj/image_embeds"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("grid", [4, 9])
+def test_position_tables_resize_as_released(golden: Golden, grid: int) -> None:
+    resized = resize_positions(golden["pos/orig_grid6"], grid)
+    assert distance(resized, golden[f"pos/resized_grid{grid}"]) < 1e-6
+
+
+def test_a_table_of_another_grid_is_resized_once_and_said(
+    golden: Golden, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = fresh(tmp_path, img_size=126)  # the weights have the table of 56 pixels
+    assert "resizing a position table of 17 rows to 82" in caplog.text
+    network.vision.embeddings.position_embedding.weight.data = golden["pos/resized_grid9"]
+    with torch.inference_mode():
+        rows = network.encode_images(golden["vision_grid9/pixel_values"])
+    assert distance(rows, golden["vision_grid9/image_embeds"]) < TOLERANCE
 
 
 def test_partial_lora_adds_to_marked_rows_only(golden: Golden) -> None:

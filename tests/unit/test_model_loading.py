@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor
 
 from tests.checkpoints import (
@@ -267,6 +268,45 @@ def test_names_without_a_model_are_errors(tmp_path: Path) -> None:
         load("gpt")
     with pytest.raises(ModelError, match="is no folder"):
         load(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            LocalEntryNotFoundError("offline"),
+            "internlm/internlm-xcomposer2-7b is not here and the hub cannot be reached",
+        ),
+        (OSError("no space left on device\nmore"), "cannot be fetched: no space left on device$"),
+    ],
+)
+def test_a_model_that_cannot_be_fetched_is_told(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr("xcomp_model.xcomposer.release.snapshot_download", fail)
+    with pytest.raises(ModelError, match=message):
+        load("internlm-xcomposer2-7b")
+
+
+def test_of_a_model_on_the_hub_the_plan_fetches_its_configuration_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_checkpoint(2, tmp_path)
+    asked: list[tuple[str, str, str | None]] = []
+
+    def download(repository: str, name: str, *, revision: str | None) -> str:
+        asked.append((repository, name, revision))
+        if name != "config.json":
+            raise EntryNotFoundError(name)
+        return str(folder / name)
+
+    monkeypatch.setattr("xcomp_model.xcomposer.release.hf_hub_download", download)
+    assert plan_model("internlm/internlm-xcomposer2-7b@v1", Runtime()).needed > 0
+    assert {name for _, name, _ in asked} == {"config.json", "quantize_config.json"}
+    assert {revision for _, _, revision in asked} == {"v1"}
 
 
 def test_devices_and_precisions_that_are_not_there_are_errors() -> None:

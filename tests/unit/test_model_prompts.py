@@ -161,6 +161,9 @@ def test_a_description_ends_at_its_quotation_mark() -> None:
     assert wording.query_in(' a cat" and more') == "a cat"
     assert wording.query_in("") == ""
     assert len(wording.query_in("字" * 200)) == 53
+    assert wording.query_in("a red cat " * 40).endswith(" cat")
+    assert len(wording.query_in("x" * 500)) == 200
+    assert wording.query_in("one\ntwo") == "one two"
 
 
 def test_version_1_says_that_it_writes_from_words_alone() -> None:

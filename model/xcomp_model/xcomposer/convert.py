@@ -57,7 +57,8 @@ def finished(folder: Path, layout: Layout, shapes: Mapping[str, torch.Size]) -> 
                 parts = waiting.setdefault(target, {})
                 parts[role] = tensor
                 if parts.keys() >= layout.needs(target):
-                    yield target, _checked(layout, waiting.pop(target), shape=shapes[target], source=f"{path}: {key}")
+                    source = f"{path}: {key}"
+                    yield target, _checked(layout, target, waiting.pop(target), shape=shapes[target], source=source)
                     missing.discard(target)
         waiting = {target: {role: part.clone() for role, part in parts.items()} for target, parts in waiting.items()}
     if missing:
@@ -124,9 +125,9 @@ def _targets(layout: Layout, key: str, tensor: Tensor, *, path: Path) -> Iterato
             yield target, role
 
 
-def _checked(layout: Layout, parts: Mapping[str, Tensor], *, shape: torch.Size, source: str) -> Tensor:
+def _checked(layout: Layout, target: str, parts: Mapping[str, Tensor], *, shape: torch.Size, source: str) -> Tensor:
     try:
-        tensor = layout.build(parts)
+        tensor = layout.fit(target, layout.build(parts), shape)
     except (RuntimeError, IndexError) as error:
         raise ModelError(f"{source} has parts of wrong shapes: {str(error).splitlines()[0]}") from error
     if tensor.shape != shape:

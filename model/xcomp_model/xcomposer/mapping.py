@@ -39,12 +39,14 @@ class Layout:
         rules: every rule that matches a key applies; a key that none matches is unknown.
         needs: the roles that a target is built from.
         lora_scale: alpha / rank of the low-rank updates that are merged.
+        fit: brings a finished target to the shape that the model has, where that makes sense.
         kv_heads: heads of keys and values, where a joint projection is un-fused.
         head_dim: their width.
     """
 
     rules: Sequence[Rule]
     needs: Callable[[str], frozenset[str]] = lambda _: COPY
+    fit: Callable[[str, Tensor, torch.Size], Tensor] = lambda _, tensor, __: tensor
     lora_scale: float = 1.0
     kv_heads: int = 1
     head_dim: int = 1

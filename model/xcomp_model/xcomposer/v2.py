@@ -4,15 +4,20 @@ A picture goes through CLIP ViT-L/14 and a two-layer projector; its patches stan
 and InternLM2, a Llama with a Partial LoRA in every linear, reads on.
 """
 
+import logging
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
+import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionModel, LlamaForCausalLM
 
 from xcomp_model.xcomposer.config import XComposer2Config
 from xcomp_model.xcomposer.mapping import COPY, Layout, Rule
 from xcomp_model.xcomposer.plora import ImageRows, PLoRALinear
+
+logger = logging.getLogger(__name__)
 
 _CLIP = r"vit\.vision_tower\.vision_model\."
 _LAYER = r"model\.layers\.(\d+)\."
@@ -50,6 +55,7 @@ RULES = (
     Rule(r"model\.norm\.weight", "llm.model.norm.weight"),
     Rule(r"output\.weight", "llm.lm_head.weight"),
 )
+_POSITIONS = "vision.embeddings.position_embedding.weight"
 FLOAT32: tuple[str, ...] = ()
 
 
@@ -66,9 +72,30 @@ def layout(config: XComposer2Config) -> Layout:
     return Layout(
         RULES,
         needs,
+        fit=_fit_positions,
         kv_heads=llm.num_key_value_heads or llm.num_attention_heads,
         head_dim=llm.head_dim or llm.hidden_size // llm.num_attention_heads,
     )
+
+
+def resize_positions(table: Tensor, grid: int) -> Tensor:
+    """Brings a position table [1 + G * G, D] to another grid, as the release did before it was trained on.
+
+    The class token keeps its row; the patches are a map, resized bicubically, not antialiased.
+    """
+    first, patches = table[:1], table[1:].float()
+    side = math.isqrt(len(patches))
+    map_ = patches.T.reshape(1, -1, side, side)
+    resized = nn.functional.interpolate(map_, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat((first, resized.flatten(2)[0].T.to(table.dtype)))
+
+
+def _fit_positions(target: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+    is_square = tensor.dim() == len(shape) and math.isqrt(len(tensor) - 1) ** 2 == len(tensor) - 1
+    if target != _POSITIONS or tensor.shape == shape or not is_square:
+        return tensor
+    logger.warning("resizing a position table of %d rows to %d: is img_size right?", len(tensor), shape[0])
+    return resize_positions(tensor, math.isqrt(shape[0] - 1))
 
 
 class XComposer2(nn.Module):

@@ -13,6 +13,7 @@ from xcomp_model.base import Change, ModelError, Part, Picture, Section, Templat
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _STEPS = 4  # context is dropped in quarters of its room, so that prompts of one article go on beginning alike
 _QUERY_CHARACTERS = 53  # the demos cut a description here before they search
+_QUERY_LETTERS = 200  # about as much English as CLIP's 77 tokens hold
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -211,8 +212,11 @@ def spots_in(answer: str, *, sections: int) -> tuple[int, ...]:
 
 
 def query_in(answer: str) -> str:
-    """Reads a description up to its closing quotation mark."""
-    return answer.partition('"')[0].strip()[:_QUERY_CHARACTERS]
+    """Reads a description up to its closing quotation mark, and no longer than a search takes in."""
+    text = " ".join(answer.partition('"')[0].split())
+    if not is_english([text]):
+        return text[:_QUERY_CHARACTERS]
+    return text if len(text) <= _QUERY_LETTERS else text[:_QUERY_LETTERS].rpartition(" ")[0] or text[:_QUERY_LETTERS]
 
 
 def _largest(limit: int, is_good: Callable[[int], bool]) -> int:
