@@ -190,7 +190,7 @@ def _scale(chance: float, spread: float, statements: Floats) -> _Scale:
 def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth: int) -> Place:
     rows = slice(start, start + len(texts))
     of_texts = sheet.fits[rows] + np.minimum(sheet.seen[rows, None], _VISIBLE)
-    clear = sheet.clear[rows].any(axis=0)
+    clear = np.asarray(sheet.clear[rows].any(axis=0))
     best = of_texts[1:].argmax(axis=0) + 1 if len(texts) > 1 else np.zeros(of_texts.shape[1], dtype=int)
     scores = of_texts[0] + of_texts[best, np.arange(len(best))]
     offers = []
