@@ -67,9 +67,8 @@ Done. Open the pages in a browser:
 Beside each lies review.html: every place in the text, the runners-up, and why.
 
 Try next, in this folder:
-  export XCOMP_HOME="$PWD/{HOME}"                # the demonstration's library
-  xcomp search "your own words" {" ".join(REPO)}
-  unset XCOMP_HOME                                # back to your own library
+  export PATH="{Path(sys.executable).parent}:$PATH"
+  XCOMP_HOME="$PWD/{HOME}" xcomp search "your own words" {" ".join(REPO)}
   xcomp index ~/Pictures {" ".join(PROFILE)}
   xcomp illustrate your-post.md
 To start over: rm -r {OUT}"""
