@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
 
-.PHONY: demo test check format setup stubs bench soak screenshots clean
+.PHONY: demo test check format setup stubs bench prove screenshots clean
 
 demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
 	@$(BIN)/python demo/run.py
@@ -28,6 +28,9 @@ stubs: $(STUBS)/.done  ## generate protos/xcomp_protos/*_pb2* from protos/*.prot
 
 bench: $(VENV)/.dev  ## print the tables of docs/benchmarks.md; minutes
 	@for name in lite_quality lite_speed system; do $(BIN)/python -m tests.bench.$$name || exit 1; done
+
+prove: $(VENV)/.dev  ## MODEL=… REPORT=…: check a downloaded InternLM-XComposer release, best on a GPU; writes one report
+	@$(BIN)/python -m tests.bench.prove $(MODEL) $(REPORT)
 
 screenshots: $(VENV)/.demo  ## docs/images from the pages of `make demo`; needs chromium and a CJK font
 	@$(BIN)/python demo/screenshots.py
