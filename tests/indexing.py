@@ -34,10 +34,16 @@ class Indexer:
         prune: bool | None = None,
         dry_run: bool = False,
         exclude: Sequence[str] = (),
+        retry_failed: bool = False,
     ) -> tuple[pb.IngestSummary, dict[str, str]]:
         """Runs an ingest; returns its summary and the reason of each failure by file name."""
         request = pb.IngestRequest(
-            repository=repository, paths=map(str, paths), prune=prune, dry_run=dry_run, exclude=exclude
+            repository=repository,
+            paths=map(str, paths),
+            prune=prune,
+            dry_run=dry_run,
+            exclude=exclude,
+            retry_failed=retry_failed,
         )
         events = list(self.client.ingest(request))
         failures = {

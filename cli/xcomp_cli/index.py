@@ -42,6 +42,9 @@ def index(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Leave these out; may be repeated.")
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Read only the files that failed before, touched since or not.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if a file was skipped.")] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
@@ -49,7 +52,7 @@ def index(
     """Brings a repository up to date with folders and files.
 
     It sees what is new, changed, renamed or deleted, and embeds only what it does not know yet. Deletions are seen only
-    under the PATHs given. Files that are no readable picture are named and skipped.
+    under the PATHs given. Files that are no readable picture are named and skipped, and read again once they change.
     """
     from xcomp_cli import connect
     from xcomp_protos import indexer_pb2 as pb
@@ -61,6 +64,7 @@ def index(
         prune=prune,
         dry_run=dry_run,
         exclude=exclude or (),
+        retry_failed=retry_failed,
     )
     with connect.indexer(indexer) as client:
         outcome = _follow(client.ingest(request))
@@ -68,7 +72,7 @@ def index(
         display.print_json(_as_json(outcome))
     else:
         _show(outcome, dry_run=dry_run)
-    _warn(outcome, everything=json)
+    _warn(outcome, everything=json, retried=retry_failed)
     raise typer.Exit(_status(outcome, single=all(map(os.path.isfile, paths)), strict=strict))
 
 
@@ -144,7 +148,7 @@ def _show(outcome: Outcome, *, dry_run: bool) -> None:
     display.result(f"{name}: {prefix}{said} {display.faint(f'({summary.seconds:.1f} s{speed})')}")
 
 
-def _warn(outcome: Outcome, *, everything: bool) -> None:
+def _warn(outcome: Outcome, *, everything: bool, retried: bool) -> None:
     """Says what a person has to know beside the counts; in JSON the failures stand already."""
     summary = outcome.summary
     shown = [] if everything else outcome.failures[:SHOWN_FAILURES]
@@ -153,7 +157,7 @@ def _warn(outcome: Outcome, *, everything: bool) -> None:
     if not everything and len(outcome.failures) > SHOWN_FAILURES:
         display.warn(f"and {len(outcome.failures) - SHOWN_FAILURES} more: --json lists them all")
     if not summary.scanned:
-        display.note("no pictures were found there")
+        display.note("no file there failed before" if retried else "no pictures were found there")
     if summary.removable:
         display.warn(
             f"{summary.removable} pictures are gone, which is suspiciously many: none was removed. "

@@ -93,7 +93,14 @@ def line(one: "pb.Repository") -> str:
     """Returns a repository in a line."""
     size = f", {one.size_bytes / 1e6:.1f} MB" if one.size_bytes else ""
     name = display.strong(display.printable(one.name))
-    return f"{name}: {one.images} images, profile {display.printable(one.profile)}{size}"
+    failed = f", {sum(one.failures.values())} failed ({failures(one)})" if one.failures else ""
+    return f"{name}: {one.images} images, profile {display.printable(one.profile)}{size}{failed}"
+
+
+def failures(one: "pb.Repository") -> str:
+    """Returns how many files failed for which reason, the most frequent first."""
+    counts = sorted(one.failures.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{count} {display.printable(reason)}" for reason, count in counts)
 
 
 def as_json(one: "pb.Repository") -> display.Json:
@@ -105,6 +112,7 @@ def as_json(one: "pb.Repository") -> display.Json:
         "profile": one.profile,
         "images": one.images,
         "size_bytes": one.size_bytes,
+        "failures": dict(sorted(one.failures.items())),
         "spaces": [
             {
                 "name": space.name,

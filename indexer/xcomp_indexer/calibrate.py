@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.store import Near, Store
+from xcomp_indexer.store import InSpace, Near, Store
 
 SAMPLE = 2000  # vectors; the standard error of a standard deviation is then below 2 %
 
@@ -44,8 +44,8 @@ def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
 
     Ids are hashes, so the first points in their order are a random sample.
     """
-    first = itertools.islice(store.scan(fields=(), vectors=True), SAMPLE)
-    vectors = [point.vectors[space] for point in first if space in point.vectors]
+    first = itertools.islice(store.scan(fields=(), where=InSpace(space), vectors=True), SAMPLE)
+    vectors = [point.vectors[space] for point in first]
     if not vectors:
         return Calibration(np.empty((0, background.shape[1]), dtype=np.float32), np.empty(0))
     scale = Calibration(np.stack(vectors), np.empty(0))

@@ -13,6 +13,7 @@ class Order:
     prune: bool | None = None  # None: remove what is gone unless that is suspiciously much
     dry_run: bool = False
     exclude: Sequence[str] = ()
+    retry_failed: bool = False  # only the files that failed before
     within: Sequence[Path] = ()  # resolved folders that links may lead to; none: anywhere
 
 

@@ -1,8 +1,8 @@
 """Brings a repository up to date with folders: scan, decode, embed, upsert, prune, as a generator of events.
 
 Decoding runs ahead in threads while the batch before is embedded and written; memory is bounded by the look-ahead. A
-kill loses at most the batch in flight, since the state is the stat and the hash in each point. Cancelling is closing
-the generator.
+kill loses at most the batch in flight, since the state is the stat and the hash in each point and the ledger of
+failures beside them. Cancelling is closing the generator.
 """
 
 import os
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer import record
+from xcomp_indexer import ledger, record
 from xcomp_indexer.decode import reason_of
 from xcomp_indexer.embed import Embedder, Label
 from xcomp_indexer.events import Event, Failure, Order, Progress, Summary
+from xcomp_indexer.ledger import Ledger
 from xcomp_indexer.library import Repository
 from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.reconcile import Known, changed, missing, removable
@@ -32,6 +33,8 @@ BATCH = 16  # images per forward pass; larger ones gain nothing on a CPU
 PROGRESS_S = 0.25
 # Failures that say of known content that it is lost; the others say nothing of it, so the image stays.
 _DAMAGED = frozenset(("empty", "truncated", "not_an_image", "too_large"))
+
+_RECALLED = tuple({*record.STAT_FIELDS, *ledger.FIELDS})  # payload keys
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Ingest:
         self._by_hash: dict[str, str] = {}  # content hash -> id of a point that has its vectors
         self._gone: dict[str, Known] = {}  # by id: images whose file is no longer there, or no picture any more
         self._orphans: dict[str, list[str]] = {}  # content hash -> ids of images whose file is no longer there
+        self._ledger = Ledger(self._store, repository.name, read_only=order.dry_run)
         self._loader = Loader(self._by_hash, image_size=repository.image_size, look_ahead=2 * BATCH)
 
     def run(self) -> Generator[Event, None, None]:
@@ -88,13 +92,16 @@ class Ingest:
         with self._timed("scan"):
             found = yield from _survey(self._order)
             self._recall()
+            if self._order.retry_failed:
+                found = self._ledger.failed_before(found)
+            else:
+                self._miss(found)
             todo = changed(found.entries, self._known)
-            for image in missing(found, self._known, self._roots):
-                self._gone[image.id] = image
-                self._orphans.setdefault(image.content_hash, []).append(image.id)
         self._counts["unchanged"] = len(found.entries) - len(todo)
         for path, error in found.unreadable:
             yield self._failed(path, reason=reason_of(error), message=f"cannot be read: {error.strerror}")
+        if not self._order.retry_failed:
+            todo = yield from self._named_again(todo)
         if self._order.dry_run:
             self._counts.update("updated" if entry.path in self._known else "added" for entry in todo)
         else:
@@ -104,11 +111,30 @@ class Ingest:
 
     def _recall(self) -> None:
         """Reads what the repository holds."""
-        for point in self._store.scan(fields=record.STAT_FIELDS):
+        for point in self._store.scan(fields=_RECALLED):
+            if ledger.is_failure(point):
+                self._ledger.recall(point)
+                continue
             image = record.known(point, spaces=len(self._spaces))
             self._known[image.path] = image
             if image.complete:
                 self._by_hash[image.content_hash] = image.id
+
+    def _miss(self, found: Scan) -> None:
+        for image in missing(found, self._known, self._roots):
+            self._gone[image.id] = image
+            self._orphans.setdefault(image.content_hash, []).append(image.id)
+
+    def _named_again(self, todo: Sequence[Entry]) -> Generator[Failure, None, list[Entry]]:
+        """Names the files that failed before and were not touched since; returns the others."""
+        rest: list[Entry] = []
+        for entry in todo:
+            error = self._ledger.error_of(entry)
+            if error:
+                yield self._skipped(entry, error)
+            else:
+                rest.append(entry)
+        return rest
 
     def _take_in(self, todo: Sequence[Entry], *, scanned: int) -> Iterator[Event]:
         """Decodes, embeds and writes what changed."""
@@ -203,6 +229,7 @@ class Ingest:
         self._counts["removed"] = len(allowed)
         if not self._order.dry_run:
             self._store.delete([image.id for image in allowed])
+            self._ledger.settle(found, self._roots)
             self._store.flush()
         return len(refused)
 
@@ -210,10 +237,11 @@ class Ingest:
         known = self._known.get(entry.path)
         if known and error.reason in _DAMAGED:
             self._gone[known.id] = known
-        return self._failed(entry.path, reason=error.reason, message=str(error))
+        return self._failed(entry.path, reason=error.reason, message=str(error), entry=entry)
 
-    def _failed(self, path: str, *, reason: str, message: str) -> Failure:
+    def _failed(self, path: str, *, reason: str, message: str, entry: Entry | None = None) -> Failure:
         self._counts["failed"] += 1
+        self._ledger.note(path, reason=reason, message=one_line(message), entry=entry)
         return Failure(printable(path), reason, one_line(message))
 
     def _summary(self, scanned: int, refused: int) -> Summary:

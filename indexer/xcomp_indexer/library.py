@@ -14,6 +14,7 @@ from typing import cast
 
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
+from xcomp_indexer.ledger import IMAGES
 from xcomp_indexer.profiles import SpaceSpec, is_profile, spaces_of
 from xcomp_indexer.store import Store, Stores
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
@@ -210,7 +211,7 @@ class Library:
         except Unavailable:
             return 0
         try:
-            return store.count()
+            return store.count(IMAGES)
         finally:
             store.close()
 

@@ -17,6 +17,7 @@ from xcomp_indexer import decode, publish, wire
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.events import Event, Failure, Summary
 from xcomp_indexer.ingest import Ingest, preview
+from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.search import Search, decode_query, offered
 from xcomp_indexer.store import And, Found
@@ -60,14 +61,13 @@ class IndexerService(rpc.IndexerServicer):
     def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:
         """Brings a repository up to date; waits while another ingest of it is under way."""
         order = wire.order_of(request, within=self._roots)
-        if request.retry_failed:
-            raise InvalidRequest("retry_failed: every ingest tries failed files again")
         for path in order.paths:
             self._check_allowed(path)
-        if order.dry_run and not self._library.exists(request.repository):
+        if order.dry_run and not order.retry_failed and not self._library.exists(request.repository):
             yield from _sent(preview(order), request.repository, context)
             return
-        repository = self._library.get_or_create(request.repository, profile=request.profile)
+        opened = self._library.get if order.retry_failed else self._library.get_or_create
+        repository = opened(request.repository, profile=request.profile)
         with self._turn(repository, context):
             events = Ingest(repository, partial(self._library.embedder, repository), order).run()
             kept = events if order.dry_run else self._kept(repository, events)
@@ -168,7 +168,7 @@ class IndexerService(rpc.IndexerServicer):
         size = request.page_size or 100
         if not 1 <= size <= wire.MAX_K:
             raise InvalidRequest(f"page_size: must be 1 to {wire.MAX_K}, not {size}")
-        parts = [part for part in (parse(list(request.where)),) if part]
+        parts = [IMAGES, *(part for part in (parse(list(request.where)),) if part)]
         if not request.allow_restricted:
             parts.append(offered())
         images: list[common_pb2.Image] = []
@@ -184,7 +184,8 @@ class IndexerService(rpc.IndexerServicer):
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:
         """Removes images from a repository."""
         repository = self._library.get(request.repository)
-        there = [point.id for point in repository.store.get(list(dict.fromkeys(request.ids)))]
+        found = repository.store.get(list(dict.fromkeys(request.ids)))
+        there = [point.id for point in found if not is_failure(point)]
         repository.store.delete(there)
         repository.store.flush()
         self._search.forget(repository)
@@ -240,7 +241,7 @@ class IndexerService(rpc.IndexerServicer):
 
     def _one(self, repository: Repository, image_id: str) -> Found:
         found = repository.store.get([image_id])
-        if not found:
+        if not found or is_failure(found[0]):
             raise NotFound(f"image_id: there is no image {image_id!r} in repository {repository.name!r}")
         return found[0]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
+from xcomp_indexer import ledger
 from xcomp_indexer.events import Event, Failure, Order, Progress
 from xcomp_indexer.library import Repository
 from xcomp_indexer.search import Answer, Hit, Part, Question, Route
@@ -35,7 +36,14 @@ def order_of(request: pb.IngestRequest, *, within: Sequence[Path]) -> Order:
     if not request.paths:
         raise InvalidRequest("paths: name at least one file or folder")
     prune = request.prune if request.HasField("prune") else None
-    return Order(list(request.paths), prune, dry_run=request.dry_run, exclude=list(request.exclude), within=within)
+    return Order(
+        list(request.paths),
+        prune,
+        dry_run=request.dry_run,
+        exclude=list(request.exclude),
+        retry_failed=request.retry_failed,
+        within=within,
+    )
 
 
 def question_of(request: pb.SearchRequest) -> Question:
@@ -144,7 +152,8 @@ def image_message(found: Found, repository: str) -> common_pb2.Image:
 
 def repository_message(repository: Repository) -> pb.Repository:
     """Builds the message of a repository with its spaces."""
-    images = repository.store.count()
+    failures = ledger.counts(repository.store)
+    images = repository.store.count() - sum(failures.values())
     spaces = [
         pb.Space(
             name=name,
@@ -164,6 +173,7 @@ def repository_message(repository: Repository) -> pb.Repository:
         spaces=spaces,
         size_bytes=repository.store.size_bytes(),
         last_ingest=struct(last if isinstance(last, Mapping) else {}),
+        failures=failures,
     )
 
 

@@ -126,9 +126,11 @@ class IngestFailure(google.protobuf.message.Message):
     path: builtins.str
     """absolute path on the server's host"""
     reason: builtins.str
-    """class: truncated, not_an_image, empty, too_large, permission, vanished, unreadable, sidecar"""
+    """class: truncated, not_an_image, empty, too_large, unsupported, permission, vanished,"""
     message: builtins.str
-    """one line"""
+    """unreadable, sidecar
+    one line
+    """
     def __init__(
         self,
         *,
@@ -847,6 +849,22 @@ global___Space = Space
 class Repository(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class FailuresEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     NAME_FIELD_NUMBER: builtins.int
     PROFILE_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
@@ -854,6 +872,7 @@ class Repository(google.protobuf.message.Message):
     SIZE_BYTES_FIELD_NUMBER: builtins.int
     LAST_INGEST_FIELD_NUMBER: builtins.int
     PROBLEM_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
     name: builtins.str
     profile: builtins.str
     images: builtins.int
@@ -867,6 +886,10 @@ class Repository(google.protobuf.message.Message):
     def last_ingest(self) -> google.protobuf.struct_pb2.Struct:
         """the counts of the last ingest, empty before the first"""
 
+    @property
+    def failures(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """files that are no readable image, by class as in IngestFailure"""
+
     def __init__(
         self,
         *,
@@ -877,9 +900,10 @@ class Repository(google.protobuf.message.Message):
         size_bytes: builtins.int = ...,
         last_ingest: google.protobuf.struct_pb2.Struct | None = ...,
         problem: builtins.str = ...,
+        failures: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["last_ingest", b"last_ingest"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["images", b"images", "last_ingest", b"last_ingest", "name", b"name", "problem", b"problem", "profile", b"profile", "size_bytes", b"size_bytes", "spaces", b"spaces"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["failures", b"failures", "images", b"images", "last_ingest", b"last_ingest", "name", b"name", "problem", b"problem", "profile", b"profile", "size_bytes", b"size_bytes", "spaces", b"spaces"]) -> None: ...
 
 global___Repository = Repository
 

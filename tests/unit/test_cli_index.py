@@ -62,12 +62,14 @@ def test_request_carries_the_flags(indexer: FakeIndexer) -> None:
         "*.png",
         "--exclude",
         "raw",
+        "--retry-failed",
     ]
     assert run(["index", "server:/a", "server:/b", *flags]) == 0
     request = indexer.requests[0]
     assert isinstance(request, pb.IngestRequest)
     assert list(request.paths) == ["/a", "/b"]
     assert (request.repository, request.profile, request.dry_run) == ("trips", "lite", True)
+    assert request.retry_failed
     assert request.HasField("prune")
     assert not request.prune
     assert list(request.exclude) == ["*.png", "raw"]

@@ -21,6 +21,7 @@ from xcomp_protos.transport.errors import InvalidRequest
 def indexer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIndexer]:
     fake = FakeIndexer()
     fake.repositories = [pb.Repository(name="trips", profile="lite", images=3, size_bytes=2_000_000)]
+    fake.repositories[0].failures.update({"empty": 2, "truncated": 3})
     fake.repositories[0].spaces.add(name="lite", model="lite", dimension=384, languages=["en", "zh"], images=3)
     with serving(fake, tmp_path) as address:
         monkeypatch.setenv("XCOMP_INDEXER", address)
@@ -109,7 +110,8 @@ def test_status_shows_the_indexer_and_its_repositories(
     indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["status"]) == 0
-    assert "repository trips: 3 images, profile lite, 2.0 MB" in capsys.readouterr().out
+    said = "repository trips: 3 images, profile lite, 2.0 MB, 5 failed (3 truncated, 2 empty)"
+    assert said in capsys.readouterr().out
     assert run(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["repositories"][0]["name"] == "trips"
 

@@ -36,6 +36,7 @@ INDEXES: Mapping[str, IndexKind] = {
     "rights": "keyword",
     "creator": "keyword",
     "restricted": "integer",
+    "failure": "keyword",
     "expires": "datetime",
     "embargo": "datetime",
 }

@@ -19,7 +19,7 @@ import portalocker
 
 from xcomp_protos.transport.errors import Conflict, Unavailable
 
-FORMAT = 1  # raise it when a change makes older versions misread a repository
+FORMAT = 2  # raise it when a change makes older versions misread a repository
 
 _MANIFEST = "manifest.json"
 

@@ -19,6 +19,8 @@
     metadata      what the sidecar and the file say, spelled as they say it
     labels        [{"en", "zh", "p"}], best first
 
+A point that holds `failure` is no image but an entry of `ledger.py`.
+
 Texts in `dirs`, `folder` and `file` are NFC, since file systems differ in it. `where.py` turns the written filters into
 conditions on these keys.
 """

@@ -17,7 +17,7 @@ from xcomp_indexer.store.qdrant_call import Call
 from xcomp_indexer.store.qdrant_filter import translate
 from xcomp_protos.transport.errors import Conflict, Unavailable
 
-FORMAT = 1  # raise it when a change makes older versions misread a repository
+FORMAT = 2  # raise it when a change makes older versions misread a repository
 FORMAT_KEY = "xcomp_format"  # in the collection's metadata
 _META_KEY = "xcomp_meta"  # beside it, all in one: the server merges keys, and REST cannot say that one is gone
 _QUERIES_PER_CALL = 32
@@ -178,7 +178,7 @@ class QdrantStore:
     def set_meta(self, patch: Meta) -> None:
         """Overwrites single keys of `meta`; of two writers at the same moment the later one wins."""
         merged = check.payload({**self.meta(), **patch})
-        self._call(lambda: self._client.update_collection(self._name, metadata={_META_KEY: merged}))
+        self._call(lambda: self._client.update_collection(self._name, metadata={FORMAT_KEY: FORMAT, _META_KEY: merged}))
 
     def size_bytes(self) -> int:
         """Returns 0: the disk is the server's."""
