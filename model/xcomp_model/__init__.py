@@ -6,7 +6,7 @@ Importing this package imports no model library; a family's libraries come with 
 from collections.abc import Callable
 from pathlib import Path
 
-from xcomp_model.base import ModelError, Runtime, VisionLanguageModel
+from xcomp_model.base import ModelError, Runtime, UnknownModel, VisionLanguageModel
 
 
 def _xcomposer(name: str, runtime: Runtime) -> VisionLanguageModel:
@@ -51,6 +51,7 @@ def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
     """Loads the model that `name` stands for: a hub id, a local folder, `openai:MODEL`, `draft`, `echo`.
 
     Raises:
+        UnknownModel: the name stands for none.
         ModelError: no such model, no room for it, or its files or libraries are missing; the message names the way out.
     """
     for prefix, family in _FAMILIES:
@@ -58,7 +59,7 @@ def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
             return _with_its_libraries(family, name, runtime)
     if Path(name).is_dir():
         return _with_its_libraries(_xcomposer, name, runtime)
-    raise ModelError(
+    raise UnknownModel(
         f"unknown composer model {name!r}: use internlm/internlm-xcomposer2-7b or a relative of it, "
         "a local folder of one, or openai:MODEL"
     )

@@ -19,6 +19,14 @@ class ModelError(Exception):
     """A model that cannot be loaded, asked or believed; the message is one line and names the way out."""
 
 
+class UnknownModel(ModelError):
+    """A name that stands for no model."""
+
+
+class Unanswered(ModelError):
+    """The server behind a model does not answer now; asking it something else will not help."""
+
+
 @dataclass(frozen=True)
 class Text:
     """Words of a user or an article: never parsed for marks of any kind."""

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 
 import openai
 
-from xcomp_model.base import Capabilities, Choice, Control, ModelError, Picture, Prompt, Sampling, Text, never
+from xcomp_model.base import (
+    Capabilities,
+    Choice,
+    Control,
+    ModelError,
+    Picture,
+    Prompt,
+    Sampling,
+    Text,
+    Unanswered,
+    never,
+)
 from xcomp_model.openai_prompts import OpenAIPrompts
 
 if TYPE_CHECKING:
@@ -164,9 +175,9 @@ class OpenAIModel:
         except openai.NotFoundError:
             raise ModelError(f"the endpoint {self._base_url} has no model {self._model!r}") from None
         except openai.RateLimitError:
-            raise ModelError(f"the endpoint {self._base_url} is busy or over its quota: try again later") from None
+            raise Unanswered(f"the endpoint {self._base_url} is busy or over its quota: try again later") from None
         except openai.APIConnectionError:  # a time-out is one of them
-            raise ModelError(f"the endpoint {self._base_url} does not answer: is it running there?") from None
+            raise Unanswered(f"the endpoint {self._base_url} does not answer: is it running there?") from None
         except openai.OpenAIError as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"the endpoint {self._base_url} failed: {reason}") from None
