@@ -41,7 +41,7 @@ def described(picture: Illustration, candidate: Candidate, language: str) -> Ill
 def title_of(metadata: Mapping[str, Json], language: str) -> str:
     """Returns what the metadata says is to be seen, in the article's language if it can be had; may be empty."""
     keys = ("title", "caption", "alt")
-    anything = (_clean(metadata.get(f"{key}{ending}")) for key in keys for ending in ("", "_en", "_zh"))
+    anything = (clean(metadata.get(f"{key}{ending}")) for key in keys for ending in ("", "_en", "_zh"))
     return _first(metadata, keys, language) or next(filter(None, anything), "")
 
 
@@ -70,10 +70,10 @@ def _first(metadata: Mapping[str, Json], keys: tuple[str, ...], language: str) -
 
 def _in_language(metadata: Mapping[str, Json], key: str, language: str) -> Iterator[str]:
     """An entry named for the language is taken at its word; one without a language if it is written in it."""
-    marked = _clean(metadata.get(f"{key}_{language}"))
+    marked = clean(metadata.get(f"{key}_{language}"))
     if marked:
         yield marked
-    bare = _clean(metadata.get(key))
+    bare = clean(metadata.get(key))
     if bare and language_of(bare) == language:
         yield bare
 
@@ -82,14 +82,14 @@ def _credit(metadata: Mapping[str, Json], language: str) -> str:
     """Names and licences are proper names: any language will do where the article's is missing."""
 
     def entry(key: str) -> str:
-        return _clean(metadata.get(f"{key}_{language}")) or _clean(metadata.get(key))
+        return clean(metadata.get(f"{key}_{language}")) or clean(metadata.get(key))
 
     who = entry("credit") or entry("copyright") or entry("source")
     licence = entry("license")
     return ", ".join(part for part in (who, "" if licence and licence in who else licence) if part)
 
 
-def _clean(value: Json) -> str:
+def clean(value: Json) -> str:
     """One line without control and direction characters; anything but text is nothing."""
     if not isinstance(value, str):
         return ""

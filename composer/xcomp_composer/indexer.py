@@ -126,6 +126,19 @@ class Repository:
         for image_id, result in zip(ids, self._results(queries, min(len(ids), 8), ids), strict=True):
             yield from ((image_id, hit.image.id, _cosine(hit)) for hit in result.hits if hit.image.id != image_id)
 
+    def fetch(self, image_id: str, *, max_px: int) -> bytes:
+        """Returns a picture, encoded, its longest side at most `max_px`.
+
+        Raises:
+            NotFound: there is no such picture any more.
+            Conflict: its file has changed since it was indexed.
+        """
+        request = pb.FetchRequest(repository=self.conditions.repository, image_id=image_id, max_px=max_px)
+        with translated("indexer", self._address):
+            parts = self._stub.Fetch(request, timeout=self._caller.remaining_s())
+            self._caller.when_gone(parts.cancel)
+            return b"".join(part.chunk for part in parts)
+
     def _embed(self, inputs: Sequence[pb.EmbedInput]) -> Vectors:
         rows: list[Sequence[float]] = []
         for start in range(0, len(inputs), EMBEDDED_AT_ONCE):

@@ -1,32 +1,43 @@
 """Which model does what in a profile, and what is said where none can.
 
-A model that writes is loaded when it is first asked for; illustrating without a language model needs no loading. Only
-this file imports the model package's loader, and only when a model is wanted, so that `retrieval` stays light.
+A model is loaded when it is first asked for; illustrating without a language model needs no loading. Only this file
+imports the model package's loader, and only when a model is wanted, so that `retrieval` stays light.
 """
 
-import threading
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xcomp_composer.lane import Lane
 from xcomp_composer.retrieval import NAME as RETRIEVAL
-from xcomp_composer.retrieval import Retrieval
-from xcomp_composer.stage import Illustrator
 from xcomp_protos.transport.errors import InvalidRequest, ModelError, Unsupported
 
 if TYPE_CHECKING:
-    from xcomp_model.base import VisionLanguageModel
+    from xcomp_composer.consult import Served
+
+Check = Callable[[], float]
 
 DRAFT = "draft"
 ILLUSTRATORS = {"clip": RETRIEVAL, "lite": RETRIEVAL, "xcomposer": "internlm/internlm-xcomposer2-7b"}  # by profile
 WRITERS = {"clip": "", "lite": DRAFT, "xcomposer": "internlm/internlm-xcomposer2-7b"}
-_WRITES = ("openai:", DRAFT, "echo")  # families whose answer is an article as it stands
+_REMOTE = "openai:"
+_MARKDOWN = (_REMOTE, DRAFT, "echo")  # families that write Markdown; the others end a paragraph with a line
+_BLIND = (DRAFT, "echo")  # known not to see, without loading them
+_WAITING = 64  # more than there can be calls
+_AT_ONCE = 4  # calls of an endpoint, which keeps a queue of its own
 
 _NO_WRITER = (
     "the model retrieval illustrates, it does not write: name a model that writes with --model openai:MODEL, "
     "or use a repository of --profile lite for an English draft"
 )
-_NO_CHAT = "{model} cannot chat: name a model that can with --model openai:MODEL"
-_NOT_YET = "{model} does not run in this version: use --model retrieval to illustrate, or --model openai:MODEL to write"
+_NO_EDITOR = (
+    "the model retrieval does not write segments: give the new words yourself, or name a model that does with --model "
+    "openai:MODEL or --model internlm/internlm-xcomposer2-7b"
+)
+_NO_CHAT = (
+    "{model} cannot chat: name a model that can with --model openai:MODEL or --model internlm/internlm-xcomposer2-7b"
+)
 _ENGLISH_ONLY = (
     "the small local model drafts English alone: use --lang en, name a model that writes Chinese with "
     "--model openai:MODEL, or bring your own text to xcomp illustrate"
@@ -41,58 +52,86 @@ class Endpoint:
     key: str = ""
 
 
+@dataclass(frozen=True)
+class Local:
+    """How models run in this process: `auto`, or as `xcomp_model.base.Runtime` says."""
+
+    device: str = "auto"
+    precision: str = "auto"
+
+
+_ANYWHERE = Local()
+
+
 class Models:
     """The models of a composer, loaded once each."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, local: Local = _ANYWHERE) -> None:
         self._endpoint = endpoint
-        self._lock = threading.Lock()
-        self._loaded: dict[str, VisionLanguageModel] = {}
+        self._local = local
+        self._loading: defaultdict[str, Lane] = defaultdict(lambda: Lane(width=1, waiting=_WAITING))
+        self._served: dict[str, Served] = {}
 
-    def illustrator(self, model: str, profile: str) -> Illustrator:
-        """Returns who places and chooses.
+    def illustrator(self, model: str, profile: str, check: Check) -> "Served | None":
+        """Returns the model that places and chooses; None where the repository's own spaces do.
 
-        Raises:
-            Unsupported: the model cannot; the message names ways.
-        """
-        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
-        if name == RETRIEVAL or name.startswith(_WRITES):
-            return Retrieval()  # a model that only writes leaves the pictures to the repository's spaces
-        if name.startswith("internlm"):
-            raise Unsupported(_NOT_YET.format(model=name))
-        raise InvalidRequest(f"model: {name!r} is unknown: use retrieval, or openai:MODEL to write")
-
-    def writer(self, model: str, profile: str, language: str) -> "VisionLanguageModel":
-        """Returns who writes an article in this language.
+        Args:
+            model: as the request names it, or empty.
+            profile: whose model it is otherwise.
+            check: seconds the caller still grants; raises when the caller is gone.
 
         Raises:
-            Unsupported: nobody can; the message names ways.
+            InvalidRequest: there is no such model.
             ModelError: the model cannot be loaded.
         """
+        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        if name == RETRIEVAL or name.startswith(_BLIND):
+            return None  # a model that only writes leaves the pictures to the repository's spaces
+        served = self._load(name, check)
+        return served if served.model.capabilities.sees else None
+
+    def writer(self, model: str, profile: str, language: str, check: Check) -> "Served":
+        """Returns the model that writes in this language; raises like `illustrator`, or Unsupported with ways out."""
         name = model or WRITERS.get(profile, "")
         if name in ("", RETRIEVAL):
             raise Unsupported(_NO_WRITER)
         if name == DRAFT and language != "en":
             raise Unsupported(_ENGLISH_ONLY)
-        return self._load(name)
+        return self._load(name, check)
 
-    def talker(self, model: str, profile: str) -> "VisionLanguageModel":
-        """Returns who answers questions; raises like `writer`."""
+    def editor(self, model: str, profile: str, check: Check) -> "Served":
+        """Returns the model that rewords paragraphs; raises like `writer`."""
+        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        if name == RETRIEVAL:
+            raise Unsupported(_NO_EDITOR)
+        return self._load(name, check)
+
+    def talker(self, model: str, profile: str, check: Check) -> "Served":
+        """Returns the model that answers questions; raises like `writer`."""
         name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
         if name in (RETRIEVAL, DRAFT):
             raise Unsupported(_NO_CHAT.format(model=name))
-        return self._load(name)
+        return self._load(name, check)
 
-    def _load(self, name: str) -> "VisionLanguageModel":
-        if not name.startswith(_WRITES):
-            self.illustrator(name, "")  # says why not
+    def _load(self, name: str, check: Check) -> "Served":
+        from xcomp_composer.consult import Served
         from xcomp_model import base, load
 
-        with self._lock:
-            if name not in self._loaded:
-                runtime = base.Runtime(base_url=self._endpoint.url, api_key=self._endpoint.key)
+        runtime = base.Runtime(
+            device=self._local.device,
+            precision=self._local.precision,
+            base_url=self._endpoint.url,
+            api_key=self._endpoint.key,
+        )
+        with self._loading[name].enter(check):
+            if name not in self._served:
                 try:
-                    self._loaded[name] = load(name, runtime)
+                    model = load(name, runtime)
+                except base.UnknownModel as error:
+                    raise InvalidRequest(f"model: {error}") from None
                 except base.ModelError as error:
                     raise ModelError(str(error)) from None
-            return self._loaded[name]
+                width = _AT_ONCE if name.startswith(_REMOTE) else 1
+                lane = Lane(width=width, waiting=_WAITING)
+                self._served[name] = Served(model, lane, writes_lines=not name.startswith(_MARKDOWN))
+            return self._served[name]

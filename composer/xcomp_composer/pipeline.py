@@ -1,7 +1,8 @@
 """The pipeline: a text in, events out, the article last.
 
-Every stage is somebody else's; this file puts their events into an article and keeps the time. Where the indexer goes
-away in the middle, the words and what is chosen so far are delivered, and the rest is unfilled with the reason.
+Every stage is somebody else's; this file puts their events into an article and keeps the time. Where the indexer or the
+model goes away in the middle, the words and what is chosen so far are delivered, and the rest is unfilled with the
+reason.
 """
 
 import time
@@ -9,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xcomp_composer.article import Article, Illustration, Segment, Unfilled, language_of
-from xcomp_composer.events import Event, SpotIllustration, SpotQuery, StageEvent
+from xcomp_composer.events import Event, Spot, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.indexer import Repository
 from xcomp_composer.markdown import split, title_of
 from xcomp_composer.marks import without_blocks
 from xcomp_composer.spot import places
 from xcomp_composer.stage import Draft, Illustrator, Wish
-from xcomp_protos.transport.errors import InvalidRequest, Unavailable
+from xcomp_protos.transport.errors import InvalidRequest, ModelError, Unavailable
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ class _Made:
 
     pictures: dict[int, Illustration] = field(default_factory=dict)
     unfilled: dict[int, Unfilled] = field(default_factory=dict)
+    spots: list[int] = field(default_factory=list)  # segments, where places were told before pictures
     asked: dict[int, str] = field(default_factory=dict)  # queries by segment
 
     def add(self, event: StageEvent) -> None:
         """Notes an event."""
         match event:
+            case Spot(segment):
+                self.spots.append(segment)
             case SpotQuery(segment, query):
                 self.asked[segment] = query
             case SpotIllustration(segment, picture):
@@ -80,7 +84,8 @@ def illustrate(source: Source, wish: Wish, setting: Setting) -> Iterator[Event]:
 
     Raises:
         InvalidRequest: the text says nothing.
-        Unavailable: the indexer is away, and nothing was made that could be delivered.
+        Unavailable: the indexer or the model's endpoint is away, and nothing was made that could be delivered.
+        ModelError: the model failed, likewise.
     """
     started = time.monotonic()
     text, blocks_before = without_blocks(source.text, source.format)
@@ -94,10 +99,10 @@ def illustrate(source: Source, wish: Wish, setting: Setting) -> Iterator[Event]:
         for event in setting.illustrator.illustrate(draft, wish, setting.repository):
             made.add(event)
             yield event
-    except Unavailable as error:
+    except (Unavailable, ModelError) as error:
         if not (source.is_written or made.pictures or made.unfilled):
             raise
-        yield from made.give_up(places(draft.blocks), str(error))
+        yield from made.give_up(made.spots or places(draft.blocks), str(error))
     seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
     yield _article(draft, made, source, setting, seconds)
 

@@ -1,6 +1,5 @@
 """What a request asks for, checked: messages in, the pipeline's values out, or an error that names the field."""
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ from xcomp_composer.pipeline import language_in
 from xcomp_composer.stage import CANDIDATES, Offered, Wish
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_protos.transport.errors import ImageError, InvalidRequest
 
 if TYPE_CHECKING:
     from xcomp_model.base import Picture
@@ -75,21 +74,15 @@ def offered_of(request: pb.SelectRequest) -> list[Offered]:
 
 def pictures_of(images: Sequence[bytes], field: str) -> tuple["Picture", ...]:
     """Decodes pictures for a model that sees; raises InvalidRequest for one that is none."""
-    from hashlib import sha256
-
-    from PIL import Image, ImageOps
-
-    from xcomp_model.base import Picture
+    from xcomp_composer.pictures import decoded
 
     _check_size(images, field)
     pictures = []
     for number, content in enumerate(images):
         try:
-            with Image.open(io.BytesIO(content)) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            raise InvalidRequest(f"{field}: number {number} is no readable picture") from None
-        pictures.append(Picture(sha256(content).hexdigest(), upright))
+            pictures.append(decoded(content))
+        except ImageError as error:
+            raise InvalidRequest(f"{field}: number {number} {error}") from None
     return tuple(pictures)
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from xcomp_composer.alike import twins
 from xcomp_composer.article import Candidate, Illustration, Unfilled
 from xcomp_composer.choose import assign, spread
 from xcomp_composer.describe import described
@@ -17,14 +18,12 @@ from xcomp_composer.markdown import Kind, split
 from xcomp_composer.reason import short, why, why_empty
 from xcomp_composer.retrieve import HITS, Floats, Offer, Place, places_for
 from xcomp_composer.spot import most_visible, places
-from xcomp_composer.stage import Draft, Offered, Selection, Wish
+from xcomp_composer.stage import PASSAGES_PER_PICTURE, Draft, Offered, Selection, Wish
 from xcomp_protos.transport.errors import InvalidRequest, NotFound
 
 NAME = "retrieval"
-FIT = 2.0  # score from which a picture is better than none
+FIT = 2.5  # score from which a picture is better than none
 VISIBLE = 0.0  # visibility from which a paragraph that stays empty is said to be a spot
-ALIKE = 0.97  # similarity from which two pictures count as the same
-PARAGRAPHS_PER_PICTURE = 1.5
 MOST_PARAGRAPHS = 64  # of a longer text, the most visible ones are looked at
 
 
@@ -78,7 +77,7 @@ class Retrieval:
 
 
 def _limit(wish: Wish, paragraphs: int) -> int:
-    most = math.ceil(paragraphs / PARAGRAPHS_PER_PICTURE) if wish.images is None else wish.images
+    most = math.ceil(paragraphs / PASSAGES_PER_PICTURE) if wish.images is None else wish.images
     return most if wish.max_images is None else min(most, wish.max_images)
 
 
@@ -111,18 +110,8 @@ def _best_of(place: Place, group: str | None, twins: Mapping[str, str]) -> Offer
 
 
 def _twins(found: Sequence[Place], repository: Repository) -> dict[str, str]:
-    """Gives pictures of the same content, or of nearly the same view, one name."""
-    hits = {offer.hit.image_id: offer.hit for place in found for offer in place.offers if offer.score > FIT}
-    if len(hits) < 2:
-        return {}
-    names = {image_id: image_id for image_id in hits}
-    first: dict[str, str] = {}
-    pairs = [(image_id, first.setdefault(hit.content_hash or image_id, image_id)) for image_id, hit in hits.items()]
-    pairs += [(one, other) for one, other, similarity in repository.similarities(sorted(hits)) if similarity >= ALIKE]
-    for one, other in pairs:
-        low, high = sorted((names[one], names[other]))
-        names = {image_id: low if name == high else name for image_id, name in names.items()}
-    return names
+    """Gives pictures that are alike one name; a picture that cannot be chosen needs none."""
+    return twins((offer.hit for place in found for offer in place.offers if offer.score > FIT), repository)
 
 
 def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[Place, Offer | None]]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xcomp_composer.models import Endpoint, Models
+from xcomp_composer.models import Endpoint, Local, Models
 from xcomp_composer.service import ComposerService, Dependencies
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.options import add, endpoint
@@ -33,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    models = Models(Endpoint(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")))
+    models = Models(
+        Endpoint(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
+        Local(options.device, options.precision),
+    )
     service = ComposerService(
         Dependencies(options.indexer, models, token=_token(options.indexer_token_file), profile=options.profile)
     )
@@ -62,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(parser, "--profile", "XCOMP_PROFILE", default="clip", help="whose model it names: clip, xcomposer, lite")
     add(parser, "--openai-url", "OPENAI_BASE_URL", help="of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY")
+    add(parser, "--device", "XCOMP_DEVICE", default="auto", help="of local models: auto, cpu, cuda, cuda:N, spread")
+    add(
+        parser, "--precision", "XCOMP_PRECISION", default="auto", choices=("auto", "bf16", "fp16", "fp32"),
+        help="of local models",
+    )  # fmt: skip
     add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
     add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file with the token that every call must carry")
     add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", help="DEBUG, INFO, WARNING or ERROR")

@@ -14,13 +14,16 @@ import grpc
 from xcomp_composer import edit, pipeline, wire
 from xcomp_composer import request as asked
 from xcomp_composer.article import Article
+from xcomp_composer.consult import Consultation
 from xcomp_composer.events import Event, TextDelta
 from xcomp_composer.indexer import Conditions, Repository
 from xcomp_composer.lane import Lane
 from xcomp_composer.models import DRAFT, ILLUSTRATORS, Models
 from xcomp_composer.retrieval import NAME as RETRIEVAL
-from xcomp_composer.write import answer, write
-from xcomp_model.base import Brief, Turn
+from xcomp_composer.retrieval import Retrieval
+from xcomp_composer.vision import Vision
+from xcomp_composer.write import answer, reworded, write
+from xcomp_model.base import Brief, Change, Turn
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos import indexer_pb2_grpc as indexer_rpc
@@ -32,13 +35,14 @@ from xcomp_protos.transport.guard import remaining_s
 
 LONGEST_S = 600.0  # for a caller that sets no deadline
 CAN = ("illustrate", "select", "edit")
-_WRITTEN = {
-    pb.EditSegment.KIND_REWRITE: edit.rewrite,
-    pb.EditSegment.KIND_EXPAND: edit.rewrite,
-    pb.EditSegment.KIND_SHORTEN: edit.rewrite,
-    pb.EditSegment.KIND_INSERT_BEFORE: edit.insert_before,
-    pb.EditSegment.KIND_INSERT_AFTER: edit.insert_after,
+_CHANGES: dict[int, Change] = {
+    pb.EditSegment.KIND_REWRITE: "rewrite",
+    pb.EditSegment.KIND_EXPAND: "expand",
+    pb.EditSegment.KIND_SHORTEN: "shorten",
+    pb.EditSegment.KIND_INSERT_BEFORE: "insert_before",
+    pb.EditSegment.KIND_INSERT_AFTER: "insert_after",
 }
+_PUT = {"insert_before": edit.insert_before, "insert_after": edit.insert_after}
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class ComposerService(rpc.ComposerServicer):
         self._channel = dial(dependencies.indexer, token=dependencies.token)
         self._stub = indexer_rpc.IndexerStub(self._channel)
         self._light = Lane(width=4, waiting=16)
-        self._heavy = Lane(width=1, waiting=4)  # a language model serves one at a time
+        self._heavy = Lane(width=4, waiting=16)  # articles of language models, which take turns at each
         self._build = build_id()  # of the code that runs, whatever happens to its files
 
     def close(self) -> None:
@@ -97,8 +101,8 @@ class ComposerService(rpc.ComposerServicer):
         source = pipeline.Source(text, format_, seed=request.options.seed)
         wish = asked.wish_of(request.options)
         caller = _Caller(context)
-        with self._light.enter(caller.remaining_s):
-            setting = self._setting(request.options, conditions, caller)
+        setting = self._setting(request.options, conditions, caller)
+        with self._lane(setting).enter(caller.remaining_s):
             yield from map(wire.event_to_proto, _heard(pipeline.illustrate(source, wish, setting), caller))
 
     def Compose(self, request: pb.ComposeRequest, context: grpc.ServicerContext) -> Iterator[pb.ComposeEvent]:
@@ -109,7 +113,10 @@ class ComposerService(rpc.ComposerServicer):
         caller = _Caller(context)
         setting = self._setting(request.options, conditions, caller)
         with self._heavy.enter(caller.remaining_s):
-            writer = self._models.writer(request.options.model, setting.profile, conditions.language)
+            served = self._models.writer(
+                request.options.model, setting.profile, conditions.language, caller.remaining_s
+            )
+            writer = served.model
             if request.reference_images and not writer.capabilities.sees:
                 raise Unsupported(f"reference_images: {writer.name} does not see pictures: leave them out")
             brief = Brief(
@@ -120,25 +127,26 @@ class ComposerService(rpc.ComposerServicer):
                 language=conditions.language,
             )
             started, pieces = time.monotonic(), []
-            for piece in write(writer, brief, seed=request.options.seed, cancelled=caller.is_gone):
+            consultation = Consultation(served, caller, seed=request.options.seed)
+            for piece in write(consultation, brief, in_lines=served.writes_lines):
                 pieces.append(piece)
                 yield wire.event_to_proto(TextDelta(piece))
-        source = pipeline.Source(
-            "".join(pieces),
-            seed=request.options.seed,
-            writer=writer.name,
-            is_draft=writer.name.startswith(DRAFT),
-            seconds={"write": round(time.monotonic() - started, 3)},
-        )
-        yield from map(wire.event_to_proto, _heard(pipeline.illustrate(source, wish, setting), caller))
+            source = pipeline.Source(
+                "".join(pieces),
+                seed=request.options.seed,
+                writer=writer.name,
+                is_draft=writer.name.startswith(DRAFT),
+                seconds={"write": round(time.monotonic() - started, 3)},
+            )
+            yield from map(wire.event_to_proto, _heard(pipeline.illustrate(source, wish, setting), caller))
 
     def Select(self, request: pb.SelectRequest, context: grpc.ServicerContext) -> pb.SelectResponse:
         """Makes the context-aware choice alone."""
         context_text = asked.words(request.context, "context")
         offered = asked.offered_of(request)
         caller = _Caller(context)
-        with self._light.enter(caller.remaining_s):
-            setting = self._setting(request.options, asked.conditions_of(request.options, text=context_text), caller)
+        setting = self._setting(request.options, asked.conditions_of(request.options, text=context_text), caller)
+        with self._lane(setting).enter(caller.remaining_s):
             made = setting.illustrator.select(context_text, offered, setting.repository)
         return pb.SelectResponse(
             choice=made.choice, probabilities=made.probabilities, mass=made.mass, model=setting.illustrator.name
@@ -160,7 +168,7 @@ class ComposerService(rpc.ComposerServicer):
             case "lock":
                 changed = edit.lock(article, operation.lock)
             case "segment":
-                changed = self._reworded(article, operation.segment, request.options)
+                changed = self._reworded(article, operation.segment, request.options, _Caller(context))
             case "undo":
                 changed = edit.undo(article)
             case _:
@@ -174,12 +182,13 @@ class ComposerService(rpc.ComposerServicer):
         asked.words(request.turns[-1].text, "turns")
         caller = _Caller(context)
         with self._heavy.enter(caller.remaining_s):
-            model = self._models.talker(request.options.model, request.options.profile or self._profile)
+            profile = request.options.profile or self._profile
+            served = self._models.talker(request.options.model, profile, caller.remaining_s)
             turns = [
                 Turn("assistant" if turn.assistant else "user", turn.text, asked.pictures_of(turn.images, "turns"))
                 for turn in request.turns
             ]
-            for piece in answer(model, turns, seed=request.options.seed, cancelled=caller.is_gone):
+            for piece in answer(Consultation(served, caller, seed=request.options.seed), turns):
                 yield pb.ChatEvent(text=piece)
 
     def Describe(
@@ -190,7 +199,7 @@ class ComposerService(rpc.ComposerServicer):
             version=VERSION,
             build=self._build,
             model=ILLUSTRATORS.get(self._profile, RETRIEVAL),
-            can=CAN,
+            can=_can(self._profile),
             indexer=self._address,
             indexer_status=self._indexer_status(),
             memory_bytes=_resident_bytes(),
@@ -199,7 +208,12 @@ class ComposerService(rpc.ComposerServicer):
     def _setting(self, options: pb.Options, conditions: Conditions, caller: _Caller) -> pipeline.Setting:
         repository = Repository(self._stub, self._address, conditions, caller)
         profile = repository.profile()
-        return pipeline.Setting(repository, profile, self._models.illustrator(options.model, profile))
+        served = self._models.illustrator(options.model, profile, caller.remaining_s)
+        illustrator = Vision(Consultation(served, caller, seed=options.seed)) if served else Retrieval()
+        return pipeline.Setting(repository, profile, illustrator)
+
+    def _lane(self, setting: pipeline.Setting) -> Lane:
+        return self._light if setting.illustrator.name == RETRIEVAL else self._heavy
 
     def _searched(self, article: Article, search: pb.SearchSpot, options: pb.Options, caller: _Caller) -> Article:
         query = asked.words(search.query, "query")
@@ -208,21 +222,24 @@ class ComposerService(rpc.ComposerServicer):
         conditions = asked.conditions_of(options, text=query)
         shown = tuple(picture.image_id for number, picture in article.illustrated if number != search.spot)
         conditions = replace(conditions, exclude_ids=(*conditions.exclude_ids, *shown))
-        with self._light.enter(caller.remaining_s):
-            setting = self._setting(options, conditions, caller)
-            found = setting.illustrator.find(query, article.language, setting.repository, k=asked.wish_of(options).k)
-        return edit.found(article, search.spot, query, found, chosen_by=setting.illustrator.name)
+        k = asked.wish_of(options).k
+        with self._light.enter(caller.remaining_s):  # the user says what to look for: no model is asked
+            repository = Repository(self._stub, self._address, conditions, caller)
+            repository.profile()
+            found = Retrieval().find(query, article.language, repository, k=k)
+        return edit.found(article, search.spot, query, found, chosen_by=RETRIEVAL)
 
-    def _reworded(self, article: Article, change: pb.EditSegment, options: pb.Options) -> Article:
-        if change.kind not in _WRITTEN:
+    def _reworded(self, article: Article, change: pb.EditSegment, options: pb.Options, caller: _Caller) -> Article:
+        if change.kind not in _CHANGES:
             raise InvalidRequest("operation.segment.kind: is unspecified: say what to do with the segment")
-        if not change.text.strip():
-            model = options.model or RETRIEVAL
-            raise Unsupported(
-                f"{model} does not write segments: give the new words yourself, or use a model that does, in a "
-                "version that has one"
-            )
-        return _WRITTEN[change.kind](article, change.segment, asked.words(change.text, "text"))
+        kind = _CHANGES[change.kind]
+        words = change.text
+        if not words.strip():
+            with self._heavy.enter(caller.remaining_s):
+                served = self._models.editor(options.model, options.profile or article.profile, caller.remaining_s)
+                consultation = Consultation(served, caller, seed=options.seed)
+                words = reworded(consultation, article, change.segment, kind)
+        return _PUT.get(kind, edit.rewrite)(article, change.segment, asked.words(words, "text"))
 
     def _indexer_status(self) -> str:
         try:
@@ -238,6 +255,11 @@ def _heard(events: Iterator[Event], caller: _Caller) -> Iterator[Event]:
         if caller.is_gone():
             return
         yield event
+
+
+def _can(profile: str) -> tuple[str, ...]:
+    """What the profile's models can do without another one being named."""
+    return CAN if ILLUSTRATORS.get(profile, RETRIEVAL) == RETRIEVAL else (*CAN, "compose", "chat")
 
 
 def _resident_bytes() -> int:

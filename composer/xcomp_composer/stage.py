@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from xcomp_composer.article import Candidate
 from xcomp_composer.events import StageEvent
 from xcomp_composer.indexer import Repository
 from xcomp_composer.markdown import Block
 
 CANDIDATES = 4  # offered for a spot where the request does not say
+PASSAGES_PER_PICTURE = 1.5  # at least, where the request does not say how many pictures
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,3 @@ class Illustrator(Protocol):
 
     def select(self, context: str, candidates: Sequence[Offered], repository: Repository) -> Selection:
         """Says which candidate belongs after the context."""
-
-    def find(self, query: str, language: str, repository: Repository, *, k: int) -> tuple[Candidate, ...]:
-        """Returns the best pictures for a query of the user's, best first, fitting or not."""

@@ -1,40 +1,66 @@
-"""Stages that only a language model can do: an article from an instruction, an answer to a question.
+"""Stages that only a language model can do: an article from an instruction, an answer to a question, a new paragraph.
 
-Pictures come later and from elsewhere. Errors of the model package become errors of the service here.
+Pictures come later and from elsewhere.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
-from xcomp_model import base
-from xcomp_model.base import Brief, Prompt, Stage, Turn, VisionLanguageModel
-from xcomp_protos.transport.errors import ModelError
+from xcomp_composer.article import Article
+from xcomp_composer.consult import Consultation
+from xcomp_model.base import Brief, Change, Turn
+from xcomp_protos.transport.errors import InvalidRequest, ModelError
+
+_LINES = re.compile(r"\s*\n\s*")
 
 
-def write(model: VisionLanguageModel, brief: Brief, *, seed: int, cancelled: Callable[[], bool]) -> Iterator[str]:
-    """Yields the article as it is written.
+def write(consultation: Consultation, brief: Brief, *, in_lines: bool = False) -> Iterator[str]:
+    """Yields the article as it is written, in Markdown.
+
+    Args:
+        consultation: with the model that writes.
+        brief: what the article is to be written from.
+        in_lines: the model ends a paragraph with a line.
 
     Raises:
         ModelError: the model failed or wrote nothing.
     """
-    yield from _spoken(model, model.prompts.write(brief), "write", seed=seed, cancelled=cancelled)
+    pieces = consultation.stream(lambda prompts: prompts.write(brief), "write")
+    yield from _spoken(_apart(pieces) if in_lines else pieces, consultation.model.name)
 
 
-def answer(
-    model: VisionLanguageModel, turns: Sequence[Turn], *, seed: int, cancelled: Callable[[], bool]
-) -> Iterator[str]:
+def answer(consultation: Consultation, turns: Sequence[Turn]) -> Iterator[str]:
     """Yields the answer to the last turn; raises like `write`."""
-    yield from _spoken(model, model.prompts.chat(turns), "chat", seed=seed, cancelled=cancelled)
+    pieces = consultation.stream(lambda prompts: prompts.chat(turns), "chat")
+    yield from _spoken(pieces, consultation.model.name)
 
 
-def _spoken(
-    model: VisionLanguageModel, prompt: Prompt, stage: Stage, *, seed: int, cancelled: Callable[[], bool]
-) -> Iterator[str]:
+def reworded(consultation: Consultation, article: Article, segment: int, change: Change) -> str:
+    """Returns a segment in other words, or a new one beside it; raises like `write`."""
+    sections = [each.text.strip() for each in article.segments]
+    if segment >= len(sections):
+        raise InvalidRequest(f"segment: the article has {len(sections)}, numbered from 0; {segment} is none")
+    pieces = consultation.stream(lambda prompts: prompts.edit(change, sections, segment), "edit")
+    return "".join(_spoken(pieces, consultation.model.name))
+
+
+def _spoken(pieces: Iterable[str], name: str) -> Iterator[str]:
     has_words = False
-    try:
-        for piece in model.stream(prompt, model.prompts.sampling(stage, seed=seed), cancelled=cancelled):
-            has_words = has_words or bool(piece.strip())
-            yield piece
-    except base.ModelError as error:
-        raise ModelError(str(error)) from None
-    if not has_words and not cancelled():
-        raise ModelError(f"{model.name} wrote nothing: say more in the instruction, or try another seed")
+    for piece in pieces:
+        has_words = has_words or bool(piece.strip())
+        yield piece
+    if not has_words:
+        raise ModelError(f"{name} wrote nothing: say more, or try another seed")
+
+
+def _apart(pieces: Iterable[str]) -> Iterator[str]:
+    """Puts a blank line wherever a line ends; holds white space back until something follows."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        done = held.rstrip()
+        held, done = held[len(done) :], _LINES.sub("\n\n", done)
+        if done:
+            yield done
+    if "\n" in held:
+        yield "\n"

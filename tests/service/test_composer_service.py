@@ -140,7 +140,6 @@ def test_an_indexer_that_leaves_before_anything_was_made_is_unavailable(
     [
         ("retrieval", common.LANGUAGE_EN, "does not write"),
         ("", common.LANGUAGE_ZH, "drafts English alone"),
-        ("internlm/internlm-xcomposer2-7b", common.LANGUAGE_EN, "does not run in this version"),
     ],
 )
 def test_a_model_that_cannot_write_is_refused_with_ways_out(

@@ -1,0 +1,93 @@
+"""A composing model as one request may use it: in turn with others, within the caller's time, and within bounds.
+
+What a model says is bounded here, whoever serves it, and its errors become errors of the service here and nowhere else.
+This file knows no article.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from xcomp_composer.lane import Lane
+from xcomp_model import base
+from xcomp_model.base import Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
+from xcomp_model.selection import select
+from xcomp_protos.transport.errors import ModelError, Unavailable
+
+CHARACTERS_PER_TOKEN = 16  # more than any answer has on average; an endpoint may not keep to its bound of tokens
+
+Build = Callable[[Prompts], Prompt]
+
+
+class Caller(Protocol):
+    """Who waits for the answer, and for how long."""
+
+    def remaining_s(self) -> float:
+        """Seconds that are left; raises DeadlineExceeded or Cancelled when there are none."""
+
+    def is_gone(self) -> bool:
+        """Whether nobody listens any more."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A loaded model and the lane before it.
+
+    Attributes:
+        lane: one at a time for a model in this process; each call waits there, so that articles take turns.
+        writes_lines: a line of its articles is a paragraph; the others write Markdown.
+    """
+
+    model: VisionLanguageModel
+    lane: Lane
+    writes_lines: bool = False
+
+
+class Consultation:
+    """One request's use of a model."""
+
+    def __init__(self, served: Served, caller: Caller, *, seed: int = 0) -> None:
+        self.model = served.model
+        self._lane = served.lane
+        self._caller = caller
+        self._seed = seed
+
+    def stream(self, build: Build, stage: Stage) -> Iterator[str]:
+        """Yields an answer in pieces; ends within one token once nobody listens.
+
+        Raises:
+            ModelError: the model cannot be asked this, or failed.
+            Unavailable: its endpoint does not answer.
+        """
+        with self._lane.enter(self._caller.remaining_s), _translated():
+            prompts = self.model.prompts
+            sampling = prompts.sampling(stage, seed=self._seed)
+            room = sampling.max_new_tokens * CHARACTERS_PER_TOKEN
+            pieces = self.model.stream(build(prompts), sampling, cancelled=self._caller.is_gone)
+            with closing(cast("Generator[str]", pieces)):  # before the lane is left: it ends the model's work
+                for piece in pieces:
+                    yield piece[:room]
+                    room -= len(piece)
+                    if room <= 0:
+                        break
+        self._caller.remaining_s()  # an answer that broke off is none
+
+    def say(self, build: Build, stage: Stage) -> str:
+        """Returns a whole answer; raises like `stream`."""
+        return "".join(self.stream(build, stage))
+
+    def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Choice:
+        """Says how likely each candidate is to belong after the last section; raises like `stream`."""
+        with self._lane.enter(self._caller.remaining_s), _translated():
+            return select(self.model, sections, candidates)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except base.Unanswered as error:
+        raise Unavailable(str(error)) from None
+    except base.ModelError as error:
+        raise ModelError(str(error)) from None

@@ -1,0 +1,58 @@
+"""After which passages of an article a model wants pictures.
+
+It is asked for numbers of passages, and whatever else it answers counts for nothing. A place that was wanted and not
+named is reported as missing; nobody guesses in the model's stead.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from xcomp_composer.consult import Consultation
+from xcomp_composer.stage import PASSAGES_PER_PICTURE, Wish
+
+WINDOW = 48  # passages in view of one question; a longer article is asked about in parts of equal size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Numbers of passages, ascending.
+
+    Attributes:
+        named: by the model, as many as are wanted at most.
+        missing: the longest of the others, for what is wanted and was not named.
+    """
+
+    named: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+
+
+def plan(model: Consultation, passages: Sequence[str], wish: Wish) -> Plan:
+    """Asks for as many places as are wanted, or for those that the model finds fit; raises like a consultation."""
+    limit = _limit(wish, len(passages))
+    if not limit:
+        return Plan()
+    named = list(_named(model, passages, count=None if wish.images is None else limit))
+    kept = [named[i * len(named) // limit] for i in range(limit)] if len(named) > limit else named
+    wanted = max(1, len(kept)) if wish.images is None else limit
+    others = sorted(set(range(len(passages))) - set(kept), key=lambda number: (-len(passages[number]), number))
+    return Plan(tuple(kept), tuple(sorted(others[: wanted - len(kept)])))
+
+
+def _limit(wish: Wish, count: int) -> int:
+    most = math.ceil(count / PASSAGES_PER_PICTURE) if wish.images is None else wish.images
+    return min(count, most if wish.max_images is None else min(most, wish.max_images))
+
+
+def _named(model: Consultation, passages: Sequence[str], *, count: int | None) -> Iterator[int]:
+    windows = math.ceil(len(passages) / WINDOW)
+    for window in range(windows):
+        start, end = (len(passages) * edge // windows for edge in (window, window + 1))
+        share = None if count is None else count * (window + 1) // windows - count * window // windows
+        if share != 0:
+            yield from (start + number for number in _answer(model, passages[start:end], share))
+
+
+def _answer(model: Consultation, passages: Sequence[str], count: int | None) -> tuple[int, ...]:
+    said = model.say(lambda prompts: prompts.spot(passages, count=count), "spot")
+    return model.model.prompts.spots_in(said, sections=len(passages))
