@@ -36,6 +36,11 @@ def result(line: str = "") -> None:
     typer.echo(line)
 
 
+def flow(piece: str) -> None:
+    """Prints a piece of a running text at once; its lines stay lines, whatever else might act is escaped."""
+    typer.echo("\n".join(map(printable, piece.split("\n"))), nl=False)
+
+
 def note(line: str) -> None:
     """Prints a line that is no result: what happened, what to do next."""
     typer.echo(line, err=True)

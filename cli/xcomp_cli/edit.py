@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def edit(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The article bundle.", show_default=False)],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="With --segment: the new words.")] = "",
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="With --segment: the new words. Without it a model writes.")
+    ] = "",
     spot: Annotated[
         int | None,
         typer.Option("--spot", min=0, metavar="N", help="The place after segment N, as in review.html."),
@@ -25,9 +27,11 @@ def edit(
     remove: Annotated[bool, typer.Option("--remove", help="Take the picture away.")] = False,
     lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is; again: no longer.")] = False,
     segment: Annotated[int | None, typer.Option("--segment", min=0, metavar="N", help="Segment N, from 0.")] = None,
-    rewrite: Annotated[bool, typer.Option("--rewrite", help="TEXT in its place.")] = False,
-    insert_before: Annotated[bool, typer.Option("--insert-before", help="TEXT before it.")] = False,
-    insert_after: Annotated[bool, typer.Option("--insert-after", help="TEXT after it.")] = False,
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="TEXT, or other words, in its place.")] = False,
+    expand: Annotated[bool, typer.Option("--expand", help="More words in its place.")] = False,
+    shorten: Annotated[bool, typer.Option("--shorten", help="Fewer words in its place.")] = False,
+    insert_before: Annotated[bool, typer.Option("--insert-before", help="TEXT, or a new segment, before it.")] = False,
+    insert_after: Annotated[bool, typer.Option("--insert-after", help="TEXT, or a new segment, after it.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last change back.")] = False,
     repo: Annotated[
         str,
@@ -62,6 +66,8 @@ def edit(
             segment,
             {
                 "rewrite": rewrite,
+                "expand": expand,
+                "shorten": shorten,
                 "insert-before": insert_before,
                 "insert-after": insert_after,
             },

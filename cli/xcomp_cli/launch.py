@@ -58,8 +58,11 @@ COMPOSER = Service(
     "composer",
     "xcomp_composer.server",
     libraries=("numpy", "PIL"),
-    settings=("OPENAI_BASE_URL", "OPENAI_API_KEY", "HF_HOME", *_HARDWARE),
-)
+    settings=(
+        "OPENAI_BASE_URL", "OPENAI_API_KEY", "XCOMP_DEVICE", "XCOMP_PRECISION",
+        "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE,
+    ),
+)  # fmt: skip
 
 
 def launch(service: Service, places: Places, options: tuple[str, ...]) -> State:

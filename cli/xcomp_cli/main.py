@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from xcomp_cli import display
+from xcomp_cli.chat import chat
 from xcomp_cli.compose import compose
 from xcomp_cli.doctor import doctor
 from xcomp_cli.edit import edit
@@ -41,6 +42,7 @@ app.command()(illustrate)
 app.command()(compose)
 app.command()(edit)
 app.command()(select)
+app.command()(chat)
 app.add_typer(repo, name="repo")
 app.command()(status)
 app.command()(doctor)

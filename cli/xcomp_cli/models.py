@@ -1,6 +1,7 @@
 """`xcomp models`: what each model is, what it cannot do, its licence, and how it gets here.
 
-The table is data, nothing is loaded here; fetching is the indexer's work, in a process of its own.
+The table is data, nothing is loaded here; fetching is the indexer's work, planning and converting the model package's,
+each in a process of its own.
 """
 
 import subprocess
@@ -14,7 +15,7 @@ import typer
 
 from xcomp_cli import display, options
 
-models = typer.Typer(help="Says what the models are, and fetches them.", rich_markup_mode=None)
+models = typer.Typer(help="Says what the models are, fetches and converts them.", rich_markup_mode=None)
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,36 @@ def pull(
 
     local.require(INDEXER)
     raise typer.Exit(subprocess.call([sys.executable, "-m", "xcomp_indexer.pull", *names]))
+
+
+@models.command()
+def plan(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A hub id or a local folder.", show_default=False)],
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N, spread.")] = "auto",
+    precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="auto, bf16, fp16, fp32.")] = "auto",
+    json: options.Json = False,
+) -> None:
+    """Says what memory an InternLM-XComposer takes here; nothing is loaded, of a hub id only its configuration."""
+    wanted = ("--device", device, "--precision", precision, *(("--json",) if json else ()))
+    _upkeep("plan", *wanted, "--", model)
+
+
+@models.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A hub id or a local folder.", show_default=False)],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="A new folder.", show_default=False)],
+    precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="bf16, fp16, fp32.")] = "fp16",
+) -> None:
+    """Writes an InternLM-XComposer as a clean safetensors folder that loads without conversion."""
+    _upkeep("convert", "--precision", precision, "--", source, str(destination))
+
+
+def _upkeep(*arguments: str) -> None:
+    from xcomp_cli import local
+    from xcomp_cli.launch import COMPOSER
+
+    local.require(COMPOSER)
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "xcomp_model.upkeep", *arguments]))
 
 
 def _as_json(model: Model) -> display.Json:

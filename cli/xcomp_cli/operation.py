@@ -6,7 +6,7 @@ from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.transport.errors import InvalidRequest
 
 SPOT_FLAGS = "--pick K, --search QUERY, --remove or --lock"
-SEGMENT_FLAGS = "--rewrite, --insert-before or --insert-after"
+SEGMENT_FLAGS = "--rewrite, --expand, --shorten, --insert-before or --insert-after"
 
 
 def only(*operations: pb.EditOperation | None) -> pb.EditOperation:
@@ -40,7 +40,7 @@ def of_spot(
 
 
 def of_segment(segment: int | None, kinds: Mapping[str, bool], *, text: str) -> pb.EditOperation | None:
-    """Returns the change of a segment, None if no flag asks for one."""
+    """Returns the change of a segment, None if no flag asks for one; without a text the model is to write."""
     asked = [kind for kind, is_asked in kinds.items() if is_asked]
     if segment is None:
         if asked or text:
@@ -48,8 +48,6 @@ def of_segment(segment: int | None, kinds: Mapping[str, bool], *, text: str) -> 
         return None
     if len(asked) != 1:
         raise InvalidRequest(f"--segment needs one of {SEGMENT_FLAGS}")
-    if not text.strip():
-        raise InvalidRequest(f"--{asked[0]} needs TEXT, the new words")
     kind = pb.EditSegment.Kind.Value(f"KIND_{asked[0].replace('-', '_').upper()}")
     return pb.EditOperation(segment=pb.EditSegment(segment=segment, kind=kind, text=text))
 

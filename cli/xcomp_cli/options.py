@@ -13,7 +13,7 @@ Profile = Annotated[
         "--profile",
         envvar="XCOMP_PROFILE",
         metavar="NAME",
-        help="Models to use: clip, lite. By default the repository's own; clip for a new one.",
+        help="Models to use: clip, xcomposer, lite. By default the repository's own; clip for a new one.",
         show_default=False,
     ),
 ]
@@ -70,14 +70,22 @@ class Tongue(StrEnum):
     ZH = "zh"
 
 
+def _model(name: str) -> str:
+    """Spells a local folder out: a server has another working directory."""
+    is_folder = name.startswith((".", "~")) or ("/" in name and Path(name).is_dir())
+    return str(Path(name).expanduser().absolute()) if is_folder else name
+
+
 Model = Annotated[
     str,
     typer.Option(
         "--model",
         envvar="XCOMP_MODEL",
         metavar="NAME",
-        help="Composer model. By default the profile's.",
+        help="Composer model: retrieval, openai:MODEL, internlm/internlm-xcomposer2-7b or a relative of it, or a "
+        "folder of one. By default the profile's.",
         show_default=False,
+        callback=_model,
     ),
 ]
 Lang = Annotated[Tongue, typer.Option("--lang", help="Language of the article.")]

@@ -189,6 +189,10 @@ def test_empty_instruction_is_wrong_usage(composer: FakeComposer) -> None:
                 segment=pb.EditSegment(segment=2, kind=pb.EditSegment.KIND_INSERT_AFTER, text="New words.")
             ),
         ),
+        (
+            ["--segment", "1", "--shorten"],
+            pb.EditOperation(segment=pb.EditSegment(segment=1, kind=pb.EditSegment.KIND_SHORTEN)),
+        ),
         (["--undo"], pb.EditOperation(undo=True)),
     ],
 )
@@ -214,7 +218,7 @@ def test_edit_asks_for_one_operation_on_the_article(
         ["--lock"],
         ["--segment", "1"],
         ["--segment", "1", "--rewrite", "--insert-after", "x"],
-        ["--segment", "1", "--rewrite"],
+        ["--segment", "1", "--rewrite", "--expand"],
         ["words"],
         ["--spot", "1", "--search", " "],
     ],
