@@ -49,7 +49,7 @@ class ToyPicture:
     content_hash: str = ""
 
 
-_COFFEE = {"caption": "A cup of espresso", "credit": "Ada", "license": "CC0"}
+_COFFEE = {"caption": "A cup of espresso", "caption_zh": "一杯咖啡", "credit": "Ada", "license": "CC0"}
 _LIGHTHOUSE = {"title": "Lighthouse <b>\u202e*on* a cliff</b>"}
 _MOTORCYCLE = {"title": "Red motorcycle", "title_zh": "红色摩托车"}
 PICTURES = (

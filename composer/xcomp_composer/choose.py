@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 STEP = 0.005  # by which bids rise; the sum of values is within this times the spots of the best there is
-NEIGHBOURS = 0.5  # what a picture must gain more where the paragraph before it has one as well
+NEIGHBOURS = 0.25  # what a picture must gain more where the paragraph before it has one as well
 
 
 def assign(values: Sequence[Mapping[str, float]]) -> list[str | None]:

@@ -5,7 +5,7 @@ model is sure to see in it, else nothing. The paragraph it stands under is never
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xcomp_composer.article import Candidate, Illustration, Json, Label, language_of
@@ -38,11 +38,9 @@ def described(picture: Illustration, candidate: Candidate, language: str) -> Ill
     return replace(picture, caption=words.caption, alt=words.alt, credit=words.credit)
 
 
-def title_of(metadata: Mapping[str, Json], language: str) -> str:
-    """Returns what the metadata says is to be seen, in the article's language if it can be had; may be empty."""
-    keys = ("title", "caption", "alt")
-    anything = (clean(metadata.get(f"{key}{ending}")) for key in keys for ending in ("", "_en", "_zh"))
-    return _first(metadata, keys, language) or next(filter(None, anything), "")
+def title_of(metadata: Mapping[str, Json], languages: Sequence[str]) -> str:
+    """Returns what the metadata says is to be seen, in the first of these languages in which it says anything."""
+    return next(filter(None, (_first(metadata, ("title", "caption", "alt"), each) for each in languages)), "")
 
 
 def seen_in(labels: tuple[Label, ...], language: str) -> str:

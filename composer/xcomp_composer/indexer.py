@@ -81,12 +81,13 @@ class Repository:
         self._address = address
         self._caller = caller
         self._space = ""
+        self._languages: frozenset[str] = frozenset({conditions.language})
         self.conditions = conditions
 
     def under(self, conditions: Conditions) -> "Repository":
         """Returns the same repository under other conditions."""
         other = Repository(self._stub, self._address, conditions, self._caller)
-        other._space = self._space  # of the same class
+        other._space, other._languages = self._space, self._languages  # of the same class
         return other
 
     def profile(self) -> str:
@@ -103,9 +104,15 @@ class Repository:
         recorded = described[0].profile
         if asked and asked != recorded:
             raise Conflict(f"repository {name!r} has the profile {recorded}, not {asked}: leave the profile out")
-        able = [space.name for space in described[0].spaces if self.conditions.language in space.languages]
-        self._space = next(iter(able), "")
+        for space in described[0].spaces:
+            if self.conditions.language in space.languages:
+                self._space, self._languages = space.name, frozenset(space.languages)
+                break
         return recorded
+
+    def understands(self, language: str) -> bool:
+        """Whether texts of this language may be embedded beside those of the request's."""
+        return language in self._languages
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embeds texts in the space of the request's language, [B, D]."""

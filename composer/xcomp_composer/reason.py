@@ -12,7 +12,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "sees": "; sees: {seen}",
         "titled": "; its title fits",
         "too low": "nothing fits: the best, {name}, scores {score:.1f} where a picture needs {fit:.1f}",
-        "taken": "the pictures that fit stand elsewhere",
+        "taken": "the pictures that fit stand elsewhere, or one stands close by",
         "nothing": "the repository has no picture to offer",
     },
     "zh": {
@@ -20,7 +20,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "sees": "；识别为：{seen}",
         "titled": "；标题相符",
         "too low": "没有合适的图片：最接近的 {name} 得 {score:.1f} 分，配图需要 {fit:.1f} 分",
-        "taken": "合适的图片已用在别处",
+        "taken": "合适的图片已用在别处，或附近已有配图",
         "nothing": "图库中没有可用的图片",
     },
 }

@@ -50,7 +50,7 @@ def test_spread_takes_the_best_and_keeps_to_the_limit() -> None:
 
 
 def test_spread_leaves_a_weak_neighbour_out_and_keeps_a_strong_one() -> None:
-    assert spread([3.0, 0.3, 3.0], [0, 1, 2], limit=9) == [0, 2]
+    assert spread([3.0, 0.2, 3.0], [0, 1, 2], limit=9) == [0, 2]
     assert spread([3.0, 2.0, 3.0], [0, 1, 2], limit=9) == [0, 1, 2]
 
 

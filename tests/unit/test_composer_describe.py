@@ -52,6 +52,7 @@ def test_credit_names_who_and_the_licence(metadata: dict[str, Json], credit: str
     assert words_of(metadata, (), "zh").credit == credit
 
 
-def test_a_title_to_search_by_may_be_in_another_language() -> None:
-    assert title_of({"title": "A pier"}, "zh") == "A pier"
-    assert title_of({"title": "A pier", "title_zh": "栈桥"}, "zh") == "栈桥"
+def test_a_title_to_search_by_may_be_in_another_language_that_the_space_understands() -> None:
+    assert title_of({"title": "A pier"}, ["zh", "en"]) == "A pier"
+    assert title_of({"title": "A pier", "title_zh": "栈桥"}, ["zh", "en"]) == "栈桥"
+    assert title_of({"title": "A pier"}, ["zh"]) == ""
