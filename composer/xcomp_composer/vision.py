@@ -24,7 +24,8 @@ from xcomp_composer.verdict import Witness, chosen
 from xcomp_model.base import Picture, Section
 from xcomp_protos.transport.errors import Conflict, Denied, ImageError, InvalidRequest, ModelError, NotFound
 
-DEEPEST = 100  # hits for a spot: the candidates, and as many as earlier spots may have taken
+SPARE = 4  # hits beyond those that are needed: pictures may have gone since they were indexed
+DEEPEST = 100  # hits for a spot: the candidates, as many as earlier spots may have taken, and the spare ones
 
 
 class Vision:
@@ -44,7 +45,7 @@ class Vision:
         yield from self._queries(text, found.named, queries, witness)
         if not queries:
             return
-        hits = repository.search(list(queries.values()), k=min(wish.k + len(queries) - 1, DEEPEST))
+        hits = repository.search(list(queries.values()), k=min(wish.k + len(queries) - 1 + SPARE, DEEPEST))
         groups = twins((hit for each in hits for hit in each), repository)
         choosing = _Choosing(self._model, text, witness, repository, groups, wish.k)
         for (ordinal, query), each in zip(queries.items(), hits, strict=True):

@@ -73,7 +73,7 @@ class EchoPrompts:
 
     def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
         """Reads numbers."""
-        return tuple(sorted({int(word) for word in answer.split() if word.isdigit() and int(word) < sections}))
+        return tuple(sorted({int(word) for word in answer.split() if word.isdecimal() and int(word) < sections}))
 
     def query_in(self, answer: str) -> str:
         """Takes the answer as it is."""
