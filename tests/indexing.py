@@ -8,6 +8,7 @@ from pathlib import Path
 from grpc_health.v1 import health_pb2
 
 from tests.fakes import CountingEmbedder
+from xcomp_indexer.inbox import FOLDER, Inbox
 from xcomp_indexer.library import Library, Models
 from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores
@@ -89,7 +90,7 @@ def serving(home: Path, *, roots: Sequence[Path] = (Path("/"),), token: str | No
         return embedder
 
     library = Library(open_stores(f"edge:{home}", indexes={}), Models(load), default_profile="color")
-    service = IndexerService(library, roots=roots)
+    service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
         with started([register], Endpoint("127.0.0.1:0", token=token)) as running:

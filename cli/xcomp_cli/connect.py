@@ -19,6 +19,11 @@ IDLE_S = 900
 Client = TypeVar("Client", IndexerClient, ComposerClient)
 
 
+def is_remote(address: str) -> bool:
+    """Whether files of this machine have to be sent to a server: all but unix sockets may lead to another machine."""
+    return bool(address) and not address.startswith("unix:")
+
+
 @contextmanager
 def indexer(address: str) -> Iterator[IndexerClient]:
     """Connects to the indexer at `address`, or to the local one if that is empty."""

@@ -1,7 +1,7 @@
 """`xcomp index`: brings a repository up to date with files and folders."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from xcomp_cli import display, options
 
 if TYPE_CHECKING:
     from xcomp_protos import indexer_pb2 as pb
+    from xcomp_protos.client import IndexerClient
 
 SERVER_PATH = "server:"
 SHOWN_FAILURES = 20
@@ -27,7 +28,14 @@ class Outcome:
 
 
 def index(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Folders and pictures.", show_default=False)],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Folders and pictures; server:/photos is a path of the indexer's machine.",
+            show_default=False,
+        ),
+    ],
     repo: options.Repo = "default",
     profile: options.Profile = "",
     prune: Annotated[
@@ -53,13 +61,17 @@ def index(
 
     It sees what is new, changed, renamed or deleted, and embeds only what it does not know yet. Deletions are seen only
     under the PATHs given. Files that are no readable picture are named and skipped, and read again once they change.
+    To an indexer at host:port files of this machine are uploaded; what it knows is not sent again.
     """
     from xcomp_cli import connect
     from xcomp_protos import indexer_pb2 as pb
 
+    own = [path for path in paths if connect.is_remote(indexer) and not path.startswith(SERVER_PATH)]
+    if own:
+        _check_upload(own[0], {"--prune": prune, "--dry-run": dry_run, "--retry-failed": retry_failed})
     request = pb.IngestRequest(
         repository=repo,
-        paths=[_absolute(path, remote=bool(indexer)) for path in paths],
+        paths=[_absolute(path) for path in paths if path not in own],
         profile=profile,
         prune=prune,
         dry_run=dry_run,
@@ -67,7 +79,9 @@ def index(
         retry_failed=retry_failed,
     )
     with connect.indexer(indexer) as client:
-        outcome = _follow(client.ingest(request))
+        outcome = _follow(client.ingest(request)) if request.paths else Outcome(pb.IngestSummary(repository=repo))
+        if own:
+            _upload(client, [_absolute(path) for path in own], request, outcome)
     if json:
         display.print_json(_as_json(outcome))
     else:
@@ -76,13 +90,38 @@ def index(
     raise typer.Exit(_status(outcome, single=all(map(os.path.isfile, paths)), strict=strict))
 
 
-def _absolute(path: str, *, remote: bool) -> str:
+def _check_upload(path: str, flags: Mapping[str, bool | None]) -> None:
+    from xcomp_protos.transport.errors import InvalidRequest
+
+    for flag in (flag for flag, value in flags.items() if value):
+        raise InvalidRequest(
+            f"{flag} goes with files that the indexer sees, as in {SERVER_PATH}/folder: {path!r} would be uploaded"
+        )
+
+
+def _upload(client: "IndexerClient", paths: Sequence[str], request: "pb.IngestRequest", outcome: Outcome) -> None:
+    """Uploads files of this machine, and adds what came of it to the outcome."""
+    from xcomp_cli.upload import upload
+    from xcomp_protos import indexer_pb2 as pb
+
+    header = pb.UploadHeader(repository=request.repository, profile=request.profile)
+    try:
+        done = upload(client, paths, header=header, exclude=request.exclude, report=outcome.failures.append)
+    except KeyboardInterrupt:
+        display.note("what is uploaded stays; the same command goes on from there")
+        raise
+    total = outcome.summary
+    for name in ("scanned", "added", "updated", "unchanged", "failed", "seconds"):
+        setattr(total, name, getattr(total, name) + getattr(done, name))
+    total.images_per_second = total.images_per_second or done.images_per_second
+    total.stages.update(done.stages)
+
+
+def _absolute(path: str) -> str:
     from xcomp_protos.transport.errors import InvalidRequest
 
     if path.startswith(SERVER_PATH):
         return path.removeprefix(SERVER_PATH)
-    if remote:
-        raise InvalidRequest(f"{path!r} is on this machine: name a path of the indexer's as {SERVER_PATH}/folder")
     if not path or not Path(path).exists():
         raise InvalidRequest(f"no such file or folder: {path!r}")
     if not path.isprintable() and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path):

@@ -116,7 +116,8 @@ class Ingest:
                 self._ledger.recall(point)
                 continue
             image = record.known(point, spaces=len(self._spaces))
-            self._known[image.path] = image
+            if "uploaded" not in point.payload:  # an upload is nowhere that a scan looks
+                self._known[image.path] = image
             if image.complete:
                 self._by_hash[image.content_hash] = image.id
 

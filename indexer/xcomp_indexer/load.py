@@ -65,9 +65,9 @@ class Loader:
         content = decode.read(entry.path)
         digest = decode.content_hash(content)
         if reuse and digest in self._known:
-            return Loaded(entry, digest, _facts(decode.opened(content), entry), (0, 0), None)
+            return Loaded(entry, digest, facts(decode.opened(content), entry), (0, 0), None)
         picture = decode.decode(content, image_size=self._image_size)
-        return Loaded(entry, digest, _facts(picture.raw, entry), (picture.width, picture.height), picture.image)
+        return Loaded(entry, digest, facts(picture.raw, entry), (picture.width, picture.height), picture.image)
 
     def _load(self, entry: Entry) -> tuple[Loaded | ImageError, float]:
         begun = time.monotonic()
@@ -84,7 +84,12 @@ class Loader:
         return entry, item
 
 
-def _facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
+def facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
+    """Returns what is known about an opened picture.
+
+    Raises:
+        ImageError: its sidecar cannot be used.
+    """
     try:
         return metadata.of(raw, entry.path, with_sidecar=entry.sidecar_mtime_ns > 0)
     except metadata.SidecarError as error:

@@ -18,7 +18,7 @@ from xcomp_indexer.store import Found
 from xcomp_indexer.store.payload import ImagePayload, true_path
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:xcomp:image")
-STAT_FIELDS = ("path", "path_bytes", "size", "mtime_ns", "sidecar_mtime_ns", "content_hash", "spaces")
+STAT_FIELDS = ("path", "path_bytes", "size", "mtime_ns", "sidecar_mtime_ns", "content_hash", "spaces", "uploaded")
 
 
 def image_id(repository: str, path: str) -> str:
@@ -26,8 +26,10 @@ def image_id(repository: str, path: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{repository}\0{os.fsencode(path).hex()}"))
 
 
-def payload(item: Loaded, *, size: tuple[int, int], labels: Sequence[Label], spaces: Sequence[str]) -> ImagePayload:
-    """Puts together what the store keeps of a file beside its vectors."""
+def payload(
+    item: Loaded, *, size: tuple[int, int], labels: Sequence[Label], spaces: Sequence[str], uploaded: str = ""
+) -> ImagePayload:
+    """Puts together what the store keeps of a file beside its vectors; `uploaded` is the name an upload gave it."""
     facts = item.facts
     tags = facts.get("tags")
     return ImagePayload(
@@ -49,6 +51,7 @@ def payload(item: Loaded, *, size: tuple[int, int], labels: Sequence[Label], spa
         restricted=bool(facts.get("internal")),
         metadata=facts,
         labels=labels,
+        uploaded=uploaded,
     )
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from xcomp_indexer.inbox import FOLDER, Inbox
 from xcomp_indexer.library import Library, Models
 from xcomp_indexer.profiles import DEFAULT_PROFILE, spaces_of
 from xcomp_indexer.service import IndexerService
@@ -44,7 +45,8 @@ def _serve(options: argparse.Namespace) -> None:
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=options.store_key)
     models = Models()
     library = Library(stores, models, default_profile=options.profile)
-    service = IndexerService(library, roots=[Path(root) for root in options.allow_root or ["/"]])
+    roots = [Path(root) for root in options.allow_root or ["/"]]
+    service = IndexerService(library, roots=roots, inbox=Inbox(home / FOLDER))
     registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
@@ -69,7 +71,7 @@ def _free_models(models: Models, stop: threading.Event) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("xcomp-indexer", description="The image repository of xcomp, over gRPC.")
     add(parser, "--listen", "XCOMP_INDEXER_LISTEN", default="127.0.0.1:7411", help="host:port, or unix:/path")
-    add(parser, "--home", "XCOMP_HOME", default=_home(), help="folder of the embedded store")
+    add(parser, "--home", "XCOMP_HOME", default=_home(), help="folder of the embedded store and of uploads")
     add(
         parser,
         "--store",

@@ -1,6 +1,6 @@
 """The gRPC service: messages in, calls of the library, messages out. Queries and contents are never logged.
 
-Paths that a request names lie under the allowed roots, links resolved, or the request is refused.
+Paths that a request names are allowed, as `allowed.py` has it, or the request is refused.
 """
 
 import os
@@ -14,14 +14,17 @@ from pathlib import Path
 import grpc
 
 from xcomp_indexer import decode, publish, wire
+from xcomp_indexer.allowed import Allowed
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.events import Event, Failure, Summary
+from xcomp_indexer.inbox import Inbox
 from xcomp_indexer.ingest import Ingest, preview
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.search import Search, decode_query, offered
 from xcomp_indexer.store import And, Found
-from xcomp_indexer.store.payload import ImagePayload, utc
+from xcomp_indexer.store.payload import ImagePayload, true_path, utc
+from xcomp_indexer.upload import Uploads
 from xcomp_indexer.where import parse
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
@@ -31,20 +34,19 @@ from xcomp_protos.transport.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from xcomp_protos.transport.errors import (
     Cancelled,
     Conflict,
-    Denied,
     Exhausted,
     ImageError,
     InvalidRequest,
     NotFound,
-    Unsupported,
     XcompError,
 )
-from xcomp_protos.transport.guard import one_line, remaining_s
+from xcomp_protos.transport.guard import one_line, received, remaining_s
 
 MAX_INPUTS = 1024
 MAX_FAILURES_KEPT = 100
 MAX_PAGE_BYTES = 3 * 1024 * 1024  # a page of List ends earlier than asked for rather than pass the message limit
 WAIT_S = 0.2
+UPLOAD_IDLE_S = 60  # an upload of which nothing comes for so long is given up
 
 EventStream = Generator[Event, None, None]
 
@@ -52,17 +54,19 @@ EventStream = Generator[Event, None, None]
 class IndexerService(rpc.IndexerServicer):
     """Implements `xcomp.v1.Indexer` over a library."""
 
-    def __init__(self, library: Library, *, roots: Sequence[Path]) -> None:
+    def __init__(self, library: Library, *, roots: Sequence[Path], inbox: Inbox) -> None:
         self._library = library
         self._search = Search(library)
-        self._roots = [root.resolve() for root in roots]
+        self._inbox = inbox
+        self._uploads = Uploads(library, inbox)
+        self._allowed = Allowed(roots, inbox.folder)
         self._build = build_id()  # of the code that runs, whatever happens to its files
 
     def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:
         """Brings a repository up to date; waits while another ingest of it is under way."""
-        order = wire.order_of(request, within=self._roots)
+        order = wire.order_of(request, within=self._allowed.roots)
         for path in order.paths:
-            self._check_allowed(path)
+            self._allowed.check_indexable(path)
         if order.dry_run and not order.retry_failed and not self._library.exists(request.repository):
             yield from _sent(preview(order), request.repository, context)
             return
@@ -99,8 +103,14 @@ class IndexerService(rpc.IndexerServicer):
                 yield event
 
     def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:
-        """Not there yet."""
-        raise Unsupported("Upload is not available in this version: index files that the server can see, with Ingest")
+        """Adds one file whose bytes the caller holds."""
+        parts = received(request_iterator, context, idle_s=UPLOAD_IDLE_S)
+        offer = wire.offer_of(next(parts, pb.UploadRequest()))
+        try:
+            return wire.taken_message(self._uploads.take(offer, map(wire.chunk_of, parts)))
+        except ImageError as error:
+            failure = pb.IngestFailure(path=offer.name, reason=error.reason, message=one_line(str(error)))
+            return pb.UploadResponse(failure=failure)
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
         """Answers a batch of queries."""
@@ -143,7 +153,7 @@ class IndexerService(rpc.IndexerServicer):
         """Hands out an image: publish-safe, or the file's own bytes."""
         repository = self._library.get(request.repository)
         content = ImagePayload.read(self._one(repository, request.image_id).payload)
-        self._check_allowed(str(content.path))
+        self._allowed.check_readable(str(content.path))
         file = _file_of(content)
         picture = (
             publish.original(file)
@@ -185,11 +195,13 @@ class IndexerService(rpc.IndexerServicer):
         """Removes images from a repository."""
         repository = self._library.get(request.repository)
         found = repository.store.get(list(dict.fromkeys(request.ids)))
-        there = [point.id for point in found if not is_failure(point)]
-        repository.store.delete(there)
+        images = [point for point in found if not is_failure(point)]
+        repository.store.delete([point.id for point in images])
         repository.store.flush()
+        for point in images:
+            self._inbox.remove(true_path(point.payload))
         self._search.forget(repository)
-        return pb.DeleteResponse(deleted=len(there))
+        return pb.DeleteResponse(deleted=len(images))
 
     def CreateRepository(
         self,
@@ -214,7 +226,9 @@ class IndexerService(rpc.IndexerServicer):
         context: grpc.ServicerContext,
     ) -> pb.DeleteRepositoryResponse:
         """Removes a repository with all its vectors."""
-        return pb.DeleteRepositoryResponse(deleted=self._library.drop(request.name))
+        deleted = self._library.drop(request.name)
+        self._inbox.forget(request.name)
+        return pb.DeleteRepositoryResponse(deleted=deleted)
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
         """Says what the server is and holds."""
@@ -244,14 +258,6 @@ class IndexerService(rpc.IndexerServicer):
         if not found or is_failure(found[0]):
             raise NotFound(f"image_id: there is no image {image_id!r} in repository {repository.name!r}")
         return found[0]
-
-    def _check_allowed(self, path: str) -> None:
-        """Raises `Denied` unless the path, its links resolved, lies under an allowed root."""
-        if not os.path.isabs(path) or "\0" in path:  # noqa: PTH117  # paths may hold undecodable bytes
-            raise InvalidRequest(f"paths: {path!r} is not absolute")
-        resolved = Path(os.path.realpath(os.path.abspath(path)))  # noqa: PTH100  # without '..', as the scan walks it
-        if not any(resolved.is_relative_to(root) for root in self._roots):
-            raise Denied(f"{path} is outside the folders this server may read: start it with --allow-root")
 
 
 def _sent(events: EventStream, name: str, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:

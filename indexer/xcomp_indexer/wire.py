@@ -13,6 +13,7 @@ from xcomp_indexer.library import Repository
 from xcomp_indexer.search import Answer, Hit, Part, Question, Route
 from xcomp_indexer.store import Found
 from xcomp_indexer.store.payload import ImagePayload, printable
+from xcomp_indexer.upload import Offer, Taken
 from xcomp_indexer.where import parse
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
@@ -114,6 +115,33 @@ def event_message(event: Event) -> pb.IngestEvent:
     if isinstance(event, Failure):
         return pb.IngestEvent(failure=pb.IngestFailure(**vars(event)))
     return pb.IngestEvent(summary=pb.IngestSummary(**vars(event)))
+
+
+def offer_of(first: pb.UploadRequest) -> Offer:
+    """Reads what a caller offers to upload."""
+    if first.WhichOneof("part") != "header":
+        raise InvalidRequest("header: is missing: it comes first, then the chunks")
+    header = first.header
+    return Offer(
+        repository=header.repository,
+        name=header.name,
+        size_bytes=header.size_bytes,
+        content_hash=header.content_hash,
+        profile=header.profile,
+        sidecar=header.sidecar,
+    )
+
+
+def chunk_of(part: pb.UploadRequest) -> bytes:
+    """Reads a piece of an uploaded file."""
+    if part.WhichOneof("part") != "chunk":
+        raise InvalidRequest("header: comes once, then chunks alone")
+    return part.chunk
+
+
+def taken_message(taken: Taken | None) -> pb.UploadResponse:
+    """Builds the answer to an upload."""
+    return pb.UploadResponse(**vars(taken)) if taken else pb.UploadResponse()
 
 
 def answer_message(answer: Answer, repository: str) -> pb.QueryResult:

@@ -5,6 +5,7 @@ the caller closes the iterator.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -80,6 +81,11 @@ class IndexerClient(_Client):
     def ingest(self, request: pb.IngestRequest) -> Iterator[pb.IngestEvent]:
         """Brings a repository up to date; the last event is the summary."""
         return self._stream(self._stub.Ingest, request)
+
+    def upload(self, header: pb.UploadHeader, chunks: Iterable[bytes] = ()) -> pb.UploadResponse:
+        """Adds one file; without chunks it asks whether they are needed."""
+        parts = (pb.UploadRequest(chunk=chunk) for chunk in chunks)
+        return self._call(self._stub.Upload, chain([pb.UploadRequest(header=header)], parts))
 
     def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         """Answers a batch of queries."""

@@ -252,13 +252,18 @@ class UploadHeader(google.protobuf.message.Message):
     SIZE_BYTES_FIELD_NUMBER: builtins.int
     CONTENT_HASH_FIELD_NUMBER: builtins.int
     PROFILE_FIELD_NUMBER: builtins.int
+    SIDECAR_FIELD_NUMBER: builtins.int
     repository: builtins.str
     name: builtins.str
-    """the path the caller knows the file by; never opened on the server"""
+    """the path the caller knows the file by; kept for filters, never opened on the server"""
     size_bytes: builtins.int
+    """of the file, up to 256 MiB"""
     content_hash: builtins.str
-    """BLAKE2b-128, hex; known content needs no chunks"""
+    """BLAKE2b-128 of the file, hex; known content needs no chunks"""
     profile: builtins.str
+    """empty: the recorded one, for a new repository the server's default"""
+    sidecar: builtins.bytes
+    """the JSON sidecar of the file, up to 256 KiB; empty: it has none"""
     def __init__(
         self,
         *,
@@ -267,8 +272,9 @@ class UploadHeader(google.protobuf.message.Message):
         size_bytes: builtins.int = ...,
         content_hash: builtins.str = ...,
         profile: builtins.str = ...,
+        sidecar: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["content_hash", b"content_hash", "name", b"name", "profile", b"profile", "repository", b"repository", "size_bytes", b"size_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content_hash", b"content_hash", "name", b"name", "profile", b"profile", "repository", b"repository", "sidecar", b"sidecar", "size_bytes", b"size_bytes"]) -> None: ...
 
 global___UploadHeader = UploadHeader
 
@@ -278,16 +284,28 @@ class UploadResponse(google.protobuf.message.Message):
 
     IMAGE_ID_FIELD_NUMBER: builtins.int
     KNOWN_FIELD_NUMBER: builtins.int
+    UPDATED_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
     image_id: builtins.str
+    """empty: nothing was added; without a failure: the content is not known, send the chunks"""
     known: builtins.bool
     """the content was there already"""
+    updated: builtins.bool
+    """it was, and its sidecar changed"""
+    @property
+    def failure(self) -> global___IngestFailure:
+        """the file is no readable picture, and nothing of it was kept; its path is the name"""
+
     def __init__(
         self,
         *,
         image_id: builtins.str = ...,
         known: builtins.bool = ...,
+        updated: builtins.bool = ...,
+        failure: global___IngestFailure | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "known", b"known"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["failure", b"failure"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["failure", b"failure", "image_id", b"image_id", "known", b"known", "updated", b"updated"]) -> None: ...
 
 global___UploadResponse = UploadResponse
 

@@ -102,7 +102,7 @@ class IndexerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Upload(self, request_iterator, context):
-        """Adds one file whose bytes the caller holds: a header, then chunks.
+        """Adds one file whose bytes the caller holds: a header, then chunks. A header alone asks whether they are needed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +137,7 @@ class IndexerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Removes images from a repository; files are never touched.
+        """Removes images from a repository; files are never touched, but uploaded copies go with their images.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +158,7 @@ class IndexerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRepository(self, request, context):
-        """Removes a repository with all its vectors; files are never touched.
+        """Removes a repository with all its vectors and uploads; other files are never touched.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

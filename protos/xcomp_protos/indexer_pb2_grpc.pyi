@@ -29,7 +29,7 @@ class IndexerStub:
         xcomp_protos.indexer_pb2.UploadRequest,
         xcomp_protos.indexer_pb2.UploadResponse,
     ]
-    """Adds one file whose bytes the caller holds: a header, then chunks."""
+    """Adds one file whose bytes the caller holds: a header, then chunks. A header alone asks whether they are needed."""
 
     Search: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.SearchRequest,
@@ -59,7 +59,7 @@ class IndexerStub:
         xcomp_protos.indexer_pb2.DeleteRequest,
         xcomp_protos.indexer_pb2.DeleteResponse,
     ]
-    """Removes images from a repository; files are never touched."""
+    """Removes images from a repository; files are never touched, but uploaded copies go with their images."""
 
     CreateRepository: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.CreateRepositoryRequest,
@@ -77,7 +77,7 @@ class IndexerStub:
         xcomp_protos.indexer_pb2.DeleteRepositoryRequest,
         xcomp_protos.indexer_pb2.DeleteRepositoryResponse,
     ]
-    """Removes a repository with all its vectors; files are never touched."""
+    """Removes a repository with all its vectors and uploads; other files are never touched."""
 
     Describe: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
@@ -96,7 +96,7 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.UploadRequest,
         xcomp_protos.indexer_pb2.UploadResponse,
     ]
-    """Adds one file whose bytes the caller holds: a header, then chunks."""
+    """Adds one file whose bytes the caller holds: a header, then chunks. A header alone asks whether they are needed."""
 
     Search: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.SearchRequest,
@@ -126,7 +126,7 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.DeleteRequest,
         xcomp_protos.indexer_pb2.DeleteResponse,
     ]
-    """Removes images from a repository; files are never touched."""
+    """Removes images from a repository; files are never touched, but uploaded copies go with their images."""
 
     CreateRepository: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.CreateRepositoryRequest,
@@ -144,7 +144,7 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.DeleteRepositoryRequest,
         xcomp_protos.indexer_pb2.DeleteRepositoryResponse,
     ]
-    """Removes a repository with all its vectors; files are never touched."""
+    """Removes a repository with all its vectors and uploads; other files are never touched."""
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
@@ -167,7 +167,7 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[xcomp_protos.indexer_pb2.UploadRequest],
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.UploadResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.UploadResponse]]:
-        """Adds one file whose bytes the caller holds: a header, then chunks."""
+        """Adds one file whose bytes the caller holds: a header, then chunks. A header alone asks whether they are needed."""
 
     @abc.abstractmethod
     def Search(
@@ -207,7 +207,7 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         request: xcomp_protos.indexer_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.DeleteResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.DeleteResponse]]:
-        """Removes images from a repository; files are never touched."""
+        """Removes images from a repository; files are never touched, but uploaded copies go with their images."""
 
     @abc.abstractmethod
     def CreateRepository(
@@ -231,7 +231,7 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         request: xcomp_protos.indexer_pb2.DeleteRepositoryRequest,
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.DeleteRepositoryResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.DeleteRepositoryResponse]]:
-        """Removes a repository with all its vectors; files are never touched."""
+        """Removes a repository with all its vectors and uploads; other files are never touched."""
 
     @abc.abstractmethod
     def Describe(

@@ -13,6 +13,7 @@ from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder, pictur
 from xcomp_indexer import embed
 from xcomp_indexer.decode import decode
 from xcomp_indexer.fusion import reciprocal_rank
+from xcomp_indexer.inbox import FOLDER, Inbox
 from xcomp_indexer.library import Library, Models
 from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores
@@ -62,7 +63,7 @@ def client(clip: Clip) -> Iterator[IndexerClient]:
 @contextmanager
 def serving(clip: Clip) -> Iterator[IndexerClient]:
     library = Library(open_stores(f"edge:{clip.home}"), Models(), default_profile=clip.profile)
-    service = IndexerService(library, roots=[Path("/")])
+    service = IndexerService(library, roots=[Path("/")], inbox=Inbox(clip.home.parent / FOLDER))
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
         with started([register], Endpoint("127.0.0.1:0")) as running:

@@ -12,7 +12,6 @@ from PIL import Image
 from tests import images
 from tests.indexing import Indexer, serving
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
@@ -194,12 +193,6 @@ def test_a_damaged_repository_is_not_in_the_way_of_the_others(home: Path, photos
         assert second.search("red") == ["red.jpg"]
         second.client.delete_repository("broken")
         assert [each.name for each in second.client.list_repositories()] == ["default"]
-
-
-def test_upload_is_not_offered_yet(indexer: Indexer) -> None:
-    with grpc.insecure_channel(indexer.address) as channel, pytest.raises(grpc.RpcError) as caught:
-        rpc.IndexerStub(channel).Upload(iter([pb.UploadRequest(chunk=b"x")]))
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_tool_that_knows_only_the_address_can_list_and_call_services(indexer: Indexer) -> None:

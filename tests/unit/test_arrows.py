@@ -26,7 +26,7 @@ ARROWS = {
     "xcomp_cli": (
         "xcomp_cli", "xcomp_protos",
         "xcomp_composer.article", "xcomp_composer.events", "xcomp_composer.manifest", "xcomp_composer.render",
-        "xcomp_composer.wire",
+        "xcomp_composer.wire", "xcomp_indexer.scan",
     ),
 }  # fmt: skip
 
@@ -170,6 +170,7 @@ LIGHT = (
     ("xcomp_composer.wire", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),
     ("xcomp_composer.render", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),
     ("xcomp_protos.client", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),
+    ("xcomp_indexer.scan", (*HEAVY, "numpy", "PIL")),
     ("xcomp_indexer.server", HEAVY),
     ("xcomp_composer.server", HEAVY[:-1]),
 )

@@ -109,12 +109,11 @@ def test_folder_without_pictures_is_done_and_says_so(indexer: FakeIndexer, capsy
     assert said.err == "no pictures were found there\n"
 
 
-def test_path_of_this_machine_is_refused_for_an_indexer_elsewhere(
-    indexer: FakeIndexer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["index", str(tmp_path)]) == 2
-    assert "server:/folder" in capsys.readouterr().err
-    assert not indexer.requests
+def test_behind_a_unix_socket_paths_are_its_own(indexer: FakeIndexer, tmp_path: Path) -> None:
+    assert run(["index", str(tmp_path)]) == 0
+    request = indexer.requests[0]
+    assert isinstance(request, pb.IngestRequest)
+    assert list(request.paths) == [str(tmp_path)]
 
 
 @pytest.mark.parametrize(

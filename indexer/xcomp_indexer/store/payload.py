@@ -6,6 +6,7 @@
     dirs          every folder above the file: below the root relative ("trips", "trips/2024"), and all absolute ones
     folder        the folder that holds it, relative ("" is the root itself) and absolute
     file, suffix  name ("a.JPG") and its ending in lower case (".jpg")
+    uploaded      the name an upload gave, by which `dirs`, `folder`, `file` go then; absent for a user's own file
     size          bytes
     mtime_ns      time of the last change, nanoseconds
     sidecar_mtime_ns  the same of its sidecar, 0 if it has none
@@ -63,11 +64,13 @@ class ImagePayload:
     restricted: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
     labels: Sequence[Label] = ()
+    uploaded: str = ""  # the name that an upload gave
 
     def write(self) -> dict[str, object]:
         """Returns the payload for the store."""
         content: dict[str, object] = {
             **locate(self.path, self.root),
+            **(_located_by_name(self.uploaded) if self.uploaded else {}),
             "size": self.size,
             "mtime_ns": self.mtime_ns,
             "sidecar_mtime_ns": self.sidecar_mtime_ns,
@@ -112,6 +115,7 @@ class ImagePayload:
             restricted=bool(payload["restricted"]),
             metadata=cast("Mapping[str, object]", payload["metadata"]),
             labels=[Label(str(each["en"]), str(each["zh"]), cast("float", each["p"])) for each in labels],
+            uploaded=str(payload.get("uploaded", "")),
         )
 
 
@@ -129,6 +133,11 @@ def locate(path: Path, root: Path) -> dict[str, object]:
         "suffix": _nfc(PurePath(path.suffix.lower())) if path.suffix else "",
     }
     return content | ({"path_bytes": os.fsencode(path).hex()} if content["path"] != str(path) else {})
+
+
+def _located_by_name(name: str) -> dict[str, object]:
+    where = locate(Path("/", name), Path("/"))
+    return {"uploaded": name} | {key: where[key] for key in ("dirs", "folder", "file", "suffix")}
 
 
 def true_path(payload: Mapping[str, object]) -> Path:

@@ -8,13 +8,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import grpc
 
-from xcomp_protos.transport.errors import DeadlineExceeded, Unsupported, XcompError
+from xcomp_protos.transport.errors import Cancelled, DeadlineExceeded, Unsupported, XcompError
 
 log = logging.getLogger(__name__)
 
+Part = TypeVar("Part")
 Behaviour = Callable[..., object]  # a method as grpc calls it: (request, context)
 
 MAX_ACTIVE_CALLS = 64  # beyond it a caller is told to come back
@@ -163,6 +165,26 @@ def one_line(text: str) -> str:
     """Makes a message fit for a status: printable, on one line, bounded; it may quote whatever a caller sent."""
     plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return plain if len(plain) <= MAX_MESSAGE_CHARACTERS else f"{plain[: MAX_MESSAGE_CHARACTERS - 1]}…"
+
+
+def received(parts: Iterator[Part], context: grpc.ServicerContext, *, idle_s: float) -> Iterator[Part]:
+    """Yields what a caller streams in; the call ends when nothing comes for `idle_s`.
+
+    Raises:
+        Cancelled: the caller went away, or was silent for too long.
+    """
+    while True:
+        timer = threading.Timer(idle_s, context.cancel)
+        timer.start()
+        try:
+            part = next(parts)
+        except StopIteration:
+            return
+        except grpc.RpcError:
+            raise Cancelled("the caller went away, or sent nothing for too long") from None
+        finally:
+            timer.cancel()
+        yield part
 
 
 def remaining_s(context: grpc.ServicerContext, *, default: float) -> float:

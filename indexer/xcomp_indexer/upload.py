@@ -1,0 +1,161 @@
+"""Takes in pictures whose bytes a caller holds: receive, decode, embed, keep, write.
+
+Content decides: what a repository holds already is not sent again, whatever its name. Nothing is kept of a file that is
+no readable picture, nor of one that did not come whole.
+"""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcomp_indexer import decode, inbox, load, record
+from xcomp_indexer.inbox import Inbox
+from xcomp_indexer.ingest import Seen
+from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.load import Loaded, Loader
+from xcomp_indexer.metadata import MAX_SIDECAR_BYTES, clean
+from xcomp_indexer.scan import Entry
+from xcomp_indexer.store import Found, Match, Point
+from xcomp_indexer.store.payload import ImagePayload
+from xcomp_protos.transport.errors import ImageError, InvalidRequest
+
+_HASH = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A file that a caller has."""
+
+    repository: str
+    name: str  # the path the caller knows it by
+    size_bytes: int
+    content_hash: str
+    profile: str
+    sidecar: bytes  # empty: it has none
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of an offer."""
+
+    image_id: str
+    known: bool = False  # the content was there already
+    updated: bool = False  # and its sidecar changed
+
+
+class Uploads:
+    """Takes offers into the repositories of a library."""
+
+    def __init__(self, library: Library, box: Inbox) -> None:
+        self._library = library
+        self._inbox = box
+        self._placing = threading.Lock()  # so that of two uploads of one content the second finds the first
+
+    def take(self, offer: Offer, chunks: Iterator[bytes]) -> Taken | None:
+        """Adds a file; returns None where it is needed and no chunk comes.
+
+        Raises:
+            ImageError: it is no readable picture, or its sidecar cannot be used.
+            InvalidRequest: the offer makes no sense, or the bytes are not those that it promised.
+            Exhausted: there is no room for it.
+        """
+        _check(offer)
+        repository = self._library.get_or_create(offer.repository, profile=offer.profile)
+        known = self._known(repository, offer)
+        if known:
+            return known
+        first = next(chunks, None)
+        if first is None:
+            return None
+        with self._inbox.draft(offer.name) as draft:
+            inbox.fill(draft, chain([first], chunks), size_bytes=offer.size_bytes, digest=offer.content_hash)
+            entry = _entry(draft, offer.sidecar)
+            item = Loader((), image_size=repository.image_size, look_ahead=1).read(entry)
+            seen = self._embedded(repository, item)
+            with self._placing:
+                return self._known(repository, offer) or self._placed(repository, offer, item, seen)
+
+    def _placed(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> Taken:
+        path = self._inbox.keep(Path(item.entry.path), repository.name, offer.content_hash)
+        try:
+            return Taken(self._write(repository, offer, replace(item, entry=replace(item.entry, path=str(path))), seen))
+        except BaseException:
+            self._inbox.remove(path)  # no image knows of it
+            raise
+
+    def _known(self, repository: Repository, offer: Offer) -> Taken | None:
+        """Finds content that is there; what was uploaded before takes the sidecar that comes with it now."""
+        same = Match("content_hash", (offer.content_hash,))
+        for point in repository.store.scan(where=same, vectors=True):
+            content = ImagePayload.read(point.payload)
+            if not content.uploaded:
+                return Taken(point.id, known=True)
+            if content.path.is_file():
+                return Taken(point.id, known=True, updated=self._renewed(repository, offer, point, content))
+            repository.store.delete([point.id])  # somebody removed the file: it is wanted again
+        return None
+
+    def _renewed(self, repository: Repository, offer: Offer, point: Found, content: ImagePayload) -> bool:
+        beside = Path(f"{content.path}.json")
+        if (beside.read_bytes() if beside.is_file() else b"") == offer.sidecar:
+            return False
+        with self._inbox.draft(content.path.name) as draft:
+            raw = decode.opened(decode.read(str(content.path)))
+            draft.touch()
+            known = load.facts(raw, _entry(draft, offer.sidecar))
+            if offer.sidecar:
+                Path(f"{draft}.json").replace(beside)
+            else:
+                beside.unlink()
+        entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
+        item = Loaded(entry, content.content_hash, known, (content.width, content.height), None)
+        seen = Seen(point.vectors, content.labels, item.size)
+        self._write(repository, replace(offer, name=content.uploaded), item, seen)
+        return True
+
+    def _write(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> str:
+        name = clean(offer.name)
+        entry = replace(item.entry, root=str(self._inbox.home(repository.name)))
+        item = replace(item, entry=entry, facts={"name": name, **item.facts})
+        spaces = sorted(seen.vectors)
+        content = record.payload(item, size=seen.size, labels=seen.labels, spaces=spaces, uploaded=name)
+        image_id = record.image_id(repository.name, entry.path)
+        repository.store.upsert([Point(image_id, seen.vectors, content.write())])
+        return image_id
+
+    def _embedded(self, repository: Repository, item: Loaded) -> Seen:
+        assert item.image  # nothing is known to the loader
+        vectors: dict[str, NDArray[np.float32]] = {}
+        seen = Seen(vectors, (), item.size)
+        for spec in repository.spaces:
+            encoded = self._library.embedder(repository, spec.name).encode_images([item.image])
+            vectors[spec.name] = encoded.vectors[0]
+            seen = replace(seen, labels=encoded.labels[0] if encoded.labels else seen.labels)
+        return seen
+
+
+def _check(offer: Offer) -> None:
+    if not _HASH.fullmatch(offer.content_hash):
+        raise InvalidRequest(f"content_hash: {offer.content_hash!r} is no BLAKE2b-128 in lower-case hex")
+    if not PurePosixPath(clean(offer.name)).name:
+        raise InvalidRequest(f"name: {offer.name!r:.80} names no file: send the path that it has with you")
+    if not offer.size_bytes:
+        raise ImageError("the file is empty", reason="empty")
+    if offer.size_bytes > decode.MAX_BYTES:
+        raise ImageError(f"larger than {decode.MAX_BYTES // 2**20} MiB", reason="too_large")
+    if len(offer.sidecar) > MAX_SIDECAR_BYTES:
+        raise ImageError(f"its sidecar is larger than {MAX_SIDECAR_BYTES // 1024} KiB", reason="sidecar")
+
+
+def _entry(file: Path, sidecar: bytes) -> Entry:
+    """Describes a file to whoever reads it, and puts the sidecar beside it."""
+    status = file.stat()
+    if sidecar:
+        Path(f"{file}.json").write_bytes(sidecar)
+    return Entry(str(file), str(file.parent), status.st_size, status.st_mtime_ns, int(bool(sidecar)))
