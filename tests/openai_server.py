@@ -1,6 +1,7 @@
 """An OpenAI-compatible endpoint of the tests' own: answers what it is told to, kindly or not."""
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,23 @@ def pieces(*texts: str) -> Reply:
         body = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
         lines.append(f"data: {json.dumps(body)}\n\n")
     return 200, "".join([*lines, "data: [DONE]\n\n"]).encode()
+
+
+def composing(
+    *, spots: str = "1", query: str = "a ginger cat", choice: Reply | None = None, other: str = "Words of a model."
+) -> Answer:
+    """An endpoint that knows the stages by their questions."""
+    scored = message("B", scores={"A": math.log(0.1), " B": math.log(0.7), "C": math.log(0.1)})
+
+    def answer(body: dict[str, object]) -> Reply:
+        asked = json.dumps(body["messages"], ensure_ascii=False)
+        if "Which candidate fits" in asked or "哪一张最适合" in asked:
+            return choice or scored
+        if "would a photograph help" in asked or "适合放一张照片" in asked:
+            return pieces(spots)
+        return pieces(query) if "the photograph that fits best" in asked else pieces(*other.partition(" "))
+
+    return answer
 
 
 def failure(status: int, text: str = "no") -> Reply:

@@ -175,7 +175,7 @@ def test_the_threshold_lies_between_chance_and_certainty(count: int) -> None:
     assert chosen(Choice((1.0, *[0.0] * (count - 1)), 1.0)) == 0
 
 
-@pytest.mark.parametrize("answer", ["none", "77 -1 1e9 <Seg99>", "\u0662 ²", "9" * 500])
+@pytest.mark.parametrize("answer", ["none", "77 -1 1e9 <Seg99>", "² ½", "9" * 500])
 def test_an_answer_without_a_place_is_reported_and_not_replaced(stage: Stage, answer: str) -> None:
     stage.actor.lines = {"spot": [answer]}
     article = stage.article()
@@ -309,6 +309,15 @@ def test_a_caller_who_leaves_ends_the_work_at_once(stage: Stage) -> None:
     with pytest.raises(Cancelled):
         stage.events(wish=Wish(images=3))
     assert stage.actor.stages().count("choose") == 1
+
+
+def test_an_answer_ends_with_the_token_after_which_nobody_listens(stage: Stage) -> None:
+    consultation = Consultation(Served(stage.actor, Lane(width=1, waiting=0)), stage.reader)
+    stream = consultation.stream(lambda prompts: prompts.query(["word " * 60], 0), "query")
+    assert next(stream)
+    stage.reader.gone = True
+    with pytest.raises(Cancelled):
+        next(stream)
 
 
 def test_an_answer_that_broke_off_is_none(stage: Stage) -> None:
