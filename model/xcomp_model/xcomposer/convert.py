@@ -89,7 +89,7 @@ def convert(source: Path, destination: Path, *, dtype: torch.dtype = torch.float
         ModelError: the source is wrong, or the destination is not empty or has no room.
     """
     config = read_config(source)
-    if destination.exists() and any(destination.iterdir()):
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise ModelError(f"{destination} is not empty: name a new folder")
     wanted = shapes(build(config))
     try:
