@@ -75,6 +75,28 @@ def telling() -> bytes:
     return encoded(plain(), exif=exif, comment=COMMENT_SECRET.encode(), xmp=xmp, quality=95)
 
 
+def with_xmp(properties: str, **attributes: str) -> bytes:
+    """A JPEG with an XMP packet; attributes are those of its description, named as in `photoshop_Credit`."""
+    said = " ".join(f'{name.replace("_", ":")}="{value}"' for name, value in attributes.items())
+    packet = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" {said}
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+ xmlns:Iptc4xmpCore="http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/">{properties}</rdf:Description></rdf:RDF>
+</x:xmpmeta>{" " * 2000}<?xpacket end="w"?>"""
+    return encoded(plain(), xmp=packet.encode())
+
+
+def located(
+    latitude: tuple[float, float, float], north: str, longitude: tuple[float, float, float], east: str
+) -> bytes:
+    """A JPEG that says where it was taken: degrees, minutes, seconds and a side, twice."""
+    exif = Image.Exif()
+    block = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    block[ExifTags.GPS.GPSLatitude], block[ExifTags.GPS.GPSLatitudeRef] = latitude, north
+    block[ExifTags.GPS.GPSLongitude], block[ExifTags.GPS.GPSLongitudeRef] = longitude, east
+    return encoded(plain(), exif=exif)
+
+
 def with_iptc(fields: Mapping[tuple[int, int], list[bytes]]) -> bytes:
     """A JPEG with an IPTC block, as photo agencies write it."""
     records = b"".join(

@@ -59,6 +59,15 @@ def _numbers(key: str, meaning: str) -> Field:
     return Field(_ALL, meaning, compiled)
 
 
+def _degrees(key: str, meaning: str) -> Field:
+    def compiled(operator: str, value: str) -> Filter:
+        if not _NUMBER.fullmatch(value):
+            raise ValueError(f"{value!r} is no number: write degrees as in 52.5163")
+        return _compared(key, operator, float(value))
+
+    return Field(_ALL, meaning, compiled)
+
+
 def _dates(key: str, meaning: str) -> Field:
     def compiled(operator: str, value: str) -> Filter:
         start, end = _period(value)
@@ -171,6 +180,8 @@ FIELDS: Mapping[str, Field] = {
     "date": _dates("date", "when it was taken, in UTC: 2024, 2024-01, 2024-01-31, 2024-01-31T18:00Z"),
     "width": _numbers("width", "pixels"),
     "height": _numbers("height", "pixels"),
+    "gps.lat": _degrees("gps.lat", "latitude where it was taken, degrees, north is positive"),
+    "gps.lon": _degrees("gps.lon", "longitude where it was taken, degrees, east is positive"),
     "size": _numbers("size", "bytes of the file"),
     "hash": _words("content_hash", "BLAKE2b-128 of the file, hex"),
 }

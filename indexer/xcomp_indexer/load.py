@@ -26,6 +26,7 @@ class Loaded:
     facts: metadata.Metadata
     size: tuple[int, int]  # pixels, upright; unset where there is no image
     image: Image.Image | None  # None: the content is known, its vectors can be reused
+    place: metadata.Place | None = None
 
 
 class Loader:
@@ -65,9 +66,11 @@ class Loader:
         content = decode.read(entry.path)
         digest = decode.content_hash(content)
         if reuse and digest in self._known:
-            return Loaded(entry, digest, facts(decode.opened(content), entry), (0, 0), None)
+            raw = decode.opened(content)
+            return Loaded(entry, digest, facts(raw, entry), (0, 0), None, metadata.place(raw))
         picture = decode.decode(content, image_size=self._image_size)
-        return Loaded(entry, digest, facts(picture.raw, entry), (picture.width, picture.height), picture.image)
+        size, place = (picture.width, picture.height), metadata.place(picture.raw)
+        return Loaded(entry, digest, facts(picture.raw, entry), size, picture.image, place)
 
     def _load(self, entry: Entry) -> tuple[Loaded | ImageError, float]:
         begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""What is known about a picture beside its pixels: a JSON sidecar, IPTC and EXIF, in this order of trust.
+"""What is known about a picture beside its pixels: a JSON sidecar, XMP, IPTC and EXIF, in this order of trust.
 
 The keys: title, caption, alt, creator, credit, copyright, license, source, date (RFC 3339), tags, expires, embargo,
 internal; a text may have a variant for Chinese readers under the key with `_zh`. Other keys of a sidecar are kept.
@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from PIL import ExifTags, Image, IptcImagePlugin
 from PIL.ImageFile import ImageFile
+
+from xcomp_indexer import xmp
 
 MAX_TEXT = 4000  # characters of one value
 MAX_SIDECAR_BYTES = 256 * 1024
@@ -21,6 +24,7 @@ MAX_KEYS = 64
 
 Value = str | int | float | list[str]
 Metadata = dict[str, Value]
+Place = tuple[float, float]  # latitude and longitude, degrees, WGS 84
 
 _EXIF = {
     ExifTags.Base.ImageDescription: "caption",
@@ -47,12 +51,31 @@ class SidecarError(ValueError):
 
 
 def of(raw: Image.Image, path: str, *, with_sidecar: bool = True) -> Metadata:
-    """Gathers a picture's metadata; what cannot be read of EXIF and IPTC is left out.
+    """Gathers a picture's metadata; what cannot be read of XMP, IPTC and EXIF is left out.
 
     Raises:
         SidecarError: there is a sidecar, and it cannot be used.
     """
-    return _exif(raw) | _iptc(raw) | (sidecar(path) if with_sidecar else {})
+    return _exif(raw) | _iptc(raw) | _xmp(raw) | (sidecar(path) if with_sidecar else {})
+
+
+def place(raw: Image.Image) -> Place | None:
+    """Returns where a picture was taken, by its EXIF. It stays out of what `of` returns: answers show that."""
+    try:
+        block = raw.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+        latitude = _degrees(block[ExifTags.GPS.GPSLatitude], block[ExifTags.GPS.GPSLatitudeRef], "NS")
+        longitude = _degrees(block[ExifTags.GPS.GPSLongitude], block[ExifTags.GPS.GPSLongitudeRef], "EW")
+    except Exception:  # noqa: BLE001  # as in _exif
+        return None
+    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None  # false for NaN as well
+
+
+def _degrees(parts: object, side: object, sides: str) -> float:
+    degrees, minutes, seconds = (float(part) for part in cast("tuple[float, float, float]", parts))
+    name = str(side).strip("\0 ").upper()
+    if name not in tuple(sides):
+        raise ValueError(name)
+    return round((degrees + minutes / 60 + seconds / 3600) * (1 if name == sides[0] else -1), 6)
 
 
 def sidecar(path: str) -> Metadata:
@@ -161,6 +184,10 @@ def _iptc(raw: Image.Image) -> Metadata:
     if tags:
         known["tags"] = list(tags)
     return known
+
+
+def _xmp(raw: Image.Image) -> Metadata:
+    return _cleaned(xmp.read(raw.info.get("xmp")))
 
 
 def _text(value: object) -> str:

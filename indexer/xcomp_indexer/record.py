@@ -51,6 +51,7 @@ def payload(
         restricted=bool(facts.get("internal")),
         metadata=facts,
         labels=labels,
+        place=item.place,
         uploaded=uploaded,
     )
 

@@ -114,7 +114,7 @@ class Uploads:
             else:
                 beside.unlink()
         entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
-        item = Loaded(entry, content.content_hash, known, (content.width, content.height), None)
+        item = Loaded(entry, content.content_hash, known, (content.width, content.height), None, content.place)
         seen = Seen(point.vectors, content.labels, item.size)
         self._write(repository, replace(offer, name=content.uploaded), item, seen)
         return True

@@ -301,3 +301,14 @@ def test_what_was_indexed_is_not_fetched_once_its_root_is_closed(home: Path, pho
         image_id = indexer.images()["red.jpg"]
     with serving(home, roots=[tmp_path / "other"]) as indexer, pytest.raises(Denied):
         indexer.client.fetch(pb.FetchRequest(repository="default", image_id=image_id))
+
+
+def test_places_can_be_filtered_by_and_are_in_no_answer(indexer: Indexer, photos: Path) -> None:
+    (photos / "berlin.jpg").write_bytes(images.located((52, 30, 59), "N", (13, 22, 30), "E"))
+    (photos / "nowhere.jpg").write_bytes(images.jpeg())
+    indexer.ingest(photos)
+    assert indexer.search("red", where=["gps.lat>=52.3 and gps.lat<52.7 and gps.lon>13.1"]) == ["berlin.jpg"]
+    assert indexer.search("red", where=["gps.lat<0"]) == []
+    for message in (indexer.hits("red"), indexer.client.list_images(pb.ListRequest(repository="default"))):
+        assert "gps" not in str(message)
+        assert "52.5" not in str(message)

@@ -44,7 +44,9 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
         address = {"edge": f"edge:{tmp_path}", "memory": "memory:", "server": URL}.get(request.param)
         if not address:
             address = stack.enter_context(Shim("http" if request.param == "shim-rest" else "grpc")).address
-        opened = open_stores(address, indexes={key: INDEXES[key] for key in ("tags", "width", "date", "folder")})
+        opened = open_stores(
+            address, indexes={key: INDEXES[key] for key in ("tags", "width", "date", "folder", "gps.lat")}
+        )
         stack.callback(opened.close)
         yield opened
 
@@ -312,6 +314,7 @@ POINTS: Sequence[Mapping[str, object]] = [
     {
         "tags": ["harbour", "night"],
         "width": 1200,
+        "gps": {"lat": 52.516389, "lon": -13.375},
         "date": "2024-01-15T12:00:00Z",
         "metadata": {"rating": 5, "a.b": "x"},
     },
@@ -341,6 +344,8 @@ FILTERS: list[tuple[Filter, list[int]]] = [
     (Range("date", gte="2024-01-01T00:00:00Z", lt="2024-02-01T00:00:00Z"), [0]),
     (Range("date", gt="2024-02-01T00:00:00Z"), [3]),
     (Range("tags", gte=0), []),
+    (And((Range("gps.lat", gte=52.5, lt=52.6), Range("gps.lon", lt=0))), [0]),
+    (Range("gps.lat", lt=52.5), []),
     (Ids(frozenset({an_id(1), an_id(9), "nobody"})), [1]),
     (Ids(frozenset()), []),
     (InSpace("en"), [0, 1, 2, 3]),

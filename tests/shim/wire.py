@@ -96,6 +96,7 @@ def _with_vector(on: Backend, request: Any) -> Any:
 _KINDS = {
     wire.FieldType.FieldTypeKeyword: models.PayloadSchemaType.KEYWORD,
     wire.FieldType.FieldTypeInteger: models.PayloadSchemaType.INTEGER,
+    wire.FieldType.FieldTypeFloat: models.PayloadSchemaType.FLOAT,
     wire.FieldType.FieldTypeDatetime: models.PayloadSchemaType.DATETIME,
 }
 

@@ -182,6 +182,7 @@ def test_control_characters_do_not_reach_the_message() -> None:
 
 def test_every_field_but_the_metadata_has_an_index() -> None:
     values = {"date": "2024", "width": "1", "height": "1", "size": "1", "path": "a/**/*.b"}
+    values |= {"gps.lat": "1.5", "gps.lon": "-1"}
     for name, known in FIELDS.items():
         part = known.compile(known.operators[0], values.get(name, "x"))
         parts = part.parts if isinstance(part, And) else (part,)

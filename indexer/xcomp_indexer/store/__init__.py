@@ -19,7 +19,7 @@ Value = str | int | float
 # JSON values, where null is the same as absent; no booleans (the embedded engine cannot match them): use 0 and 1.
 Payload = Mapping[str, object]
 Meta = Mapping[str, object]  # the same kind of values, about the repository as a whole
-IndexKind = Literal["keyword", "integer", "datetime"]
+IndexKind = Literal["keyword", "integer", "float", "datetime"]
 
 # The payload keys that filters ask for, by `payload.py` and `where.py`; any other key is filtered without an index.
 INDEXES: Mapping[str, IndexKind] = {
@@ -31,6 +31,8 @@ INDEXES: Mapping[str, IndexKind] = {
     "size": "integer",
     "width": "integer",
     "height": "integer",
+    "gps.lat": "float",
+    "gps.lon": "float",
     "date": "datetime",
     "tags": "keyword",
     "rights": "keyword",

@@ -30,9 +30,11 @@ VERSION = version("qdrant-edge-py")
 _UPDATE = qe.UpdateOperation
 _QUERIES_PER_CALL = 8  # each may scan every vector, and no other thread runs meanwhile
 _PAGE = 500  # points of a scan per call
-_INDEX: Mapping[IndexKind, qe.KeywordIndexParams | qe.IntegerIndexParams | qe.DatetimeIndexParams] = {
+_Index = qe.KeywordIndexParams | qe.IntegerIndexParams | qe.FloatIndexParams | qe.DatetimeIndexParams
+_INDEX: Mapping[IndexKind, _Index] = {
     "keyword": qe.KeywordIndexParams(),
     "integer": qe.IntegerIndexParams(lookup=True, range=True),
+    "float": qe.FloatIndexParams(),
     "datetime": qe.DatetimeIndexParams(),
 }
 

@@ -15,6 +15,7 @@
     width, height pixels, upright
     date          when it was taken, RFC 3339 in UTC; absent if unknown
     tags, rights, creator   folded by `fold`, so that filters ignore case; rights and creator absent if unknown
+    gps           where it was taken, {"lat", "lon"} in degrees; absent if unknown. For filters: no answer shows it
     restricted    1 if it must not be offered, else 0
     expires, embargo  moments from which and until which it must not be offered; absent if there are none
     metadata      what the sidecar and the file say, spelled as they say it
@@ -64,6 +65,7 @@ class ImagePayload:
     restricted: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
     labels: Sequence[Label] = ()
+    place: tuple[float, float] | None = None  # latitude and longitude, degrees
     uploaded: str = ""  # the name that an upload gave
 
     def write(self) -> dict[str, object]:
@@ -89,6 +91,7 @@ class ImagePayload:
             "embargo": self.embargo and utc(self.embargo),
             "rights": self.rights and fold(self.rights),
             "creator": self.creator and fold(self.creator),
+            "gps": self.place and dict(zip(("lat", "lon"), self.place, strict=True)),
         }
         return content | {key: value for key, value in known.items() if value}
 
@@ -115,6 +118,7 @@ class ImagePayload:
             restricted=bool(payload["restricted"]),
             metadata=cast("Mapping[str, object]", payload["metadata"]),
             labels=[Label(str(each["en"]), str(each["zh"]), cast("float", each["p"])) for each in labels],
+            place=_place(payload.get("gps")),
             uploaded=str(payload.get("uploaded", "")),
         )
 
@@ -167,6 +171,10 @@ def utc(moment: datetime) -> str:
 
 def _moment(text: object) -> datetime | None:
     return datetime.fromisoformat(str(text)) if text else None
+
+
+def _place(known: object) -> tuple[float, float] | None:
+    return (float(known["lat"]), float(known["lon"])) if isinstance(known, Mapping) else None
 
 
 def plain(value: object, depth: int = 0) -> object:

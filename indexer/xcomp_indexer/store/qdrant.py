@@ -25,6 +25,7 @@ _PAGE = 500  # points of a scan per call
 _INDEX = {
     "keyword": models.PayloadSchemaType.KEYWORD,
     "integer": models.PayloadSchemaType.INTEGER,
+    "float": models.PayloadSchemaType.FLOAT,
     "datetime": models.PayloadSchemaType.DATETIME,
 }
 
