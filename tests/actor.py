@@ -71,7 +71,7 @@ class Actor(EchoModel):
             raise line
         yield line
 
-    def choose(self, prompt: Prompt, options: Sequence[str]) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         self.asked.append(("choose", prompt))
         self.on_choice()
         if not self.choices:

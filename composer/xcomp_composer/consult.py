@@ -60,7 +60,7 @@ class Consultation:
             ModelError: the model cannot be asked this, or failed.
             Unavailable: its endpoint does not answer.
         """
-        with self._lane.enter(self._caller.remaining_s), _translated():
+        with self._lane.enter(self._caller.remaining_s), self._translated():
             prompts = self.model.prompts
             sampling = prompts.sampling(stage, seed=self._seed)
             room = sampling.max_new_tokens * CHARACTERS_PER_TOKEN
@@ -79,15 +79,15 @@ class Consultation:
 
     def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Choice:
         """Says how likely each candidate is to belong after the last section; raises like `stream`."""
-        with self._lane.enter(self._caller.remaining_s), _translated():
-            return select(self.model, sections, candidates)
+        with self._lane.enter(self._caller.remaining_s), self._translated():
+            return select(self.model, sections, candidates, cancelled=self._caller.is_gone)
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except base.Unanswered as error:
-        raise Unavailable(str(error)) from None
-    except base.ModelError as error:
-        raise ModelError(str(error)) from None
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except base.Unanswered as error:
+            raise Unavailable(str(error)) from None
+        except base.ModelError as error:
+            self._caller.remaining_s()  # what broke off because nobody waits is no failure
+            raise ModelError(str(error)) from None

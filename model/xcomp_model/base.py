@@ -247,11 +247,11 @@ class VisionLanguageModel(Protocol):
             ModelError: an empty prompt, a prompt over the context, pictures for a model that does not see, no memory.
         """
 
-    def choose(self, prompt: Prompt, options: Sequence[str]) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         """Says how likely each option is to be the answer, over all of its spellings.
 
         Raises:
-            ModelError: as `stream`; or less than half of all probability fell on the options.
+            ModelError: as `stream`; or less than half of all probability fell on the options; or nobody waits any more.
         """
 
     def count_tokens(self, prompt: Prompt) -> int:

@@ -102,7 +102,13 @@ class EchoModel:
                 return
             yield word
 
-    def choose(self, prompt: Prompt, options: Sequence[str]) -> Choice:  # noqa: ARG002 the protocol's
+    def choose(
+        self,
+        prompt: Prompt,  # noqa: ARG002 the protocol's
+        options: Sequence[str],
+        *,
+        cancelled: Callable[[], bool] = never,  # noqa: ARG002 the protocol's
+    ) -> Choice:
         """Halves the probability from option to option."""
         if not options:
             raise ModelError("there is nothing to choose from: offer at least one option")

@@ -101,7 +101,13 @@ class OpenAIModel:
                     if piece.choices and (text := piece.choices[0].delta.content):
                         yield text
 
-    def choose(self, prompt: Prompt, options: Sequence[str]) -> Choice:
+    def choose(
+        self,
+        prompt: Prompt,
+        options: Sequence[str],
+        *,
+        cancelled: Callable[[], bool] = never,  # noqa: ARG002 one short answer is not broken off
+    ) -> Choice:
         """Says how likely each option is to be the answer.
 
         Raises:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests import openai_server, toy_indexer
 from tests.checkpoints import write_checkpoint
@@ -18,8 +19,10 @@ from xcomp_composer.article import Article
 from xcomp_composer.models import Endpoint as ModelEndpoint
 from xcomp_composer.models import Models
 from xcomp_composer.service import ComposerService, Dependencies
+from xcomp_model import base
 from xcomp_model import openai as adapter
-from xcomp_model.base import Choice, Picture, Prompt, Sampling, never
+from xcomp_model.base import Choice, Picture, Prompt, Sampling, Section, never
+from xcomp_model.selection import select
 from xcomp_model.xcomposer.model import XComposer
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
@@ -155,6 +158,17 @@ def test_a_native_model_rewords(composer: ComposerClient, folder: str, kind: str
     assert len(changed.segments) == len(article.segments) + kind.startswith("INSERT")
 
 
+def test_a_choice_that_nobody_waits_for_is_broken_off(composer: ComposerClient, models: Models, folder: str) -> None:
+    model = models.talker(folder, "", lambda: 10.0).model
+    assert isinstance(model, XComposer)
+    picture = Picture("k", Image.new("RGB", (8, 8), "red"))
+    before = model.positions_read
+    with pytest.raises(base.ModelError, match="broken off"):
+        select(model, [Section("words " * 50)], [picture, picture], cancelled=lambda: True)
+    assert model.positions_read == before
+    assert sum(select(model, [Section("words")], [picture, picture]).probabilities) == pytest.approx(1)
+
+
 class Recorder:
     """Notes what a native model is asked."""
 
@@ -169,7 +183,7 @@ class Recorder:
         self.prompts.append(prompt)
         return self._stream(prompt, sampling, cancelled=cancelled)
 
-    def choose(self, prompt: Prompt, options: Sequence[str]) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         self.prompts.append(prompt)
         return self._choose(prompt, options)
 

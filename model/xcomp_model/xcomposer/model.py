@@ -83,13 +83,16 @@ class XComposer:
         if rest:
             yield rest
 
-    def choose(self, prompt: Prompt, options: Sequence[str]) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         """Weighs the options by the scores of all their spellings after all lead-ins."""
         if not options or len(set(options)) < len(options) or not all(options):
             raise ModelError(f"cannot choose from {list(options)}: offer different options")
         if self._card.is_reference:
-            return self._answered(prompt, options)
-        shares = self._weighed(self._checked(prompt), options)
+            return self._answered(prompt, options, cancelled)
+        try:
+            shares = self._weighed(self._checked(prompt), options, cancelled)
+        except Cancelled:
+            raise ModelError("the choice was broken off: nobody waits for it") from None
         mass = sum(shares)
         if not mass >= _LEAST_MASS:  # scores that are no numbers fail here, too
             raise ModelError(
@@ -98,23 +101,23 @@ class XComposer:
             )
         return Choice(tuple(share / mass for share in shares), mass=min(mass, 1.0))
 
-    def _weighed(self, units: Sequence[Unit], options: Sequence[str]) -> list[float]:
+    def _weighed(self, units: Sequence[Unit], options: Sequence[str], cancelled: Callable[[], bool]) -> list[float]:
         spellings = {
             path: number
             for number, option in enumerate(options)
             for lead_in in self._card.lead_ins
             for path in self._tokenizer.spellings(lead_in + option)
         }
-        prefix, logits = self._reader.read(units, cancelled=never)
+        prefix, logits = self._reader.read(units, cancelled=cancelled)
         shares = weigh(
             spellings, logits, options=len(options), after=lambda paths: list(self._reader.branch(prefix, paths))
         )
         self._reader.keep(prefix)
         return shares
 
-    def _answered(self, prompt: Prompt, options: Sequence[str]) -> Choice:
+    def _answered(self, prompt: Prompt, options: Sequence[str], cancelled: Callable[[], bool]) -> Choice:
         # The released parse: the first offered letter of the answer, the first candidate where there is none.
-        answer = "".join(self.stream(prompt, self.prompts.sampling("choose")))
+        answer = "".join(self.stream(prompt, self.prompts.sampling("choose"), cancelled=cancelled))
         found = [(answer.find(option), number) for number, option in enumerate(options) if option in answer]
         chosen = min(found)[1] if found else 0
         return Choice(tuple(float(number == chosen) for number in range(len(options))), mass=1.0)
