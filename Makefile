@@ -27,7 +27,7 @@ stubs: $(STUBS)/.done  ## generate protos/xcomp_protos/*_pb2* from protos/*.prot
 	@PATH="$(CURDIR)/$(STUBS)/bin:$$PATH" $(STUBS)/bin/python protos/xcomp_protos/generate.py
 
 bench: $(VENV)/.dev  ## print the tables of docs/benchmarks.md; minutes
-	@for name in lite_quality lite_speed system; do $(BIN)/python -m tests.bench.$$name || exit 1; done
+	@for name in lite_quality placement lite_speed system selection_cost; do $(BIN)/python -m tests.bench.$$name || exit 1; done
 
 prove: $(VENV)/.dev  ## MODEL=… REPORT=…: check a downloaded InternLM-XComposer release, best on a GPU; writes one report
 	@$(BIN)/python -m tests.bench.prove $(MODEL) $(REPORT)

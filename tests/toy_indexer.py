@@ -126,7 +126,11 @@ class ToyIndexer(rpc.IndexerServicer):
         ]  # fmt: skip
         order = sorted(allowed, key=lambda i: -scores[i])[: request.k]
         hits = [self._hit(i, rank, float(scores[i]), float(standouts[i])) for rank, i in enumerate(order, start=1)]
-        return pb.QueryResult(spaces=["toy"], hits=hits)
+        background = None
+        if len(self._background):
+            median, ninth_decile = np.quantile(self._background, (0.5, 0.9))
+            background = common.Background(median=float(median), ninth_decile=float(ninth_decile))
+        return pb.QueryResult(spaces=["toy"], hits=hits, background=background)
 
     def _hit(self, index: int, rank: int, score: float, standout: float) -> common.Hit:
         picture = list(self.pictures.values())[index]

@@ -42,6 +42,14 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class Background:
+    """How far the best hits of texts about nothing in particular stand out of a repository, in standard deviations."""
+
+    median: float
+    ninth_decile: float
+
+
+@dataclass(frozen=True)
 class Hit:
     """A picture that was found for a text."""
 
@@ -49,7 +57,7 @@ class Hit:
     path: str
     score: float  # cosine similarity in the space where it stands out most
     standout: float  # standard deviations above the repository's mean
-    confidence: float  # 0..1, share of background queries whose best hit stands out less
+    confidence: float  # 0..1, share of background queries whose best hit gives less evidence
     content_hash: str = ""
     metadata: Mapping[str, Json] = field(default_factory=dict)
     labels: tuple[Label, ...] = ()
@@ -124,8 +132,15 @@ class Repository:
 
     def search(self, texts: Sequence[str], *, k: int) -> list[list[Hit]]:
         """Finds the k best pictures for each text."""
+        return self.weighed(texts, k=k)[0]
+
+    def weighed(self, texts: Sequence[str], *, k: int) -> tuple[list[list[Hit]], Background]:
+        """Finds the k best pictures for each text, and says how far chance stands out of the repository."""
         queries = [pb.Query(parts=[pb.QueryPart(text=text)]) for text in texts]
-        return [[_hit(hit) for hit in result.hits] for result in self._results(queries, k, self.conditions.only_ids)]
+        results = self._results(queries, k, self.conditions.only_ids)
+        known = [result.background for result in results if result.HasField("background")]
+        highest = max(((each.median, each.ninth_decile) for each in known), default=(0.0, 0.0))
+        return [[_hit(hit) for hit in result.hits] for result in results], Background(*highest)
 
     def similarities(self, ids: Sequence[str]) -> Iterator[tuple[str, str, float]]:
         """Yields pairs of these images with the cosine similarity of their vectors."""

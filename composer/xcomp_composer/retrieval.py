@@ -22,7 +22,7 @@ from xcomp_composer.stage import PASSAGES_PER_PICTURE, Draft, Offered, Selection
 from xcomp_protos.transport.errors import InvalidRequest, NotFound
 
 NAME = "retrieval"
-FIT = 2.2  # score from which a picture is better than none
+FIT = 3.0  # score from which a picture is better than none
 VISIBLE = 0.2  # visibility from which a paragraph that stays empty is said to be a spot
 MOST_PARAGRAPHS = 64  # of a longer text, the most visible ones are looked at
 

@@ -4,7 +4,7 @@ Fits are counted in the repository's background: 0 is how far the best picture f
 stands out half of the time, 1 one time in ten. A spot's score for a picture is the fit of the clause that finds it
 best, higher where the clause can be seen and lower where it is abstract, plus most of the fit of the whole paragraph.
 Where pictures carry titles, these count as much as the pixels. The weights come from a regression on paragraphs built
-around the demonstration's 113 bilingual queries, and were checked on 110 clip-art photographs described by others.
+around the demonstration's bilingual queries, and were checked on 110 clip-art photographs described by others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_composer.describe import title_of
-from xcomp_composer.indexer import Hit, Repository, Vectors
+from xcomp_composer.indexer import Background, Hit, Repository, Vectors
 from xcomp_composer.query import texts_of
 from xcomp_composer.spot import SCENES, STATEMENTS, visibility
 
@@ -23,9 +23,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 HITS = 16  # per text
 LEVEL = 1.0  # weight of the similarity itself beside its standing out
-HIGHEST_LEVEL = 2.5  # beyond it being nearer says no more
 CONTEXT = 0.75  # weight of the whole paragraph beside its best clause
-HIGHEST_LEVEL = 6.0  # standard deviations beyond which being nearer says no more
+HIGHEST_LEVEL = 2.5  # beyond it being nearer says no more
 _NARROWEST = 0.5  # standard deviations between median and ninth decile; tiny repositories would divide by less
 _LEAST_LEVEL = 0.02  # cosine similarity between scenes and statements; a repository without scenes would divide by less
 
@@ -107,14 +106,14 @@ def places_for(
     texts = {segment: texts_of(prose, language) for segment, prose in paragraphs.items()}
     known = [*SCENES[language], *STATEMENTS[language]]
     asked = [*known, *(text for group in texts.values() for text in group)]
-    found = repository.search(asked, k=depth)
+    found, background = repository.weighed(asked, k=depth)
     if not any(found):
         return [Place(segment, 0.0, ()) for segment in paragraphs]
     vectors = repository.embed(asked)
     table = _table(found)
     for name, vector in (pictures or {}).items():
         table = _with_picture(table, Hit(name, "", 0.0, 0.0, 0.0), vectors @ vector)
-    sheet = _weighed(table, found, vectors, language=language, repository=repository)
+    sheet = _weighed(table, background, vectors, language=language, repository=repository)
     places, start = [], len(known)
     for segment, group in texts.items():
         places.append(_place(segment, group, sheet, start, depth))
@@ -149,12 +148,11 @@ def _with_picture(table: _Table, picture: Hit, similarities: Floats) -> _Table:
     )
 
 
-def _weighed(
-    table: _Table, found: Sequence[Sequence[Hit]], asked: Vectors, *, language: str, repository: Repository
-) -> _Sheet:
+def _weighed(table: _Table, background: Background, asked: Vectors, *, language: str, repository: Repository) -> _Sheet:
     scenes = slice(0, len(SCENES[language]))
     statements = slice(scenes.stop, scenes.stop + len(STATEMENTS[language]))
-    chance, spread = _background(found)
+    chance = background.median
+    spread = max(background.ninth_decile - background.median, _NARROWEST)
 
     def fits(standouts: Floats, similarities: Floats) -> Floats:
         best = similarities.max(axis=1)
@@ -176,15 +174,6 @@ def _weighed(
     words[:, titled] = fits(standouts, likeness)
     clear[:, titled] |= standouts >= chance
     return _Sheet(table, (pixels + words) / 2, words > pixels, clear, seen)
-
-
-def _background(found: Sequence[Sequence[Hit]]) -> tuple[float, float]:
-    """Reads the median and the spread to the ninth decile of the background off the hits' confidences."""
-    hits = sorted((hit.confidence, hit.standout) for each in found for hit in each)
-    above = [standout for confidence, standout in hits if confidence >= 0.5]
-    sure = [standout for confidence, standout in hits if confidence >= 0.9]
-    chance = min(above) if above else max(standout for _, standout in hits)
-    return chance, max((min(sure) - chance) if sure else 1.0, _NARROWEST)
 
 
 def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth: int) -> Place:

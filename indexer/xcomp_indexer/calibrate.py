@@ -1,12 +1,14 @@
 """How far a score stands out of a repository, so that "nothing fits" can be an answer.
 
-A cosine means nothing by itself: it depends on the model, the query and the pictures around. So a score is compared
-with the scores of the same query over a sample of the repository (`standout`, in standard deviations), and the standout
-with those that the best hits of background queries reach, which ask for nothing in particular (`confidence`).
+A cosine means little by itself: it depends on the model, the query and the pictures around. So a score is compared
+with the scores of the same query over a sample of the repository (`standout`, in standard deviations). Standing out
+tells right hits from wrong ones but not wishes from idle talk, the cosine does the opposite; their product, the
+evidence, does both (docs/benchmarks.md). A hit's `confidence` compares it with the evidence that the best hits of
+background queries give, which ask for nothing in particular.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,10 @@ class Calibration:
     """The scale of one space of one repository at one moment."""
 
     sample: Vectors  # [N, D], at most 2000 of the repository's vectors
-    background: NDArray[np.float64]  # ascending standouts of the background queries' best hits
+    standing: NDArray[np.float64] = field(
+        default_factory=lambda: np.empty(0)
+    )  # of the background's best hits, ascending
+    evidence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # of the same hits, ascending
 
     def standouts(self, query: NDArray[np.float32], scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns standard deviations above the mean score of the query [D] over the sample."""
@@ -32,11 +37,18 @@ class Calibration:
         spread = max(float(everywhere.std()), 1e-6)
         return np.asarray((scores - everywhere.mean()) / spread, dtype=np.float64)
 
-    def confidence(self, standout: float) -> float:
-        """Returns the share of background queries whose best hit stands out less, 0..1."""
-        if not len(self.background):
+    def confidence(self, standout: float, score: float) -> float:
+        """Returns the share of background queries whose best hit gives less evidence, 0..1."""
+        if not len(self.evidence):
             return 0.0
-        return float(np.searchsorted(self.background, standout)) / len(self.background)
+        return float(np.searchsorted(self.evidence, _evidence(standout, score))) / len(self.evidence)
+
+    def background(self) -> tuple[float, float] | None:
+        """Returns median and ninth decile of the background's standouts; None in an empty repository."""
+        if not len(self.standing):
+            return None
+        median, ninth_decile = np.quantile(self.standing, (0.5, 0.9))
+        return float(median), float(ninth_decile)
 
 
 def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
@@ -47,12 +59,18 @@ def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
     first = itertools.islice(store.scan(fields=(), where=InSpace(space), vectors=True), SAMPLE)
     vectors = [point.vectors[space] for point in first]
     if not vectors:
-        return Calibration(np.empty((0, background.shape[1]), dtype=np.float32), np.empty(0))
-    scale = Calibration(np.stack(vectors), np.empty(0))
+        return Calibration(np.empty((0, background.shape[1]), dtype=np.float32))
+    scale = Calibration(np.stack(vectors))
     best = store.near([Near(space, query, limit=1) for query in background])
     tops = [
-        scale.standouts(query, np.asarray([found[0].score]))[0]
+        (float(scale.standouts(query, np.asarray([found[0].score]))[0]), found[0].score)
         for query, found in zip(background, best, strict=True)
         if found
     ]
-    return Calibration(scale.sample, np.sort(np.asarray(tops, dtype=np.float64)))
+    standing = np.sort(np.asarray([standout for standout, _ in tops], dtype=np.float64))
+    evidence = np.sort(np.asarray([_evidence(*top) for top in tops], dtype=np.float64))
+    return Calibration(scale.sample, standing, evidence)
+
+
+def _evidence(standout: float, score: float) -> float:
+    return standout * max(score, 0.0)

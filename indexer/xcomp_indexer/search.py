@@ -79,6 +79,7 @@ class Answer:
     language: language.Language
     spaces: Sequence[str]
     hits: Sequence[Hit]
+    background: tuple[float, float] | None  # median and ninth decile of the background's standouts
 
 
 class Search:
@@ -118,7 +119,8 @@ class Search:
         for at, route in enumerate(routes):
             of_query = {space: (vectors[space][at], next(found)) for space in route}
             hits = _diverse(repository, _fused(scales, of_query), question)
-            answers.append(Answer(languages[at], route, hits))
+            known = [scale for space in route if (scale := scales[space].background())]
+            answers.append(Answer(languages[at], route, hits, max(known, default=None)))
         return answers
 
     def spaces_for(self, repository: Repository, texts: Sequence[str]) -> list[str]:
@@ -190,7 +192,7 @@ def _fused(
 
 
 def _hit(scales: Mapping[str, Calibration], found: Found, score: float, spaces: Mapping[str, SpaceScore]) -> Hit:
-    confidence = max(scales[name].confidence(each.standout) for name, each in spaces.items())
+    confidence = max(scales[name].confidence(each.standout, each.score) for name, each in spaces.items())
     return Hit(found, score, spaces, max(each.standout for each in spaces.values()), confidence)
 
 

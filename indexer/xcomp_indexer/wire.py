@@ -147,7 +147,10 @@ def taken_message(taken: Taken | None) -> pb.UploadResponse:
 def answer_message(answer: Answer, repository: str) -> pb.QueryResult:
     """Builds the message of one query's hits."""
     hits = [_hit_message(hit, rank, repository) for rank, hit in enumerate(answer.hits, start=1)]
-    return pb.QueryResult(language=_LANGUAGES[answer.language], spaces=answer.spaces, hits=hits)
+    background = answer.background and common_pb2.Background(
+        median=answer.background[0], ninth_decile=answer.background[1]
+    )
+    return pb.QueryResult(language=_LANGUAGES[answer.language], spaces=answer.spaces, hits=hits, background=background)
 
 
 def _hit_message(hit: Hit, rank: int, repository: str) -> common_pb2.Hit:

@@ -188,7 +188,7 @@ class Hit(google.protobuf.message.Message):
     standout: builtins.float
     """the largest standout among its spaces"""
     confidence: builtins.float
-    """0..1: share of the repository's background queries whose best hit stands out less"""
+    """0..1: share of the repository's background queries whose best hit gives less evidence"""
     @property
     def image(self) -> global___Image:
         """the image found"""
@@ -211,3 +211,25 @@ class Hit(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["confidence", b"confidence", "image", b"image", "rank", b"rank", "score", b"score", "spaces", b"spaces", "standout", b"standout"]) -> None: ...
 
 global___Hit = Hit
+
+@typing.final
+class Background(google.protobuf.message.Message):
+    """How far the best hits of background queries, which ask for nothing in particular, stand out of a repository."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MEDIAN_FIELD_NUMBER: builtins.int
+    NINTH_DECILE_FIELD_NUMBER: builtins.int
+    median: builtins.float
+    """standard deviations; half of them stand out less"""
+    ninth_decile: builtins.float
+    """standard deviations; nine in ten stand out less"""
+    def __init__(
+        self,
+        *,
+        median: builtins.float = ...,
+        ninth_decile: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["median", b"median", "ninth_decile", b"ninth_decile"]) -> None: ...
+
+global___Background = Background

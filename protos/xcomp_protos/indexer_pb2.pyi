@@ -449,6 +449,7 @@ class QueryResult(google.protobuf.message.Message):
     LANGUAGE_FIELD_NUMBER: builtins.int
     SPACES_FIELD_NUMBER: builtins.int
     HITS_FIELD_NUMBER: builtins.int
+    BACKGROUND_FIELD_NUMBER: builtins.int
     language: xcomp_protos.common_pb2.Language.ValueType
     """the route that was taken"""
     @property
@@ -459,14 +460,20 @@ class QueryResult(google.protobuf.message.Message):
     def hits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[xcomp_protos.common_pb2.Hit]:
         """best first"""
 
+    @property
+    def background(self) -> xcomp_protos.common_pb2.Background:
+        """of the spaces that answered, the higher one; absent in an empty repository"""
+
     def __init__(
         self,
         *,
         language: xcomp_protos.common_pb2.Language.ValueType = ...,
         spaces: collections.abc.Iterable[builtins.str] | None = ...,
         hits: collections.abc.Iterable[xcomp_protos.common_pb2.Hit] | None = ...,
+        background: xcomp_protos.common_pb2.Background | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["hits", b"hits", "language", b"language", "spaces", b"spaces"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["background", b"background"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["background", b"background", "hits", b"hits", "language", b"language", "spaces", b"spaces"]) -> None: ...
 
 global___QueryResult = QueryResult
 

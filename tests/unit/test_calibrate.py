@@ -20,34 +20,40 @@ def test_a_standout_is_measured_in_standard_deviations_over_the_sample() -> None
     sample, query = unit(500), unit(1, seed=1)[0]
     scores = sample @ query
     expected = (0.9 - scores.mean()) / scores.std()
-    assert Calibration(sample, np.empty(0)).standouts(query, np.asarray([0.9]))[0] == pytest.approx(expected, rel=1e-5)
+    assert Calibration(sample).standouts(query, np.asarray([0.9]))[0] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_images_stand_out_of_nothing(count: int) -> None:
-    assert Calibration(unit(count), np.empty(0)).standouts(unit(1)[0], np.asarray([0.9])).tolist() == [0.0]
+    assert Calibration(unit(count)).standouts(unit(1)[0], np.asarray([0.9])).tolist() == [0.0]
 
 
 def test_images_that_are_all_alike_give_finite_standouts() -> None:
     sample = np.repeat(unit(1), 5, axis=0)
-    assert np.isfinite(Calibration(sample, np.empty(0)).standouts(unit(1)[0], np.asarray([1.0]))).all()
+    assert np.isfinite(Calibration(sample).standouts(unit(1)[0], np.asarray([1.0]))).all()
 
 
-def test_confidence_is_the_share_of_background_queries_that_stand_out_less() -> None:
-    scale = Calibration(unit(2), np.asarray([1.0, 2.0, 3.0, 4.0]))
-    assert [scale.confidence(each) for each in (0.5, 1.0, 2.5, 9.0)] == [0.0, 0.0, 0.5, 1.0]
+def test_confidence_is_the_share_of_background_queries_with_less_evidence() -> None:
+    scale = Calibration(unit(2), evidence=np.asarray([0.1, 0.2, 0.3, 0.4]))
+    assert [scale.confidence(each, 0.1) for each in (0.5, 1.0, 2.5, 9.0)] == [0.0, 0.0, 0.5, 1.0]
+    assert scale.confidence(9.0, -0.5) == 0.0
+
+
+def test_the_background_is_told_by_its_median_and_ninth_decile() -> None:
+    assert Calibration(unit(2), np.arange(11.0)).background() == (5.0, 9.0)
+    assert Calibration(unit(2)).background() is None
 
 
 def test_without_a_background_nothing_is_sure() -> None:
-    assert Calibration(unit(2), np.empty(0)).confidence(9.0) == 0.0
+    assert Calibration(unit(2)).confidence(9.0, 1.0) == 0.0
 
 
 def test_calibrating_asks_the_store_for_each_background_query() -> None:
     store = open_stores("memory:").create("r", {"s": 8})
     empty = calibrate(store, "s", unit(3))
-    assert (empty.sample.shape, len(empty.background)) == ((0, 8), 0)
+    assert (empty.sample.shape, len(empty.standing)) == ((0, 8), 0)
     store.upsert([Point(str(uuid.UUID(int=at)), {"s": vector}, {}) for at, vector in enumerate(unit(40))])
     scale = calibrate(store, "s", unit(3, seed=2))
     assert scale.sample.shape == (40, 8)
-    assert len(scale.background) == 3
-    assert (np.diff(scale.background) >= 0).all()
+    assert len(scale.standing) == len(scale.evidence) == 3
+    assert (np.diff(scale.standing) >= 0).all()

@@ -1,0 +1,89 @@
+"""How well `retrieval` illustrates the sample articles with profile `lite`: `python -m tests.bench.placement`.
+
+demo/articles/places.toml says which pictures suit which paragraph; it was written with the articles, before any result.
+Once with the titles of the sidecars, once with hashed names and no metadata. "Near" is a picture that is not listed.
+"""
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench import machine
+from xcomp_protos import composer_pb2 as cpb
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import ComposerClient, IndexerClient
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+ARTICLES = ("two-days-without-a-plan.en.md", "after-the-rain.zh.md")
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    print(machine.line("python -m tests.bench.placement"))
+    ids = _ids()
+    print("\n| article | pictures | placed | as listed | near | at abstract paragraphs |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="xcomp-bench-") as folder, _services(Path(folder)) as (indexer, composer):
+        for repository, options in (("titled", []), ("hashed", ["--hashed"])):
+            photos = Path(folder) / repository
+            subprocess.run([sys.executable, DEMO / "collect.py", photos, *options], check=True, capture_output=True)
+            for _ in indexer.ingest(pb.IngestRequest(repository=repository, paths=[str(photos)], profile="lite")):
+                pass
+            for name in ARTICLES:
+                article = _illustrated(composer, repository, name)
+                verdicts = [_verdict(name, segment, ids) for segment in article.segments]
+                listed, near, abstract = (verdicts.count(word) for word in ("listed", "near", "abstract"))
+                print(f"| {name} | {repository} | {listed + near + abstract} | {listed} | {near} | {abstract} |")
+
+
+def _ids() -> dict[str, str]:
+    """Ids of the photographs by the names they are indexed under, plain and hashed."""
+    photos = tomllib.loads((DEMO / "photos.toml").read_text(encoding="utf-8"))["photo"]
+    return {key: photo["id"] for photo in photos for key in (photo["sha256"][:16], Path(photo["path"]).stem)}
+
+
+def _illustrated(composer: ComposerClient, repository: str, name: str) -> cpb.Article:
+    text = (DEMO / "articles" / name).read_text(encoding="utf-8")
+    *_, last = composer.illustrate(cpb.IllustrateRequest(text=text, options=cpb.Options(repository=repository)))
+    return last.article
+
+
+def _verdict(name: str, segment: cpb.Segment, ids: dict[str, str]) -> str:
+    if not segment.HasField("illustration"):
+        return "empty"
+    places = tomllib.loads((DEMO / "articles" / "places.toml").read_text(encoding="utf-8"))["paragraph"]
+    place = next(each for each in places if each["article"] == name and segment.text.startswith(each["starts"]))
+    if not place["ids"]:
+        return "abstract"
+    return "listed" if ids[Path(segment.illustration.path).stem] in place["ids"] else "near"
+
+
+@contextmanager
+def _services(folder: Path) -> Iterator[tuple[IndexerClient, ComposerClient]]:
+    indexer, composer = f"unix:{folder / 'i'}", f"unix:{folder / 'c'}"
+    commands = (
+        ["xcomp_indexer.server", "--listen", indexer, "--home", str(folder / "home")],
+        ["xcomp_composer.server", "--listen", composer, "--indexer", indexer],
+    )
+    processes = []
+    for command in commands:
+        process = subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stderr
+        if "listening" not in (said := process.stderr.readline()):
+            sys.exit(f"error: {said.strip()}")
+        process.stderr.close()
+    try:
+        with IndexerClient(indexer) as first, ComposerClient(composer) as second:
+            yield first, second
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+if __name__ == "__main__":
+    main()
