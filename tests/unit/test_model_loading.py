@@ -281,13 +281,21 @@ def test_names_without_a_model_are_errors(tmp_path: Path) -> None:
     ],
 )
 def test_a_model_that_cannot_be_fetched_is_told(
-    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> str:
         raise error
 
+    monkeypatch.setattr("xcomp_model.xcomposer.release.hf_hub_download", fail)
+    with pytest.raises(ModelError, match=message):
+        load("internlm-xcomposer2-7b")
+    config = write_checkpoint(2, tmp_path) / "config.json"
+    monkeypatch.setattr("xcomp_model.xcomposer.release.hf_hub_download", lambda *_, **__: str(config))
     monkeypatch.setattr("xcomp_model.xcomposer.release.snapshot_download", fail)
     with pytest.raises(ModelError, match=message):
+        load("internlm-xcomposer2-7b")
+    monkeypatch.setattr("xcomp_model.xcomposer.plan.free_bytes", lambda _: 1 << 20)
+    with pytest.raises(ModelError, match="use --model retrieval"):  # and no weights were asked for
         load("internlm-xcomposer2-7b")
 
 

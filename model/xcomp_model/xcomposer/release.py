@@ -31,13 +31,13 @@ def open_model(name: str, runtime: Runtime) -> XComposer:
     Raises:
         ModelError: it cannot be found, fetched, read, or held by this machine.
     """
+    plan = plan_model(name, runtime)  # before weights are fetched that would not fit
+    if plan.headroom < 0:
+        raise ModelError(plan.refusal())
     folder = find_folder(name)
     config = read_config(folder)
     place = find_place(runtime.device, runtime.precision)
     is_reference = runtime.procedure == "reference"
-    plan = make_plan(name, config, place, context_tokens=_context_tokens(config))
-    if plan.headroom < 0:
-        raise ModelError(plan.refusal())
     marks = prompts_v1.MARKS if isinstance(config, XComposer1Config) else prompts_v2.MARKS
     tokenizer = Tokenizer(folder / "tokenizer.model", marks)
     network = load(folder, place)
@@ -51,9 +51,7 @@ def open_model(name: str, runtime: Runtime) -> XComposer:
 
 def plan_model(name: str, runtime: Runtime) -> MemoryPlan:
     """Counts what a release takes; of a hub id only the configuration is fetched."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        folder = _fetched(lambda repository, revision: _config_only(repository, revision), name)
+    folder = _local(name) or _fetched(_config_only, name)
     config = read_config(folder)
     place = find_place(runtime.device, runtime.precision)
     return make_plan(name, config, place, context_tokens=_context_tokens(config))
@@ -70,12 +68,7 @@ def convert_model(name: str, destination: Path, *, precision: str = "fp16") -> N
 
 def find_folder(name: str) -> Path:
     """Returns the folder of a model, fetched from the hub where it is not local."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if name.startswith(("/", ".", "~")):
-        raise ModelError(f"{name} is no folder")
-    return _fetched(
+    return _local(name) or _fetched(
         lambda repository, revision: Path(
             snapshot_download(repository, revision=revision, allow_patterns=list(_FILES))
         ),
@@ -124,6 +117,15 @@ def _prompts(config: Config, runtime: Runtime) -> Callable[[Callable[[Prompt], i
 
 def _context_tokens(config: Config) -> int:
     return config.context_tokens + (0 if isinstance(config, XComposer1Config) else _ROOM_TO_WRITE)
+
+
+def _local(name: str) -> Path | None:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.startswith(("/", ".", "~")):
+        raise ModelError(f"{name} is no folder")
+    return None
 
 
 def _config_only(repository: str, revision: str | None) -> Path:
