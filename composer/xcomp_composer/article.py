@@ -117,6 +117,11 @@ class Article:
         return "".join(segment.text for segment in self.segments)
 
     @property
+    def choosers(self) -> tuple[str, ...]:
+        """Who chose the pictures, each named once; the article's model where there is none."""
+        return tuple(dict.fromkeys(picture.chosen_by for _, picture in self.illustrated)) or (self.model,)
+
+    @property
     def illustrated(self) -> tuple[tuple[int, Illustration], ...]:
         """Numbers of the segments that have a picture, each with it."""
         return tuple((i, s.illustration) for i, s in enumerate(self.segments) if s.illustration)

@@ -65,7 +65,7 @@ def _has_given_title(article: Article) -> bool:
 def _footer(article: Article) -> str:
     review = f'<a href="review.html">{_text(_REVIEW, article)}</a>'
     words = escape(_text(_MADE, article)).format(
-        model=escape(article.model),
+        model=escape(", ".join(article.choosers)),
         repository=escape(article.repository),
         profile=escape(article.profile),
         review=review,

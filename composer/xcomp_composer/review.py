@@ -52,7 +52,7 @@ def review_page(article: Article, thumbnail: Thumbnail) -> str:
     summary = words["summary"].format(
         filled=len(article.illustrated),
         spots=len(spots),
-        model=article.model,
+        model=", ".join(article.choosers),
         profile=article.profile,
         repository=article.repository,
     )

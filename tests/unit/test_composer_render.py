@@ -282,3 +282,11 @@ def test_plain_text_is_shown_as_it_is(tmp_path: Path) -> None:
     write_bundle(article, tmp_path, fetch)
     html = (tmp_path / "article.html").read_text(encoding="utf-8")
     assert "<p># not a heading, &lt;b&gt;not&lt;/b&gt; bold.</p>" in html
+
+
+def test_pages_name_who_chose_the_pictures_and_not_who_wrote_the_words(article: Article, tmp_path: Path) -> None:
+    write_bundle(replace(article, model="draft:small"), tmp_path, ToyIndexer().fetch)
+    for page in ("article.html", "review.html"):
+        text = (tmp_path / page).read_text(encoding="utf-8")
+        assert "retrieval" in text
+        assert "draft:small" not in text
