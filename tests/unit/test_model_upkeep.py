@@ -45,6 +45,11 @@ def test_a_converted_model_loads_and_answers_as_before(folder: Path, tmp_path: P
     assert answers[0] == answers[1]
 
 
+def test_a_model_that_is_here_is_not_fetched_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", str(folder)]) == 0
+    assert str(folder) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
