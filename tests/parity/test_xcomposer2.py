@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.activations import QuickGELUActivation
 
 from tests.checkpoints import GOLDEN, SIZES_2, golden_folder
 from xcomp_model.base import Picture
@@ -66,6 +67,15 @@ def test_vision_tower_and_projector_match(network: XComposer2, golden: Golden) -
 def test_position_tables_resize_as_released(golden: Golden, grid: int) -> None:
     resized = resize_positions(golden["pos/orig_grid6"], grid)
     assert distance(resized, golden[f"pos/resized_grid{grid}"]) < 1e-6
+
+
+@pytest.mark.parametrize("grid", [4, 9])
+@pytest.mark.parametrize("mistake", [{"align_corners": True}, {"antialias": True}])
+def test_position_tables_resized_otherwise_would_show(golden: Golden, mistake: dict[str, bool], grid: int) -> None:
+    table = golden["pos/orig_grid6"]
+    map_ = table[1:].T.reshape(1, -1, 6, 6)
+    resized = nn.functional.interpolate(map_, size=(grid, grid), mode="bicubic", **mistake)
+    assert distance(resized.flatten(2)[0].T, golden[f"pos/resized_grid{grid}"][1:]) > 0.1
 
 
 def test_a_table_of_another_grid_is_resized_once_and_said(
@@ -225,6 +235,14 @@ def _tanh_projector(network: XComposer2) -> None:
     network.projector[1] = nn.GELU(approximate="tanh")
 
 
+def _quick_projector(network: XComposer2) -> None:
+    network.projector[1] = QuickGELUActivation()
+
+
+def _penultimate_layer(network: XComposer2) -> None:
+    network.vision.encoder.layers = network.vision.encoder.layers[:-1]
+
+
 def _plain_gelu_tower(network: XComposer2) -> None:
     for layer in network.vision.encoder.layers:
         layer.get_submodule("mlp").activation_fn = nn.GELU()
@@ -240,8 +258,11 @@ def _plain_gelu_tower(network: XComposer2) -> None:
         (_forget("q_proj"), 1.0),
         (_forget("o_proj"), 1.0),
         (_forget("gate_proj"), 1.0),
+        (_forget("up_proj"), 1.0),
         (_forget("down_proj"), 1.0),
         (_tanh_projector, 4e-4),
+        (_quick_projector, 0.02),
+        (_penultimate_layer, 1.0),
         (_plain_gelu_tower, 0.05),
     ],
 )
