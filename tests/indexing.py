@@ -80,8 +80,14 @@ def counts(summary: pb.IngestSummary) -> dict[str, int]:
 
 
 @contextmanager
-def serving(home: Path, *, roots: Sequence[Path] = (Path("/"),), token: str | None = None) -> Iterator[Indexer]:
-    """Serves the repositories below a folder on a free port."""
+def serving(
+    home: Path,
+    *,
+    roots: Sequence[Path] = (Path("/"),),
+    token: str | None = None,
+    listen: str = "127.0.0.1:0",
+) -> Iterator[Indexer]:
+    """Serves the repositories below a folder, by default on a free port."""
     embedder = CountingEmbedder()
     loads: list[str] = []
 
@@ -93,7 +99,7 @@ def serving(home: Path, *, roots: Sequence[Path] = (Path("/"),), token: str | No
     service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], Endpoint("127.0.0.1:0", token=token)) as running:
+        with started([register], Endpoint(listen, token=token)) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with IndexerClient(running.address, token=token) as client:
                 yield Indexer(running.address, client, embedder, loads, library)

@@ -1,30 +1,18 @@
 """`xcomp index`: brings a repository up to date with files and folders."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import display, options
-
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
+from xcomp_cli.bring import Job, Outcome, bring
 
 SERVER_PATH = "server:"
 SHOWN_FAILURES = 20
 PARTIAL = 3
-
-
-@dataclass
-class Outcome:
-    """What an ingest ended with."""
-
-    summary: "pb.IngestSummary"
-    failures: list["pb.IngestFailure"] = field(default_factory=list)
 
 
 def index(
@@ -53,6 +41,9 @@ def index(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Read only the files that failed before, touched since or not.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: follow the PATHs, and take in what changes, until ^C.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if a file was skipped.")] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
@@ -69,6 +60,8 @@ def index(
     own = [path for path in paths if connect.is_remote(indexer) and not path.startswith(SERVER_PATH)]
     if own:
         _check_upload(own[0], {"--prune": prune, "--dry-run": dry_run, "--retry-failed": retry_failed})
+    if watch:
+        _check_watch(paths, {"--json": json, "--dry-run": dry_run, "--retry-failed": retry_failed})
     request = pb.IngestRequest(
         repository=repo,
         paths=[_absolute(path) for path in paths if path not in own],
@@ -78,15 +71,15 @@ def index(
         exclude=exclude or (),
         retry_failed=retry_failed,
     )
-    with connect.indexer(indexer) as client:
-        outcome = _follow(client.ingest(request)) if request.paths else Outcome(pb.IngestSummary(repository=repo))
-        if own:
-            _upload(client, [_absolute(path) for path in own], request, outcome)
+    job = Job(indexer, request, [_absolute(path) for path in own])
+    outcome = bring(job)
     if json:
         display.print_json(_as_json(outcome))
     else:
         _show(outcome, dry_run=dry_run)
     _warn(outcome, everything=json, retried=retry_failed)
+    if watch:
+        _keep_up(job, outcome)
     raise typer.Exit(_status(outcome, single=all(map(os.path.isfile, paths)), strict=strict))
 
 
@@ -99,22 +92,23 @@ def _check_upload(path: str, flags: Mapping[str, bool | None]) -> None:
         )
 
 
-def _upload(client: "IndexerClient", paths: Sequence[str], request: "pb.IngestRequest", outcome: Outcome) -> None:
-    """Uploads files of this machine, and adds what came of it to the outcome."""
-    from xcomp_cli.upload import upload
-    from xcomp_protos import indexer_pb2 as pb
+def _check_watch(paths: Sequence[str], flags: Mapping[str, bool]) -> None:
+    from xcomp_protos.transport.errors import InvalidRequest
 
-    header = pb.UploadHeader(repository=request.repository, profile=request.profile)
-    try:
-        done = upload(client, paths, header=header, exclude=request.exclude, report=outcome.failures.append)
-    except KeyboardInterrupt:
-        display.note("what is uploaded stays; the same command goes on from there")
-        raise
-    total = outcome.summary
-    for name in ("scanned", "added", "updated", "unchanged", "failed", "seconds"):
-        setattr(total, name, getattr(total, name) + getattr(done, name))
-    total.images_per_second = total.images_per_second or done.images_per_second
-    total.stages.update(done.stages)
+    for flag in (flag for flag, value in flags.items() if value):
+        raise InvalidRequest(f"--watch ends with ^C alone: leave {flag} out")
+    for path in (path for path in paths if path.startswith(SERVER_PATH)):
+        raise InvalidRequest(f"--watch follows folders of this machine: {path!r} is on another")
+
+
+def _keep_up(job: Job, outcome: Outcome) -> None:
+    from xcomp_cli.watch import keep_up
+
+    def show(outcome: Outcome) -> None:
+        _show(outcome, dry_run=False)
+        _warn(outcome, everything=False, retried=False)
+
+    keep_up(job, outcome, show=show)
 
 
 def _absolute(path: str) -> str:
@@ -127,29 +121,6 @@ def _absolute(path: str) -> str:
     if not path.isprintable() and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path):
         raise InvalidRequest(f"the name {path!r} is not UTF-8: index the folder above it")
     return os.path.abspath(path)  # noqa: PTH100  # pathlib keeps the '..'
-
-
-def _follow(events: "Iterable[pb.IngestEvent]") -> Outcome:
-    from xcomp_protos.transport.errors import Unavailable
-
-    failures: list[pb.IngestFailure] = []
-    try:
-        with display.progress("images") as advance:
-            advance(0, 0, what="looking for pictures")
-            for event in events:
-                kind = event.WhichOneof("event")
-                if kind == "summary":
-                    return Outcome(event.summary, failures)
-                if kind == "failure":
-                    failures.append(event.failure)
-                elif event.progress.total:
-                    advance(event.progress.done, event.progress.total, what="indexing")
-                else:
-                    advance(0, 0, what=f"looking for pictures: {event.progress.scanned}")
-    except KeyboardInterrupt:
-        display.note("what is indexed stays; the same command goes on from there")
-        raise
-    raise Unavailable("the indexer ended before its summary: run the command again")
 
 
 def _as_json(outcome: Outcome) -> display.Json:

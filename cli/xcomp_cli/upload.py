@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LANES = 4  # files under way at once: some are hashed while others travel or are embedded
 MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; so many and one more are sent, for it to say so
 
+_PASSING = ("permission", "vanished", "unreadable")  # failures that say nothing of the file itself
+
 
 class Report(Protocol):
     """What an upload is told of."""
@@ -31,7 +33,13 @@ class Report(Protocol):
 
 
 def upload(
-    client: "IndexerClient", paths: Sequence[str], *, header: "pb.UploadHeader", exclude: Sequence[str], report: Report
+    client: "IndexerClient",
+    paths: Sequence[str],
+    *,
+    header: "pb.UploadHeader",
+    exclude: Sequence[str],
+    settled: "set[Entry]",
+    report: Report,
 ) -> "pb.IngestSummary":
     """Uploads what is not known below folders, and single files.
 
@@ -40,6 +48,7 @@ def upload(
         paths: absolute, of this machine.
         header: names repository and profile.
         exclude: globs of what to leave out.
+        settled: files that need not be looked at again; those that are answered join them.
         report: is told of each file that is no readable picture.
     """
     from xcomp_indexer.scan import scan
@@ -49,10 +58,13 @@ def upload(
     found = scan(paths, exclude=exclude)
     for path, error in found.unreadable:
         report(_unreadable(path, error))
-    counts: Counter[str] = Counter(failed=len(found.unreadable))
+    entries = [entry for entry in found.entries if entry not in settled]
+    counts: Counter[str] = Counter(failed=len(found.unreadable), unchanged=len(found.entries) - len(entries))
     with display.progress("images") as advance:
-        for done, answer in enumerate(_answers(client, found.entries, header), start=1):
-            advance(done, len(found.entries), what="uploading")
+        for done, answer in enumerate(_answers(client, entries, header), start=1):
+            advance(done, len(entries), what="uploading")
+            if answer.failure.reason not in _PASSING:
+                settled.add(entries[done - 1])
             counts[_kind(answer)] += 1
             if answer.HasField("failure"):
                 report(answer.failure)

@@ -35,6 +35,7 @@ ABOUT = {
     "torch": ("xcomp_indexer.embed.", "xcomp_model."),
     "transformers": ("xcomp_indexer.embed.", "xcomp_model."),
     "open_clip": ("xcomp_indexer.embed.",),
+    "watchfiles": ("xcomp_cli.watch",),
     "huggingface_hub": ("xcomp_indexer.embed.", "xcomp_indexer.pull", "xcomp_model.", "xcomp_cli.models"),
     "qdrant_client": ("xcomp_indexer.store.qdrant",),
     "qdrant_edge": ("xcomp_indexer.store.edge",),
