@@ -21,9 +21,9 @@ Check = Callable[[], float]
 DRAFT = "draft"
 ILLUSTRATORS = {"clip": RETRIEVAL, "lite": RETRIEVAL, "xcomposer": "internlm/internlm-xcomposer2-7b"}  # by profile
 WRITERS = {"clip": "", "lite": DRAFT, "xcomposer": "internlm/internlm-xcomposer2-7b"}
-_REMOTE = "openai:"
-_MARKDOWN = (_REMOTE, DRAFT, "echo")  # families that write Markdown; the others end a paragraph with a line
-_BLIND = (DRAFT, "echo")  # known not to see, without loading them
+_REMOTE = ("openai:", "openai-text:")
+_MARKDOWN = (*_REMOTE, DRAFT, "echo")  # families that write Markdown; the others end a paragraph with a line
+_BLIND = (DRAFT, "echo", "openai-text:")  # known not to see, without loading them
 _WAITING = 64  # more than there can be calls
 _AT_ONCE = 4  # calls of an endpoint, which keeps a queue of its own
 

@@ -21,6 +21,18 @@ def _openai(name: str, runtime: Runtime) -> VisionLanguageModel:
     return OpenAIModel(name.partition(":")[2], base_url=runtime.base_url, api_key=runtime.api_key)
 
 
+def _openai_text(name: str, runtime: Runtime) -> VisionLanguageModel:
+    from xcomp_model.base import Capabilities
+    from xcomp_model.openai import OpenAIModel
+
+    return OpenAIModel(
+        name.partition(":")[2],
+        base_url=runtime.base_url,
+        api_key=runtime.api_key,
+        capabilities=Capabilities(sees=False, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768),
+    )
+
+
 def _draft(_: str, __: Runtime) -> VisionLanguageModel:
     from xcomp_model.draft import open_draft
 
@@ -36,6 +48,7 @@ def _echo(_: str, __: Runtime) -> VisionLanguageModel:
 _FAMILIES: tuple[tuple[str, Callable[[str, Runtime], VisionLanguageModel]], ...] = (
     ("echo", _echo),
     ("openai:", _openai),
+    ("openai-text:", _openai_text),
     ("draft", _draft),
     ("internlm/internlm-xcomposer", _xcomposer),
     ("internlm-xcomposer", _xcomposer),
@@ -48,7 +61,8 @@ _DEFAULT = Runtime()
 
 
 def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
-    """Loads the model that `name` stands for: a hub id, a local folder, `openai:MODEL`, `draft`, `echo`.
+    """Loads the model that `name` stands for: a hub id, a local folder, `openai:MODEL`, `openai-text:MODEL` if it
+    does not see, `draft`, `echo`.
 
     Raises:
         UnknownModel: the name stands for none.

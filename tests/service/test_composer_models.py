@@ -229,17 +229,34 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "TIMEOUT_S", 5.0)
 
 
-@contextmanager
-def endpoint(answer: Answer) -> Iterator[tuple[ComposerClient, list[dict[str, object]]]]:
+class Hosted:
+    """A composer whose endpoint answers as each test wants."""
+
+    def __init__(self, client: ComposerClient, requests: list[dict[str, object]]) -> None:
+        self._client = client
+        self._requests = requests
+        self.answer: Answer = composing()
+
+    @contextmanager
+    def __call__(self, answer: Answer) -> Iterator[tuple[ComposerClient, list[dict[str, object]]]]:
+        self.answer = answer
+        self._requests.clear()
+        yield self._client, self._requests
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Hosted]:
+    hosts: list[Hosted] = []
     with (
-        openai_server.serving(answer) as (url, requests),
+        openai_server.serving(lambda body: hosts[0].answer(body)) as (url, requests),
         toy_indexer.serving(ToyIndexer()) as address,
         serving(address, Models(ModelEndpoint(url, "secret"))) as client,
     ):
-        yield client, requests
+        hosts.append(Hosted(client, requests))
+        yield hosts[0]
 
 
-def test_an_endpoint_illustrates_by_the_scores_of_its_letters() -> None:
+def test_an_endpoint_illustrates_by_the_scores_of_its_letters(endpoint: Hosted) -> None:
     with endpoint(composing()) as (client, requests):
         article = illustrated(client, "openai:m", images=1)
     ((segment, picture),) = article.illustrated
@@ -251,7 +268,7 @@ def test_an_endpoint_illustrates_by_the_scores_of_its_letters() -> None:
     assert len(requests) == 3  # place, description, choice
 
 
-def test_an_endpoint_without_scores_chooses_by_its_letter() -> None:
+def test_an_endpoint_without_scores_chooses_by_its_letter(endpoint: Hosted) -> None:
     with endpoint(composing(choice=message("C."))) as (client, _):
         ((_, picture),) = illustrated(client, "openai:m", images=1).illustrated
     assert [each.probability for each in picture.candidates] == [1, 0, 0, 0]
@@ -269,7 +286,7 @@ def test_an_endpoint_without_scores_chooses_by_its_letter() -> None:
         (composing(query="  "), "described no picture"),
     ],
 )
-def test_hostile_answers_leave_spots_empty_with_the_reason(answer: Answer, reason: str) -> None:
+def test_hostile_answers_leave_spots_empty_with_the_reason(endpoint: Hosted, answer: Answer, reason: str) -> None:
     with endpoint(answer) as (client, _):
         article = illustrated(client, "openai:m", images=1)
     assert not article.illustrated
@@ -279,13 +296,22 @@ def test_hostile_answers_leave_spots_empty_with_the_reason(answer: Answer, reaso
     assert article.text == TEXT
 
 
-def test_what_an_endpoint_says_is_bounded_and_harmless() -> None:
+def test_what_an_endpoint_says_is_bounded_and_harmless(endpoint: Hosted) -> None:
     flood = "9" * 5000 + " <script>alert(1)</script> \x1b[2J" + "x" * 100_000
     with endpoint(composing(query=flood, other=flood)) as (client, _):
         ((_, picture),) = illustrated(client, "openai:m", images=1).illustrated
     assert len(picture.query) <= 160
     assert len(picture.caption) <= 300
     assert "\x1b" not in picture.caption + picture.query
+
+
+def test_an_endpoint_without_eyes_writes_and_is_shown_no_picture(endpoint: Hosted) -> None:
+    with endpoint(composing(other="The red motorcycle stood in the garage.")) as (client, requests):
+        asked = pb.ComposeRequest(instruction="A garage", options=options("openai-text:m"))
+        article = wire.from_proto(list(client.compose(asked))[-1].article)
+    assert article.model == "openai:m"
+    assert [picture.chosen_by for _, picture in article.illustrated] == ["retrieval"]
+    assert len(requests) == 1
 
 
 def test_an_endpoint_that_is_away_is_one_line() -> None:
@@ -298,7 +324,7 @@ def test_an_endpoint_that_is_away_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_endpoint_that_leaves_in_the_middle_costs_only_the_rest() -> None:
+def test_an_endpoint_that_leaves_in_the_middle_costs_only_the_rest(endpoint: Hosted) -> None:
     answers = iter([pieces("0,1,2"), pieces("a cup"), pieces("a cat"), pieces("a train"), message("A")])
 
     def answer(_: dict[str, object]) -> Reply:
@@ -311,7 +337,7 @@ def test_an_endpoint_that_leaves_in_the_middle_costs_only_the_rest() -> None:
     assert all("over its quota" in each.reason for each in article.unfilled)
 
 
-def test_an_article_reaches_an_endpoint_as_text_of_one_message() -> None:
+def test_an_article_reaches_an_endpoint_as_text_of_one_message(endpoint: Hosted) -> None:
     with endpoint(composing()) as (client, requests):
         for words in HOSTILE:
             illustrated(client, "openai:m", f"One says {words} here.\n\nTwo says {words} there.\n", images=1)
