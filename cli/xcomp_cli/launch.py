@@ -59,7 +59,7 @@ COMPOSER = Service(
     "xcomp_composer.server",
     libraries=("numpy", "PIL"),
     settings=(
-        "OPENAI_BASE_URL", "OPENAI_API_KEY", "XCOMP_DEVICE", "XCOMP_PRECISION",
+        "OPENAI_BASE_URL", "OPENAI_API_KEY", "XCOMP_DEVICE", "XCOMP_PRECISION", "XCOMP_PROCEDURE",
         "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE,
     ),
 )  # fmt: skip

@@ -7,7 +7,7 @@ imports the model package's loader, and only when a model is wanted, so that `re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xcomp_composer.lane import Lane
 from xcomp_composer.retrieval import NAME as RETRIEVAL
@@ -58,6 +58,7 @@ class Local:
 
     device: str = "auto"
     precision: str = "auto"
+    procedure: Literal["native", "reference"] = "native"
 
 
 _ANYWHERE = Local()
@@ -120,6 +121,7 @@ class Models:
         runtime = base.Runtime(
             device=self._local.device,
             precision=self._local.precision,
+            procedure=self._local.procedure,
             base_url=self._endpoint.url,
             api_key=self._endpoint.key,
         )

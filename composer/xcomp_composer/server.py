@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> None:
     models = Models(
         Endpoint(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
-        Local(options.device, options.precision),
+        Local(options.device, options.precision, options.procedure),
     )
     service = ComposerService(
         Dependencies(options.indexer, models, token=_token(options.indexer_token_file), profile=options.profile)
@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         parser, "--precision", "XCOMP_PRECISION", default="auto", choices=("auto", "bf16", "fp16", "fp32"),
         help="of local models",
+    )  # fmt: skip
+    add(
+        parser, "--procedure", "XCOMP_PROCEDURE", default="native", choices=("native", "reference"),
+        help="of InternLM-XComposer; reference: decode as released, to compare with",
     )  # fmt: skip
     add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
     add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file with the token that every call must carry")

@@ -17,7 +17,7 @@ from tests.toy_indexer import ToyIndexer
 from xcomp_composer import wire
 from xcomp_composer.article import Article
 from xcomp_composer.models import Endpoint as ModelEndpoint
-from xcomp_composer.models import Models
+from xcomp_composer.models import Local, Models
 from xcomp_composer.service import ComposerService, Dependencies
 from xcomp_model import base
 from xcomp_model import openai as adapter
@@ -387,3 +387,13 @@ def test_the_echo_rewords(composer: ComposerClient) -> None:
     changed = wire.from_proto(composer.edit(request))
     assert changed.segments[0].text.startswith("shorten: A cup of espresso")
     assert TOY.repository == changed.repository
+
+
+def test_the_reference_procedure_reaches_the_model(folder: str) -> None:
+    released = Models(ModelEndpoint(), Local(device="cpu", precision="fp32", procedure="reference"))
+    ours = Models(ModelEndpoint(), Local(device="cpu", precision="fp32"))
+    as_released = released.talker(folder, "", lambda: 60.0).model
+    assert not as_released.capabilities.logprobs  # it reads a letter off an answer
+    assert as_released.prompts.sampling("choose") != ours.talker(folder, "", lambda: 60.0).model.prompts.sampling(
+        "choose"
+    )
