@@ -9,7 +9,8 @@ from grpc_health.v1 import health_pb2
 
 from tests.fakes import CountingEmbedder
 from xcomp_indexer.inbox import FOLDER, Inbox
-from xcomp_indexer.library import Library, Models
+from xcomp_indexer.library import Library
+from xcomp_indexer.models import Models
 from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2 as pb

@@ -18,6 +18,7 @@ from xcomp_cli.chat import chat
 from xcomp_cli.compose import compose
 from xcomp_cli.doctor import doctor
 from xcomp_cli.edit import edit
+from xcomp_cli.exchange import export, import_
 from xcomp_cli.illustrate import illustrate
 from xcomp_cli.index import index
 from xcomp_cli.models import models
@@ -43,6 +44,8 @@ app.command()(compose)
 app.command()(edit)
 app.command()(select)
 app.command()(chat)
+repo.command()(export)
+repo.command("import")(import_)
 app.add_typer(repo, name="repo")
 app.command()(status)
 app.command()(doctor)

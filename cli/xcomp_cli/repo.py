@@ -9,7 +9,7 @@ from xcomp_cli import display, options
 if TYPE_CHECKING:
     from xcomp_protos import indexer_pb2 as pb
 
-repo = typer.Typer(help="Lists, shows, creates and deletes repositories.", rich_markup_mode=None)
+repo = typer.Typer(help="Lists, shows, makes, deletes and moves repositories.", rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The repository.", show_default=False)]
 

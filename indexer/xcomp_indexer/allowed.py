@@ -1,13 +1,15 @@
 """Which paths a server may read: those below its allowed roots, links resolved, and its own uploads.
 
-It looks at names and links and opens no file.
+Only what is allowed and still is what was indexed is handed out.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from xcomp_protos.transport.errors import Denied, InvalidRequest
+from xcomp_indexer import decode
+from xcomp_indexer.store.payload import ImagePayload
+from xcomp_protos.transport.errors import Conflict, Denied, ImageError, InvalidRequest, NotFound
 
 
 class Allowed:
@@ -27,6 +29,23 @@ class Allowed:
     def check_readable(self, path: str) -> None:
         """Raises `Denied` unless the bytes of an image may be handed out."""
         self._check(path, _resolved(path), [*self.roots, self._uploads])
+
+    def content_of(self, image: ImagePayload) -> bytes:
+        """Reads the file of an image.
+
+        Raises:
+            Denied: it may not be read.
+            NotFound: it is gone or cannot be read.
+            Conflict: it has changed since it was indexed.
+        """
+        self.check_readable(str(image.path))
+        try:
+            file = decode.read(str(image.path))
+        except ImageError as error:
+            raise NotFound(f"{image.path.name}: {error}: run xcomp index again") from None
+        if decode.content_hash(file) != image.content_hash:
+            raise Conflict(f"{image.path.name} has changed since it was indexed: run xcomp index again")
+        return file
 
     def _check(self, path: str, resolved: Path, folders: Sequence[Path]) -> None:
         if not any(resolved.is_relative_to(folder) for folder in folders):

@@ -61,9 +61,9 @@ class Inbox:
         """Returns the folder of a repository's uploads."""
         return self.folder / repository
 
-    def remove(self, file: Path) -> None:
-        """Removes an uploaded file; any other file is left alone."""
-        if file.is_relative_to(self.folder):
+    def remove(self, file: Path, repository: str) -> None:
+        """Removes a file that was uploaded into a repository; any other file is left alone."""
+        if file.is_relative_to(self.home(repository)):
             shutil.rmtree(file.parent, ignore_errors=True)
 
     def forget(self, repository: str) -> None:

@@ -6,14 +6,16 @@ are files, and it needs no second database. It knows files and reasons; it opens
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import cast
 
+from xcomp_indexer.events import Failure, Summary
 from xcomp_indexer.reconcile import above
 from xcomp_indexer.scan import Entry, Scan
 from xcomp_indexer.store import Filter, Found, Match, Missing, Not, Point, Store
-from xcomp_indexer.store.payload import printable, true_path
+from xcomp_indexer.store.payload import printable, true_path, utc
 from xcomp_protos.transport.errors import ImageError
 
 REASONS = (
@@ -23,6 +25,7 @@ REASONS = (
 _PASSING = frozenset(("permission", "vanished", "unreadable"))
 FIELDS = ("failure", "message", "path", "path_bytes", "size", "mtime_ns", "sidecar_mtime_ns")
 IMAGES: Filter = Missing("failure")  # the points that are images
+_KEPT = 100  # failures named with the counts of a run
 _DRAFTS = 100  # entries written at once; a kill costs at most so many readings
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:xcomp:failure")
 
@@ -109,6 +112,20 @@ def counts(store: Store) -> dict[str, int]:
         return {}
     found = {reason: store.count(Match("failure", (reason,))) for reason in REASONS}
     return {reason: count for reason, count in sorted(found.items(), key=lambda each: -each[1]) if count}
+
+
+def moved(payload: Mapping[str, object], repository: str) -> Point:
+    """Returns an entry as it is in the ledger of a repository of another name."""
+    return _point(repository, _remembered(Found("", 0.0, payload)))
+
+
+def remember(store: Store, summary: Summary, failures: Sequence[Failure]) -> None:
+    """Keeps the counts of the last ingest, and its first failures, for `status`."""
+    kept = [vars(failure) for failure in failures[:_KEPT]]
+    finished = utc(datetime.now(UTC))
+    store.set_meta(
+        {"last_ingest": {**vars(summary), "stages": dict(summary.stages), "failures": kept, "finished": finished}}
+    )
 
 
 def _id(repository: str, path: str) -> str:

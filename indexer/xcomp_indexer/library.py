@@ -1,25 +1,22 @@
 """The repositories of one server and the embedders they share.
 
-Opening is cheap and remembered; a model is loaded when the first request needs it and freed after a while without one.
+Opening is cheap and remembered; a model is loaded when the first request needs it.
 What a repository is made of (its profile, its models and their digests) is kept beside its vectors.
 """
 
-import logging
 import re
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
-from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
 from xcomp_indexer.ledger import IMAGES
+from xcomp_indexer.models import Models
 from xcomp_indexer.profiles import SpaceSpec, is_profile, spaces_of
 from xcomp_indexer.store import Store, Stores
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
-
-log = logging.getLogger(__name__)
 
 _RECORD = frozenset(("model", "digest", "dimension", "image_size", "languages"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -42,50 +39,6 @@ class Repository:
         return max(cast("int", model["image_size"]) for model in self.models.values())
 
 
-class Models:
-    """Embedders in memory, each loaded once."""
-
-    def __init__(self, load: Callable[[str], Embedder] = embed.load) -> None:
-        self._load = load
-        self._lock = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}  # by model, so that one that loads does not hold up another
-        self._loaded: dict[str, Embedder] = {}
-        self._used: dict[str, float] = {}
-
-    def get(self, model: str) -> Embedder:
-        """Returns an embedder, loading it if need be; callers that come meanwhile wait.
-
-        Raises:
-            ModelError: it cannot be loaded.
-        """
-        with self._lock:
-            loading = self._loading.setdefault(model, threading.Lock())
-        with loading:
-            embedder = self._loaded.get(model) or self._fresh(model)
-            with self._lock:
-                self._loaded[model] = embedder
-                self._used[model] = time.monotonic()
-            return embedder
-
-    def _fresh(self, model: str) -> Embedder:
-        started = time.monotonic()
-        embedder = self._load(model)
-        log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
-        return embedder
-
-    def names(self) -> list[str]:
-        """Names the models in memory."""
-        with self._lock:
-            return sorted(self._loaded)
-
-    def free_idle(self, after_s: float) -> None:
-        """Lets go of models that nobody asked for since `after_s` seconds."""
-        with self._lock:
-            for model in [name for name, used in self._used.items() if time.monotonic() - used > after_s]:
-                del self._loaded[model], self._used[model]
-                log.info("event=model_freed model=%s", model)
-
-
 class Exists(Conflict):
     """A repository that is there already."""
 
@@ -99,6 +52,7 @@ class Library:
         self.default_profile = default_profile
         self._lock = threading.RLock()
         self._open: dict[str, Repository] = {}
+        self._filling: set[str] = set()  # names of repositories that are being imported
 
     def get(self, name: str, *, profile: str = "") -> Repository:
         """Returns a repository.
@@ -147,14 +101,39 @@ class Library:
         specs = spaces_of(profile)
         models = {spec.name: _record(self.models.get(spec.model)) for spec in specs}
         with self._lock:
-            if self.stores.exists(name):
-                raise Exists(f"repository {name!r} exists already")
-            store = self.stores.create(
-                name, {space: cast("int", model["dimension"]) for space, model in models.items()}
-            )
-            store.set_meta({"profile": profile, "models": models})
+            store = self._made(name, models, {"profile": profile, "models": models})
             self._open[name] = Repository(name, profile, specs, models, store)
             return self._open[name]
+
+    @contextmanager
+    def filling(self, name: str, models: Mapping[str, Mapping[str, object]]) -> Iterator[Store]:
+        """Makes a store that is the body's alone until it ends; what the body raises undoes it.
+
+        Raises:
+            Exists: there is a repository of this name.
+        """
+        check_name(name)
+        with self._lock:
+            self._check_settled(name)
+            store = self._made(name, models, {"importing": 1})
+            self._filling.add(name)
+        done = False
+        try:
+            yield store
+            done = True
+        finally:
+            with self._lock:
+                store.close()
+                if not done:
+                    self.stores.drop(name)
+                self._filling.discard(name)
+
+    def _made(self, name: str, models: Mapping[str, Mapping[str, object]], meta: Mapping[str, object]) -> Store:
+        if self.stores.exists(name):
+            raise Exists(f"repository {name!r} exists already")
+        store = self.stores.create(name, {space: cast("int", each["dimension"]) for space, each in models.items()})
+        store.set_meta(meta)
+        return store
 
     def embedder(self, repository: Repository, space: str) -> Embedder:
         """Returns the embedder of a space, the very one that made its vectors.
@@ -246,8 +225,13 @@ class Library:
 
     def _require(self, name: str) -> None:
         check_name(name)
+        self._check_settled(name)
         if not self.stores.exists(name):
             raise self._absent(name)
+
+    def _check_settled(self, name: str) -> None:
+        if name in self._filling:
+            raise Conflict(f"repository {name!r} is being imported: wait until that has ended")
 
     def _absent(self, name: str) -> NotFound:
         known = ", ".join(self.stores.names()) or "none yet"

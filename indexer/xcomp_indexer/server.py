@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xcomp_indexer.inbox import FOLDER, Inbox
-from xcomp_indexer.library import Library, Models
+from xcomp_indexer.library import Library
+from xcomp_indexer.models import Models
 from xcomp_indexer.profiles import DEFAULT_PROFILE, spaces_of
 from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores

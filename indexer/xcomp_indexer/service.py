@@ -7,13 +7,12 @@ import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import grpc
 
-from xcomp_indexer import decode, publish, wire
+from xcomp_indexer import exchange, ledger, publish, wire
 from xcomp_indexer.allowed import Allowed
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.events import Event, Failure, Summary
@@ -23,7 +22,7 @@ from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.search import Search, decode_query, offered
 from xcomp_indexer.store import And, Found
-from xcomp_indexer.store.payload import ImagePayload, true_path, utc
+from xcomp_indexer.store.payload import ImagePayload, true_path
 from xcomp_indexer.upload import Uploads
 from xcomp_indexer.where import parse
 from xcomp_protos import common_pb2
@@ -33,7 +32,6 @@ from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.transport.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from xcomp_protos.transport.errors import (
     Cancelled,
-    Conflict,
     Exhausted,
     ImageError,
     InvalidRequest,
@@ -43,7 +41,6 @@ from xcomp_protos.transport.errors import (
 from xcomp_protos.transport.guard import one_line, received, remaining_s
 
 MAX_INPUTS = 1024
-MAX_FAILURES_KEPT = 100
 MAX_PAGE_BYTES = 3 * 1024 * 1024  # a page of List ends earlier than asked for rather than pass the message limit
 WAIT_S = 0.2
 UPLOAD_IDLE_S = 60  # an upload of which nothing comes for so long is given up
@@ -99,7 +96,7 @@ class IndexerService(rpc.IndexerServicer):
                     failures.append(event)
                 elif isinstance(event, Summary):
                     self._search.forget(repository)
-                    _remember(repository, event, failures)
+                    ledger.remember(repository.store, event, failures)
                 yield event
 
     def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:
@@ -153,8 +150,7 @@ class IndexerService(rpc.IndexerServicer):
         """Hands out an image: publish-safe, or the file's own bytes."""
         repository = self._library.get(request.repository)
         content = ImagePayload.read(self._one(repository, request.image_id).payload)
-        self._allowed.check_readable(str(content.path))
-        file = _file_of(content)
+        file = self._allowed.content_of(content)
         picture = (
             publish.original(file)
             if request.originals
@@ -199,7 +195,7 @@ class IndexerService(rpc.IndexerServicer):
         repository.store.delete([point.id for point in images])
         repository.store.flush()
         for point in images:
-            self._inbox.remove(true_path(point.payload))
+            self._inbox.remove(true_path(point.payload), repository.name)
         self._search.forget(repository)
         return pb.DeleteResponse(deleted=len(images))
 
@@ -229,6 +225,19 @@ class IndexerService(rpc.IndexerServicer):
         deleted = self._library.drop(request.name)
         self._inbox.forget(request.name)
         return pb.DeleteRepositoryResponse(deleted=deleted)
+
+    def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> Iterator[pb.ExportResponse]:
+        """Hands out a repository as a stream of bytes."""
+        for piece in exchange.written(self._library.get(request.name)):
+            for start in range(0, len(piece), CHUNK_BYTES):
+                yield pb.ExportResponse(chunk=piece[start : start + CHUNK_BYTES])
+
+    def Import(self, request_iterator: Iterator[pb.ImportRequest], context: grpc.ServicerContext) -> pb.ImportResponse:
+        """Makes a repository of what `Export` handed out."""
+        parts = received(request_iterator, context, idle_s=UPLOAD_IDLE_S)
+        name = wire.import_of(next(parts, pb.ImportRequest()))
+        reader = exchange.Reader(map(wire.chunk_of, parts))
+        return pb.ImportResponse(repository=wire.repository_message(exchange.adopted(self._library, name, reader)))
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
         """Says what the server is and holds."""
@@ -270,25 +279,6 @@ def _sent(events: EventStream, name: str, context: grpc.ServicerContext) -> Iter
             if isinstance(event, Summary):
                 message.summary.repository = name
             yield message
-
-
-def _file_of(content: ImagePayload) -> bytes:
-    try:
-        file = decode.read(str(content.path))
-    except ImageError as error:
-        raise NotFound(f"{content.path.name}: {error}: run xcomp index again") from None
-    if decode.content_hash(file) != content.content_hash:
-        raise Conflict(f"{content.path.name} has changed since it was indexed: run xcomp index again")
-    return file
-
-
-def _remember(repository: Repository, summary: Summary, failures: Sequence[Failure]) -> None:
-    """Keeps the counts of the last ingest, and its first failures, for `status`."""
-    kept = [vars(failure) for failure in failures[:MAX_FAILURES_KEPT]]
-    finished = utc(datetime.now(UTC))
-    repository.store.set_meta(
-        {"last_ingest": {**vars(summary), "stages": dict(summary.stages), "failures": kept, "finished": finished}}
-    )
 
 
 def _resident_bytes() -> int:

@@ -86,7 +86,7 @@ class Uploads:
         try:
             return Taken(self._write(repository, offer, replace(item, entry=replace(item.entry, path=str(path))), seen))
         except BaseException:
-            self._inbox.remove(path)  # no image knows of it
+            self._inbox.remove(path, repository.name)  # no image knows of it
             raise
 
     def _known(self, repository: Repository, offer: Offer) -> Taken | None:

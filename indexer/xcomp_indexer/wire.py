@@ -132,8 +132,15 @@ def offer_of(first: pb.UploadRequest) -> Offer:
     )
 
 
-def chunk_of(part: pb.UploadRequest) -> bytes:
-    """Reads a piece of an uploaded file."""
+def import_of(first: pb.ImportRequest) -> str:
+    """Reads the name of the repository that is to be made."""
+    if first.WhichOneof("part") != "header":
+        raise InvalidRequest("header: is missing: it comes first, then the chunks")
+    return first.header.name
+
+
+def chunk_of(part: pb.UploadRequest | pb.ImportRequest) -> bytes:
+    """Reads a piece of what is streamed in."""
     if part.WhichOneof("part") != "chunk":
         raise InvalidRequest("header: comes once, then chunks alone")
     return part.chunk

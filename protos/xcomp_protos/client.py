@@ -125,6 +125,17 @@ class IndexerClient(_Client):
         """Removes a repository; returns how many images it held."""
         return self._call(self._stub.DeleteRepository, pb.DeleteRepositoryRequest(name=name)).deleted
 
+    def export(self, name: str) -> Iterator[bytes]:
+        """Yields a repository as bytes, piece by piece."""
+        return (part.chunk for part in self._stream(self._stub.Export, pb.ExportRequest(name=name)))
+
+    def import_(self, name: str, pieces: Iterable[bytes]) -> pb.Repository:
+        """Makes a repository of what `export` yielded; takes as long as it takes."""
+        parts = (pb.ImportRequest(chunk=piece) for piece in pieces)
+        with translated(self.service, self.address):
+            header = pb.ImportRequest(header=pb.ImportHeader(name=name))
+            return self._stub.Import(chain([header], parts)).repository
+
     def describe(self, repository: str = "") -> pb.DescribeResponse:
         """Says what the server is and holds."""
         return self._call(self._stub.Describe, pb.DescribeRequest(repository=repository))

@@ -832,6 +832,94 @@ class DeleteRepositoryResponse(google.protobuf.message.Message):
 global___DeleteRepositoryResponse = DeleteRepositoryResponse
 
 @typing.final
+class ExportRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ExportRequest = ExportRequest
+
+@typing.final
+class ExportResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    """around 0.5 MiB each, whole lines"""
+    def __init__(
+        self,
+        *,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk"]) -> None: ...
+
+global___ExportResponse = ExportResponse
+
+@typing.final
+class ImportRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    """up to 1 MiB each, cut anywhere"""
+    @property
+    def header(self) -> global___ImportHeader:
+        """first message"""
+
+    def __init__(
+        self,
+        *,
+        header: global___ImportHeader | None = ...,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["header", "chunk"] | None: ...
+
+global___ImportRequest = ImportRequest
+
+@typing.final
+class ImportHeader(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """of the repository to be made; there must be none yet"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ImportHeader = ImportHeader
+
+@typing.final
+class ImportResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    @property
+    def repository(self) -> global___Repository: ...
+    def __init__(
+        self,
+        *,
+        repository: global___Repository | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["repository", b"repository"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["repository", b"repository"]) -> None: ...
+
+global___ImportResponse = ImportResponse
+
+@typing.final
 class Space(google.protobuf.message.Message):
     """A space of a repository: one embedding model with its named vector."""
 

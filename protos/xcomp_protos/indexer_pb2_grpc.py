@@ -84,6 +84,16 @@ class IndexerStub(object):
                 request_serializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryRequest.SerializeToString,
                 response_deserializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryResponse.FromString,
                 _registered_method=True)
+        self.Export = channel.unary_stream(
+                '/xcomp.v1.Indexer/Export',
+                request_serializer=xcomp__protos_dot_indexer__pb2.ExportRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.ExportResponse.FromString,
+                _registered_method=True)
+        self.Import = channel.stream_unary(
+                '/xcomp.v1.Indexer/Import',
+                request_serializer=xcomp__protos_dot_indexer__pb2.ImportRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.ImportResponse.FromString,
+                _registered_method=True)
         self.Describe = channel.unary_unary(
                 '/xcomp.v1.Indexer/Describe',
                 request_serializer=xcomp__protos_dot_indexer__pb2.DescribeRequest.SerializeToString,
@@ -164,6 +174,20 @@ class IndexerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Export(self, request, context):
+        """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Import(self, request_iterator, context):
+        """Makes a repository of what Export handed out: a header, then chunks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Describe(self, request, context):
         """Says what the server is and holds.
         """
@@ -223,6 +247,16 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.DeleteRepository,
                     request_deserializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryRequest.FromString,
                     response_serializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryResponse.SerializeToString,
+            ),
+            'Export': grpc.unary_stream_rpc_method_handler(
+                    servicer.Export,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.ExportRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.ExportResponse.SerializeToString,
+            ),
+            'Import': grpc.stream_unary_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.ImportRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.ImportResponse.SerializeToString,
             ),
             'Describe': grpc.unary_unary_rpc_method_handler(
                     servicer.Describe,
@@ -500,6 +534,60 @@ class Indexer(object):
             '/xcomp.v1.Indexer/DeleteRepository',
             xcomp__protos_dot_indexer__pb2.DeleteRepositoryRequest.SerializeToString,
             xcomp__protos_dot_indexer__pb2.DeleteRepositoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Export(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/xcomp.v1.Indexer/Export',
+            xcomp__protos_dot_indexer__pb2.ExportRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.ExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/xcomp.v1.Indexer/Import',
+            xcomp__protos_dot_indexer__pb2.ImportRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.ImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

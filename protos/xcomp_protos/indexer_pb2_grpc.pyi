@@ -79,6 +79,18 @@ class IndexerStub:
     ]
     """Removes a repository with all its vectors and uploads; other files are never touched."""
 
+    Export: grpc.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.ExportRequest,
+        xcomp_protos.indexer_pb2.ExportResponse,
+    ]
+    """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format."""
+
+    Import: grpc.StreamUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.ImportRequest,
+        xcomp_protos.indexer_pb2.ImportResponse,
+    ]
+    """Makes a repository of what Export handed out: a header, then chunks."""
+
     Describe: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
         xcomp_protos.indexer_pb2.DescribeResponse,
@@ -145,6 +157,18 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.DeleteRepositoryResponse,
     ]
     """Removes a repository with all its vectors and uploads; other files are never touched."""
+
+    Export: grpc.aio.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.ExportRequest,
+        xcomp_protos.indexer_pb2.ExportResponse,
+    ]
+    """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format."""
+
+    Import: grpc.aio.StreamUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.ImportRequest,
+        xcomp_protos.indexer_pb2.ImportResponse,
+    ]
+    """Makes a repository of what Export handed out: a header, then chunks."""
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
@@ -232,6 +256,22 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.DeleteRepositoryResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.DeleteRepositoryResponse]]:
         """Removes a repository with all its vectors and uploads; other files are never touched."""
+
+    @abc.abstractmethod
+    def Export(
+        self,
+        request: xcomp_protos.indexer_pb2.ExportRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[xcomp_protos.indexer_pb2.ExportResponse], collections.abc.AsyncIterator[xcomp_protos.indexer_pb2.ExportResponse]]:
+        """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format."""
+
+    @abc.abstractmethod
+    def Import(
+        self,
+        request_iterator: _MaybeAsyncIterator[xcomp_protos.indexer_pb2.ImportRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[xcomp_protos.indexer_pb2.ImportResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.ImportResponse]]:
+        """Makes a repository of what Export handed out: a header, then chunks."""
 
     @abc.abstractmethod
     def Describe(

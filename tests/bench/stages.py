@@ -9,8 +9,9 @@ from pathlib import Path
 from xcomp_indexer import embed
 from xcomp_indexer.events import Order, Summary
 from xcomp_indexer.ingest import BATCH, Ingest
-from xcomp_indexer.library import Library, Models
+from xcomp_indexer.library import Library
 from xcomp_indexer.load import Loaded, Loader
+from xcomp_indexer.models import Models
 from xcomp_indexer.record import image_id, payload
 from xcomp_indexer.scan import scan
 from xcomp_indexer.store import Point

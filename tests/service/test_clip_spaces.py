@@ -14,7 +14,8 @@ from xcomp_indexer import embed
 from xcomp_indexer.decode import decode
 from xcomp_indexer.fusion import reciprocal_rank
 from xcomp_indexer.inbox import FOLDER, Inbox
-from xcomp_indexer.library import Library, Models
+from xcomp_indexer.library import Library
+from xcomp_indexer.models import Models
 from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2 as pb

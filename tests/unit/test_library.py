@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer.library import Library, Models
+from xcomp_indexer.library import Library
+from xcomp_indexer.models import Models
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, ModelError, NotFound
 
