@@ -183,6 +183,12 @@ class ToyIndexer(rpc.IndexerServicer):
     def DeleteRepository(self, request: pb.DeleteRepositoryRequest, context: Context) -> pb.DeleteRepositoryResponse:
         raise NotImplementedError
 
+    def Export(self, request: pb.ExportRequest, context: Context) -> Iterator[pb.ExportResponse]:
+        raise NotImplementedError
+
+    def Import(self, request_iterator: Iterator[pb.ImportRequest], context: Context) -> pb.ImportResponse:
+        raise NotImplementedError
+
     def fetch(self, image_id: str, max_px: int) -> tuple[bytes, str]:
         """Returns a picture of one colour."""
         if image_id not in self.pictures:

@@ -90,6 +90,14 @@ class FakeIndexer(rpc.IndexerServicer):
     ) -> pb.UploadResponse:
         return pb.UploadResponse()
 
+    def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> Iterator[pb.ExportResponse]:  # noqa: N802
+        raise NotImplementedError
+
+    def Import(  # noqa: N802
+        self, request_iterator: Iterator[pb.ImportRequest], context: grpc.ServicerContext
+    ) -> pb.ImportResponse:
+        raise NotImplementedError
+
 
 class FakeComposer(crpc.ComposerServicer):
     """Answers with what it was given and keeps the requests."""
