@@ -24,6 +24,7 @@ from xcomp_model import openai as adapter
 from xcomp_model.base import Choice, Picture, Prompt, Sampling, Section, never
 from xcomp_model.selection import select
 from xcomp_model.xcomposer.model import XComposer
+from xcomp_protos import common_pb2
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
@@ -397,3 +398,29 @@ def test_the_reference_procedure_reaches_the_model(folder: str) -> None:
     assert as_released.prompts.sampling("choose") != ours.talker(folder, "", lambda: 60.0).model.prompts.sampling(
         "choose"
     )
+
+
+def test_version_2_composes_from_outline_keywords_and_reference_pictures(
+    composer: ComposerClient, folders: dict[int, Path]
+) -> None:
+    toy = ToyIndexer()
+    request = pb.ComposeRequest(
+        instruction="以“清晨”为题，写一篇短文。要求：不少于两段。",
+        outline="天亮\n猫醒了",
+        keywords=["窗台", "晨光"],
+        reference_images=[toy.fetch("cat", 64)[0], toy.fetch("coffee", 64)[0]],
+        options=options(str(folders[2]), language=common_pb2.LANGUAGE_ZH),
+    )
+    *_, last = composer.compose(request)
+    article = wire.from_proto(last.article)
+    assert article.language == "zh"
+    assert article.text.strip()
+    assert not article.draft
+
+
+def test_version_1_says_that_it_writes_from_no_pictures(composer: ComposerClient, folders: dict[int, Path]) -> None:
+    request = pb.ComposeRequest(
+        instruction="A cat", reference_images=[ToyIndexer().fetch("cat", 64)[0]], options=options(str(folders[1]))
+    )
+    with pytest.raises(XcompError, match="picture"):
+        list(composer.compose(request))
