@@ -5,6 +5,7 @@ a prompt with the measured rate of matrix products. Without one, the depth is tw
 still hold for those layers, tokens per second do not carry over.
 """
 
+import statistics
 import sys
 import tempfile
 import time
@@ -12,9 +13,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig, LlamaConfig
 
 from tests.bench import machine
@@ -26,12 +29,15 @@ from xcomp_model.xcomposer.config import Config, XComposer1Config, read_config
 from xcomp_model.xcomposer.device import Place, find_place
 from xcomp_model.xcomposer.model import Card, XComposer
 from xcomp_model.xcomposer.plan import FEATURES_BYTES, make_plan
+from xcomp_model.xcomposer.plora import PLoRALinear
 from xcomp_model.xcomposer.reader import Reader
 from xcomp_model.xcomposer.tokenizer import Tokenizer, Unit
+from xcomp_model.xcomposer.v2 import XComposer2
 
 _REDUCED_LAYERS = 2
 _NEW_TOKENS = 32
 _CONTEXT = 4096
+_PAIRS = 7
 _SECTION = "a cat on a mat " * 12
 _TRUE_SIZES = {
     1: {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_key_value_heads": 32,
@@ -79,6 +85,9 @@ def _measure(version: int, place: Place, *, layers: int, bandwidth: float, rate:
     print(f"  prefill            {text_rows / prefill_s:8.0f} positions/s of text: {share:.2f} of the matrix rate")
     print(f"  selection, cold    {cold_s:8.2f} s: {rows} positions, 4 pictures to encode")
     print(f"  selection, cached  {warm_s:8.2f} s: the next spot, 4 pictures to encode")
+    if isinstance(network, XComposer2):
+        decoding, reading = _plora_overhead(network, place)
+        print(f"  partial LoRA       {decoding:+8.1%} on decoding, {reading:+.1%} on reading the rows of four pictures")
     if place.main.type == "cuda":
         plan, peak = make_plan("", config, place, context_tokens=2048), torch.cuda.max_memory_allocated()
         print(f"  memory             {peak / 2**30:8.2f} GiB at its peak, {plan.needed / 2**30:.2f} planned")
@@ -159,6 +168,34 @@ def _decode_s(reader: Reader, units: Sequence[Unit], place: Place) -> float:
             scores = reader.append(prefix, [drawer.draw(scores)], cancelled=never)
 
     return _timed(place, decode) / _NEW_TOKENS
+
+
+@torch.inference_mode()
+def _plora_overhead(network: XComposer2, place: Place) -> tuple[float, float]:
+    """What the low-rank parts add to one position of text, and to 1,024 rows of pictures; medians of paired runs."""
+    width = network.llm.config.hidden_size
+    rows = torch.randn(1, 4 * network.rows_per_image, width, device=place.main, dtype=place.dtype)
+    pictures, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
+
+    def run(embeds: Tensor, mask: Tensor) -> float:
+        with network.image_rows(mask.to(place.main)):
+            return _timed(place, lambda: network.llm.model(inputs_embeds=embeds, use_cache=False))
+
+    decoding = [_against_plain(lambda: run(rows[:, :1], text)) for _ in range(_PAIRS)]
+    reading = [_against_plain(lambda: run(rows, pictures)) for _ in range(_PAIRS)]
+    return statistics.median(decoding), statistics.median(reading)
+
+
+def _against_plain(seconds: Callable[[], float]) -> float:
+    """The share of time that the low-rank parts add, against the same linears without them."""
+
+    def plain(linear: PLoRALinear, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, linear.weight, linear.bias)
+
+    seconds()  # warm
+    with_parts = seconds()
+    with mock.patch.object(PLoRALinear, "forward", plain):
+        return with_parts / seconds() - 1
 
 
 def _timed(place: Place, work: Callable[[], object]) -> float:
