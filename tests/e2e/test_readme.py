@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.system import stop
+
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-CN.md")
 _TESTED = re.compile(r"<!-- tested -->\n```sh\n(.*?)```", re.DOTALL)
@@ -40,9 +42,18 @@ def test_tested_commands_of_the_readme_work(readme: str, workplace: Path, tmp_pa
     kept = {key: value for key, value in os.environ.items() if not key.startswith("XCOMP_")}
     home = str(tmp_path / "home")
     environment = {**kept, "XCOMP_HOME": home, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=workplace, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=workplace,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+    finally:
+        stop(environment)
     assert done.returncode == 0, done.stdout + done.stderr
     page = (workplace / "post.illustrated" / "article.html").read_text(encoding="utf-8")
     assert "<img" in page
