@@ -7,9 +7,7 @@ compares words (TF-IDF) instead of sentence vectors; it says what the sentence m
 
 import csv
 import math
-import platform
 import re
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.bench import machine
 from xcomp_indexer import background, decode
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.embed.lite import LiteEmbedder, weights
@@ -142,8 +141,8 @@ def main() -> None:
     network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
     probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos.values()]).astype(np.float64)
     dictionary = Dictionary(weights.read(weights.CEDICT, None))
-    print(f"{len(photos)} photos, {len(requests)} requests in each language, {platform.machine()},", end=" ")
-    print(f"Python {platform.python_version()}, {embedder.name} {embedder.digest[:12]}: {' '.join(sys.argv[:1])}\n")
+    print(machine.line("python -m tests.bench.lite_quality"))
+    print(f"{len(photos)} photos, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n")
     print(f"{'':22}R@1   R@5   MRR")
     print(f"{'chance':20}{_percent(chance(requests, k=1, pool=len(photos)))}", end="")
     print(_percent(chance(requests, k=5, pool=len(photos))))

@@ -5,8 +5,6 @@ Rates are per second of processor time, so that a busy machine does not bend the
 """
 
 import io
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from tests.bench import machine
 
 _PHOTOS = 24
 _REPEATS = 2
@@ -34,8 +34,8 @@ def main() -> None:
     long_side = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
     files = [_jpeg(seed, long_side=long_side) for seed in range(_PHOTOS)]
     images = [decode.decode(content, image_size=embedder.image_size).image for content in files]
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} core(s), torch {torch.__version__},", end=" ")
-    print(f"{_PHOTOS} JPEGs {long_side} px long, {len(files[0]) / 1e6:.1f} MB\n")
+    print(machine.line("python -m tests.bench.lite_speed"))
+    print(f"torch {torch.__version__}, {_PHOTOS} JPEGs {long_side} px long, {len(files[0]) / 1e6:.1f} MB\n")
     print(f"import torch         {imported - started:8.2f} s")
     print(f"load the embedder    {loaded - imported:8.2f} s")
     read = _rate(lambda: [decode.decode(content, image_size=embedder.image_size) for content in files])
