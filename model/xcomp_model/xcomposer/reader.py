@@ -177,7 +177,7 @@ def beam_search(
     network: Network, embeds: Tensor, sampling: Sampling, *, ends: Sequence[int], cancelled: Callable[[], bool]
 ) -> list[int]:
     """Beam search as transformers does it, after rows [1, T, D]; returns the ids of the best answer."""
-    ids = network.llm.generate(  # type: ignore[misc]  # its protocol misses the model's own classes
+    ids = network.llm.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
         num_beams=sampling.beams,
