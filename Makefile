@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
+PROOFS :=
 
-.PHONY: demo test check format setup stubs bench prove screenshots clean
+.PHONY: demo test check format setup stubs bench soak prove screenshots clean
 
 demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
 	@$(BIN)/python demo/run.py
@@ -28,6 +29,9 @@ stubs: $(STUBS)/.done  ## generate protos/xcomp_protos/*_pb2* from protos/*.prot
 
 bench: $(VENV)/.dev  ## print the tables of docs/benchmarks.md; minutes
 	@for name in lite_quality placement lite_speed system selection_cost; do $(BIN)/python -m tests.bench.$$name || exit 1; done
+
+soak: $(VENV)/.dev  ## the long proofs, one after the other; their results go into docs/soak.md
+	@for name in $(PROOFS); do $(BIN)/python -m tests.soak.$$name || failed=1; done; [ -z "$$failed" ]
 
 prove: $(VENV)/.dev  ## MODEL=… REPORT=…: check a downloaded InternLM-XComposer release, best on a GPU; writes one report
 	@$(BIN)/python -m tests.bench.prove $(MODEL) $(REPORT)

@@ -7,9 +7,14 @@ from pathlib import Path
 
 def line(command: str) -> str:
     """Returns the line that every benchmark prints first."""
+    return f"{name()}: `{command}`"
+
+
+def name() -> str:
+    """Describes this machine in a few words."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}: `{command}`"
+    return f"{_processor()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 def _processor() -> str:
