@@ -23,7 +23,7 @@ from xcomp_indexer import background
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable
+from xcomp_protos.transport.errors import Conflict, Denied, NotFound, Unavailable
 from xcomp_protos.transport.server import Endpoint, Service, started
 
 Context = grpc.ServicerContext
@@ -70,6 +70,7 @@ class ToyIndexer(rpc.IndexerServicer):
     def __init__(self, pictures: Sequence[ToyPicture] = PICTURES) -> None:
         self.pictures = {picture.id: picture for picture in pictures}
         self.calls: list[str] = []
+        self.restricted: set[str] = set()  # ids that are fetched only by who may see them
         self.away_from = 10**9  # number of the call from which on nobody answers
         self.held = threading.Event()  # while it is not set, searches wait
         self.held.set()
@@ -158,6 +159,8 @@ class ToyIndexer(rpc.IndexerServicer):
 
     def Fetch(self, request: pb.FetchRequest, context: Context) -> Iterator[pb.FetchResponse]:
         self._called("Fetch", context)
+        if request.image_id in self.restricted and not request.allow_restricted:
+            raise Denied(f"{request.image_id} is internal")
         data, suffix = self.fetch(request.image_id, request.max_px)
         yield pb.FetchResponse(header=pb.FetchHeader(suffix=suffix, size_bytes=len(data)))
         yield pb.FetchResponse(chunk=data)

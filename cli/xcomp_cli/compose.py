@@ -65,7 +65,9 @@ def compose(
         made = watch(maker.compose(request))
         goal = deliver.bundle(out or _free_folder(made.title))
         with display.waiting("fetching the pictures"):
-            made = goal.write(made, deliver.fetcher(client, repo, originals=originals))
+            made = goal.write(
+                made, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+            )
     raise typer.Exit(deliver.report(made, goal, json=json, strict=strict))
 
 

@@ -10,7 +10,7 @@ from xcomp_composer import manifest, render
 from xcomp_composer.article import Article, Illustration, Unfilled
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Conflict, ImageError, InvalidRequest, NotFound
+from xcomp_protos.transport.errors import Conflict, Denied, ImageError, InvalidRequest, NotFound
 
 PARTIAL = 3
 
@@ -46,15 +46,26 @@ def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Targ
     return Target(write, file)
 
 
-def fetcher(client: IndexerClient, repository: str, *, originals: bool = False) -> render.Fetch:
-    """Returns what fetches a picture from the indexer; thumbnails are never originals."""
+def fetcher(
+    client: IndexerClient, repository: str, *, originals: bool = False, allow_restricted: bool = False
+) -> render.Fetch:
+    """Returns what fetches a picture from the indexer; thumbnails are never originals.
+
+    A picture that may not be offered any more is to a bundle what one is that is gone.
+    """
 
     def fetch(image_id: str, max_px: int) -> tuple[bytes, str]:
         whole = originals and max_px == render.PUBLISHED_PX
-        request = pb.FetchRequest(repository=repository, image_id=image_id, max_px=max_px, originals=whole)
+        request = pb.FetchRequest(
+            repository=repository,
+            image_id=image_id,
+            max_px=max_px,
+            originals=whole,
+            allow_restricted=allow_restricted,
+        )
         try:
             header, data = client.fetch(request)
-        except Conflict as error:  # the file changed since it was indexed
+        except (Conflict, Denied) as error:  # the file changed since it was indexed, or may not be shown
             raise NotFound(str(error)) from None
         except ImageError as error:
             raise NotFound(f"a chosen picture {error}: run xcomp index again") from None

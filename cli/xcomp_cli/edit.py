@@ -89,7 +89,9 @@ def edit(
         display.waiting("changing the article"),
     ):
         changed = wire.from_proto(maker.edit(request))
-        changed = goal.write(changed, deliver.fetcher(client, repo, originals=originals))
+        changed = goal.write(
+            changed, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+        )
     display.note(display.printable(_said(article, changed)))
     raise typer.Exit(deliver.report(changed, goal, json=json, strict=False))
 

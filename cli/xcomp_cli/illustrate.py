@@ -55,5 +55,7 @@ def illustrate(
     ):
         made = watch(maker.illustrate(pb.IllustrateRequest(text=text, format=form, options=wanted)))
         with display.waiting("fetching the pictures"):
-            made = goal.write(made, deliver.fetcher(client, repo, originals=originals))
+            made = goal.write(
+                made, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+            )
     raise typer.Exit(deliver.report(made, goal, json=json, strict=strict))

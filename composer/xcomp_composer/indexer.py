@@ -154,8 +154,15 @@ class Repository:
         Raises:
             NotFound: there is no such picture any more.
             Conflict: its file has changed since it was indexed.
+            Denied: it is internal, expired or under embargo, and the request does not allow such.
         """
-        request = pb.FetchRequest(repository=self.conditions.repository, image_id=image_id, max_px=max_px)
+        conditions = self.conditions
+        request = pb.FetchRequest(
+            repository=conditions.repository,
+            image_id=image_id,
+            max_px=max_px,
+            allow_restricted=conditions.allow_restricted,
+        )
         with translated("indexer", self._address):
             parts = self._stub.Fetch(request, timeout=self._caller.remaining_s())
             self._caller.when_gone(parts.cancel)

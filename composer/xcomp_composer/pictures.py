@@ -45,6 +45,7 @@ class Pictures:
 
         Raises:
             NotFound, Conflict: it is gone or has changed since it was indexed.
+            Denied: it may not be offered.
             ImageError: what came is no picture.
         """
         if image_id not in self._kept:

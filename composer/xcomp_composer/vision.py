@@ -174,7 +174,7 @@ def _offered(number: int, candidate: Offered, pictures: Pictures) -> Picture:
 
 
 def _check_known(candidates: Sequence[Offered], repository: Repository) -> None:
-    """Raises NotFound for an id that the request may not see: fetching by id would not ask."""
+    """Raises NotFound for an id that the request may not see: fetching by id asks for no filter."""
     ids = tuple({offered.image_id: None for offered in candidates if offered.image_id})
     if not ids:
         return

@@ -21,7 +21,7 @@ from xcomp_indexer.ingest import Ingest, preview
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.search import Search, decode_query, offered
-from xcomp_indexer.store import And, Found
+from xcomp_indexer.store import And, Found, Ids
 from xcomp_indexer.store.payload import ImagePayload, true_path
 from xcomp_indexer.upload import Uploads
 from xcomp_indexer.where import parse
@@ -32,6 +32,7 @@ from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.transport.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from xcomp_protos.transport.errors import (
     Cancelled,
+    Denied,
     Exhausted,
     ImageError,
     InvalidRequest,
@@ -149,7 +150,10 @@ class IndexerService(rpc.IndexerServicer):
     def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:
         """Hands out an image: publish-safe, or the file's own bytes."""
         repository = self._library.get(request.repository)
-        content = ImagePayload.read(self._one(repository, request.image_id).payload)
+        found = self._one(repository, request.image_id)
+        if not request.allow_restricted:
+            _check_offered(repository, found)
+        content = ImagePayload.read(found.payload)
         file = self._allowed.content_of(content)
         picture = (
             publish.original(file)
@@ -267,6 +271,12 @@ class IndexerService(rpc.IndexerServicer):
         if not found or is_failure(found[0]):
             raise NotFound(f"image_id: there is no image {image_id!r} in repository {repository.name!r}")
         return found[0]
+
+
+def _check_offered(repository: Repository, image: Found) -> None:
+    """Raises `Denied` for an image that no search would show either; the store decides both."""
+    if not repository.store.count(And((Ids(frozenset({image.id})), offered()))):
+        raise Denied(f"image_id: {image.id!r} is internal, expired or under embargo: ask for it with allow_restricted")
 
 
 def _sent(events: EventStream, name: str, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:

@@ -579,12 +579,15 @@ class FetchRequest(google.protobuf.message.Message):
     IMAGE_ID_FIELD_NUMBER: builtins.int
     MAX_PX_FIELD_NUMBER: builtins.int
     ORIGINALS_FIELD_NUMBER: builtins.int
+    ALLOW_RESTRICTED_FIELD_NUMBER: builtins.int
     repository: builtins.str
     image_id: builtins.str
     max_px: builtins.int
     """longest side; 0: 2048. Never enlarges"""
     originals: builtins.bool
     """the file's own bytes, metadata and all"""
+    allow_restricted: builtins.bool
+    """an expired, embargoed or internal image as well; refused without it"""
     def __init__(
         self,
         *,
@@ -592,8 +595,9 @@ class FetchRequest(google.protobuf.message.Message):
         image_id: builtins.str = ...,
         max_px: builtins.int = ...,
         originals: builtins.bool = ...,
+        allow_restricted: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "max_px", b"max_px", "originals", b"originals", "repository", b"repository"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "image_id", b"image_id", "max_px", b"max_px", "originals", b"originals", "repository", b"repository"]) -> None: ...
 
 global___FetchRequest = FetchRequest
 

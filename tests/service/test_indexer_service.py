@@ -14,7 +14,7 @@ from tests.indexing import Indexer, serving
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
+from xcomp_protos.transport.errors import Conflict, Denied, InvalidRequest, NotFound, Unauthenticated
 
 
 def fetch(indexer: Indexer, name: str, **wishes: object) -> tuple[pb.FetchHeader, bytes]:
@@ -86,6 +86,22 @@ def test_fetch_of_a_file_that_changed_says_so(indexer: Indexer, photos: Path) ->
     (photos / "a.jpg").write_bytes(images.jpeg(images.BLUE))
     with pytest.raises(Conflict, match="changed since it was indexed"):
         fetch(indexer, "a.jpg")
+
+
+@pytest.mark.parametrize("terms", ['{"internal": true}', '{"expires": "2020-01-01"}', '{"embargo": "2999-01-01"}'])
+def test_fetch_hands_out_restricted_images_only_where_that_is_asked_for(
+    indexer: Indexer, photos: Path, terms: str
+) -> None:
+    (photos / "a.jpg").write_bytes(images.jpeg())
+    (photos / "a.jpg.json").write_text(terms)
+    indexer.ingest(photos)
+    for originals in (False, True):
+        with pytest.raises(Denied, match=r"image_id: .* allow_restricted"):
+            fetch(indexer, "a.jpg", originals=originals)
+    assert fetch(indexer, "a.jpg", allow_restricted=True)[0].width == 96
+    (photos / "a.jpg.json").unlink()
+    indexer.ingest(photos)
+    assert fetch(indexer, "a.jpg")[0].width == 96
 
 
 def test_list_pages_through_everything_once_in_the_order_of_ids(indexer: Indexer, photos: Path) -> None:

@@ -147,6 +147,15 @@ def test_originals_are_fetched_as_such_but_thumbnails_are_not(composer: FakeComp
     assert {request.originals for request in fetched if request.max_px < 2048} == {False}
 
 
+@pytest.mark.parametrize("flags", [[], ["--allow-restricted"]])
+def test_restricted_pictures_are_fetched_only_if_allowed(
+    composer: FakeComposer, indexer: FakeIndexer, flags: list[str]
+) -> None:
+    run(["illustrate", "post.md", *flags])
+    fetched = [request for request in indexer.requests if isinstance(request, ipb.FetchRequest)]
+    assert {request.allow_restricted for request in fetched} == {bool(flags)}
+
+
 def test_chosen_picture_that_changed_asks_for_an_index(
     composer: FakeComposer, indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]
 ) -> None:

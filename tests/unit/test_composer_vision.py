@@ -23,7 +23,7 @@ from xcomp_composer.vision import Vision
 from xcomp_model.base import Choice, ModelError, Picture, Unanswered
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport import errors
-from xcomp_protos.transport.errors import Cancelled, InvalidRequest, NotFound, Unavailable
+from xcomp_protos.transport.errors import Cancelled, Denied, InvalidRequest, NotFound, Unavailable
 
 ARTICLE = """# A week
 
@@ -275,6 +275,14 @@ def test_pictures_that_are_gone_make_room_for_the_next(stage: Stage) -> None:
     assert not {"cat", "coffee"} & {candidate.image_id for candidate in picture.candidates}
     missing |= set(stage.toy.pictures)
     assert "can be read: " in next(iter(reasons(stage.article(wish=Wish(images=1))).values()))
+
+
+def test_restricted_pictures_are_fetched_by_requests_that_allow_them(stage: Stage) -> None:
+    stage.toy.restricted = {"cat"}
+    repository = Repository(stage.stub, "toy", Conditions("toy"), stage.reader)
+    with pytest.raises(Denied, match="internal"):
+        repository.fetch("cat", max_px=64)
+    assert repository.under(Conditions("toy", allow_restricted=True)).fetch("cat", max_px=64)
 
 
 def test_a_picture_is_fetched_once_for_all_spots(stage: Stage) -> None:
