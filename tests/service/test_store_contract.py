@@ -406,6 +406,31 @@ def test_a_space_is_added_to_a_live_store(store: Store) -> None:
         store.add_space("fr", 5)
 
 
+def test_a_space_is_dropped_from_a_live_store(stores: Stores, store: Store, name: str) -> None:
+    store.upsert([Point(an_id(1), {"en": toward(1, 0, 0, 0), "zh": toward(1, 0, 0)}, {"title": "海港"}), point(2)])
+    store.drop_space("zh")
+    store.drop_space("zh")
+    assert store.spaces() == {"en": 4}
+    assert numbers(store) == [1, 2]
+    assert [sorted(found.vectors) for found in store.get([an_id(1), an_id(2)], vectors=True)] == [["en"], ["en"]]
+    assert store.get([an_id(1)])[0].payload == {"title": "海港"}
+    assert refused(partial(store.near, [Near("zh", toward(1, 0, 0), 5)]))
+    assert refused(partial(store.set_vectors, "zh", {an_id(1): toward(1, 0, 0)}))
+    store.close()
+    reopened = stores.open(name)
+    assert reopened.spaces() == {"en": 4}
+    reopened.close()
+
+
+def test_a_dropped_name_is_free_for_another_space(store: Store) -> None:
+    store.upsert([Point(an_id(1), {"en": toward(1, 0, 0, 0), "zh": toward(1, 0, 0)}, {})])
+    store.drop_space("zh")
+    store.add_space("zh", 5)
+    assert store.count(InSpace("zh")) == 0
+    store.set_vectors("zh", {an_id(1): toward(0, 0, 0, 0, 1)})
+    assert store.near([Near("zh", toward(0, 0, 0, 0, 1), 5)])[0][0].score == 1
+
+
 def test_meta_is_changed_key_by_key(store: Store) -> None:
     assert store.meta() == {}
     store.set_meta({"profile": "lite", "spaces": {"en": {"digest": "ab"}}, "gone": [1]})

@@ -83,6 +83,9 @@ class Backend:
     def add_vector(self, name: str, vector: str, body: models.DenseVectorNameConfig) -> models.UpdateResult:
         return self.client.create_vector_name(name, vector, body)
 
+    def drop_vector(self, name: str, vector: str) -> models.UpdateResult:
+        return self.client.delete_vector_name(name, vector)
+
 
 def done() -> models.UpdateResult:
     return models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)

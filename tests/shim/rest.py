@@ -27,6 +27,7 @@ _ROUTES: list[tuple[str, str, Any, Route]] = [
      lambda on, name, rest, body: on.index(name, body.field_name, body.field_schema)),
     ("PUT", r"/vectors/([^/]+)", models.DenseVectorNameConfig,
      lambda on, name, rest, body: on.add_vector(name, rest, body)),
+    ("DELETE", r"/vectors/([^/]+)", None, lambda on, name, rest, body: on.drop_vector(name, rest)),
     ("PUT", r"/points", models.PointsList, lambda on, name, rest, body: on.client.upsert(name, body.points)),
     ("POST", r"/points", models.PointRequest,
      lambda on, name, rest, body: on.client.retrieve(name, body.ids, body.with_payload, body.with_vector or False)),

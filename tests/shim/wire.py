@@ -132,6 +132,7 @@ _POINTS: dict[str, Callable[[Backend, Any], Any]] = {
         on.index(request.collection_name, request.field_name, _KINDS[request.field_type])
     ),
     "CreateVectorName": lambda on, request: _written(_with_vector(on, request)),
+    "DeleteVectorName": lambda on, request: _written(on.drop_vector(request.collection_name, request.vector_name)),
     "Upsert": lambda on, request: _written(
         on.client.upsert(request.collection_name, [GrpcToRest.convert_point_struct(point) for point in request.points])
     ),

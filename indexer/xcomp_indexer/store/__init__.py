@@ -151,6 +151,9 @@ class Store(Protocol):
     def add_space(self, name: str, dimension: int) -> None:
         """Adds a space to a live store; the points have no vector in it yet. A no-op if it is there."""
 
+    def drop_space(self, name: str) -> None:
+        """Removes a space of a live store with all its vectors; the points stay. A no-op if it is not there."""
+
     def upsert(self, points: Sequence[Point]) -> None:
         """Writes whole points, replacing those with the same id; none of them if one is invalid.
 

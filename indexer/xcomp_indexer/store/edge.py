@@ -70,6 +70,15 @@ class EdgeStore:
                 self._save(replace(self._manifest, spaces={**self._manifest.spaces, name: dimension}))
                 self._update(_UPDATE.create_dense_vector(name, dimension, qe.Distance.Cosine))
 
+    def drop_space(self, name: str) -> None:
+        """Removes a space of a live store."""
+        with self._writing:
+            if name in self._manifest.spaces:  # the engine first: after a crash the manifest still names it, empty
+                self._update(_UPDATE.delete_vector_name(name))
+                self.flush()
+                left = {space: width for space, width in self._manifest.spaces.items() if space != name}
+                self._save(replace(self._manifest, spaces=left))
+
     def upsert(self, points: Sequence[Point]) -> None:
         """Writes whole points; none of them if one is invalid."""
         rows = check.rows(points, self._manifest.spaces)

@@ -71,6 +71,12 @@ class QdrantStore:
             config = models.DenseVectorNameConfig(dense=dense)
             self._write(lambda: self._client.create_vector_name(self._name, name, config, wait=True))
 
+    def drop_space(self, name: str) -> None:
+        """Removes a space of a live store."""
+        if name in self.spaces():
+            self._write(lambda: self._client.delete_vector_name(self._name, name, wait=True))
+            self.spaces()
+
     def upsert(self, points: Sequence[Point]) -> None:
         """Writes whole points; none of them if one is invalid."""
         rows = check.rows(points, self._spaces_with({space for point in points for space in point.vectors}))
