@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from tests.service.test_store_contract import an_id, point, toward
 from tests.shim import Backend, Fault, Shim
-from xcomp_indexer.store import Match, Near, Store
+from xcomp_indexer.store import And, Match, Missing, Near, Not, Store
 from xcomp_indexer.store.qdrant_stores import QdrantStores, connect
 from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable
 
@@ -184,7 +185,7 @@ def test_what_goes_over_rest() -> None:
                 "query": {"nearest": [1.0, 0.0]},
                 "using": "en",
                 "filter": {"must": [{"key": "tags", "match": {"any": ["x"]}}]},
-                "params": {"hnsw_ef": 256},
+                "params": {"hnsw_ef": 512, "quantization": {"rescore": True, "oversampling": 2.0}},
                 "score_threshold": 0.499999,
                 "limit": 11,
                 "with_payload": True,
@@ -194,6 +195,50 @@ def test_what_goes_over_rest() -> None:
     assert bodies[4] == {"payload": {"a": 1}, "filter": {"must": [{"has_id": [an_id(1)]}]}}
     assert bodies[5] == {"keys": ["b"], "filter": {"must": [{"has_id": [an_id(1)]}]}}
     assert bodies[8] == {"points": [an_id(1)]}
+
+
+def test_a_collection_is_made_for_a_large_repository_and_indexed_while_it_is_empty() -> None:
+    with Shim("http") as shim:
+        stores = connect(shim.address, api_key=None, indexes={"date": "datetime", "tags": "keyword"})
+        stores.create("a", {"en": 2})
+        stores.close()
+    (made,) = (each for each in shim.backend.seen if each.name == "PUT /collections/xcomp_a")
+    assert made.body == {
+        "vectors": {"en": {"size": 2, "distance": "Cosine", "on_disk": True}},
+        "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}},
+        "on_disk_payload": True,
+        "metadata": {"xcomp_format": 2},
+    }
+    indexed = [(each.query, each.body) for each in shim.backend.seen if each.name.endswith("/index")]
+    assert indexed == [
+        ({"wait": "true"}, {"field_name": "date", "field_schema": "datetime"}),
+        ({"wait": "true"}, {"field_name": "tags", "field_schema": "keyword"}),
+    ]
+
+
+def test_an_exact_search_asks_for_no_index(shim: Shim, store: Store) -> None:
+    store.near([Near("en", toward(1, 0, 0, 0), 1, exact=True)])
+    body = shim.backend.seen[-1].body
+    if shim.address.startswith("http"):
+        assert body["searches"][0]["params"] == {"exact": True}
+    else:
+        params = body["query_points"][0].params
+        assert params.exact
+        assert not params.HasField("hnsw_ef")
+
+
+def test_a_filter_that_strict_mode_forbids_ends_in_one_line(shim: Shim, store: Store) -> None:
+    shim.backend.strict = True
+    assert store.count(Match("tags", ("x",))) == 0
+    for ask in (
+        partial(store.count, Match("metadata.iso", (100,))),
+        partial(store.near, [Near("en", toward(1, 0, 0, 0), 1, where=Not(Match("metadata.iso", (100,))))]),
+        lambda: list(store.scan(where=And((Missing("metadata.iso"),)))),
+    ):
+        with pytest.raises(InvalidRequest, match=r"refused the request .*Index required but not found for") as refused:
+            ask()
+        assert "\n" not in str(refused.value)
+        assert "{" not in str(refused.value)
 
 
 def test_every_write_over_grpc_waits() -> None:

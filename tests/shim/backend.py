@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class Backend:
     """The collections behind both protocols."""
 
     api_key: str | None = None
+    strict: bool = False  # refuses filters over keys without an index, as a server's strict mode does
     faults: deque[Fault] = field(default_factory=deque)
     seen: list[Request] = field(default_factory=list)
     indexes: dict[str, dict[str, models.PayloadIndexInfo]] = field(default_factory=dict)
@@ -59,10 +61,19 @@ class Backend:
         self.indexes.setdefault(name, {})[field_name] = models.PayloadIndexInfo(data_type=kind, points=0)
         return done()
 
+    def check(self, name: str, where: models.Filter | None) -> models.Filter | None:
+        for key in _keys(where) if self.strict else ():
+            if key not in self.indexes.get(name, {}):
+                raise ValueError(f'Index required but not found for "{key}" of one of the following types: [keyword]')
+        return where
+
+    def count(self, name: str, where: models.Filter | None, exact: bool | None) -> models.CountResult:
+        return self.client.count(name, self.check(name, where), exact=exact is not False)
+
     def scroll(self, name: str, body: models.ScrollRequest) -> models.ScrollResult:
         points, following = self.client.scroll(
             name,
-            body.filter,
+            self.check(name, body.filter),
             limit=body.limit or 10,
             offset=body.offset,
             with_payload=True if body.with_payload is None else body.with_payload,
@@ -71,6 +82,8 @@ class Backend:
         return models.ScrollResult(points=points, next_page_offset=None if following is None else str(following))
 
     def query(self, name: str, searches: list[models.QueryRequest]) -> list[models.QueryResponse]:
+        for each in searches:
+            self.check(name, each.filter)
         exact = [each.model_copy(update={"params": None}) for each in searches]  # local mode would warn of them
         return self.client.query_batch_points(name, exact)
 
@@ -93,3 +106,15 @@ def done() -> models.UpdateResult:
 
 def _those(body: models.SetPayload | models.DeletePayload) -> models.FilterSelector | models.PointIdsList:
     return models.FilterSelector(filter=body.filter) if body.filter else models.PointIdsList(points=body.points or [])
+
+
+def _keys(part: object) -> Iterator[str]:
+    """The keys of all conditions of a filter."""
+    if isinstance(part, models.FieldCondition):
+        yield part.key
+    elif isinstance(part, models.IsEmptyCondition):
+        yield part.is_empty.key
+    elif isinstance(part, models.Filter):
+        for group in (part.must, part.should, part.must_not):
+            for each in group if isinstance(group, list) else [group]:
+                yield from _keys(each)

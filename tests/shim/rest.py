@@ -39,7 +39,7 @@ _ROUTES: list[tuple[str, str, Any, Route]] = [
     ("POST", r"/points/delete", models.PointsSelector, lambda on, name, rest, body: on.client.delete(name, body)),
     ("POST", r"/points/scroll", models.ScrollRequest, lambda on, name, rest, body: on.scroll(name, body)),
     ("POST", r"/points/count", models.CountRequest,
-     lambda on, name, rest, body: on.client.count(name, body.filter, exact=body.exact)),
+     lambda on, name, rest, body: on.count(name, body.filter, body.exact)),
     ("POST", r"/points/query/batch", models.QueryRequestBatch,
      lambda on, name, rest, body: on.query(name, body.searches)),
 ]  # fmt: skip
@@ -71,7 +71,8 @@ class _Rest(BaseHTTPRequestHandler):
         status, result = self._result(parts.path, raw)
         if fault.unapplied and isinstance(result, models.UpdateResult):
             result = models.UpdateResult(operation_id=0, status=models.UpdateStatus.WAIT_TIMEOUT)
-        self._answer(status, {"result": result, "status": "ok", "time": 0.0}, drop=fault.drop)
+        said = "ok" if status == 200 else {"error": result}
+        self._answer(status, {"result": result, "status": said, "time": 0.0}, drop=fault.drop)
 
     do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
 
@@ -86,7 +87,7 @@ class _Rest(BaseHTTPRequestHandler):
                     with self.backend.lock:
                         return 200, route(self.backend, name, match[1] if match.groups() else "", body)
                 except ValueError as error:
-                    return (404 if "not found" in str(error) else 400), str(error)
+                    return (404 if str(error).startswith("Collection") else 400), str(error)
         return 404, f"the shim has no {self.command} {path}"
 
     def _answer(self, status: int, content: object, retry_after_s: int | None = None, drop: bool = False) -> None:

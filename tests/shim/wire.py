@@ -33,8 +33,8 @@ def _rpc(answer: Callable[[Backend, Any], Any]) -> Callable[[Any, Any, grpc.Serv
             with on.lock:
                 result = answer(on, request)
         except ValueError as error:
-            code = grpc.StatusCode.NOT_FOUND if "not found" in str(error) else grpc.StatusCode.INVALID_ARGUMENT
-            context.abort(code, str(error))
+            unknown = str(error).startswith("Collection")
+            context.abort(grpc.StatusCode.NOT_FOUND if unknown else grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if fault.unapplied and isinstance(result, wire.PointsOperationResponse):
             result.result.status = wire.UpdateStatus.WaitTimeout
         return result
@@ -170,9 +170,7 @@ _POINTS: dict[str, Callable[[Backend, Any], Any]] = {
     ),
     "Scroll": _scrolled,
     "Count": lambda on, request: wire.CountResponse(
-        result=wire.CountResult(
-            count=on.client.count(request.collection_name, _where(request), exact=request.exact).count
-        )
+        result=wire.CountResult(count=on.count(request.collection_name, _where(request), request.exact).count)
     ),
     "QueryBatch": _queried,
 }

@@ -140,6 +140,7 @@ class Near:
     where: Filter | None = None
     offset: int = 0
     minimum: float | None = None  # cosine similarity below which nothing is returned
+    exact: bool = False  # compare with every vector, whatever index there is: slow, for evaluations
 
 
 class Store(Protocol):

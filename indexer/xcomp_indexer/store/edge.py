@@ -30,6 +30,7 @@ VERSION = version("qdrant-edge-py")
 _UPDATE = qe.UpdateOperation
 _QUERIES_PER_CALL = 8  # each may scan every vector, and no other thread runs meanwhile
 _PAGE = 500  # points of a scan per call
+_EXACTLY = qe.SearchParams(exact=True)
 _Index = qe.KeywordIndexParams | qe.IntegerIndexParams | qe.FloatIndexParams | qe.DatetimeIndexParams
 _INDEX: Mapping[IndexKind, _Index] = {
     "keyword": qe.KeywordIndexParams(),
@@ -242,6 +243,7 @@ def _request(near: Near, vector: list[float], *, take: int | None = None) -> qe.
         query=qe.Query.Nearest(vector, using=near.space),
         filter=_optional(near.where),
         score_threshold=order.threshold(near),
+        params=_EXACTLY if near.exact else None,
         with_payload=True,
     )
 

@@ -22,6 +22,7 @@ FORMAT_KEY = "xcomp_format"  # in the collection's metadata
 _META_KEY = "xcomp_meta"  # beside it, all in one: the server merges keys, and REST cannot say that one is gone
 _QUERIES_PER_CALL = 32
 _PAGE = 500  # points of a scan per call
+_EXACTLY = models.SearchParams(exact=True)
 _INDEX = {
     "keyword": models.PayloadSchemaType.KEYWORD,
     "integer": models.PayloadSchemaType.INTEGER,
@@ -130,7 +131,7 @@ class QdrantStore:
             filter=_optional(near.where),
             limit=take or order.reach(near),
             score_threshold=order.threshold(near),
-            params=self._params,
+            params=_EXACTLY if near.exact and self._params else self._params,
             with_payload=True,
         )
 

@@ -4,6 +4,7 @@ Every call of the store may be repeated without harm, since ids are given by the
 retries nothing.
 """
 
+import json
 import logging
 import random
 import threading
@@ -130,7 +131,15 @@ def _detail(failure: Failure) -> str:
     if isinstance(failure, grpc.RpcError):
         text = failure.details() or ""
     elif isinstance(failure, UnexpectedResponse):
-        text = failure.content.decode(errors="replace") or failure.reason_phrase
+        text = _said(failure.content) or failure.reason_phrase
     else:
         text = str(failure)
     return " ".join(text.split())[:300]
+
+
+def _said(body: bytes) -> str:
+    """Returns what a server's answer says in words."""
+    try:
+        return str(json.loads(body)["status"]["error"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")
