@@ -16,6 +16,7 @@ from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
+from xcomp_protos.transport.access import Access
 from xcomp_protos.transport.server import Endpoint, Service, started
 
 
@@ -85,7 +86,7 @@ def serving(
     home: Path,
     *,
     roots: Sequence[Path] = (Path("/"),),
-    token: str | None = None,
+    access: Access | None = None,
     listen: str = "127.0.0.1:0",
 ) -> Iterator[Indexer]:
     """Serves the repositories below a folder, by default on a free port."""
@@ -100,9 +101,9 @@ def serving(
     service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], Endpoint(listen, token=token)) as running:
+        with started([register], Endpoint(listen, access=access)) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
-            with IndexerClient(running.address, token=token) as client:
+            with IndexerClient(running.address, token=access.grants[0].token if access else None) as client:
                 yield Indexer(running.address, client, embedder, loads, library)
     finally:
         library.close()

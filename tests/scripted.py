@@ -10,7 +10,7 @@ import grpc
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport import guard
+from xcomp_protos.transport import access, guard
 from xcomp_protos.transport.server import Endpoint, Running, Service, started
 
 
@@ -46,7 +46,7 @@ def scripted() -> Scripted:
 @contextmanager
 def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = None) -> Iterator[Running]:
     registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
-    with started([registered], Endpoint(listen, token=token)) as server:
+    with started([registered], Endpoint(listen, access=access.single(token) if token else None)) as server:
         yield server
 
 

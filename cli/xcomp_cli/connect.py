@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 from xcomp_cli import display, local
@@ -12,9 +11,15 @@ from xcomp_cli.launch import COMPOSER, INDEXER, Service
 from xcomp_cli.state import State, running
 from xcomp_protos.client import ComposerClient, IndexerClient
 from xcomp_protos.transport.errors import InvalidRequest, Unavailable
+from xcomp_protos.transport.tls import CLIENT_FILES, ClientTls, client_tls
 
 ANSWER_S = 600.0  # of a single call; the first one of a profile loads its models
 IDLE_S = 900
+TLS_FILES = (
+    "XCOMP_TLS_CA",
+    "XCOMP_TLS_CLIENT_CERT",
+    "XCOMP_TLS_CLIENT_KEY",
+)  # their flags at the composer: CLIENT_FILES
 
 Client = TypeVar("Client", IndexerClient, ComposerClient)
 
@@ -28,7 +33,7 @@ def is_remote(address: str) -> bool:
 def indexer(address: str) -> Iterator[IndexerClient]:
     """Connects to the indexer at `address`, or to the local one if that is empty."""
     if address:
-        with IndexerClient(address, token=_given_token(), timeout_s=ANSWER_S) as client:
+        with IndexerClient(address, token=_given_token(), tls=_given_tls(), timeout_s=ANSWER_S) as client:
             yield client
         return
     state = local_indexer()
@@ -46,7 +51,7 @@ def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
     if address:
         if not indexer_address:
             raise InvalidRequest("--composer needs --indexer beside it: the pictures are fetched from there")
-        with ComposerClient(address, token=_given_token(), timeout_s=ANSWER_S) as client:
+        with ComposerClient(address, token=_given_token(), tls=_given_tls(), timeout_s=ANSWER_S) as client:
             yield client
         return
     state = local_composer(indexer_address)
@@ -63,7 +68,8 @@ def local_indexer() -> State:
 
 def local_composer(indexer_address: str) -> State:
     """Finds or starts the local composer on the named indexer, or on the local one."""
-    options: Sequence[str] = ("--indexer", indexer_address, *_token_option(os.environ.get("XCOMP_TOKEN_FILE", "")))
+    given = os.environ.get("XCOMP_TOKEN_FILE", "")
+    options: Sequence[str] = ("--indexer", indexer_address, *_token_option(given), *_tls_options())
     if not indexer_address:
         state = local_indexer()
         options = ("--indexer", state.address, *_token_option(state.token_file))
@@ -80,14 +86,27 @@ def _token_option(path: str) -> tuple[str, ...]:
     return ("--indexer-token-file", path) if path else ()
 
 
+def _tls_options() -> Sequence[str]:
+    files = ((flag, os.environ.get(name)) for flag, name in zip(CLIENT_FILES, TLS_FILES, strict=True))
+    return [word for flag, path in files if path for word in (flag, os.path.abspath(path))]  # noqa: PTH100  # its folder is another
+
+
 def _idle_s() -> str:
     return os.environ.get("XCOMP_IDLE_TIMEOUT") or str(IDLE_S)
 
 
 def _given_token() -> str | None:
     """The secret of servers elsewhere."""
+    from xcomp_protos.transport import access
+
     path = os.environ.get("XCOMP_TOKEN_FILE")
-    return Path(path).read_text(encoding="utf-8").strip() if path else None
+    return access.secret(path, option="XCOMP_TOKEN_FILE") if path else None
+
+
+def _given_tls() -> ClientTls:
+    """Whom to trust at servers elsewhere, and what to show them."""
+    files = [os.environ.get(name, "") for name in TLS_FILES]
+    return client_tls(*files, options=TLS_FILES)
 
 
 @contextmanager

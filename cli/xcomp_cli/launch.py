@@ -26,7 +26,10 @@ POLL_S = 0.02
 _LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)  # each server's first words
 # The secret of servers elsewhere, and what every command says for itself: a shared server must not depend on who
 # happened to start it.
-_NOT_FOR_LOCAL = ("XCOMP_TOKEN_FILE", "XCOMP_PROFILE", "XCOMP_MODEL")
+_NOT_FOR_LOCAL = (
+    "XCOMP_TOKEN_FILE", "XCOMP_PROFILE", "XCOMP_MODEL", "XCOMP_TLS_CERT", "XCOMP_TLS_KEY", "XCOMP_TLS_CLIENT_CA",
+    "XCOMP_TLS_CA", "XCOMP_TLS_CLIENT_CERT", "XCOMP_TLS_CLIENT_KEY",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ INDEXER = Service(
     "xcomp_indexer.server",
     libraries=("numpy", "PIL", "qdrant_edge"),
     settings=(
-        "XCOMP_STORE", "XCOMP_STORE_KEY", "XCOMP_LITE_DIR", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE
+        "XCOMP_STORE", "XCOMP_STORE_KEY", "XCOMP_STORE_KEY_FILE", "XCOMP_LITE_DIR", "HF_HOME", "HF_ENDPOINT",
+        "HF_HUB_OFFLINE", *_HARDWARE,
     ),
 )  # fmt: skip
 COMPOSER = Service(

@@ -27,6 +27,7 @@ from xcomp_cli.search import search
 from xcomp_cli.select import select
 from xcomp_cli.serve import serve
 from xcomp_cli.status import status
+from xcomp_cli.token import token
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
@@ -51,6 +52,7 @@ app.command()(status)
 app.command()(doctor)
 app.add_typer(models, name="models")
 app.add_typer(serve, name="serve")
+app.command()(token)
 
 
 def _version(wanted: bool) -> None:

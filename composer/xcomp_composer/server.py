@@ -9,14 +9,18 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from xcomp_composer.models import Endpoint, Local, Models
 from xcomp_composer.service import ComposerService, Dependencies
 from xcomp_protos import composer_pb2_grpc as rpc
-from xcomp_protos.options import add, endpoint
+from xcomp_protos.options import add, add_endpoint, endpoint
+from xcomp_protos.transport import access
 from xcomp_protos.transport.errors import InvalidRequest, XcompError
+from xcomp_protos.transport.guard import one_line
 from xcomp_protos.transport.server import Service, run
+from xcomp_protos.transport.tls import client_tls
+
+_TOKEN = "--indexer-token-file"  # noqa: S105  # an option's name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _serve(options)
     except XcompError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # the process's last word
-        return 1
+        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201  # the process's last word
+        return 2 if isinstance(error, InvalidRequest) else 1
     return 0
 
 
@@ -37,9 +41,9 @@ def _serve(options: argparse.Namespace) -> None:
         Endpoint(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
         Local(options.device, options.precision, options.procedure),
     )
-    service = ComposerService(
-        Dependencies(options.indexer, models, token=_token(options.indexer_token_file), profile=options.profile)
-    )
+    token = access.secret(options.indexer_token_file, option=_TOKEN) if options.indexer_token_file else None
+    trust = client_tls(options.tls_ca, options.tls_client_cert, options.tls_client_key)
+    service = ComposerService(Dependencies(options.indexer, models, token=token, tls=trust, profile=options.profile))
     registered = Service("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
         run([registered], endpoint(options))
@@ -47,22 +51,20 @@ def _serve(options: argparse.Namespace) -> None:
         service.close()
 
 
-def _token(path: str | None) -> str | None:
-    if not path:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"--indexer-token-file {path} cannot be read: {error}") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("xcomp-composer", description="The composer of xcomp, over gRPC.")
-    add(parser, "--listen", "XCOMP_COMPOSER_LISTEN", default="127.0.0.1:7412", help="host:port, or unix:/path")
-    add(parser, "--indexer", "XCOMP_INDEXER", default="127.0.0.1:7411", help="address of the indexer")
+    add_endpoint(parser, "127.0.0.1:7412", "XCOMP_COMPOSER_LISTEN")
     add(
-        parser, "--indexer-token-file", "XCOMP_INDEXER_TOKEN_FILE", help="file with the token that the indexer asks for"
+        parser,
+        "--indexer",
+        "XCOMP_INDEXER",
+        default="127.0.0.1:7411",
+        help="host:port, grpcs://host:port or unix:/path of the indexer",
     )
+    add(parser, _TOKEN, "XCOMP_INDEXER_TOKEN_FILE", help="file with the token that the indexer asks for")
+    add(parser, "--tls-ca", "XCOMP_TLS_CA", default="", help="whom to trust for an indexer at grpcs://, PEM")
+    add(parser, "--tls-client-cert", "XCOMP_TLS_CLIENT_CERT", default="", help="certificate to show there, PEM")
+    add(parser, "--tls-client-key", "XCOMP_TLS_CLIENT_KEY", default="", help="its key, PEM")
     add(parser, "--profile", "XCOMP_PROFILE", default="clip", help="whose model it names: clip, xcomposer, lite")
     add(parser, "--openai-url", "OPENAI_BASE_URL", help="of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY")
     add(parser, "--device", "XCOMP_DEVICE", default="auto", help="of local models: auto, cpu, cuda, cuda:N, spread")
@@ -74,8 +76,6 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--procedure", "XCOMP_PROCEDURE", default="native", choices=("native", "reference"),
         help="of InternLM-XComposer; reference: decode as released, to compare with",
     )  # fmt: skip
-    add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
-    add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file with the token that every call must carry")
     add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
     return parser
 

@@ -32,6 +32,7 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.channel import dial
 from xcomp_protos.transport.errors import Cancelled, InvalidRequest, Unsupported, XcompError
 from xcomp_protos.transport.guard import remaining_s
+from xcomp_protos.transport.tls import ClientTls
 
 LONGEST_S = 600.0  # for a caller that sets no deadline
 CAN = ("illustrate", "select", "edit")
@@ -52,6 +53,7 @@ class Dependencies:
     indexer: str  # address
     models: Models
     token: str | None = None  # of the indexer
+    tls: ClientTls | None = None  # for an indexer behind TLS
     profile: str = "clip"  # whose model `Describe` names
 
 
@@ -84,7 +86,8 @@ class ComposerService(rpc.ComposerServicer):
         self._address = dependencies.indexer
         self._token = dependencies.token
         self._profile = dependencies.profile
-        self._channel = dial(dependencies.indexer, token=dependencies.token)
+        self._tls = dependencies.tls
+        self._channel = dial(dependencies.indexer, token=dependencies.token, tls=dependencies.tls)
         self._stub = indexer_rpc.IndexerStub(self._channel)
         self._light = Lane(width=4, waiting=16)
         self._heavy = Lane(width=4, waiting=16)  # articles of language models, which take turns at each
@@ -243,7 +246,7 @@ class ComposerService(rpc.ComposerServicer):
 
     def _indexer_status(self) -> str:
         try:
-            with IndexerClient(self._address, token=self._token) as client:
+            with IndexerClient(self._address, token=self._token, tls=self._tls) as client:
                 return "SERVING" if client.healthy(timeout_s=2.0) else "NOT_SERVING"
         except XcompError:
             return "UNREACHABLE"

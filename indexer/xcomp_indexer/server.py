@@ -18,7 +18,7 @@ from xcomp_indexer.profiles import DEFAULT_PROFILE, spaces_of
 from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.options import add, endpoint
+from xcomp_protos.options import add, add_endpoint, endpoint
 from xcomp_protos.transport.errors import InvalidRequest, XcompError
 from xcomp_protos.transport.guard import one_line
 from xcomp_protos.transport.server import Service, run
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> None:
     spaces_of(options.profile)  # a wrong name is told now and not by the first request
     home = Path(options.home).expanduser()
-    stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=options.store_key)
+    stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
     models = Models()
     library = Library(stores, models, default_profile=options.profile)
     roots = [Path(root) for root in options.allow_root or ["/"]]
@@ -64,6 +64,15 @@ def _preload(models: Models, options: argparse.Namespace) -> None:
             models.get(spec.model)
 
 
+def _store_key(options: argparse.Namespace) -> str | None:
+    if not options.store_key_file:
+        return str(options.store_key) if options.store_key else None
+    try:
+        return Path(options.store_key_file).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"--store-key-file {options.store_key_file} cannot be read: {error}") from None
+
+
 def _free_models(models: Models, stop: threading.Event) -> None:
     while not stop.wait(FREE_MODELS_S / 10):
         models.free_idle(FREE_MODELS_S)
@@ -71,7 +80,7 @@ def _free_models(models: Models, stop: threading.Event) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("xcomp-indexer", description="The image repository of xcomp, over gRPC.")
-    add(parser, "--listen", "XCOMP_INDEXER_LISTEN", default="127.0.0.1:7411", help="host:port, or unix:/path")
+    add_endpoint(parser, "127.0.0.1:7411", "XCOMP_INDEXER_LISTEN")
     add(parser, "--home", "XCOMP_HOME", default=_home(), help="folder of the embedded store and of uploads")
     add(
         parser,
@@ -79,14 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         "XCOMP_STORE",
         help="edge:FOLDER, http(s)://… or grpc(s)://… of Qdrant; default: below --home",
     )
-    add(parser, "--store-key", "XCOMP_STORE_KEY", help="API key of the Qdrant server")
+    add(parser, "--store-key", "XCOMP_STORE_KEY", help="API key of the Qdrant server; a file keeps it out of sight")
+    add(parser, "--store-key-file", "XCOMP_STORE_KEY_FILE", help="file with that key")
     add(
         parser, "--profile", "XCOMP_PROFILE", default=DEFAULT_PROFILE, help="of new repositories: clip, xcomposer, lite"
     )
     add(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
     add(parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose pictures may be read; default: all")
-    add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
-    add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file with the token that every call must carry")
     add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", choices=_LEVELS, help="how much the log says")
     return parser
 

@@ -16,6 +16,7 @@ from xcomp_protos import composer_pb2_grpc as crpc
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport.channel import dial, translated
+from xcomp_protos.transport.tls import ClientTls
 
 Response = TypeVar("Response")
 
@@ -27,10 +28,12 @@ class _Client:
 
     service = ""
 
-    def __init__(self, address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, address: str, *, token: str | None = None, tls: ClientTls | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._channel = dial(address, token=token)
+        self._channel = dial(address, token=token, tls=tls)
 
     def __enter__(self) -> Self:
         return self
@@ -74,8 +77,10 @@ class IndexerClient(_Client):
 
     service = "indexer"
 
-    def __init__(self, address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        super().__init__(address, token=token, timeout_s=timeout_s)
+    def __init__(
+        self, address: str, *, token: str | None = None, tls: ClientTls | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        super().__init__(address, token=token, tls=tls, timeout_s=timeout_s)
         self._stub = rpc.IndexerStub(self._channel)
 
     def ingest(self, request: pb.IngestRequest) -> Iterator[pb.IngestEvent]:
@@ -146,8 +151,10 @@ class ComposerClient(_Client):
 
     service = "composer"
 
-    def __init__(self, address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        super().__init__(address, token=token, timeout_s=timeout_s)
+    def __init__(
+        self, address: str, *, token: str | None = None, tls: ClientTls | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        super().__init__(address, token=token, tls=tls, timeout_s=timeout_s)
         self._stub = crpc.ComposerStub(self._channel)
 
     def compose(self, request: cpb.ComposeRequest) -> Iterator[cpb.ComposeEvent]:

@@ -1,13 +1,15 @@
 """The options of the servers: each a flag with an environment twin, a default and a help, in one place."""
 
 import argparse
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from xcomp_protos.transport import access
 from xcomp_protos.transport.errors import InvalidRequest
 from xcomp_protos.transport.server import Endpoint
+from xcomp_protos.transport.tls import server_tls
 
 _TRUE = ("1", "true", "yes", "on")
 
@@ -51,23 +53,46 @@ class _Repeated(argparse.Action):
         setattr(namespace, self.dest, [*([] if before is self.default else before), values])
 
 
+def add_endpoint(parser: argparse.ArgumentParser, listen: str, variable: str) -> None:
+    """Adds where a server listens, to whom, and for how long; `endpoint` reads it."""
+    add(parser, "--listen", variable, default=listen, help="host:port, or unix:/path")
+    add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file of the tokens, one of which every call must carry")
+    add(parser, "--tls-cert", "XCOMP_TLS_CERT", default="", help="the server's certificate with its chain, PEM")
+    add(parser, "--tls-key", "XCOMP_TLS_KEY", default="", help="its key, PEM")
+    add(
+        parser, "--tls-client-ca", "XCOMP_TLS_CLIENT_CA", default="", help="callers must show a certificate of this one"
+    )
+    add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
+
+
 def endpoint(options: argparse.Namespace) -> Endpoint:
-    """Reads `--listen`, `--token-file` and `--idle-timeout`.
+    """Reads what `add_endpoint` added.
 
     Raises:
-        InvalidRequest: the token file cannot be read or is empty.
+        InvalidRequest: a file cannot be read or is none, or whoever reaches this machine could call.
     """
-    token = None
-    if options.token_file:
-        try:
-            token = Path(options.token_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"--token-file {options.token_file} cannot be read: {error}") from None
-        if not token:
-            raise InvalidRequest(f"--token-file {options.token_file} is empty")
-    return Endpoint(
+    made = Endpoint(
         options.listen,
-        token=token,
+        access=access.read(options.token_file, option="--token-file") if options.token_file else None,
+        tls=server_tls(options.tls_cert, options.tls_key, options.tls_client_ca),
         idle_timeout_s=options.idle_timeout,
         announce=lambda address: print(f"listening on {address}", file=sys.stderr, flush=True),  # noqa: T201
     )
+    asks = made.access or (made.tls and made.tls.client_ca)
+    if not asks and not _is_private(options.listen):
+        raise InvalidRequest(
+            f"--listen {options.listen} is open to the network: name a --token-file (xcomp token makes one) or a "
+            "--tls-client-ca, or listen on 127.0.0.1"
+        )
+    return made
+
+
+def _is_private(listen: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if listen.startswith("unix:"):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -15,6 +15,7 @@ from xcomp_protos import composer_pb2 as cpb
 from xcomp_protos import composer_pb2_grpc as crpc
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.transport import access
 from xcomp_protos.transport.server import Endpoint, Service, run
 
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
@@ -167,9 +168,9 @@ def main() -> None:
     if arguments.die:
         print("the store is broken", file=sys.stderr)
         sys.exit(1)
-    token = arguments.token_file.read_text() if arguments.token_file else None
+    tokens = access.read(str(arguments.token_file), option="--token-file") if arguments.token_file else None
     service = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(FakeIndexer(), server))
-    run([service], Endpoint(arguments.listen, token=token, idle_timeout_s=60, announce=_say))
+    run([service], Endpoint(arguments.listen, access=tokens, idle_timeout_s=60, announce=_say))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tests.unit.cli_servers import FakeIndexer, serving
 from xcomp_cli import display
 from xcomp_cli.main import run
 from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.transport import access
 from xcomp_protos.transport.errors import InvalidRequest
 
 
@@ -158,3 +159,25 @@ def test_progress_is_drawn_on_a_terminal_only(capfd: pytest.CaptureFixture[str])
     os.close(theirs)
     assert b"indexing [bold]" in os.read(ours, 65536)
     os.close(ours)
+
+
+def test_token_appends_a_secret_line_that_a_server_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tokens"
+    assert run(["token", str(file)]) == 0
+    assert run(["token", str(file), "--role", "read", "--repo", "press", "--repo", "trips"]) == 0
+    grants = access.read(str(file), option="--token-file").grants
+    assert [(grant.role, grant.repositories) for grant in grants] == [
+        ("admin", frozenset()), ("read", frozenset(("press", "trips")))
+    ]  # fmt: skip
+    assert len({grant.token for grant in grants}) == 2
+    assert file.stat().st_mode & 0o077 == 0
+    said = "".join(capsys.readouterr())
+    assert not any(grant.token in said for grant in grants)
+
+
+def test_token_keeps_a_file_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    assert run(["token", str(file), "--keep"]) == 0
+    before = file.read_text()
+    assert run(["token", str(file), "--keep"]) == 0
+    assert file.read_text() == before

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from xcomp_indexer import server as indexer_server
-from xcomp_protos.options import add, endpoint
+from xcomp_protos.options import add, add_endpoint, endpoint
+from xcomp_protos.transport import access
 from xcomp_protos.transport.errors import InvalidRequest
 
 
@@ -57,13 +58,20 @@ def test_a_wrong_value_is_a_usage_error_from_a_variable_too(
     assert value in capsys.readouterr().err
 
 
+def _defaults() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_endpoint(parser, "127.0.0.1:0", "XCOMP_TEST_LISTEN")
+    return parser.parse_args([])
+
+
 def listening(**values: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"listen": "127.0.0.1:0", "token_file": None, "idle_timeout": None, **values})
+    return argparse.Namespace(**{**vars(_defaults()), **values})
 
 
 def test_the_token_is_read_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
-    assert endpoint(listening(token_file=str(tmp_path / "token"))).token == "secret"
+    made = endpoint(listening(token_file=str(tmp_path / "token")))
+    assert made.access == access.single("secret")
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])

@@ -1,4 +1,4 @@
-"""How every client of xcomp dials: address forms, limits, token, and errors turned back into exceptions."""
+"""How every client of xcomp dials: address forms, limits, token, TLS, and errors turned back into exceptions."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import grpc
 
 from xcomp_protos.transport.errors import Unavailable, from_status
+from xcomp_protos.transport.tls import SCHEME, ClientTls
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; whatever is larger travels in chunks
 CHUNK_BYTES = 1024 * 1024
@@ -21,7 +22,7 @@ class _Bearer(
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
 ):
-    """Adds the token to every call; call credentials would need TLS even on loopback."""
+    """Adds the token to every call; call credentials would need TLS even on a private socket."""
 
     def __init__(self, token: str) -> None:
         self._entry = ("authorization", f"Bearer {token}")
@@ -35,10 +36,15 @@ class _Bearer(
     intercept_stream_unary = _intercept
 
 
-def dial(address: str, *, token: str | None = None) -> grpc.Channel:
-    """Opens a channel to `host:port` or `unix:/path`; nothing is sent before the first call."""
+def dial(address: str, *, token: str | None = None, tls: ClientTls | None = None) -> grpc.Channel:
+    """Opens a channel to `host:port`, `unix:/path`, or over TLS to `grpcs://host:port`; nothing is sent yet."""
     # A proxy of the environment is meant for the web, not for a service that the user named.
-    channel = grpc.insecure_channel(address, options=(*OPTIONS, ("grpc.enable_http_proxy", 0)))
+    options = (*OPTIONS, ("grpc.enable_http_proxy", 0))
+    if address.startswith(SCHEME):
+        credentials = (tls or ClientTls()).credentials()
+        channel = grpc.secure_channel(address.removeprefix(SCHEME), credentials, options=options)
+    else:
+        channel = grpc.insecure_channel(address, options=options)
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
 
 
@@ -51,7 +57,8 @@ def translated(service: str, address: str) -> Iterator[None]:
         details = (error.details() or "").splitlines()
         message = details[0] if details else "no details"
         if error.code() is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
-            raise Unavailable(f"the {service} at {address} does not answer: is it running there?") from None
+            doubt = ", and do both sides trust each other's certificates" if address.startswith(SCHEME) else ""
+            raise Unavailable(f"the {service} at {address} does not answer: is it running there{doubt}?") from None
         raise from_status(error.code(), message) from None
 
 

@@ -3,16 +3,17 @@
 It sees methods and outcomes, never requests: nothing a user asked for reaches the log from here.
 """
 
-import hmac
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar, cast
 
 import grpc
+from google.protobuf.message import Message
 
-from xcomp_protos.transport.errors import Cancelled, DeadlineExceeded, Unsupported, XcompError
+from xcomp_protos.transport.access import ALL, Access, Grant
+from xcomp_protos.transport.errors import Cancelled, DeadlineExceeded, Denied, Unsupported, XcompError
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,9 @@ class Activity:
 class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
     """The interceptor; health and reflection pass it unguarded."""
 
-    def __init__(self, activity: Activity, token: str | None) -> None:
+    def __init__(self, activity: Activity, access: Access | None) -> None:
         self._activity = activity
-        self._token = token
+        self._access = access
 
     def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
         """Wraps the method that a call names, as grpc asks of an interceptor."""
@@ -69,71 +70,83 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the
         if handler is None or details.method.startswith(OPEN_SERVICES):
             self._activity.touch()  # whoever asks how it is will call in a moment: a server must not leave in between
             return handler
-        call = _Call(details.method, self._activity, self._allowed(details.invocation_metadata))
+        call = _Call(details.method, self._activity, self._grant(details.invocation_metadata))
         if handler.response_streaming:
             many = handler.request_streaming
             make = grpc.stream_stream_rpc_method_handler if many else grpc.unary_stream_rpc_method_handler
-            behaviour = call.streamed(handler.stream_stream or handler.unary_stream)
+            behaviour = call.streamed(handler.stream_stream or handler.unary_stream, many=many)
         else:
             many = handler.request_streaming
             make = grpc.stream_unary_rpc_method_handler if many else grpc.unary_unary_rpc_method_handler
-            behaviour = call.single(handler.stream_unary or handler.unary_unary)
+            behaviour = call.single(handler.stream_unary or handler.unary_unary, many=many)
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
-    def _allowed(self, metadata: Sequence[tuple[str, str | bytes]]) -> bool:
-        if self._token is None:
-            return True
+    def _grant(self, metadata: Sequence[tuple[str, str | bytes]]) -> Grant | None:
+        if self._access is None:
+            return ALL
         given = dict(metadata).get("authorization", "")
-        text = given.decode("latin-1") if isinstance(given, bytes) else given
-        return hmac.compare_digest(text.encode(), f"Bearer {self._token}".encode())
+        return self._access.grant_of(given.decode("latin-1") if isinstance(given, bytes) else given)
 
 
 class _Call:
     """One method, guarded."""
 
-    def __init__(self, method: str, activity: Activity, allowed: bool) -> None:
+    def __init__(self, method: str, activity: Activity, grant: Grant | None) -> None:
         self._method = method.rpartition("/")[2]
         self._activity = activity
-        self._allowed = allowed
+        self._grant = grant
 
-    def single(self, behaviour: Behaviour) -> Behaviour:
-        """Guards a method that answers once."""
+    def single(self, behaviour: Behaviour, *, many: bool) -> Behaviour:
+        """Guards a method that answers once; `many` requests are an iterator of them."""
 
         def guarded(request: object, context: grpc.ServicerContext) -> object:
-            with _Watch(self._method, self._activity, context, allowed=self._allowed):
-                return behaviour(request, context)
+            with _Watch(self._method, self._activity, context, self._grant) as grant:
+                response = behaviour(self._checked(request, grant, many=many), context)
+                grant.narrow(response)
+                return response
 
         return guarded
 
-    def streamed(self, behaviour: Callable[..., Iterable[object]]) -> Behaviour:
+    def streamed(self, behaviour: Callable[..., Iterable[object]], *, many: bool) -> Behaviour:
         """Guards a method that answers with a stream; it stays under way until the stream is closed."""
 
         def guarded(request: object, context: grpc.ServicerContext) -> Iterator[object]:
-            with _Watch(self._method, self._activity, context, allowed=self._allowed):
-                yield from behaviour(request, context)
+            with _Watch(self._method, self._activity, context, self._grant) as grant:
+                yield from behaviour(self._checked(request, grant, many=many), context)
 
         return guarded
+
+    def _checked(self, request: object, grant: Grant, *, many: bool) -> object:
+        if many:
+            return grant.checked(self._method, cast("Iterator[Message]", request))
+        grant.check_request(self._method, cast("Message", request))
+        return request
 
 
 class _Watch:
     """The life of one call, from admission to its log line."""
 
-    def __init__(self, method: str, activity: Activity, context: grpc.ServicerContext, *, allowed: bool) -> None:
+    def __init__(self, method: str, activity: Activity, context: grpc.ServicerContext, grant: Grant | None) -> None:
         self._method = method
         self._activity = activity
         self._context = context
-        self._allowed = allowed
+        self._grant = grant
         self._started = time.monotonic()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Grant:
         active = self._activity.enter()
-        if not self._allowed:
+        if self._grant is None:
             self._refuse(grpc.StatusCode.UNAUTHENTICATED, "missing or wrong token")
+        try:
+            self._grant.check_method(self._method)
+        except Denied as error:
+            self._refuse(error.code, str(error))
         if active > MAX_ACTIVE_CALLS:
             self._context.set_trailing_metadata((("retry-after-ms", str(RETRY_AFTER_MS)),))
             self._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the queue is full: try again in {RETRY_AFTER_MS} ms")
+        return self._grant
 
-    def _refuse(self, code: grpc.StatusCode, message: str) -> None:
+    def _refuse(self, code: grpc.StatusCode, message: str) -> NoReturn:
         self._finish(code.name)
         self._context.abort(code, message)
 

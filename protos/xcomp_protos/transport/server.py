@@ -21,9 +21,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from xcomp_protos.transport.access import Access
 from xcomp_protos.transport.channel import OPTIONS
 from xcomp_protos.transport.errors import Unavailable
 from xcomp_protos.transport.guard import MAX_ACTIVE_CALLS, Activity, Guard
+from xcomp_protos.transport.tls import SCHEME, ServerTls
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,11 @@ class Service:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server listens and for how long."""
+    """Where a server listens, to whom, and for how long."""
 
     listen: str  # host:port, port 0 for any, or unix:/path
-    token: str | None = None  # asked of every call when set
+    access: Access | None = None  # the tokens, one of which every call must carry; None: nobody is asked
+    tls: ServerTls | None = None
     idle_timeout_s: float | None = None  # leaves after so long without a call; None: never
     announce: Callable[[str], None] | None = None  # told the bound address once calls are taken
 
@@ -92,7 +95,7 @@ def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running
     activity = Activity()
     server = grpc.server(
         ThreadPoolExecutor(max_workers=MAX_ACTIVE_CALLS + SPARE_THREADS, thread_name_prefix="rpc"),
-        interceptors=[Guard(activity, endpoint.token)],
+        interceptors=[Guard(activity, endpoint.access)],
         options=(*OPTIONS, ("grpc.so_reuseport", 0)),
         maximum_concurrent_rpcs=8 * MAX_ACTIVE_CALLS,
     )
@@ -103,7 +106,7 @@ def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
-    running = Running(_bind(server, endpoint.listen), activity, status, names)
+    running = Running(_bind(server, endpoint), activity, status, names)
     bound = _socket_id(endpoint.listen)
     running.set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
     server.start()
@@ -117,18 +120,24 @@ def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running
         _unlink_socket(endpoint.listen, bound)
 
 
-def _bind(server: grpc.Server, listen: str) -> str:
+def _bind(server: grpc.Server, endpoint: Endpoint) -> str:
+    listen = endpoint.listen
     if listen.startswith("unix:"):
         _clear_stale_socket(Path(listen.removeprefix("unix:")))
     else:
         _check_port(listen)
     try:
-        port = server.add_insecure_port(listen)
+        if endpoint.tls:
+            port = server.add_secure_port(listen, endpoint.tls.credentials())
+        else:
+            port = server.add_insecure_port(listen)
     except RuntimeError:
         port = 0
     if not port:
         raise Unavailable(f"cannot listen on {listen}: it is no address of this machine: choose another with --listen")
-    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+    if listen.startswith("unix:"):
+        return listen
+    return f"{SCHEME if endpoint.tls else ''}{listen.rpartition(':')[0]}:{port}"
 
 
 def _check_port(listen: str) -> None:
