@@ -112,7 +112,7 @@ def test_greedy_ids_match(
         if penalty == 1.0:
             assert distance(out.logits[0, -1], golden[f"{case}.greedy_logits"][0, step]) < TOLERANCE
         ids.append(drawer.draw(out.logits[0, -1]))
-        out = network.llm(input_ids=torch.tensor([ids[-1:]]), past_key_values=out.past_key_values, use_cache=True)
+        out = network.llm(input_ids=torch.tensor([ids[-1:]]), cache=out.cache, use_cache=True)
     assert ids == golden[f"{case}.{wanted}"][0].tolist()
 
 

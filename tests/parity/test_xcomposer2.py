@@ -150,7 +150,7 @@ def test_greedy_ids_match(network: XComposer2, golden: Golden, case: str) -> Non
     for step in range(8):
         assert distance(out.logits[0, -1], golden[f"{case}/greedy_logits"][0, step]) < TOLERANCE
         ids.append(int(out.logits[0, -1].argmax()))
-        out = network.llm(input_ids=torch.tensor([ids[-1:]]), past_key_values=out.past_key_values, use_cache=True)
+        out = network.llm(input_ids=torch.tensor([ids[-1:]]), cache=out.cache, use_cache=True)
     assert ids == golden[f"{case}/greedy_ids"][0].tolist()
 
 
@@ -188,7 +188,7 @@ def test_text_and_answers_do_not_touch_the_low_rank_parts(golden: Golden, tmp_pa
         for module in network.modules():
             if isinstance(module, PLoRALinear):
                 del module.plora_b  # whoever multiplies by it fails
-        network.llm(input_ids=torch.tensor([[5]]), past_key_values=out.past_key_values)
+        network.llm(input_ids=torch.tensor([[5]]), cache=out.cache)
     network.llm(input_ids=golden["text/input_ids"])
 
 

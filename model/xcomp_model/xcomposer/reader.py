@@ -85,7 +85,7 @@ class Reader:
                 inputs_embeds=embeds,
                 attention_mask=_ancestors(nodes, rows=rows, like=embeds),
                 position_ids=torch.tensor([[rows + len(node) - 1 for node in nodes]], device=embeds.device),
-                past_key_values=prefix.values,
+                cache=prefix.values,
                 use_cache=True,
             )
             prefix.values.crop(-len(nodes))
@@ -123,9 +123,7 @@ class Reader:
     def _forward(self, prefix: Prefix, embeds: Tensor, mask: Tensor | None) -> Tensor:
         self.positions_read += embeds.shape[1]
         with self._marked(mask):
-            out = self._network.llm(
-                inputs_embeds=embeds, past_key_values=prefix.values, use_cache=True, logits_to_keep=1
-            )
+            out = self._network.llm(inputs_embeds=embeds, cache=prefix.values, use_cache=True, logits_to_keep=1)
         logits: Tensor = out.logits[0, -1]
         return logits
 
