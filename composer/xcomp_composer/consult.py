@@ -12,7 +12,7 @@ from typing import Protocol, cast
 from xcomp_composer.lane import Lane
 from xcomp_model import base
 from xcomp_model.base import Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
-from xcomp_model.selection import select
+from xcomp_model.selection import LETTERS, select
 from xcomp_protos.transport.errors import ModelError, Unavailable
 
 CHARACTERS_PER_TOKEN = 16  # more than any answer has on average; an endpoint may not keep to its bound of tokens
@@ -81,6 +81,12 @@ class Consultation:
         """Says how likely each candidate is to belong after the last section; raises like `stream`."""
         with self._lane.enter(self._caller.remaining_s), self._translated():
             return select(self.model, sections, candidates, cancelled=self._caller.is_gone)
+
+    def answered(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> int | None:
+        """Returns the number of the first offered letter in a whole answer, as the releases read it; None without."""
+        answer = self.say(lambda prompts: prompts.choose(sections, candidates), "choose")
+        offered = LETTERS[: len(candidates)]
+        return next((offered.index(character) for character in answer if character in offered), None)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -118,6 +118,11 @@ class Repository:
                 break
         return recorded
 
+    @property
+    def space(self) -> str:
+        """The space of the request's language, as `profile` found it; empty before."""
+        return self._space
+
     def understands(self, language: str) -> bool:
         """Whether texts of this language may be embedded beside those of the request's."""
         return language in self._languages

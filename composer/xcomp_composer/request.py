@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from xcomp_composer.indexer import Conditions
 from xcomp_composer.pipeline import language_in
-from xcomp_composer.stage import CANDIDATES, Offered, Wish
+from xcomp_composer.stage import CANDIDATES, Offered, Procedure, Question, Wish
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.transport.errors import ImageError, InvalidRequest
@@ -17,6 +17,11 @@ MAX_BYTES = 3 * 1024 * 1024  # of text, or of pictures together
 MAX_CANDIDATES = 64
 FORMATS = ("markdown", "text")
 _LANGUAGES = {common.LANGUAGE_EN: "en", common.LANGUAGE_ZH: "zh"}
+_PROCEDURES: dict[int, Procedure] = {
+    pb.PROCEDURE_UNSPECIFIED: "native",
+    pb.PROCEDURE_REFERENCE: "reference",
+    pb.PROCEDURE_SIMILARITY: "similarity",
+}
 
 
 def text_of(request: pb.IllustrateRequest) -> tuple[str, str]:
@@ -61,15 +66,32 @@ def conditions_of(options: pb.Options, *, text: str, format_: str = "markdown", 
     )
 
 
-def offered_of(request: pb.SelectRequest) -> list[Offered]:
-    """Returns the candidates of a choice."""
+def question_of(request: pb.SelectRequest) -> Question:
+    """Returns what is to be chosen, among what, and how."""
     if not 1 <= len(request.candidates) <= MAX_CANDIDATES:
         raise InvalidRequest(f"candidates: send 1 to {MAX_CANDIDATES} of them, not {len(request.candidates)}")
-    for number, candidate in enumerate(request.candidates):
-        if not (candidate.image_id or candidate.image):
-            raise InvalidRequest(f"candidates: number {number} is empty: give it an image_id or an image")
-    _check_size([candidate.image for candidate in request.candidates], "candidates")
-    return [Offered(candidate.image_id, candidate.image) for candidate in request.candidates]
+    if request.order and sorted(request.order) != list(range(len(request.candidates))):
+        raise InvalidRequest(f"order: name each of the {len(request.candidates)} candidates once, from 0")
+    if request.procedure not in _PROCEDURES:
+        raise InvalidRequest(f"procedure: {request.procedure} is unknown")
+    shown = {each.after: _offered(each.picture, "shown: a picture") for each in request.shown}
+    candidates = tuple(_offered(each, f"candidates: number {n}") for n, each in enumerate(request.candidates))
+    _check_size([each.image for each in (*candidates, *shown.values())], "candidates")
+    return Question(
+        context=words(request.context, "context"),
+        candidates=candidates,
+        shown=shown,
+        query=request.query,
+        procedure=_PROCEDURES[request.procedure],
+        order=tuple(request.order),
+        has_pixels=not request.without_pixels,
+    )
+
+
+def _offered(candidate: pb.SelectCandidate, what: str) -> Offered:
+    if not (candidate.image_id or candidate.image):
+        raise InvalidRequest(f"{what} is empty: give it an image_id or an image")
+    return Offered(candidate.image_id, candidate.image)
 
 
 def pictures_of(images: Sequence[bytes], field: str) -> tuple["Picture", ...]:

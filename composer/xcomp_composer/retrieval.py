@@ -18,8 +18,8 @@ from xcomp_composer.markdown import Kind, split
 from xcomp_composer.reason import short, why, why_empty
 from xcomp_composer.retrieve import HITS, Floats, Offer, Place, places_for
 from xcomp_composer.spot import most_visible, places
-from xcomp_composer.stage import PASSAGES_PER_PICTURE, Draft, Offered, Selection, Wish
-from xcomp_protos.transport.errors import InvalidRequest, NotFound
+from xcomp_composer.stage import PASSAGES_PER_PICTURE, Draft, Offered, Question, Selection, Wish
+from xcomp_protos.transport.errors import InvalidRequest, NotFound, Unsupported
 
 NAME = "retrieval"
 FIT = 3.0  # score from which a picture is better than none
@@ -52,10 +52,12 @@ class Retrieval:
         for place, offer in _spots(plan, count=limit, is_exact=wish.images is not None):
             yield from _events(place, offer, draft.language, wish.k, repository.conditions.repository)
 
-    def select(self, context: str, candidates: Sequence[Offered], repository: Repository) -> Selection:
+    def select(self, question: Question, repository: Repository) -> Selection:
         """Weighs the candidates for the last paragraph of the context."""
-        blocks = split(context)
-        words = [block.prose for block in blocks if block.kind is Kind.PARAGRAPH] or [context.strip()]
+        if question.procedure == "reference" or question.order or not question.has_pixels:
+            raise Unsupported("procedure: retrieval has no letters and no released procedure: name a model that sees")
+        candidates, blocks = question.candidates, split(question.context)
+        words = [block.prose for block in blocks if block.kind is Kind.PARAGRAPH] or [question.context.strip()]
         keys = [offered.image_id or f"#{number}" for number, offered in enumerate(candidates)]
         pictures = _embedded(candidates, keys, repository)
         depth = max(HITS, len(candidates))

@@ -21,6 +21,7 @@ from xcomp_composer.lane import Lane
 from xcomp_composer.models import DRAFT, ILLUSTRATORS, Models
 from xcomp_composer.retrieval import NAME as RETRIEVAL
 from xcomp_composer.retrieval import Retrieval
+from xcomp_composer.trial import nearest
 from xcomp_composer.vision import Vision
 from xcomp_composer.write import answer, reworded, write
 from xcomp_model.base import Brief, Change, Turn
@@ -145,14 +146,20 @@ class ComposerService(rpc.ComposerServicer):
 
     def Select(self, request: pb.SelectRequest, context: grpc.ServicerContext) -> pb.SelectResponse:
         """Makes the context-aware choice alone."""
-        context_text = asked.words(request.context, "context")
-        offered = asked.offered_of(request)
+        question = asked.question_of(request)
+        conditions = asked.conditions_of(request.options, text=question.context)
         caller = _Caller(context)
-        setting = self._setting(request.options, asked.conditions_of(request.options, text=context_text), caller)
-        with self._lane(setting).enter(caller.remaining_s):
-            made = setting.illustrator.select(context_text, offered, setting.repository)
+        if question.procedure == "similarity":
+            with self._light.enter(caller.remaining_s):
+                repository = Repository(self._stub, self._address, conditions, caller)
+                repository.profile()
+                made, model = nearest(question, repository), repository.space
+        else:
+            setting = self._setting(request.options, conditions, caller)
+            with self._lane(setting).enter(caller.remaining_s):
+                made, model = setting.illustrator.select(question, setting.repository), setting.illustrator.name
         return pb.SelectResponse(
-            choice=made.choice, probabilities=made.probabilities, mass=made.mass, model=setting.illustrator.name
+            choice=made.choice, probabilities=made.probabilities, mass=made.mass, model=model, needed=made.needed
         )
 
     def Edit(self, request: pb.EditRequest, context: grpc.ServicerContext) -> pb.EditResponse:

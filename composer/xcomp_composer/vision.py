@@ -14,15 +14,15 @@ from xcomp_composer.caption import captioned
 from xcomp_composer.consult import Consultation
 from xcomp_composer.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.indexer import Hit, Repository
-from xcomp_composer.markdown import split
 from xcomp_composer.passages import Passage, passages
-from xcomp_composer.pictures import Pictures, decoded
+from xcomp_composer.pictures import Pictures
 from xcomp_composer.place import Plan, plan
 from xcomp_composer.reason import short
-from xcomp_composer.stage import Draft, Offered, Selection, Wish
+from xcomp_composer.stage import Draft, Question, Selection, Wish
+from xcomp_composer.trial import answered
 from xcomp_composer.verdict import Witness, chosen
 from xcomp_model.base import Picture, Section
-from xcomp_protos.transport.errors import Conflict, Denied, ImageError, InvalidRequest, ModelError, NotFound
+from xcomp_protos.transport.errors import Conflict, Denied, ImageError, ModelError, NotFound
 
 SPARE = 4  # hits beyond those that are needed: pictures may have gone since they were indexed
 DEEPEST = 100  # hits for a spot: the candidates, as many as earlier spots may have taken, and the spare ones
@@ -51,13 +51,9 @@ class Vision:
         for (ordinal, query), each in zip(queries.items(), hits, strict=True):
             yield from choosing.choose(ordinal, query, each)
 
-    def select(self, context: str, candidates: Sequence[Offered], repository: Repository) -> Selection:
+    def select(self, question: Question, repository: Repository) -> Selection:
         """Asks which candidate belongs after the context."""
-        _check_known(candidates, repository)
-        text = [Section(passage.text) for passage in passages(split(context))] or [Section(context.strip())]
-        pictures = Pictures(repository)
-        choice = self._model.choose(text, [_offered(n, each, pictures) for n, each in enumerate(candidates)])
-        return Selection(chosen(choice), choice.probabilities, choice.mass)
+        return answered(question, self._model, repository)
 
     def _queries(
         self, text: Sequence[Passage], named: Sequence[int], queries: dict[int, str], witness: Witness
@@ -164,22 +160,3 @@ def _spots(text: Sequence[Passage], found: Plan, witness: Witness) -> Iterator[S
         yield Spot(text[ordinal].segment, float(ordinal in found.named))
     for ordinal in found.missing:
         yield Unfilled(text[ordinal].segment, "", reason)
-
-
-def _offered(number: int, candidate: Offered, pictures: Pictures) -> Picture:
-    try:
-        return decoded(candidate.image) if candidate.image else pictures.of(candidate.image_id)
-    except ImageError as error:
-        raise InvalidRequest(f"candidates: number {number} {error}") from None
-
-
-def _check_known(candidates: Sequence[Offered], repository: Repository) -> None:
-    """Raises NotFound for an id that the request may not see: fetching by id asks for no filter."""
-    ids = tuple({offered.image_id: None for offered in candidates if offered.image_id})
-    if not ids:
-        return
-    some = replace(repository.conditions, only_ids=ids)
-    known = {hit.image_id for hits in repository.under(some).search(["?"], k=len(ids)) for hit in hits}
-    for image_id in ids:
-        if image_id not in known:
-            raise NotFound(f"candidates: there is no image {image_id!r} in {repository.conditions.repository!r}")

@@ -21,6 +21,29 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _Procedure:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ProcedureEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Procedure.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PROCEDURE_UNSPECIFIED: _Procedure.ValueType  # 0
+    """as Illustrate chooses"""
+    PROCEDURE_REFERENCE: _Procedure.ValueType  # 1
+    """as released: the letter that a model answers with; the first candidate if it names none"""
+    PROCEDURE_SIMILARITY: _Procedure.ValueType  # 2
+    """the candidate nearest to the query in the repository's space, no model asked"""
+
+class Procedure(_Procedure, metaclass=_ProcedureEnumTypeWrapper): ...
+
+PROCEDURE_UNSPECIFIED: Procedure.ValueType  # 0
+"""as Illustrate chooses"""
+PROCEDURE_REFERENCE: Procedure.ValueType  # 1
+"""as released: the letter that a model answers with; the first candidate if it names none"""
+PROCEDURE_SIMILARITY: Procedure.ValueType  # 2
+"""the candidate nearest to the query in the repository's space, no model asked"""
+global___Procedure = Procedure
+
 @typing.final
 class Options(google.protobuf.message.Message):
     """What every stage may be told."""
@@ -569,25 +592,70 @@ class SelectRequest(google.protobuf.message.Message):
     CONTEXT_FIELD_NUMBER: builtins.int
     CANDIDATES_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
+    SHOWN_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
+    PROCEDURE_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
+    WITHOUT_PIXELS_FIELD_NUMBER: builtins.int
     context: builtins.str
     """the text before the place"""
+    query: builtins.str
+    """what was searched for; only PROCEDURE_SIMILARITY goes by it"""
+    procedure: global___Procedure.ValueType
+    """how to choose; the others than the default are there to be compared with it"""
+    without_pixels: builtins.bool
+    """a control: the model sees grey areas instead of all pictures"""
     @property
     def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SelectCandidate]:
         """1..64"""
 
     @property
     def options(self) -> global___Options: ...
+    @property
+    def shown(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ShownPicture]:
+        """pictures that stand in the context already, one after a paragraph at most"""
+
+    @property
+    def order(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """candidates, from 0, each once, in the order of their letters; empty: our choice"""
+
     def __init__(
         self,
         *,
         context: builtins.str = ...,
         candidates: collections.abc.Iterable[global___SelectCandidate] | None = ...,
         options: global___Options | None = ...,
+        shown: collections.abc.Iterable[global___ShownPicture] | None = ...,
+        query: builtins.str = ...,
+        procedure: global___Procedure.ValueType = ...,
+        order: collections.abc.Iterable[builtins.int] | None = ...,
+        without_pixels: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["options", b"options"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "context", b"context", "options", b"options"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "context", b"context", "options", b"options", "order", b"order", "procedure", b"procedure", "query", b"query", "shown", b"shown", "without_pixels", b"without_pixels"]) -> None: ...
 
 global___SelectRequest = SelectRequest
+
+@typing.final
+class ShownPicture(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: builtins.int
+    PICTURE_FIELD_NUMBER: builtins.int
+    after: builtins.int
+    """paragraph of the context that it follows, from 0, headings and the like not counted"""
+    @property
+    def picture(self) -> global___SelectCandidate: ...
+    def __init__(
+        self,
+        *,
+        after: builtins.int = ...,
+        picture: global___SelectCandidate | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["picture", b"picture"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "picture", b"picture"]) -> None: ...
+
+global___ShownPicture = ShownPicture
 
 @typing.final
 class SelectCandidate(google.protobuf.message.Message):
@@ -619,11 +687,15 @@ class SelectResponse(google.protobuf.message.Message):
     PROBABILITIES_FIELD_NUMBER: builtins.int
     MASS_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
+    NEEDED_FIELD_NUMBER: builtins.int
     choice: builtins.int
     """from 0; absent: nothing fits"""
     mass: builtins.float
     """share of all probability that fell on the candidates, 0..1"""
     model: builtins.str
+    """resolved id; of PROCEDURE_SIMILARITY the space"""
+    needed: builtins.float
+    """probability from which the best is chosen, 0..1; 0: another measure decides"""
     @property
     def probabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """in the order of the candidates, 0..1"""
@@ -635,9 +707,10 @@ class SelectResponse(google.protobuf.message.Message):
         probabilities: collections.abc.Iterable[builtins.float] | None = ...,
         mass: builtins.float = ...,
         model: builtins.str = ...,
+        needed: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_choice", b"_choice", "choice", b"choice"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_choice", b"_choice", "choice", b"choice", "mass", b"mass", "model", b"model", "probabilities", b"probabilities"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_choice", b"_choice", "choice", b"choice", "mass", b"mass", "model", b"model", "needed", b"needed", "probabilities", b"probabilities"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_choice", b"_choice"]) -> typing.Literal["choice"] | None: ...
 
 global___SelectResponse = SelectResponse

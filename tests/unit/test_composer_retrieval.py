@@ -12,7 +12,7 @@ from xcomp_composer.indexer import Conditions, Repository
 from xcomp_composer.pipeline import Setting, Source
 from xcomp_composer.query import LONGEST_LIST, texts_of
 from xcomp_composer.retrieval import Retrieval
-from xcomp_composer.stage import Offered, Wish
+from xcomp_composer.stage import Offered, Question, Wish
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
@@ -216,30 +216,30 @@ def test_a_contradicting_profile_is_a_conflict(stub: rpc.IndexerStub) -> None:
 
 def test_the_choice_alone_gives_probabilities(stub: rpc.IndexerStub) -> None:
     where = setting(stub)
-    offered = [Offered("train"), Offered("coffee"), Offered("cat")]
-    made = Retrieval().select("Some words before.\n\nA cup of espresso stood on the table.", offered, where.repository)
+    offered = (Offered("train"), Offered("coffee"), Offered("cat"))
+    asked = Question("Some words before.\n\nA cup of espresso stood on the table.", offered)
+    made = Retrieval().select(asked, where.repository)
     assert made.choice == 1
     assert sum(made.probabilities) == pytest.approx(1)
     assert made.mass > 0.5
 
 
 def test_the_choice_alone_weighs_pictures_from_elsewhere(stub: rpc.IndexerStub) -> None:
-    offered = [Offered("train"), Offered(image=b"cup coffee espresso table")]
-    made = Retrieval().select("A cup of espresso stood on the table.", offered, setting(stub).repository)
+    offered = (Offered("train"), Offered(image=b"cup coffee espresso table"))
+    made = Retrieval().select(Question("A cup of espresso stood on the table.", offered), setting(stub).repository)
     assert made.choice == 1
 
 
 def test_the_choice_alone_may_be_none(stub: rpc.IndexerStub) -> None:
-    made = Retrieval().select(
-        "Freedom is a habit of doubt.", [Offered("train"), Offered("cat")], setting(stub).repository
-    )
+    asked = Question("Freedom is a habit of doubt.", (Offered("train"), Offered("cat")))
+    made = Retrieval().select(asked, setting(stub).repository)
     assert made.choice is None
     assert made.mass < 0.5
 
 
 def test_an_unknown_candidate_is_not_found(stub: rpc.IndexerStub) -> None:
     with pytest.raises(NotFound, match="nobody"):
-        Retrieval().select("A cup.", [Offered("nobody")], setting(stub).repository)
+        Retrieval().select(Question("A cup.", (Offered("nobody"),)), setting(stub).repository)
 
 
 def test_an_indexer_that_is_away_is_unavailable() -> None:

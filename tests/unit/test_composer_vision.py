@@ -17,7 +17,7 @@ from xcomp_composer.lane import Lane
 from xcomp_composer.pictures import MAX_PX
 from xcomp_composer.pipeline import Setting, Source
 from xcomp_composer.place import WINDOW
-from xcomp_composer.stage import Offered, Wish
+from xcomp_composer.stage import Offered, Question, Wish
 from xcomp_composer.verdict import chosen, needed
 from xcomp_composer.vision import Vision
 from xcomp_model.base import Choice, ModelError, Picture, Unanswered
@@ -346,16 +346,16 @@ def test_select_asks_the_model(stage: Stage) -> None:
     setting = stage.setting()
     data, _ = stage.toy.fetch("cat", 64)
     stage.actor.choices = [(0.1, 0.9)]
-    made = setting.illustrator.select("Words.", [Offered("coffee"), Offered(image=data)], setting.repository)
+    made = setting.illustrator.select(Question("Words.", (Offered("coffee"), Offered(image=data))), setting.repository)
     assert (made.choice, made.probabilities, made.mass) == (1, (0.1, 0.9), 0.9)
 
 
 def test_select_refuses_what_it_cannot_see(stage: Stage) -> None:
     setting = stage.setting()
     with pytest.raises(NotFound, match="nobody"):
-        setting.illustrator.select("Words.", [Offered("nobody")], setting.repository)
+        setting.illustrator.select(Question("Words.", (Offered("nobody"),)), setting.repository)
     with pytest.raises(InvalidRequest, match="number 0 is no readable picture"):
-        setting.illustrator.select("Words.", [Offered(image=b"x")], setting.repository)
+        setting.illustrator.select(Question("Words.", (Offered(image=b"x"),)), setting.repository)
 
 
 def test_reasons_are_in_the_articles_language(stage: Stage) -> None:
