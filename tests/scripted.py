@@ -21,6 +21,8 @@ class Scripted(rpc.IndexerServicer):
         self.describe: Callable[[], None] = lambda: None
         self.closed = threading.Event()
         self.events = 3
+        self.event = pb.IngestEvent()
+        self.pause_s = 0.01
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:  # noqa: N802
         self.describe()
@@ -29,8 +31,8 @@ class Scripted(rpc.IndexerServicer):
     def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:  # noqa: N802
         try:
             for _ in range(self.events):
-                yield pb.IngestEvent()
-                time.sleep(0.01)
+                yield self.event
+                time.sleep(self.pause_s)
             self.describe()
         finally:
             self.closed.set()

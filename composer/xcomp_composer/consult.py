@@ -13,9 +13,15 @@ from xcomp_composer.lane import Lane
 from xcomp_model import base
 from xcomp_model.base import Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
 from xcomp_model.selection import LETTERS, select
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import ModelError, Unavailable
 
 CHARACTERS_PER_TOKEN = 16  # more than any answer has on average; an endpoint may not keep to its bound of tokens
+
+_STAGES: dict[Stage, str] = {  # as the metrics know them
+    "write": "write", "spot": "spot", "query": "query", "choose": "choose", "describe": "caption", "chat": "chat",
+    "edit": "edit",
+}  # fmt: skip
 
 Build = Callable[[Prompts], Prompt]
 
@@ -60,13 +66,14 @@ class Consultation:
             ModelError: the model cannot be asked this, or failed.
             Unavailable: its endpoint does not answer.
         """
-        with self._lane.enter(self._caller.remaining_s), self._translated():
+        with self._lane.enter(self._caller.remaining_s), telemetry.stage(_STAGES[stage]), self._translated():
             prompts = self.model.prompts
             sampling = prompts.sampling(stage, seed=self._seed)
             room = sampling.max_new_tokens * CHARACTERS_PER_TOKEN
             pieces = self.model.stream(build(prompts), sampling, cancelled=self._caller.is_gone)
             with closing(cast("Generator[str]", pieces)):  # before the lane is left: it ends the model's work
                 for piece in pieces:
+                    telemetry.count("tokens")
                     yield piece[:room]
                     room -= len(piece)
                     if room <= 0:
@@ -79,7 +86,7 @@ class Consultation:
 
     def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Choice:
         """Says how likely each candidate is to belong after the last section; raises like `stream`."""
-        with self._lane.enter(self._caller.remaining_s), self._translated():
+        with self._lane.enter(self._caller.remaining_s), telemetry.stage("choose"), self._translated():
             return select(self.model, sections, candidates, cancelled=self._caller.is_gone)
 
     def answered(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> int | None:

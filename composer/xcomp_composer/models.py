@@ -73,6 +73,10 @@ class Models:
         self._loading: defaultdict[str, Lane] = defaultdict(lambda: Lane(width=1, waiting=_WAITING))
         self._served: dict[str, Served] = {}
 
+    def names(self) -> list[str]:
+        """Names the models in memory."""
+        return sorted(self._served)
+
     def illustrator(self, model: str, profile: str, check: Check) -> "Served | None":
         """Returns the model that places and chooses; None where the repository's own spaces do.
 

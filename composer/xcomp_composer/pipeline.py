@@ -16,6 +16,7 @@ from xcomp_composer.markdown import split, title_of
 from xcomp_composer.marks import without_blocks
 from xcomp_composer.spot import places
 from xcomp_composer.stage import Draft, Illustrator, Wish
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import InvalidRequest, ModelError, Unavailable
 
 
@@ -63,8 +64,10 @@ class _Made:
                 self.asked[segment] = query
             case SpotIllustration(segment, picture):
                 self.pictures[segment] = picture
+                telemetry.count("illustrations")
             case Unfilled(segment):
                 self.unfilled[segment] = event
+                telemetry.count("abstentions")
 
     def give_up(self, segments: Sequence[int], reason: str) -> Iterator[Unfilled]:
         """Leaves these segments empty where they have neither a picture nor a reason yet."""

@@ -19,6 +19,7 @@ from xcomp_composer.reason import short, why, why_empty
 from xcomp_composer.retrieve import HITS, Floats, Offer, Place, places_for
 from xcomp_composer.spot import most_visible, places
 from xcomp_composer.stage import PASSAGES_PER_PICTURE, Draft, Offered, Question, Selection, Wish
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import InvalidRequest, NotFound, Unsupported
 
 NAME = "retrieval"
@@ -45,10 +46,12 @@ class Retrieval:
         numbers = places(draft.blocks)
         paragraphs = {number: draft.blocks[number].prose for number in numbers}
         if len(paragraphs) > MOST_PARAGRAPHS:
-            paragraphs = most_visible(paragraphs, draft.language, repository, count=MOST_PARAGRAPHS)
+            with telemetry.stage("spot"):
+                paragraphs = most_visible(paragraphs, draft.language, repository, count=MOST_PARAGRAPHS)
         found = places_for(paragraphs, draft.language, repository) if paragraphs else []
         limit = _limit(wish, len(numbers))
-        plan = _plan(found, numbers, limit=limit, twins=_twins(found, repository))
+        with telemetry.stage("choose"):
+            plan = _plan(found, numbers, limit=limit, twins=_twins(found, repository))
         for place, offer in _spots(plan, count=limit, is_exact=wish.images is not None):
             yield from _events(place, offer, draft.language, wish.k, repository.conditions.repository)
 

@@ -18,6 +18,7 @@ from xcomp_composer.describe import title_of
 from xcomp_composer.indexer import Background, Hit, Repository, Vectors
 from xcomp_composer.query import texts_of
 from xcomp_composer.spot import SCENES, STATEMENTS, visibility
+from xcomp_protos.transport import telemetry
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -106,10 +107,11 @@ def places_for(
     texts = {segment: texts_of(prose, language) for segment, prose in paragraphs.items()}
     known = [*SCENES[language], *STATEMENTS[language]]
     asked = [*known, *(text for group in texts.values() for text in group)]
-    found, background = repository.weighed(asked, k=depth)
-    if not any(found):
-        return [Place(segment, 0.0, ()) for segment in paragraphs]
-    vectors = repository.embed(asked)
+    with telemetry.stage("retrieve"):
+        found, background = repository.weighed(asked, k=depth)
+        if not any(found):
+            return [Place(segment, 0.0, ()) for segment in paragraphs]
+        vectors = repository.embed(asked)
     table = _table(found)
     for name, vector in (pictures or {}).items():
         table = _with_picture(table, Hit(name, "", 0.0, 0.0, 0.0), vectors @ vector)

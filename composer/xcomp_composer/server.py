@@ -5,7 +5,6 @@ a language model is loaded before one is asked for.
 """
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ from xcomp_composer.models import Endpoint, Local, Models
 from xcomp_composer.service import ComposerService, Dependencies
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.options import add, add_endpoint, endpoint
-from xcomp_protos.transport import access
+from xcomp_protos.transport import access, logs, observe
 from xcomp_protos.transport.errors import InvalidRequest, XcompError
-from xcomp_protos.transport.guard import one_line
 from xcomp_protos.transport.server import Service, run
 from xcomp_protos.transport.tls import client_tls
+from xcomp_protos.transport.watch import one_line
 
 _TOKEN = "--indexer-token-file"  # noqa: S105  # an option's name
 
@@ -26,8 +25,7 @@ _TOKEN = "--indexer-token-file"  # noqa: S105  # an option's name
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the composer; returns the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.captureWarnings(capture=True)
+    logs.configure(options.log_level, options.log_format)
     try:
         _serve(options)
     except XcompError as error:
@@ -46,7 +44,9 @@ def _serve(options: argparse.Namespace) -> None:
     service = ComposerService(Dependencies(options.indexer, models, token=token, tls=trust, profile=options.profile))
     registered = Service("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
-        run([registered], endpoint(options))
+        readings = {"models_loaded": ("composing models in memory", lambda: len(models.names()))}
+        with observe.observed(options, readings):
+            run([registered], endpoint(options))
     finally:
         service.close()
 
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--procedure", "XCOMP_PROCEDURE", default="native", choices=("native", "reference"),
         help="of InternLM-XComposer; reference: decode as released, to compare with",
     )  # fmt: skip
-    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+    observe.add_options(parser, port=9412)
     return parser
 
 

@@ -36,6 +36,7 @@ from xcomp_protos.transport.guard import remaining_s
 from xcomp_protos.transport.tls import ClientTls
 
 LONGEST_S = 600.0  # for a caller that sets no deadline
+WAITING = 28  # articles; with those at work 32, half of the calls that a server takes
 CAN = ("illustrate", "select", "edit")
 _CHANGES: dict[int, Change] = {
     pb.EditSegment.KIND_REWRITE: "rewrite",
@@ -90,8 +91,10 @@ class ComposerService(rpc.ComposerServicer):
         self._tls = dependencies.tls
         self._channel = dial(dependencies.indexer, token=dependencies.token, tls=dependencies.tls)
         self._stub = indexer_rpc.IndexerStub(self._channel)
-        self._light = Lane(width=4, waiting=16)
-        self._heavy = Lane(width=4, waiting=16)  # articles of language models, which take turns at each
+        self._light = Lane(width=4, waiting=WAITING, name="light")
+        self._heavy = Lane(
+            width=4, waiting=WAITING, name="heavy"
+        )  # articles of language models, which take turns at each
         self._build = build_id()  # of the code that runs, whatever happens to its files
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from xcomp_composer.stage import Draft, Question, Selection, Wish
 from xcomp_composer.trial import answered
 from xcomp_composer.verdict import Witness, chosen
 from xcomp_model.base import Picture, Section
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import Conflict, Denied, ImageError, ModelError, NotFound
 
 SPARE = 4  # hits beyond those that are needed: pictures may have gone since they were indexed
@@ -45,8 +46,9 @@ class Vision:
         yield from self._queries(text, found.named, queries, witness)
         if not queries:
             return
-        hits = repository.search(list(queries.values()), k=min(wish.k + len(queries) - 1 + SPARE, DEEPEST))
-        groups = twins((hit for each in hits for hit in each), repository)
+        with telemetry.stage("retrieve"):
+            hits = repository.search(list(queries.values()), k=min(wish.k + len(queries) - 1 + SPARE, DEEPEST))
+            groups = twins((hit for each in hits for hit in each), repository)
         choosing = _Choosing(self._model, text, witness, repository, groups, wish.k)
         for (ordinal, query), each in zip(queries.items(), hits, strict=True):
             yield from choosing.choose(ordinal, query, each)

@@ -26,8 +26,9 @@ from xcomp_indexer.reconcile import Known, changed, missing, removable
 from xcomp_indexer.scan import Entry, Scan, walk
 from xcomp_indexer.store import Found, Point
 from xcomp_indexer.store.payload import ImagePayload, printable
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import ImageError, InvalidRequest
-from xcomp_protos.transport.guard import one_line
+from xcomp_protos.transport.watch import one_line
 
 BATCH = 16  # images per forward pass; larger ones gain nothing on a CPU
 PROGRESS_S = 0.25
@@ -157,6 +158,8 @@ class Ingest:
     def _write(self, batch: Sequence[Loaded]) -> Iterator[Failure]:
         """Embeds what is new in a batch, reuses what is known, and writes it all in one go."""
         seen = self._reused(batch)
+        telemetry.count("cache_lookups", len(seen), "content", "hit")
+        telemetry.count("cache_lookups", len(batch) - len(seen), "content", "miss")
         items: list[Loaded] = []
         for item in batch:
             try:
@@ -164,7 +167,7 @@ class Ingest:
             except ImageError as error:  # it changed since it was read first
                 yield self._skipped(item.entry, error)
         seen.update(self._embedded({item.content_hash: item for item in items if item.content_hash not in seen}))
-        with self._timed("upsert"):
+        with self._timed("upsert"), telemetry.stage("store"):
             self._store.upsert([self._point(item, seen[item.content_hash]) for item in items])
             for item in items:
                 self._account(item)
@@ -194,6 +197,7 @@ class Ingest:
             vectors[space] = encoded.vectors
             labels = encoded.labels or labels
         self._counts["embedded"] += len(images)
+        telemetry.count("images", len(images))
         return {
             digest: Seen({space: rows[at] for space, rows in vectors.items()}, labels[at] if labels else (), item.size)
             for at, (digest, item) in enumerate(fresh.items())
@@ -242,6 +246,7 @@ class Ingest:
 
     def _failed(self, path: str, *, reason: str, message: str, entry: Entry | None = None) -> Failure:
         self._counts["failed"] += 1
+        telemetry.count("image_failures", 1, reason)
         self._ledger.note(path, reason=reason, message=one_line(message), entry=entry)
         return Failure(printable(path), reason, one_line(message))
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.measured import Measured
 from xcomp_indexer.ledger import IMAGES
 from xcomp_indexer.models import Models
-from xcomp_indexer.profiles import SpaceSpec, is_profile, spaces_of
+from xcomp_indexer.profiles import SpaceSpec, is_profile, spaces_of, stage_of
 from xcomp_indexer.store import Store, Stores
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
 
@@ -151,7 +152,7 @@ class Library:
                 f"({str(recorded)[:12]}, here {embedder.digest[:12]}): index it anew under another --repo, "
                 f"or delete it first with: xcomp repo delete {repository.name}"
             )
-        return embedder
+        return Measured(embedder, stage_of(space))
 
     def exists(self, name: str) -> bool:
         """Whether there is a repository of this name."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from xcomp_indexer import decode, metadata
 from xcomp_indexer.scan import Entry
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import ImageError
 
 
@@ -75,7 +76,8 @@ class Loader:
     def _load(self, entry: Entry) -> tuple[Loaded | ImageError, float]:
         begun = time.monotonic()
         try:
-            return self.read(entry, reuse=True), time.monotonic() - begun
+            with telemetry.stage("decode"):
+                return self.read(entry, reuse=True), time.monotonic() - begun
         except ImageError as error:
             return error, time.monotonic() - begun
 

@@ -35,6 +35,14 @@ PROFILES: dict[str, tuple[SpaceSpec, ...]] = {
 }
 
 
+_KNOWN = frozenset(spec.name for specs in PROFILES.values() for spec in specs)
+
+
+def stage_of(space: str) -> str:
+    """Names the stage of embedding in a space; those that users name share one, since a stage is no word of theirs."""
+    return f"embed.{space}" if space in _KNOWN else "embed.other"
+
+
 def spaces_of(profile: str) -> tuple[SpaceSpec, ...]:
     """Returns the spaces of a profile: by its name, or as `SPACE=MODEL,SPACE=MODEL…` spells them out.
 

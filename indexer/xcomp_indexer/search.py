@@ -21,6 +21,7 @@ from xcomp_indexer.fusion import diversify, reciprocal_rank
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.store import And, Filter, Found, Ids, Match, Near, Not, Or, Range
 from xcomp_indexer.store.payload import utc
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import ImageError, InvalidRequest, NotFound
 
 Route = Literal["auto", "en", "zh", "all"]
@@ -113,12 +114,14 @@ class Search:
             for at, route in enumerate(routes)
             for space in route
         ]
-        found = iter(repository.store.near(nears))
+        with telemetry.stage("store"):
+            found = iter(repository.store.near(nears))
         scales = {space: self._calibration(repository, space) for space in spaces}
         answers = []
         for at, route in enumerate(routes):
             of_query = {space: (vectors[space][at], next(found)) for space in route}
-            hits = _diverse(repository, _fused(scales, of_query), question)
+            with telemetry.stage("fuse"):
+                hits = _diverse(repository, _fused(scales, of_query), question)
             known = [scale for space in route if (scale := scales[space].background())]
             answers.append(Answer(languages[at], route, hits, max(known, default=None)))
         return answers
@@ -164,7 +167,9 @@ class Search:
         count = repository.store.count()
         known = self._calibrations.setdefault(repository, {})
         before, scale = known.get(space, (-1, None))
-        if scale is None or abs(count - before) > 0.1 * before:
+        stale = scale is None or abs(count - before) > 0.1 * before
+        telemetry.count("cache_lookups", 1, "calibration", "miss" if stale else "hit")
+        if scale is None or stale:
             embedder = self._library.embedder(repository, space)
             if embedder.digest not in self._background:
                 texts = [text for name, group in _BACKGROUND.items() if name in embedder.languages for text in group]

@@ -4,7 +4,6 @@ Every option has an environment twin, named in its help. Only this file of the p
 """
 
 import argparse
-import logging
 import os
 import sys
 import threading
@@ -19,19 +18,18 @@ from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.options import add, add_endpoint, endpoint
+from xcomp_protos.transport import logs, observe
 from xcomp_protos.transport.errors import InvalidRequest, XcompError
-from xcomp_protos.transport.guard import one_line
 from xcomp_protos.transport.server import Service, run
+from xcomp_protos.transport.watch import one_line
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FREE_MODELS_S = 600  # a model nobody asked for in this time leaves memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the indexer; returns the exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.captureWarnings(capture=True)
+    logs.configure(options.log_level, options.log_format)
     try:
         _serve(options)
     except XcompError as error:
@@ -52,10 +50,15 @@ def _serve(options: argparse.Namespace) -> None:
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
     try:
-        run([registered], endpoint(options), prepare=lambda: _preload(models, options))
+        with observe.observed(options, _readings(models)):
+            run([registered], endpoint(options), prepare=lambda: _preload(models, options))
     finally:
         stop.set()
         library.close()
+
+
+def _readings(models: Models) -> observe.Readings:
+    return {"models_loaded": ("embedding models in memory", lambda: len(models.names()))}
 
 
 def _preload(models: Models, options: argparse.Namespace) -> None:
@@ -95,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
     add(parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose pictures may be read; default: all")
-    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", choices=_LEVELS, help="how much the log says")
+    observe.add_options(parser, port=9411)
     return parser
 
 

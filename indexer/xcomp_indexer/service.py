@@ -29,6 +29,7 @@ from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.build import VERSION, build_id
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from xcomp_protos.transport.errors import (
     Cancelled,
@@ -39,12 +40,12 @@ from xcomp_protos.transport.errors import (
     NotFound,
     XcompError,
 )
-from xcomp_protos.transport.guard import one_line, received, remaining_s
+from xcomp_protos.transport.guard import remaining_s
+from xcomp_protos.transport.watch import one_line
 
 MAX_INPUTS = 1024
 MAX_PAGE_BYTES = 3 * 1024 * 1024  # a page of List ends earlier than asked for rather than pass the message limit
 WAIT_S = 0.2
-UPLOAD_IDLE_S = 60  # an upload of which nothing comes for so long is given up
 
 EventStream = Generator[Event, None, None]
 
@@ -78,9 +79,10 @@ class IndexerService(rpc.IndexerServicer):
     @contextmanager
     def _turn(self, repository: Repository, context: grpc.ServicerContext) -> Iterator[None]:
         """Waits until nobody else ingests into the repository, and keeps it so."""
-        while not repository.ingesting.acquire(timeout=WAIT_S):
-            if not context.is_active():
-                raise Cancelled("the caller went away")
+        with telemetry.waiting("ingest"):
+            while not repository.ingesting.acquire(timeout=WAIT_S):
+                if not context.is_active():
+                    raise Cancelled("the caller went away")
         try:
             if not self._library.holds(repository):
                 raise NotFound(f"repository {repository.name!r} was deleted while this ingest waited: run it again")
@@ -102,10 +104,9 @@ class IndexerService(rpc.IndexerServicer):
 
     def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:
         """Adds one file whose bytes the caller holds."""
-        parts = received(request_iterator, context, idle_s=UPLOAD_IDLE_S)
-        offer = wire.offer_of(next(parts, pb.UploadRequest()))
+        offer = wire.offer_of(next(request_iterator, pb.UploadRequest()))
         try:
-            return wire.taken_message(self._uploads.take(offer, map(wire.chunk_of, parts)))
+            return wire.taken_message(self._uploads.take(offer, map(wire.chunk_of, request_iterator)))
         except ImageError as error:
             failure = pb.IngestFailure(path=offer.name, reason=error.reason, message=one_line(str(error)))
             return pb.UploadResponse(failure=failure)
@@ -238,9 +239,8 @@ class IndexerService(rpc.IndexerServicer):
 
     def Import(self, request_iterator: Iterator[pb.ImportRequest], context: grpc.ServicerContext) -> pb.ImportResponse:
         """Makes a repository of what `Export` handed out."""
-        parts = received(request_iterator, context, idle_s=UPLOAD_IDLE_S)
-        name = wire.import_of(next(parts, pb.ImportRequest()))
-        reader = exchange.Reader(map(wire.chunk_of, parts))
+        name = wire.import_of(next(request_iterator, pb.ImportRequest()))
+        reader = exchange.Reader(map(wire.chunk_of, request_iterator))
         return pb.ImportResponse(repository=wire.repository_message(exchange.adopted(self._library, name, reader)))
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:

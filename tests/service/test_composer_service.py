@@ -292,7 +292,7 @@ def test_a_full_queue_is_exhausted(composer: ComposerClient, toy: ToyIndexer) ->
         except XcompError as error:
             errors.append(error)
 
-    callers = [threading.Thread(target=call) for _ in range(24)]
+    callers = [threading.Thread(target=call) for _ in range(36)]
     for caller in callers:
         caller.start()
     deadline = time.monotonic() + 10

@@ -12,7 +12,8 @@ from tests.scripted import calling, raising, running, scripted, wait_until
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport import errors, guard
+from xcomp_protos.transport import errors, watch
+from xcomp_protos.transport.activity import Activity
 from xcomp_protos.transport.errors import XcompError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XcompError)]
@@ -57,7 +58,7 @@ def test_any_message_arrives_on_one_bounded_printable_line(message: str) -> None
     service.describe = raising(errors.InvalidRequest(message))
     with calling(service) as client, pytest.raises(errors.InvalidRequest) as caught:
         client.describe()
-    assert len(str(caught.value)) <= guard.MAX_MESSAGE_CHARACTERS
+    assert len(str(caught.value)) <= watch.MAX_MESSAGE_CHARACTERS
     assert str(caught.value).isprintable()
 
 
@@ -89,7 +90,7 @@ def test_health_and_reflection_ask_for_no_token() -> None:
 
 
 def test_a_full_queue_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MAX_ACTIVE_CALLS", 2)
+    monkeypatch.setattr(watch, "MAX_ACTIVE_CALLS", 2)
     service, release, inside = scripted(), threading.Event(), threading.Semaphore(0)
 
     def wait() -> None:
@@ -137,7 +138,7 @@ def test_closing_a_stream_ends_the_work_behind_it() -> None:
 
 
 def test_activity_knows_idle_from_busy() -> None:
-    activity = guard.Activity()
+    activity = Activity()
     assert activity.enter() == 1
     assert activity.enter() == 2
     activity.leave()

@@ -19,6 +19,7 @@ from grpc import StatusCode
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable, XcompError
 
 T = TypeVar("T")
@@ -95,6 +96,7 @@ class Patient:
                 wait_s = asked_s if asked_s is not None else pause_s * random.uniform(0.5, 1)  # noqa: S311
                 if code not in _TRANSIENT or time.monotonic() - started + wait_s > self.patience_s:
                     raise self._error(code, failure) from failure
+                telemetry.count("store_retries")
                 _log.info("event=store_retry place=%s status=%s wait_s=%.2f", self.place, code.name, wait_s)
             time.sleep(wait_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

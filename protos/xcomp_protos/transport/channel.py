@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import grpc
 
 from xcomp_protos.transport.errors import Unavailable, from_status
+from xcomp_protos.transport.outgoing import Outgoing
 from xcomp_protos.transport.tls import SCHEME, ClientTls
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; whatever is larger travels in chunks
@@ -45,6 +46,7 @@ def dial(address: str, *, token: str | None = None, tls: ClientTls | None = None
         channel = grpc.secure_channel(address.removeprefix(SCHEME), credentials, options=options)
     else:
         channel = grpc.insecure_channel(address, options=options)
+    channel = grpc.intercept_channel(channel, Outgoing())
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
 
 

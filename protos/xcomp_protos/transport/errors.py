@@ -50,9 +50,18 @@ class Unavailable(XcompError):
 
 
 class Exhausted(XcompError):
-    """A full queue or a message over the limit; trying again later helps where the message says so."""
+    """A full queue or a message over the limit.
+
+    Args:
+        message: one line.
+        retry_after_s: trying again after so long helps; None where it does not.
+    """
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(XcompError):

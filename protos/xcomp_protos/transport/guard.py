@@ -1,85 +1,51 @@
-"""What stands around every call: token, queue limit, one log line, errors as statuses.
+"""What stands around every call: who may make it, how long a caller may be silent or deaf, and `watch.py`'s account."""
 
-It sees methods and outcomes, never requests: nothing a user asked for reaches the log from here.
-"""
-
-import logging
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NoReturn, TypeVar, cast
+from functools import wraps
+from typing import Any, cast
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from xcomp_protos.transport.access import ALL, Access, Grant
-from xcomp_protos.transport.errors import Cancelled, DeadlineExceeded, Denied, Unsupported, XcompError
+from xcomp_protos.transport.activity import Activity
+from xcomp_protos.transport.errors import Cancelled, DeadlineExceeded, InvalidRequest, XcompError
+from xcomp_protos.transport.patience import patience
+from xcomp_protos.transport.watch import Watch
 
-log = logging.getLogger(__name__)
+Behaviour = Callable[..., Any]  # a method as gRPC calls it: a message or many, and the context
 
-Part = TypeVar("Part")
-Behaviour = Callable[..., object]  # a method as grpc calls it: (request, context)
-
-MAX_ACTIVE_CALLS = 64  # beyond it a caller is told to come back
-RETRY_AFTER_MS = 1000
-MAX_MESSAGE_CHARACTERS = 600  # a status travels as a header, percent-encoded; clients drop headers over 8 KiB
-OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
-
-
-class Activity:
-    """Counts the calls under way and knows since when there is none."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._active = 0
-        self._since = time.monotonic()
-
-    def enter(self) -> int:
-        """Counts a call in; returns how many are under way now."""
-        with self._lock:
-            self._active += 1
-            return self._active
-
-    def leave(self) -> None:
-        """Counts a call out."""
-        with self._lock:
-            self._active -= 1
-            self._since = time.monotonic()
-
-    def touch(self) -> None:
-        """Begins the idle time anew."""
-        with self._lock:
-            self._since = time.monotonic()
-
-    def idle_s(self) -> float:
-        """Seconds since the last call ended; 0 while one is under way."""
-        with self._lock:
-            return 0.0 if self._active else time.monotonic() - self._since
+SILENT_S = 60.0  # for a caller that does not send the next part of its request
+DEAF_S = 120.0  # for a caller that does not take the next part of its answer
+HEALTH = "/grpc.health.v1.Health/"
+REFLECTION = "/grpc.reflection."
+_UNREADABLE = object()
 
 
 class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
-    """The interceptor; health and reflection pass it unguarded."""
+    """The interceptor. Health and reflection ask for no token; health answers even when the queue is full."""
 
     def __init__(self, activity: Activity, access: Access | None) -> None:
         self._activity = activity
         self._access = access
 
     def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
-        """Wraps the method that a call names, as grpc asks of an interceptor."""
+        """Wraps the method that a call names, as grpc asks of an interceptor.
+
+        A method that takes one message is served as one that takes a stream, which is the same on the wire: gRPC would
+        hold a thread until that message comes, and we would learn of the call only then.
+        """
         handler = continuation(details)
-        if handler is None or details.method.startswith(OPEN_SERVICES):
+        if handler is None or details.method.startswith(HEALTH):
             self._activity.touch()  # whoever asks how it is will call in a moment: a server must not leave in between
-            return handler
-        call = _Call(details.method, self._activity, self._grant(details.invocation_metadata))
-        if handler.response_streaming:
-            many = handler.request_streaming
-            make = grpc.stream_stream_rpc_method_handler if many else grpc.unary_stream_rpc_method_handler
-            behaviour = call.streamed(handler.stream_stream or handler.unary_stream, many=many)
-        else:
-            many = handler.request_streaming
-            make = grpc.stream_unary_rpc_method_handler if many else grpc.unary_unary_rpc_method_handler
-            behaviour = call.single(handler.stream_unary or handler.unary_unary, many=many)
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        if handler is None:
+            return None
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        if details.method.startswith(HEALTH):
+            return _remade(handler, _unadmitted(behaviour))
+        grant = ALL if details.method.startswith(REFLECTION) else self._grant(details.invocation_metadata)
+        call = _Call(details.method, self._activity, behaviour, grant, many=handler.request_streaming)
+        return _remade(handler, call.streamed if handler.response_streaming else call.single)
 
     def _grant(self, metadata: Sequence[tuple[str, str | bytes]]) -> Grant | None:
         if self._access is None:
@@ -89,114 +55,107 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the
 
 
 class _Call:
-    """One method, guarded."""
+    """One method, guarded: admitted first, read then, so that a stranger's request is never taken in."""
 
-    def __init__(self, method: str, activity: Activity, grant: Grant | None) -> None:
-        self._method = method.rpartition("/")[2]
+    def __init__(
+        self, method: str, activity: Activity, behaviour: Behaviour, grant: Grant | None, *, many: bool
+    ) -> None:
+        self._method = method
         self._activity = activity
+        self._behaviour = behaviour
         self._grant = grant
+        self._many = many
 
-    def single(self, behaviour: Behaviour, *, many: bool) -> Behaviour:
-        """Guards a method that answers once; `many` requests are an iterator of them."""
+    def single(self, parts: Iterator[object], context: grpc.ServicerContext) -> object:
+        """Runs a method that answers once."""
+        with self._watch(context) as grant:
+            response = self._behaviour(self._request(parts, context, grant), context)
+            grant.narrow(response)
+            return response
 
-        def guarded(request: object, context: grpc.ServicerContext) -> object:
-            with _Watch(self._method, self._activity, context, self._grant) as grant:
-                response = behaviour(self._checked(request, grant, many=many), context)
-                grant.narrow(response)
-                return response
+    def streamed(self, parts: Iterator[object], context: grpc.ServicerContext) -> Iterator[object]:
+        """Runs a method that answers with a stream; it stays under way until the stream is closed."""
+        with self._watch(context) as grant:
+            yield from _taken(self._behaviour(self._request(parts, context, grant), context), context)
 
-        return guarded
+    def _watch(self, context: grpc.ServicerContext) -> Watch:
+        return Watch(self._method, self._activity, context, self._grant)
 
-    def streamed(self, behaviour: Callable[..., Iterable[object]], *, many: bool) -> Behaviour:
-        """Guards a method that answers with a stream; it stays under way until the stream is closed."""
-
-        def guarded(request: object, context: grpc.ServicerContext) -> Iterator[object]:
-            with _Watch(self._method, self._activity, context, self._grant) as grant:
-                yield from behaviour(self._checked(request, grant, many=many), context)
-
-        return guarded
-
-    def _checked(self, request: object, grant: Grant, *, many: bool) -> object:
-        if many:
-            return grant.checked(self._method, cast("Iterator[Message]", request))
-        grant.check_request(self._method, cast("Message", request))
+    def _request(self, parts: Iterator[object], context: grpc.ServicerContext, grant: Grant) -> object:
+        given = map(_readable, _received(parts, context))
+        name = self._method.rpartition("/")[2]
+        if self._many:
+            return grant.checked(name, given)
+        request = _only(given)
+        grant.check_request(name, request)
         return request
 
 
-class _Watch:
-    """The life of one call, from admission to its log line."""
+def _remade(handler: Any, guarded: Behaviour) -> Any:  # grpc's handler has no public type
+    make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
+    return make(guarded, _reading(handler.request_deserializer), handler.response_serializer)
 
-    def __init__(self, method: str, activity: Activity, context: grpc.ServicerContext, grant: Grant | None) -> None:
-        self._method = method
-        self._activity = activity
-        self._context = context
-        self._grant = grant
-        self._started = time.monotonic()
 
-    def __enter__(self) -> Grant:
-        active = self._activity.enter()
-        if self._grant is None:
-            self._refuse(grpc.StatusCode.UNAUTHENTICATED, "missing or wrong token")
+def _unadmitted(behaviour: Behaviour) -> Behaviour:
+    """Answers however full the queue is; what gRPC knows of the method stays known."""
+
+    @wraps(behaviour)
+    def guarded(parts: Iterator[object], context: grpc.ServicerContext, *more: object) -> object:
         try:
-            self._grant.check_method(self._method)
-        except Denied as error:
-            self._refuse(error.code, str(error))
-        if active > MAX_ACTIVE_CALLS:
-            self._context.set_trailing_metadata((("retry-after-ms", str(RETRY_AFTER_MS)),))
-            self._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the queue is full: try again in {RETRY_AFTER_MS} ms")
-        return self._grant
+            request = _only(map(_readable, _received(parts, context)))
+        except XcompError as error:
+            return context.abort(error.code, str(error))
+        return behaviour(request, context, *more)
 
-    def _refuse(self, code: grpc.StatusCode, message: str) -> NoReturn:
-        self._finish(code.name)
-        self._context.abort(code, message)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is None or kind is GeneratorExit:
-            self._finish("OK" if error is None else "CANCELLED")
-            return
-        failure = self._failure(error)
-        self._finish(failure.code.name)
-        self._context.set_trailing_metadata((("xcomp-error", type(failure).__name__),))
-        self._context.abort(failure.code, one_line(str(failure)))
-
-    def _failure(self, error: BaseException) -> XcompError:
-        if isinstance(error, XcompError):
-            return error
-        if isinstance(error, NotImplementedError):  # the generated base class, where a method was left out
-            return Unsupported(f"{self._method} is not available in this version")
-        # A defect of ours: the log has it whole, the caller gets no traceback.
-        log.error("method=%s defect", self._method, exc_info=error)
-        return XcompError("internal error: the server's log says more")
-
-    def _finish(self, status: str) -> None:
-        self._activity.leave()
-        latency_ms = (time.monotonic() - self._started) * 1000
-        log.info("method=%s status=%s latency_ms=%.1f", self._method, status, latency_ms)
+    return guarded
 
 
-def one_line(text: str) -> str:
-    """Makes a message fit for a status: printable, on one line, bounded; it may quote whatever a caller sent."""
-    plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return plain if len(plain) <= MAX_MESSAGE_CHARACTERS else f"{plain[: MAX_MESSAGE_CHARACTERS - 1]}…"
+def _only(parts: Iterator[Message]) -> Message:
+    for part in parts:
+        return part
+    raise InvalidRequest("the call carries no request")
 
 
-def received(parts: Iterator[Part], context: grpc.ServicerContext, *, idle_s: float) -> Iterator[Part]:
-    """Yields what a caller streams in; the call ends when nothing comes for `idle_s`.
+def _readable(part: object) -> Message:
+    if part is _UNREADABLE:
+        raise InvalidRequest("the request is no message that this method knows: compile the protos of this version")
+    return cast("Message", part)
 
-    Raises:
-        Cancelled: the caller went away, or was silent for too long.
-    """
+
+def _taken(parts: Iterable[object], context: grpc.ServicerContext) -> Iterator[object]:
+    """Yields an answer; the call ends when the caller does not take a part of it in time."""
+    iterator = iter(parts)
     while True:
-        timer = threading.Timer(idle_s, context.cancel)
-        timer.start()
         try:
-            part = next(parts)
+            part = next(iterator)
+        except StopIteration:
+            return
+        with patience.limit(DEAF_S, context.cancel):
+            yield part
+
+
+def _reading(deserialize: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """Reads a message; gRPC would answer one that cannot be read as a defect of ours, with a traceback in the log."""
+
+    def read(content: bytes) -> object:
+        try:
+            return deserialize(content)
+        except DecodeError:
+            return _UNREADABLE
+
+    return read
+
+
+def _received(parts: Iterator[object], context: grpc.ServicerContext) -> Iterator[object]:
+    """Yields what a caller sends; raises Cancelled when it went away, or was silent for too long."""
+    while True:
+        try:
+            with patience.limit(SILENT_S, context.cancel):
+                part = next(parts)
         except StopIteration:
             return
         except grpc.RpcError:
             raise Cancelled("the caller went away, or sent nothing for too long") from None
-        finally:
-            timer.cancel()
         yield part
 
 

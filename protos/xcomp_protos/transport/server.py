@@ -22,10 +22,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from xcomp_protos.transport.access import Access
+from xcomp_protos.transport.activity import Activity
 from xcomp_protos.transport.channel import OPTIONS
 from xcomp_protos.transport.errors import Unavailable
-from xcomp_protos.transport.guard import MAX_ACTIVE_CALLS, Activity, Guard
+from xcomp_protos.transport.guard import Guard
 from xcomp_protos.transport.tls import SCHEME, ServerTls
+from xcomp_protos.transport.watch import MAX_ACTIVE_CALLS
 
 log = logging.getLogger(__name__)
 

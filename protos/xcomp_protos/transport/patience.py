@@ -1,0 +1,50 @@
+"""How long a caller may keep a thread of ours waiting: to send its next message, or to take ours.
+
+gRPC itself waits for ever, so that a few deaf or silent callers could hold all threads of a server.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Patience:
+    """Breaks off what takes too long; one thread watches, and only while there is something to watch."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ends: dict[object, tuple[float, Callable[[], object]]] = {}
+        self._watching = False
+
+    @contextmanager
+    def limit(self, seconds: float, give_up: Callable[[], object]) -> Iterator[None]:
+        """Calls `give_up` from another thread if the body takes longer."""
+        key = object()
+        with self._changed:
+            self._ends[key] = time.monotonic() + seconds, give_up
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, name="patience", daemon=True).start()
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._ends.pop(key, None)
+
+    def _watch(self) -> None:
+        while True:
+            for give_up in self._overdue():
+                give_up()
+
+    def _overdue(self) -> list[Callable[[], object]]:
+        with self._changed:
+            now = time.monotonic()
+            late = [key for key, (end, _) in self._ends.items() if end <= now]
+            if not late:  # a sleeper wakes often enough for limits that were set meanwhile
+                self._changed.wait(min(1.0, *(end - now for end, _ in self._ends.values())) if self._ends else None)
+            return [self._ends.pop(key)[1] for key in late]
+
+
+patience = Patience()  # of the whole process: a thread per server would gain nothing
