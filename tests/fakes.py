@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from xcomp_indexer.embed import Encoded, Vectors
+from xcomp_indexer.embed import Encoded, Prepared, Vectors
 from xcomp_indexer.embed.color import ColorEmbedder
 
 
@@ -16,18 +16,24 @@ class CountingEmbedder:
         self._eye = ColorEmbedder()
         self.name, self.digest = self._eye.name, self._eye.digest
         self.dimension, self.image_size = self._eye.dimension, self._eye.image_size
-        self.languages = self._eye.languages
+        self.languages, self.batch_size = self._eye.languages, self._eye.batch_size
         self.images = 0  # pictures embedded
         self.open = threading.Event()  # while it is not set, embedding pictures waits
         self.open.set()
         self.waiting = threading.Event()  # set once somebody waits
 
+    def prepare(self, image: Image.Image) -> Prepared:
+        return self._eye.prepare(image)
+
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
+        return self.encode_prepared([self.prepare(image) for image in images])
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
         if not self.open.is_set():
             self.waiting.set()
             self.open.wait(timeout=10)
-        self.images += len(images)
-        return self._eye.encode_images(images)
+        self.images += len(pictures)
+        return self._eye.encode_prepared(pictures)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._eye.encode_texts(texts)

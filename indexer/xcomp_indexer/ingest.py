@@ -1,62 +1,37 @@
-"""Brings a repository up to date with folders: scan, decode, embed, upsert, prune, as a generator of events.
+"""Brings a repository up to date with folders: survey, read, embed, write, prune, as a generator of events.
 
-Decoding runs ahead in threads while the batch before is embedded and written; memory is bounded by the look-ahead. A
-kill loses at most the batch in flight, since the state is the stat and the hash in each point and the ledger of
-failures beside them. Cancelling is closing the generator.
+Files are decoded in threads ahead of the batch that is embedded, and the batch before is written meanwhile; memory is
+bounded by the look-ahead. A kill loses at most the batches in flight, since the state is the stat and the hash in each
+point and the ledger of failures beside them. Cancelling is closing the generator.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xcomp_indexer import ledger, record
+from xcomp_indexer import holdings, ledger, record
 from xcomp_indexer.decode import reason_of
-from xcomp_indexer.embed import Embedder, Label
+from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embedding import Embedding, Seen
 from xcomp_indexer.events import Event, Failure, Order, Progress, Summary
+from xcomp_indexer.holdings import Holdings, Marks
 from xcomp_indexer.ledger import Ledger
 from xcomp_indexer.library import Repository
 from xcomp_indexer.load import Loaded, Loader
-from xcomp_indexer.reconcile import Known, changed, missing, removable
-from xcomp_indexer.scan import Entry, Scan, walk
+from xcomp_indexer.reconcile import Roots, above, refusing
+from xcomp_indexer.scan import Entry
 from xcomp_indexer.store import Found, Point
-from xcomp_indexer.store.payload import ImagePayload, printable
+from xcomp_indexer.store.payload import ImagePayload, printable, spelled_path
+from xcomp_indexer.survey import PROGRESS_S, Survey, paths_of, survey
+from xcomp_indexer.writer import Writer
 from xcomp_protos.transport import telemetry
-from xcomp_protos.transport.errors import ImageError, InvalidRequest
+from xcomp_protos.transport.errors import ImageError
 from xcomp_protos.transport.watch import one_line
 
-BATCH = 16  # images per forward pass; larger ones gain nothing on a CPU
-PROGRESS_S = 0.25
 # Failures that say of known content that it is lost; the others say nothing of it, so the image stays.
 _DAMAGED = frozenset(("empty", "truncated", "not_an_image", "too_large"))
-
-_RECALLED = tuple({*record.STAT_FIELDS, *ledger.FIELDS})  # payload keys
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the embedders made of one content."""
-
-    vectors: Mapping[str, NDArray[np.float32]]
-    labels: Sequence[Label]
-    size: tuple[int, int]
-
-
-def preview(order: Order) -> Generator[Event, None, None]:
-    """Says what a dry run would find for a repository that does not exist yet: everything is new.
-
-    Raises:
-        InvalidRequest: a path does not exist.
-    """
-    begun = time.monotonic()
-    found = yield from _survey(order)
-    count, seconds = len(found.entries), time.monotonic() - begun
-    yield Summary(count, count, 0, 0, 0, 0, 0, 0, seconds, 0.0, {"scan": seconds})
+_RECALLED = tuple({*holdings.FIELDS, *ledger.FIELDS})  # payload keys
 
 
 class Ingest:
@@ -70,19 +45,19 @@ class Ingest:
         """
         self._repository = repository
         self._store = repository.store
-        self._embedder = embedder
-        self._spaces = [spec.name for spec in repository.spaces]
         self._order = order
-        self._roots = _roots(order)
         self._counts: Counter[str] = Counter()
-        self._stages: dict[str, float] = {}
         self._started = time.monotonic()
-        self._known: dict[str, Known] = {}  # by path
-        self._by_hash: dict[str, str] = {}  # content hash -> id of a point that has its vectors
-        self._gone: dict[str, Known] = {}  # by id: images whose file is no longer there, or no picture any more
-        self._orphans: dict[str, list[str]] = {}  # content hash -> ids of images whose file is no longer there
+        self._survey_s = 0.0
+        spaces = [spec.name for spec in repository.spaces]
+        self._paths = paths_of(order)
+        self._roots = Roots(self._paths)
+        self._held = Holdings(repository.name, spaces=spaces, roots=self._roots)
         self._ledger = Ledger(self._store, repository.name, read_only=order.dry_run)
-        self._loader = Loader(self._by_hash, image_size=repository.image_size, look_ahead=2 * BATCH)
+        self._embedding = Embedding(spaces, embedder)
+        self._loader = Loader(self._held, self._embedding.prepare, image_size=repository.image_size)
+        self._writer = Writer(self._store)
+        self._under_way: dict[str, Seen] = {}  # content hash -> what is being written
 
     def run(self) -> Generator[Event, None, None]:
         """Yields failures and progress, at last the summary.
@@ -90,42 +65,44 @@ class Ingest:
         Raises:
             InvalidRequest: a path does not exist.
         """
-        with self._timed("scan"):
-            found = yield from _survey(self._order)
-            self._recall()
-            if self._order.retry_failed:
-                found = self._ledger.failed_before(found)
-            else:
-                self._miss(found)
-            todo = changed(found.entries, self._known)
-        self._counts["unchanged"] = len(found.entries) - len(todo)
+        self._recall()
+        only = self._ledger.failed_before if self._order.retry_failed else None
+        found = yield from survey(self._order, self._roots, self._held.changed, only=only)
+        if not self._order.retry_failed:
+            self._miss(found)
+        self._survey_s = time.monotonic() - self._started
+        self._counts["unchanged"] = found.scanned - len(found.todo)
         for path, error in found.unreadable:
             yield self._failed(path, reason=reason_of(error), message=f"cannot be read: {error.strerror}")
         if not self._order.retry_failed:
-            todo = yield from self._named_again(todo)
+            found.todo = yield from self._named_again(found.todo)
         if self._order.dry_run:
-            self._counts.update("updated" if entry.path in self._known else "added" for entry in todo)
-        else:
-            yield from self._take_in(todo, scanned=len(found.entries))
+            self._counts.update("added" if self._held.row(entry.path) is None else "updated" for entry in found.todo)
+        elif found.todo:
+            yield from self._take_in(found.todo, scanned=found.scanned)
         refused = self._prune(found)
-        yield self._summary(len(found.entries), refused)
+        yield self._summary(found.scanned, refused)
 
     def _recall(self) -> None:
         """Reads what the repository holds."""
         for point in self._store.scan(fields=_RECALLED):
             if ledger.is_failure(point):
                 self._ledger.recall(point)
-                continue
-            image = record.known(point, spaces=len(self._spaces))
-            if "uploaded" not in point.payload:  # an upload is nowhere that a scan looks
-                self._known[image.path] = image
-            if image.complete:
-                self._by_hash[image.content_hash] = image.id
+            else:
+                self._held.add(point)
+        self._held.settle()
 
-    def _miss(self, found: Scan) -> None:
-        for image in missing(found, self._known, self._roots):
-            self._gone[image.id] = image
-            self._orphans.setdefault(image.content_hash, []).append(image.id)
+    def _miss(self, found: Survey) -> None:
+        """Marks the images that are gone: under the roots and not found, though one could look there."""
+        missing = ~self._held.found & self._held.under(lambda group: group > 0)
+        hidden = {path for path, _ in found.unreadable}
+        if hidden:
+            for point in self._store.get(self._held.ids(missing)):
+                path = spelled_path(point.payload)
+                row = self._held.row(path)
+                if row is not None and any(above(path, hidden)):
+                    missing[row] = False
+        self._held.gone |= missing
 
     def _named_again(self, todo: Sequence[Entry]) -> Generator[Failure, None, list[Entry]]:
         """Names the files that failed before and were not touched since; returns the others."""
@@ -140,108 +117,106 @@ class Ingest:
 
     def _take_in(self, todo: Sequence[Entry], *, scanned: int) -> Iterator[Event]:
         """Decodes, embeds and writes what changed."""
+        told, failed = 0.0, self._counts["failed"]
         batch: list[Loaded] = []
-        told = 0.0
-        with closing(self._loader.ahead(todo)) as loaded:
-            for done, (entry, item) in enumerate(loaded, start=1):
+        ahead = self._loader.ahead(todo, lambda: 2 * self._embedding.batch_size)
+        with closing(self._writer) as writer, closing(ahead) as loaded:
+            for entry, item in loaded:
                 if isinstance(item, Loaded):
                     batch.append(item)
                 else:
                     yield self._skipped(entry, item)
-                if len(batch) == BATCH or done == len(todo):
+                if len(batch) >= self._embedding.batch_size:
                     yield from self._write(batch)
                     batch = []
-                if time.monotonic() - told > PROGRESS_S or done == len(todo):
+                if time.monotonic() - told > PROGRESS_S:
                     told = time.monotonic()
+                    done = writer.written + self._counts["failed"] - failed
                     yield Progress(scanned, done, len(todo), self._rate())
+            yield from self._write(batch)
+            writer.wait()
+        yield Progress(scanned, len(todo), len(todo), self._rate())
 
     def _write(self, batch: Sequence[Loaded]) -> Iterator[Failure]:
-        """Embeds what is new in a batch, reuses what is known, and writes it all in one go."""
+        """Embeds what is new in a batch, reuses what is known, and has it all written in one go."""
         seen = self._reused(batch)
         telemetry.count("cache_lookups", len(seen), "content", "hit")
         telemetry.count("cache_lookups", len(batch) - len(seen), "content", "miss")
         items: list[Loaded] = []
         for item in batch:
             try:
-                items.append(item if item.image or item.content_hash in seen else self._loader.read(item.entry))
+                items.append(item if item.prepared or item.content_hash in seen else self._loader.read(item.entry))
             except ImageError as error:  # it changed since it was read first
                 yield self._skipped(item.entry, error)
-        seen.update(self._embedded({item.content_hash: item for item in items if item.content_hash not in seen}))
-        with self._timed("upsert"), telemetry.stage("store"):
-            self._store.upsert([self._point(item, seen[item.content_hash]) for item in items])
-            for item in items:
-                self._account(item)
+        fresh = {item.content_hash: item for item in items if item.content_hash not in seen}
+        seen |= self._seen(fresh)
+        points = [self._point(item, seen[item.content_hash]) for item in items]
+        replaced = [image_id for item in items for image_id in self._account(item)]
+        self._writer.write(points, replaced)
+        self._under_way = seen
 
     def _reused(self, batch: Sequence[Loaded]) -> dict[str, Seen]:
-        """Fetches the vectors of content that the repository has already."""
-        wanted = {
-            item.content_hash: self._by_hash[item.content_hash] for item in batch if item.content_hash in self._by_hash
-        }
-        donors = self._store.get(list(wanted.values()), vectors=True) if wanted else []
-        return {
-            str(donor.payload["content_hash"]): _recalled(donor)
-            for donor in donors
-            if donor.payload["content_hash"] in wanted  # else the donor was overwritten since
-        }
+        """Returns what is known of content that the repository has already."""
+        digests = {item.content_hash for item in batch}
+        seen = {digest: self._under_way[digest] for digest in digests if digest in self._under_way}
+        holders = {self._held.holder(digest) for digest in digests - seen.keys()} - {None}
+        if holders:
+            donors = self._store.get([image_id for image_id in holders if image_id], vectors=True)
+            seen |= {str(donor.payload["content_hash"]): _recalled(donor) for donor in donors}
+        return {digest: each for digest, each in seen.items() if digest in digests}  # a holder may have changed since
 
-    def _embedded(self, fresh: Mapping[str, Loaded]) -> dict[str, Seen]:
+    def _seen(self, fresh: Mapping[str, Loaded]) -> dict[str, Seen]:
         if not fresh:
             return {}
-        images = [item.image for item in fresh.values() if item.image]
-        vectors: dict[str, NDArray[np.float32]] = {}
-        labels: Sequence[Sequence[Label]] = ()
-        for space in self._spaces:
-            embedder = self._embedder(space)  # asked each time, so that a model in use does not count as idle
-            with self._timed(f"embed.{space}"):
-                encoded = embedder.encode_images(images)
-            vectors[space] = encoded.vectors
-            labels = encoded.labels or labels
-        self._counts["embedded"] += len(images)
-        telemetry.count("images", len(images))
-        return {
-            digest: Seen({space: rows[at] for space, rows in vectors.items()}, labels[at] if labels else (), item.size)
-            for at, (digest, item) in enumerate(fresh.items())
-        }
+        pictures = [item.prepared for item in fresh.values() if item.prepared]
+        self._counts["embedded"] += len(pictures)
+        telemetry.count("images", len(pictures))
+        sizes = [item.size for item in fresh.values()]
+        return dict(zip(fresh, self._embedding.see(pictures, sizes), strict=True))
 
     def _point(self, item: Loaded, seen: Seen) -> Point:
         content = record.payload(item, size=seen.size, labels=seen.labels, spaces=sorted(seen.vectors))
         return Point(record.image_id(self._repository.name, item.entry.path), seen.vectors, content.write())
 
-    def _account(self, item: Loaded) -> None:
-        """Counts what a written image was: new, changed, untouched, or renamed from one that is gone."""
-        path, digest = item.entry.path, item.content_hash
-        before = self._known.get(path)
-        orphans = self._orphans.get(digest)
-        if before:
-            touched = before.content_hash == digest and before.sidecar_mtime_ns == item.entry.sidecar_mtime_ns
-            self._counts["unchanged" if touched and before.complete else "updated"] += 1
-            if self._by_hash.get(before.content_hash) == before.id:
-                del self._by_hash[before.content_hash]
-        elif orphans:
+    def _account(self, item: Loaded) -> Iterator[str]:
+        """Counts what an image is: new, changed, untouched, or renamed from one that is gone, whose id it yields."""
+        held, digest = self._held, item.content_hash
+        row = held.row(item.entry.path)
+        if row is not None:
+            same = held.is_touched_only(row, content_hash=digest, sidecar_mtime_ns=item.entry.sidecar_mtime_ns)
+            self._counts["unchanged" if same else "updated"] += 1
+        elif (orphan := held.orphan(digest)) is not None:
             self._counts["renamed"] += 1
-            self._store.delete([orphans[-1]])
-            del self._gone[orphans.pop()]
+            held.gone[orphan] = False
+            yield held.id(orphan)
         else:
             self._counts["added"] += 1
-        self._by_hash[digest] = record.image_id(self._repository.name, path)
+        held.learn(digest, record.image_id(self._repository.name, item.entry.path))
 
-    def _prune(self, found: Scan) -> int:
+    def _prune(self, found: Survey) -> int:
         """Removes what is gone and what is no picture any more; returns how many removals were refused."""
-        gone = list(self._gone.values())
-        allowed, refused = (gone, []) if self._order.prune else removable(gone, found, self._known, self._roots)
-        if self._order.prune is False:
-            allowed, refused = [], []
-        self._counts["removed"] = len(allowed)
+        allowed = self._removable(found)
+        removed = self._held.ids(allowed)
+        self._counts["removed"] = len(removed)
         if not self._order.dry_run:
-            self._store.delete([image.id for image in allowed])
-            self._ledger.settle(found, self._roots)
+            self._store.delete(removed)
+            self._ledger.settle(found.unreadable, self._paths)
             self._store.flush()
-        return len(refused)
+        return 0 if self._order.prune is False else int(self._held.gone.sum()) - len(removed)
+
+    def _removable(self, found: Survey) -> Marks:
+        held, roots = self._held, self._roots
+        if self._order.prune is not None:
+            return held.gone & self._order.prune
+        refused = refusing(
+            roots.each(held.groups(held.gone)), held=roots.each(held.groups()), there=roots.each(found.there)
+        )
+        return held.gone & ~held.under(lambda group: any(root in refused for root in roots.of(group)))
 
     def _skipped(self, entry: Entry, error: ImageError) -> Failure:
-        known = self._known.get(entry.path)
-        if known and error.reason in _DAMAGED:
-            self._gone[known.id] = known
+        row = self._held.row(entry.path)
+        if row is not None and error.reason in _DAMAGED:
+            self._held.gone[row] = True
         return self._failed(entry.path, reason=error.reason, message=str(error), entry=entry)
 
     def _failed(self, path: str, *, reason: str, message: str, entry: Entry | None = None) -> Failure:
@@ -252,6 +227,7 @@ class Ingest:
 
     def _summary(self, scanned: int, refused: int) -> Summary:
         count = self._counts
+        embedded = {f"embed.{space}": seconds for space, seconds in self._embedding.seconds.items() if seconds}
         return Summary(
             scanned=scanned,
             added=count["added"],
@@ -263,41 +239,18 @@ class Ingest:
             removable=refused,
             seconds=time.monotonic() - self._started,
             images_per_second=self._rate(),
-            stages={**self._stages, "decode": self._loader.seconds},
+            stages={
+                "scan": self._survey_s,
+                "decode": self._loader.seconds,
+                **embedded,
+                **({"upsert": self._writer.seconds} if self._writer.written else {}),
+            },
         )
 
     def _rate(self) -> float:
         return self._counts["embedded"] / max(time.monotonic() - self._started, 1e-9)
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self._stages[stage] = self._stages.get(stage, 0.0) + time.monotonic() - begun
-
-
-def _survey(order: Order) -> Generator[Progress, None, Scan]:
-    """Scans, and says now and then how far it is."""
-    found = Scan()
-    told = time.monotonic()
-    try:
-        for found in walk(_roots(order), exclude=order.exclude, within=order.within):
-            if time.monotonic() - told > PROGRESS_S:
-                told = time.monotonic()
-                yield Progress(len(found.entries), 0, 0, 0.0)
-    except FileNotFoundError as error:
-        raise InvalidRequest(f"paths: {printable(str(error.filename))} does not exist") from None
-    except OSError as error:
-        raise InvalidRequest(f"paths: {printable(str(error.filename))} cannot be read: {error.strerror}") from None
-    return found
-
-
-def _roots(order: Order) -> list[str]:
-    return [os.path.abspath(path) for path in order.paths]  # noqa: PTH100  # as the scan does
-
 
 def _recalled(donor: Found) -> Seen:
     content = ImagePayload.read(donor.payload)
-    return Seen(donor.vectors, content.labels, (content.width, content.height))
+    return Seen(donor.vectors, (content.width, content.height), content.labels)

@@ -7,15 +7,15 @@ are files, and it needs no second database. It knows files and reasons; it opens
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
 from xcomp_indexer.events import Failure, Summary
 from xcomp_indexer.reconcile import above
-from xcomp_indexer.scan import Entry, Scan
+from xcomp_indexer.scan import Entry
 from xcomp_indexer.store import Filter, Found, Match, Missing, Not, Point, Store
-from xcomp_indexer.store.payload import printable, true_path, utc
+from xcomp_indexer.store.payload import printable, spelled_path, utc
 from xcomp_protos.transport.errors import ImageError
 
 REASONS = (
@@ -68,9 +68,9 @@ class Ledger:
             return None
         return ImageError(kept.message, reason=kept.reason)
 
-    def failed_before(self, found: Scan) -> Scan:
-        """Returns the part of a scan that failed before."""
-        return replace(found, entries=[entry for entry in found.entries if entry.path in self._before])
+    def failed_before(self, entry: Entry) -> bool:
+        """Says whether a file failed before the run, touched since or not."""
+        return entry.path in self._before
 
     def note(self, path: str, *, reason: str, message: str, entry: Entry | None = None) -> None:
         """Keeps a failure; `entry` is absent where there is no file that could be looked at."""
@@ -82,10 +82,10 @@ class Ledger:
         if len(self._drafts) >= _DRAFTS:
             self._save()
 
-    def settle(self, found: Scan, roots: Sequence[str]) -> None:
+    def settle(self, unreadable: Sequence[tuple[str, OSError]], roots: Sequence[str]) -> None:
         """Ends a run: what lay in sight under the roots and did not fail this time is forgotten."""
         self._save()
-        hidden = {path for path, _ in found.unreadable}
+        hidden = {path for path, _ in unreadable}
         places = frozenset(roots)
         over = [
             path
@@ -96,7 +96,7 @@ class Ledger:
             self._store.delete([_id(self._repository, path) for path in over])
 
     def _save(self) -> None:
-        if not self._read_only:
+        if not self._read_only and self._drafts:
             self._store.upsert([_point(self._repository, kept) for kept in self._drafts])
         self._drafts = []
 
@@ -149,7 +149,7 @@ def _point(repository: str, kept: Remembered) -> Point:
 def _remembered(point: Found) -> Remembered:
     fields = point.payload
     return Remembered(
-        path=str(true_path(fields)),
+        path=spelled_path(fields),
         size=cast("int", fields["size"]),
         mtime_ns=cast("int", fields["mtime_ns"]),
         sidecar_mtime_ns=cast("int", fields["sidecar_mtime_ns"]),

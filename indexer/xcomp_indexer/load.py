@@ -1,4 +1,4 @@
-"""Reads and decodes files ahead of whoever embeds them: in threads, in order, a bounded number at a time.
+"""Reads, decodes and prepares files ahead of whoever embeds them: in threads, in order, a bounded number at a time.
 
 It knows files and pictures; it knows no model and no store, only which contents need no decoding.
 """
@@ -6,13 +6,14 @@ It knows files and pictures; it knows no model and no store, only which contents
 import os
 import time
 from collections import deque
-from collections.abc import Container, Generator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from PIL import Image
 
 from xcomp_indexer import decode, metadata
+from xcomp_indexer.embed import Prepared
 from xcomp_indexer.scan import Entry
 from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import ImageError
@@ -20,38 +21,45 @@ from xcomp_protos.transport.errors import ImageError
 
 @dataclass(frozen=True)
 class Loaded:
-    """A file that was read and, unless its content is known, decoded."""
+    """A file that was read and, unless its content is known, decoded and prepared."""
 
     entry: Entry
     content_hash: str
     facts: metadata.Metadata
     size: tuple[int, int]  # pixels, upright; unset where there is no image
-    image: Image.Image | None  # None: the content is known, its vectors can be reused
+    prepared: Mapping[str, Prepared] | None  # by space; None: the content is known, its vectors can be reused
     place: metadata.Place | None = None
 
 
 class Loader:
     """Loads files; `seconds` counts the work of all its threads."""
 
-    def __init__(self, known: Container[str], *, image_size: int, look_ahead: int) -> None:
+    def __init__(
+        self, known: Container[str], prepare: Callable[[Image.Image], Mapping[str, Prepared]], *, image_size: int
+    ) -> None:
         """Args:
         known: content hashes that need no decoding; may grow while it works.
+        prepare: turns a picture into what the models take; called in several threads.
         image_size: pixels, of the largest preprocessing.
-        look_ahead: pictures decoded and waiting, at most.
         """
         self.seconds = 0.0
         self._known = known
+        self._prepare = prepare
         self._image_size = image_size
-        self._look_ahead = look_ahead
 
-    def ahead(self, entries: Sequence[Entry]) -> Generator[tuple[Entry, Loaded | ImageError], None, None]:
-        """Yields every entry with what was read, or with why it is no picture, in order."""
-        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
+    def ahead(
+        self, entries: Iterable[Entry], look_ahead: Callable[[], int]
+    ) -> Generator[tuple[Entry, Loaded | ImageError], None, None]:
+        """Yields every entry with what was read, or with why it is no picture, in order.
+
+        `look_ahead` says how many may be loaded and waiting, and may change its mind.
+        """
+        pool = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         waiting: deque[tuple[Entry, Future[tuple[Loaded | ImageError, float]]]] = deque()
         try:
             for entry in entries:
                 waiting.append((entry, pool.submit(self._load, entry)))
-                if len(waiting) == self._look_ahead:
+                while len(waiting) >= look_ahead():
                     yield self._taken(*waiting.popleft())
             while waiting:
                 yield self._taken(*waiting.popleft())
@@ -71,7 +79,7 @@ class Loader:
             return Loaded(entry, digest, facts(raw, entry), (0, 0), None, metadata.place(raw))
         picture = decode.decode(content, image_size=self._image_size)
         size, place = (picture.width, picture.height), metadata.place(picture.raw)
-        return Loaded(entry, digest, facts(picture.raw, entry), size, picture.image, place)
+        return Loaded(entry, digest, facts(picture.raw, entry), size, self._prepare(picture.image), place)
 
     def _load(self, entry: Entry) -> tuple[Loaded | ImageError, float]:
         begun = time.monotonic()
@@ -87,6 +95,11 @@ class Loader:
         item, seconds = future.result()
         self.seconds += seconds
         return entry, item
+
+
+def cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:

@@ -1,75 +1,63 @@
-"""Compares what a scan found with what a repository holds: what is to be done, and what is gone.
+"""Which images a run may remove: what is gone under the given paths, unless that is suspiciously much.
 
 Pure bookkeeping: it opens no file and changes nothing.
 """
 
 import os
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-from xcomp_indexer.scan import Entry, Scan
+from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 PRUNE_SHARE = 0.10  # of a root's images; above both bounds a removal must be asked for by name
 PRUNE_COUNT = 20
+_FOLDERS = 4096  # remembered
 
 
-@dataclass(frozen=True)
-class Known:
-    """An image as the repository has it."""
+class Roots:
+    """The paths that an ingest was given, and which of them lie above a file.
 
-    id: str
-    path: str  # as the os module spells it
-    size: int
-    mtime_ns: int
-    sidecar_mtime_ns: int
-    content_hash: str
-    complete: bool  # has a vector in every space
-
-    def unchanged(self, entry: Entry) -> bool:
-        """Whether a file's stat says that nothing was touched since."""
-        stats = (entry.size, entry.mtime_ns, entry.sidecar_mtime_ns)
-        return self.complete and stats == (self.size, self.mtime_ns, self.sidecar_mtime_ns)
-
-
-def changed(entries: Iterable[Entry], known: Mapping[str, Known]) -> list[Entry]:
-    """Returns the files that are new or whose stat differs."""
-    return [entry for entry in entries if not (entry.path in known and known[entry.path].unchanged(entry))]
-
-
-def missing(scan: Scan, known: Mapping[str, Known], roots: Sequence[str]) -> list[Known]:
-    """Returns known images under the roots that the scan did not find, in places it could read."""
-    found = {entry.path for entry in scan.entries}
-    hidden = {path for path, _ in scan.unreadable}
-    places = frozenset(roots)
-    return [
-        image
-        for path, image in known.items()
-        if path not in found and any(above(path, places)) and not any(above(path, hidden))
-    ]
-
-
-def removable(
-    gone: Sequence[Known], scan: Scan, known: Mapping[str, Known], roots: Sequence[str]
-) -> tuple[list[Known], list[Known]]:
-    """Splits missing images into those that may be removed unasked and those that may not.
-
-    A root loses nothing when it would lose over 10 % and over 20 of its images, or when it is suddenly empty: a drive
-    that is not mounted looks like that.
+    Files under the same roots are a group; group 0 lies under none.
     """
-    lost = _per_root((image.path for image in gone), roots)
-    held = _per_root(known, roots)
-    full = _per_root((entry.path for entry in scan.entries), roots)
-    suspicious = {
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = frozenset(paths)
+        self._numbers: dict[tuple[str, ...], int] = {(): 0}
+        self._over_folder = lru_cache(_FOLDERS)(lambda folder: tuple(above(folder, self._paths)))
+
+    def group(self, path: str) -> int:
+        """Returns the group of a file."""
+        own = (path,) if path in self._paths else ()
+        folder = os.path.dirname(path)  # noqa: PTH120  # a hot path, and strings are what the scan gives
+        return self._numbers.setdefault(own + self._over_folder(folder), len(self._numbers))
+
+    def of(self, group: int) -> tuple[str, ...]:
+        """Returns the roots that a group lies under."""
+        return next(roots for roots, number in self._numbers.items() if number == group)
+
+    def each(self, groups: Mapping[int, int]) -> Counter[str]:
+        """Sums up counts of groups by root; under several roots they count for each."""
+        counts: Counter[str] = Counter()
+        for roots, number in self._numbers.items():
+            counts.update(dict.fromkeys(roots, groups.get(number, 0)))
+        return counts
+
+
+def refusing(lost: Mapping[str, int], held: Mapping[str, int], there: Mapping[str, int]) -> set[str]:
+    """Returns the roots that lose nothing unasked.
+
+    These are the ones that would lose over 10 % and over 20 of their images, or that are suddenly empty: a drive that
+    is not mounted looks like that.
+
+    Args:
+        lost: images that would go, by root.
+        held: images that the repository has, by root.
+        there: files that were found, by root.
+    """
+    return {
         root
         for root, count in lost.items()
-        if not full[root] or (count > PRUNE_COUNT and count > PRUNE_SHARE * held[root])
+        if count and (not there.get(root) or (count > PRUNE_COUNT and count > PRUNE_SHARE * held[root]))
     }
-    allowed: list[Known] = []
-    refused: list[Known] = []
-    for image in gone:
-        (refused if any(above(image.path, suspicious)) else allowed).append(image)
-    return allowed, refused
 
 
 def above(path: str, places: Container[str]) -> Iterator[str]:
@@ -77,13 +65,7 @@ def above(path: str, places: Container[str]) -> Iterator[str]:
     while True:
         if path in places:
             yield path
-        parent = os.path.dirname(path)  # noqa: PTH120  # a hot path, and strings are what the scan gives
+        parent = os.path.dirname(path)  # noqa: PTH120
         if parent == path:
             return
         path = parent
-
-
-def _per_root(paths: Iterable[str], roots: Sequence[str]) -> Counter[str]:
-    """Counts paths by the root above them; under several roots they count for each."""
-    places = frozenset(roots)
-    return Counter(root for path in paths for root in above(path, places))

@@ -1,15 +1,17 @@
 """Finds the files of a library: walks folders, leaves out what is not the user's, and stats each candidate once.
 
-It goes by names and stats alone and opens no file.
+It goes by names and stats alone and opens no file. What it finds comes in pieces, so that millions of files need no
+more memory than a few.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"]
@@ -17,8 +19,10 @@ SUFFIXES = frozenset(
 FOREIGN_FOLDERS = frozenset(("@eadir", "node_modules", "__pycache__", "#recycle", "$recycle.bin", "lost+found"))
 
 
-@dataclass(frozen=True)
-class Entry:
+_PIECE = 2048  # entries
+
+
+class Entry(NamedTuple):
     """A file that looks like an image."""
 
     path: str  # absolute; undecodable bytes as surrogates, as the os module gives them
@@ -30,10 +34,20 @@ class Entry:
 
 @dataclass
 class Scan:
-    """What one walk found, and where it could not look."""
+    """What a walk found, or a piece of it, and where it could not look."""
 
     entries: list[Entry] = field(default_factory=list)
     unreadable: list[tuple[str, OSError]] = field(default_factory=list)  # folders and files that could not be read
+
+
+@dataclass
+class _Listing:
+    """The names in a folder that matter."""
+
+    pictures: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    links: set[str] = field(default_factory=set)  # those of both that are links
+    sidecars: set[str] = field(default_factory=set)
 
 
 def scan(paths: Sequence[str], *, exclude: Sequence[str] = (), within: Sequence[Path] = ()) -> Scan:
@@ -47,61 +61,105 @@ def scan(paths: Sequence[str], *, exclude: Sequence[str] = (), within: Sequence[
         OSError: one of `paths` does not exist or cannot be looked at.
     """
     found = Scan()
-    for found in walk(paths, exclude=exclude, within=within):  # noqa: B007  # the last one is the whole
-        pass
+    for piece in walk(paths, exclude=exclude, within=within):
+        found.entries += piece.entries
+        found.unreadable += piece.unreadable
     return found
 
 
 def walk(paths: Sequence[str], *, exclude: Sequence[str] = (), within: Sequence[Path] = ()) -> Iterator[Scan]:
-    """Does the same step by step: yields the growing result after each folder and each file given by name."""
-    under_way = _Walk(exclude, within)
-    for path in paths:
-        yield from under_way.add(os.path.abspath(path))  # noqa: PTH100  # Path.absolute() keeps '..', resolve() follows
+    """Does the same piece by piece: one for each folder, several for a large one, one for each file given by name."""
+    roots = [os.path.abspath(path) for path in paths]  # noqa: PTH100  # Path.absolute() keeps '..', resolve() follows
+    under_way = _Walk(exclude, within, roots)
+    for root in roots:
+        yield from under_way.add(root)
 
 
 class _Walk:
-    """One scan under way: what it found, and what it has seen already."""
+    """One scan under way: where it was already."""
 
-    def __init__(self, exclude: Sequence[str], within: Sequence[Path]) -> None:
-        self._found = Scan()
+    def __init__(self, exclude: Sequence[str], within: Sequence[Path], roots: Sequence[str]) -> None:
         self._exclude = exclude
         self._within = within
         self._folders: set[tuple[int, int]] = set()
-        self._files: set[str] = set()
+        self._named = dict.fromkeys(roots, False)  # which of the given paths were found as files
 
     def add(self, root: str) -> Iterator[Scan]:
         """Takes in a file, or everything below a folder."""
-        status = Path(root).stat()
+        status = os.stat(root)  # noqa: PTH116  # a path may hold undecodable bytes
         pending = [root] if stat.S_ISDIR(status.st_mode) else []
         if not pending:
-            self._take(root, str(Path(root).parent), status, self._sidecar_mtime_ns(f"{root}.json"))
+            yield Scan([*self._entry(root, os.path.dirname(root), f"{root}.json")])  # noqa: PTH120
         while pending:
-            items = self._listed(pending.pop())
-            sidecars = {item.path: item for item in items if item.name.endswith(".json")}
-            folders = [folder for item in items for folder in self._visit(item, root, sidecars)]
-            pending.extend(item.path for item in reversed(folders) if not item.is_symlink())
-            pending[:0] = [item.path for item in reversed(folders) if item.is_symlink()]  # last, so that real names win
-            yield self._found
-        yield self._found
+            folder = pending.pop()
+            found = Scan()
+            listing = self._listed(folder, root, found)
+            below = [os.path.join(folder, name) for name in reversed(listing.folders)]  # noqa: PTH118
+            pending.extend(path for path in below if path not in listing.links)
+            pending[:0] = [path for path in below if path in listing.links]  # last, so that real names win
+            yield from self._pieces(folder, root, listing, found)
 
-    def _visit(
-        self, item: "os.DirEntry[str]", root: str, sidecars: Mapping[str, "os.DirEntry[str]"]
-    ) -> Iterator["os.DirEntry[str]"]:
-        """Takes a file in; yields a folder that is to be walked."""
-        if item.name.startswith(".") or _excluded(os.path.relpath(item.path, root), self._exclude):
+    def _pieces(self, folder: str, root: str, listing: _Listing, found: Scan) -> Iterator[Scan]:
+        """Stats the pictures of a folder."""
+        for name in listing.pictures:
+            path = os.path.join(folder, name)  # noqa: PTH118  # strings are what scandir gives, and this path is hot
+            try:
+                self._check_inside(path, link=path in listing.links)
+                sidecar = f"{path}.json" if f"{name}.json" in listing.sidecars else ""
+                found.entries.extend(self._entry(path, root, sidecar))
+            except OSError as error:  # a link to nowhere or to a forbidden place, a file that went away
+                found.unreadable.append((path, error))
+            if len(found.entries) == _PIECE:
+                yield found
+                found = Scan()
+        yield found
+
+    def _listed(self, folder: str, root: str, found: Scan) -> _Listing:
+        """Lists a folder by name; a folder seen before, under whatever name, is empty."""
+        listing = _Listing()
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in self._folders:
+                return listing
+            self._folders.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as items:
+                for item in items:
+                    self._sort_in(item, root, listing, found)
+        except OSError as error:
+            found.unreadable.append((folder, error))
+        listing.pictures.sort()
+        listing.folders.sort()
+        return listing
+
+    def _sort_in(self, item: "os.DirEntry[str]", root: str, listing: _Listing, found: Scan) -> None:
+        name = item.name
+        if name.endswith(".json"):
+            listing.sidecars.add(name)
+        if name.startswith(".") or (self._exclude and _excluded(os.path.relpath(item.path, root), self._exclude)):
             return
         try:
             if item.is_dir():
-                if item.name.lower() not in FOREIGN_FOLDERS:
-                    self._check_inside(item.path, link=item.is_symlink())
-                    yield item
-            elif Path(item.name).suffix.lower() in SUFFIXES:
+                if name.lower() in FOREIGN_FOLDERS:
+                    return
                 self._check_inside(item.path, link=item.is_symlink())
-                beside = f"{item.path}.json"
-                sidecar = self._sidecar_mtime_ns(beside) if beside in sidecars else 0
-                self._take(item.path, root, item.stat(), sidecar)
-        except OSError as error:  # a link to nowhere or to a forbidden place, a file that went away
-            self._found.unreadable.append((item.path, error))
+                listing.folders.append(name)
+            elif name[name.rfind(".") :].lower() in SUFFIXES:
+                listing.pictures.append(name)
+            if item.is_symlink():
+                listing.links.add(item.path)
+        except OSError as error:
+            found.unreadable.append((item.path, error))
+
+    def _entry(self, path: str, root: str, sidecar: str) -> Iterator[Entry]:
+        """Stats a file; yields nothing if it is none, or was found before."""
+        if path in self._named:
+            if self._named[path]:
+                return
+            self._named[path] = True
+        status = os.stat(path)  # noqa: PTH116
+        if stat.S_ISREG(status.st_mode):
+            beside = self._sidecar_mtime_ns(sidecar) if sidecar else 0
+            yield Entry(path, root, status.st_size, status.st_mtime_ns, beside)
 
     def _check_inside(self, path: str, *, link: bool) -> None:
         """Raises `PermissionError` where a link leads out of the folders that may be read."""
@@ -120,25 +178,7 @@ class _Walk:
             return 0
         return max(1, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else 0
 
-    def _take(self, path: str, root: str, status: os.stat_result, sidecar_mtime_ns: int) -> None:
-        if path not in self._files and stat.S_ISREG(status.st_mode):
-            self._files.add(path)
-            self._found.entries.append(Entry(path, root, status.st_size, status.st_mtime_ns, sidecar_mtime_ns))
-
-    def _listed(self, folder: str) -> list["os.DirEntry[str]"]:
-        """Lists a folder by name; a folder seen before, under whatever name, is empty."""
-        try:
-            status = Path(folder).stat()
-            if (status.st_dev, status.st_ino) in self._folders:
-                return []
-            self._folders.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as items:
-                return sorted(items, key=lambda item: item.name)
-        except OSError as error:
-            self._found.unreadable.append((folder, error))
-            return []
-
 
 def _excluded(relative: str, exclude: Sequence[str]) -> bool:
-    name = os.path.basename(relative)  # noqa: PTH119  # a hot path, and strings are what scandir gives
+    name = os.path.basename(relative)  # noqa: PTH119
     return any(fnmatch(relative, pattern) or fnmatch(name, pattern.rstrip("/")) for pattern in exclude)

@@ -17,12 +17,13 @@ from xcomp_indexer.allowed import Allowed
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.events import Event, Failure, Summary
 from xcomp_indexer.inbox import Inbox
-from xcomp_indexer.ingest import Ingest, preview
+from xcomp_indexer.ingest import Ingest
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.search import Search, decode_query, offered
 from xcomp_indexer.store import And, Found, Ids
 from xcomp_indexer.store.payload import ImagePayload, true_path
+from xcomp_indexer.survey import preview
 from xcomp_indexer.upload import Uploads
 from xcomp_indexer.where import parse
 from xcomp_protos import common_pb2

@@ -8,15 +8,13 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xcomp_indexer import decode, inbox, load, record
+from xcomp_indexer.embedding import Embedding, Seen
 from xcomp_indexer.inbox import Inbox
-from xcomp_indexer.ingest import Seen
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.metadata import MAX_SIDECAR_BYTES, clean
@@ -76,15 +74,17 @@ class Uploads:
         with self._inbox.draft(offer.name) as draft:
             inbox.fill(draft, chain([first], chunks), size_bytes=offer.size_bytes, digest=offer.content_hash)
             entry = _entry(draft, offer.sidecar)
-            item = Loader((), image_size=repository.image_size, look_ahead=1).read(entry)
-            seen = self._embedded(repository, item)
+            embedding = self._embedding(repository)
+            item = Loader((), embedding.prepare, image_size=repository.image_size).read(entry)
+            assert item.prepared  # nothing is known to the loader
+            seen = embedding.see([item.prepared], [item.size])[0]
             with self._placing:
                 return self._known(repository, offer) or self._placed(repository, offer, item, seen)
 
     def _placed(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> Taken:
         path = self._inbox.keep(Path(item.entry.path), repository.name, offer.content_hash)
         try:
-            return Taken(self._write(repository, offer, replace(item, entry=replace(item.entry, path=str(path))), seen))
+            return Taken(self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen))
         except BaseException:
             self._inbox.remove(path, repository.name)  # no image knows of it
             raise
@@ -115,13 +115,13 @@ class Uploads:
                 beside.unlink()
         entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
         item = Loaded(entry, content.content_hash, known, (content.width, content.height), None, content.place)
-        seen = Seen(point.vectors, content.labels, item.size)
+        seen = Seen(point.vectors, item.size, content.labels)
         self._write(repository, replace(offer, name=content.uploaded), item, seen)
         return True
 
     def _write(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> str:
         name = clean(offer.name)
-        entry = replace(item.entry, root=str(self._inbox.home(repository.name)))
+        entry = item.entry._replace(root=str(self._inbox.home(repository.name)))
         item = replace(item, entry=entry, facts={"name": name, **item.facts})
         spaces = sorted(seen.vectors)
         content = record.payload(item, size=seen.size, labels=seen.labels, spaces=spaces, uploaded=name)
@@ -129,15 +129,8 @@ class Uploads:
         repository.store.upsert([Point(image_id, seen.vectors, content.write())])
         return image_id
 
-    def _embedded(self, repository: Repository, item: Loaded) -> Seen:
-        assert item.image  # nothing is known to the loader
-        vectors: dict[str, NDArray[np.float32]] = {}
-        seen = Seen(vectors, (), item.size)
-        for spec in repository.spaces:
-            encoded = self._library.embedder(repository, spec.name).encode_images([item.image])
-            vectors[spec.name] = encoded.vectors[0]
-            seen = replace(seen, labels=encoded.labels[0] if encoded.labels else seen.labels)
-        return seen
+    def _embedding(self, repository: Repository) -> Embedding:
+        return Embedding([spec.name for spec in repository.spaces], partial(self._library.embedder, repository))
 
 
 def _check(offer: Offer) -> None:

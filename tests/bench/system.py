@@ -1,10 +1,9 @@
 """What the whole `lite` system costs: `python -m tests.bench.system`.
 
-Start-up of the commands as ratios to the interpreter's own, memory of all processes while indexing and illustrating
-(sum of PSS), and an ingest against the sum of its stages on one core. Works in a folder of its own, for minutes.
+Start-up of the commands as ratios to the interpreter's own, and memory of all processes while indexing and illustrating
+(sum of PSS). Works in a folder of its own, for minutes.
 """
 
-import json
 import os
 import statistics
 import subprocess
@@ -33,7 +32,6 @@ def main() -> None:
         try:
             memory(place, environment)
             start_up(environment)
-            ingest(place, environment)
         finally:
             stop(environment)
 
@@ -70,21 +68,6 @@ def start_up(environment: dict[str, str]) -> None:
     print(f"\n| command | median of {RUNS}, s | ratio |\n|---|---|---|")
     for name, seconds in medians.items():
         print(f"| `{name}` | {seconds:.3f} | {seconds / base:.2f} |")
-
-
-def ingest(place: Path, environment: dict[str, str]) -> None:
-    """Compares an ingest on one core with the sum of its stages, each run alone on that core."""
-    stop(environment)
-    pinned = {**environment, "XCOMP_HOME": str(place / "home-ingest"), "OMP_NUM_THREADS": "1"}
-    cpu = str(min(os.sched_getaffinity(0)))
-    command = ["taskset", "-c", cpu, sys.executable, "-m", "tests.bench.stages", str(place / "photos")]
-    alone = json.loads(run(command, pinned))
-    total = sum(alone["stages"].values())
-    print(f"\n| stage, alone on one core, {alone['images']} images | seconds |\n|---|---|")
-    for name, seconds in alone["stages"].items():
-        print(f"| {name} | {seconds:.2f} |")
-    print(f"| sum | {total:.2f} |")
-    print(f"| ingest of the same files | {alone['ingest']:.2f} ({alone['ingest'] / total:.2f} of the sum) |")
 
 
 def run(command: Sequence[str], environment: dict[str, str]) -> str:

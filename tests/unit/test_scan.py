@@ -133,6 +133,21 @@ def test_scan_raises_for_a_path_that_is_not_there(photos: Path, path: str) -> No
         scan([str(photos / path)])
 
 
-def test_walk_reports_after_each_folder(photos: Path) -> None:
-    touch(photos, "a/1.jpg", "b/2.jpg")
-    assert [len(found.entries) for found in walk([str(photos)])] == [0, 1, 2, 2]
+def test_walk_yields_a_piece_for_each_folder_and_several_for_a_large_one(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(photos, "a/1.jpg", "b/2.jpg", "b/3.jpg", "b/4.jpg")
+    monkeypatch.setattr("xcomp_indexer.scan._PIECE", 2)
+    assert [len(piece.entries) for piece in walk([str(photos)])] == [0, 1, 2, 1]
+
+
+def test_a_file_given_by_name_is_found_once_wherever_it_is_named(photos: Path) -> None:
+    touch(photos, "a.jpg", "b.dat")
+    a, b = str(photos / "a.jpg"), str(photos / "b.dat")
+    for order in ([a, b, str(photos)], [str(photos), b, a], [a, a, b, b]):
+        assert sorted(entry.path for entry in scan(order).entries) == [a, b]
+
+
+def test_an_excluded_sidecar_counts_all_the_same(photos: Path) -> None:
+    touch(photos, "a.jpg", "a.jpg.json")
+    assert scan([str(photos)], exclude=["*.json"]).entries[0].sidecar_mtime_ns > 0

@@ -19,6 +19,7 @@ OPEN_CLIP_LIBRARIES = ("huggingface_hub", "torch", "torchvision", "open_clip")
 CHINESE_CLIP_LIBRARIES = ("huggingface_hub", "torch", "tokenizers", "transformers")
 
 Vectors = NDArray[np.float32]  # [B, D], rows of unit length
+Prepared = object  # a picture as its own embedder takes it, and nobody else
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,18 @@ class Embedder(Protocol):
     def languages(self) -> frozenset[str]:
         """Languages of the texts it understands: `en`, `zh`."""
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures that fill its device in one forward pass; more at once gain nothing."""
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """Does to an upright RGB picture what needs no device; may run in threads, ahead of the forward pass."""
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+        """Embeds prepared pictures; row i belongs to picture i."""
+
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
-        """Embeds upright RGB images; row i belongs to image i."""
+        """Prepares and embeds upright RGB images; row i belongs to image i."""
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embeds texts of any length and language; row i belongs to text i."""

@@ -6,12 +6,13 @@ pictures. Colour naming after Berlin and Kay's basic terms; hues as in HSV.
 
 import hashlib
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_indexer.embed import Encoded, Vectors
+from xcomp_indexer.embed import Encoded, Prepared, Vectors
 
 _HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 _GREYS = ("black", "grey", "white")
@@ -29,11 +30,20 @@ class ColorEmbedder:
     digest = hashlib.sha256(repr((_NAMES, _EDGES, _SATURATED, _DARK, _BRIGHT)).encode()).hexdigest()
     dimension = len(_NAMES)
     image_size = 64
+    batch_size = 16
     languages = frozenset({"en", "zh"})
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """Counts the colours of an upright RGB picture."""
+        return _histogram(image)
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+        """Embeds prepared pictures; row i belongs to picture i."""
+        return Encoded(np.stack([_unit(cast("NDArray[np.float32]", picture)) for picture in pictures]))
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images; row i belongs to image i."""
-        return Encoded(np.stack([_unit(_histogram(image)) for image in images]))
+        return self.encode_prepared([self.prepare(image) for image in images])
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embeds the colour words of texts; row i belongs to text i."""

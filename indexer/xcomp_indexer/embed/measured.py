@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from xcomp_indexer.embed import Embedder, Encoded, Vectors
+from xcomp_indexer.embed import Embedder, Encoded, Prepared, Vectors
 from xcomp_protos.transport import telemetry
 
 
@@ -16,7 +16,14 @@ class Measured:
         self._stage = stage
         self.name, self.digest = embedder.name, embedder.digest
         self.dimension, self.image_size = embedder.dimension, embedder.image_size
-        self.languages = embedder.languages
+        self.languages, self.batch_size = embedder.languages, embedder.batch_size
+        self.prepare = embedder.prepare
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+        """Embeds prepared pictures; row i belongs to picture i."""
+        telemetry.observe("batch_size", len(pictures), "images")
+        with telemetry.stage(self._stage):
+            return self._embedder.encode_prepared(pictures)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images; row i belongs to image i."""

@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from PIL import Image
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
-from xcomp_indexer.embed import Encoded, Vectors
+from xcomp_indexer.embed import Encoded, Prepared, Vectors
 from xcomp_protos.transport.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -119,12 +119,20 @@ class ClipEmbedder:
         self.languages = towers.languages
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Larger batches gain nothing on a CPU and fill a GPU.
-        self._batch = 256 if self._device.type == "cuda" else 16
+        self.batch_size = 128 if self._device.type == "cuda" else 16
         towers.network.eval().requires_grad_(requires_grad=False).to(self._device)
         self._half = False
         with reading(self.name):
             self._self_test()
             self._half = self._allows_half(precision)
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """Returns the pixels of an upright RGB picture as the model takes them."""
+        return self._towers.pixels(image)
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+        """Embeds prepared pictures; row i belongs to picture i."""
+        return Encoded(self._vectors_of(cast("Sequence[Tensor]", pictures)).numpy())
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images; row i belongs to image i."""
@@ -134,11 +142,17 @@ class ClipEmbedder:
         """Embeds texts; one of several windows becomes their mean, weighted by tokens."""
         return self._text_vectors(texts).numpy()
 
-    @torch.inference_mode()
     def _image_vectors(self, images: Sequence[Image.Image]) -> Tensor:
+        """Prepares a batch at a time: pixels are larger than pictures."""
+        some = range(0, len(images), self.batch_size)
+        batches = ([self._towers.pixels(each) for each in images[at : at + self.batch_size]] for at in some)
+        return torch.cat([torch.empty(0, self.dimension), *map(self._vectors_of, batches)])
+
+    @torch.inference_mode()
+    def _vectors_of(self, pixels: Sequence[Tensor]) -> Tensor:
         vectors = [torch.empty(0, self.dimension)]
-        for start in range(0, len(images), self._batch):
-            pixel_values = torch.stack([self._towers.pixels(image) for image in images[start : start + self._batch]])
+        for start in range(0, len(pixels), self.batch_size):
+            pixel_values = torch.stack([*pixels[start : start + self.batch_size]])
             with self._autocast():
                 features = self._towers.image_features(self._sent(pixel_values))
             vectors.append(self._unit(features))
@@ -152,7 +166,7 @@ class ClipEmbedder:
         # Lone surrogates have no bytes, so no tokenizer takes them.
         windows = self._towers.windows([text.encode("utf-8", "replace").decode("utf-8") for text in texts])
         vectors = []
-        for input_ids in torch.split(windows.input_ids, self._batch):
+        for input_ids in torch.split(windows.input_ids, self.batch_size):
             with self._autocast():
                 features = self._towers.text_features(self._sent(input_ids))
             vectors.append(self._unit(features))

@@ -146,9 +146,14 @@ def _located_by_name(name: str) -> dict[str, object]:
 
 def true_path(payload: Mapping[str, object]) -> Path:
     """Returns the path under which the file can be opened."""
+    return Path(spelled_path(payload))
+
+
+def spelled_path(payload: Mapping[str, object]) -> str:
+    """Returns the same as the os module spells it."""
     if "path_bytes" in payload:
-        return Path(os.fsdecode(bytes.fromhex(str(payload["path_bytes"]))))
-    return Path(str(payload["path"]))
+        return os.fsdecode(bytes.fromhex(str(payload["path_bytes"])))
+    return str(payload["path"])
 
 
 def printable(path: str) -> str:

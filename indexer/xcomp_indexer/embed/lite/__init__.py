@@ -9,11 +9,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
-from xcomp_indexer.embed import Encoded, Label, Vectors
+from xcomp_indexer.embed import Encoded, Label, Prepared, Vectors
 from xcomp_indexer.embed.lite import colours, weights
 from xcomp_indexer.embed.lite.classes import load_classes, load_vectors, vectors_digest
 from xcomp_protos.transport.errors import ModelError
@@ -52,6 +53,7 @@ class LiteEmbedder:
     name = "lite:minilm"
     image_size = max(variant.size for _, variant in _NETWORKS)
     languages = frozenset({"en", "zh"})
+    batch_size = 16
 
     def __init__(self, folder: Path | None = None) -> None:
         files = {file: weights.read(file, folder) for file in _FILES}
@@ -70,6 +72,14 @@ class LiteEmbedder:
         # decoder wants the cores, too. The setting holds for the whole process.
         torch.set_num_threads(1)
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="lite")
+
+    def prepare(self, image: Image.Image) -> Prepared:
+        """Leaves a picture as it is: the forward pass has a thread for each already."""
+        return image
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+        """Embeds prepared pictures, with their most probable classes."""
+        return self.encode_images(cast("Sequence[Image.Image]", pictures))
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images, with their most probable classes."""
