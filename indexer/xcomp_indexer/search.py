@@ -4,46 +4,35 @@ A batch of queries costs one forward pass per space and one call of the store.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
-from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from xcomp_indexer import background, language
-from xcomp_indexer.calibrate import Calibration, calibrate
-from xcomp_indexer.decode import decode
-from xcomp_indexer.embed import Embedder, Vectors
+from xcomp_indexer.calibrate import Calibration
+from xcomp_indexer.embed import Vectors
 from xcomp_indexer.fusion import diversify, reciprocal_rank
 from xcomp_indexer.library import Library, Repository
-from xcomp_indexer.store import And, Filter, Found, Ids, Match, Near, Not, Or, Range
-from xcomp_indexer.store.payload import utc
+from xcomp_indexer.offer import is_offered, offered
+from xcomp_indexer.query import Query, Vector, embedded, language_of
+from xcomp_indexer.scales import Scales
+from xcomp_indexer.store import And, Filter, Found, Ids, Near, Not, Store
+from xcomp_indexer.texts import Gone, Texts, nobody_leaves
 from xcomp_protos.transport import telemetry
-from xcomp_protos.transport.errors import ImageError, InvalidRequest, NotFound
 
 Route = Literal["auto", "en", "zh", "all"]
 _BACKGROUND = {"en": background.ENGLISH, "zh": background.CHINESE}
 POOL = 100  # candidates per space before fusion and diversity, at least
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a query; exactly one of text, image and id is set."""
-
-    text: str | None = None
-    image: bytes | None = None
-    id: str | None = None
-    weight: float = 1.0
+SPARE = 8  # hits asked for beyond the limit, in the place of those that may not be offered
 
 
 @dataclass(frozen=True)
 class Question:
     """A batch of queries under the same conditions."""
 
-    queries: Sequence[Sequence[Part]]
+    queries: Sequence[Query]
     k: int
     route: Route = "auto"
     where: Filter | None = None
@@ -84,39 +73,40 @@ class Answer:
 
 
 class Search:
-    """Searches the repositories of a library; remembers their calibrations."""
+    """Searches the repositories of a library."""
 
     def __init__(self, library: Library) -> None:
+        self.texts = Texts()
         self._library = library
         self._background: dict[str, Vectors] = {}  # by digest of the embedder
-        self._calibrations: WeakKeyDictionary[Repository, dict[str, tuple[int, Calibration]]] = WeakKeyDictionary()
+        self._scales = Scales(self._background_vectors)
 
-    def answer(self, repository: Repository, question: Question) -> list[Answer]:
-        """Answers each query.
+    def answer(self, repository: Repository, question: Question, *, gone: Gone = nobody_leaves) -> list[Answer]:
+        """Answers each query; `gone` tells whether anybody still waits for it.
 
         Raises:
             NotFound: an id that a query names is not there.
             InvalidRequest: a query's picture is none, or its parts cancel each other out.
+            Cancelled, Exhausted: as `Texts.encode` has it.
         """
-        languages = [_language(query) for query in question.queries]
+        languages = [language_of(query) for query in question.queries]
         routes = [self._spaces(repository, question.route, each) for each in languages]
         spaces = sorted({space for route in routes for space in route})
         vectors = {
             space: self._vectors(
-                repository, space, {at: question.queries[at] for at, route in enumerate(routes) if space in route}
+                repository, space, {at: question.queries[at] for at, route in enumerate(routes) if space in route}, gone
             )
             for space in spaces
         }
-        condition = _condition(question)
         limit = question.k if not question.diversity else max(POOL, 4 * question.k)
         nears = [
-            Near(space, vectors[space][at], limit=max(limit, POOL) if len(route) > 1 else limit, where=condition)
+            Near(space, vectors[space][at], limit=max(limit, POOL) if len(route) > 1 else limit)
             for at, route in enumerate(routes)
             for space in route
         ]
         with telemetry.stage("store"):
-            found = iter(repository.store.near(nears))
-        scales = {space: self._calibration(repository, space) for space in spaces}
+            found = iter(_found(repository.store, nears, question))
+        scales = {space: self._scales.of(repository, space) for space in spaces}
         answers = []
         for at, route in enumerate(routes):
             of_query = {space: (vectors[space][at], next(found)) for space in route}
@@ -132,7 +122,7 @@ class Search:
 
     def forget(self, repository: Repository) -> None:
         """Drops the calibrations of a repository that changed."""
-        self._calibrations.pop(repository, None)
+        self._scales.forget(repository)
 
     def _spaces(self, repository: Repository, route: Route, found: language.Language) -> list[str]:
         """Chooses the spaces that understand the language; both where a text is mixed, all for pictures."""
@@ -144,44 +134,43 @@ class Search:
         return able or names
 
     def _vectors(
-        self, repository: Repository, space: str, queries: Mapping[int, Sequence[Part]]
-    ) -> dict[int, NDArray[np.float32]]:
-        """Embeds queries in one space, each [D]: parts times weight, added, of unit length."""
+        self, repository: Repository, space: str, queries: Mapping[int, Query], gone: Gone
+    ) -> dict[int, Vector]:
         embedder = self._library.embedder(repository, space)
-        texts = list(dict.fromkeys(part.text for query in queries.values() for part in query if part.text is not None))
-        encoded = dict(zip(texts, embedder.encode_texts(texts), strict=True)) if texts else {}
-        rows = {}
-        for at, query in queries.items():
-            row = np.zeros(embedder.dimension, dtype=np.float32)
-            for part in query:
-                vector = encoded[part.text] if part.text is not None else _pictured(repository, space, embedder, part)
-                row += part.weight * vector
-            norm = float(np.linalg.norm(row))
-            if norm < 1e-6:
-                raise InvalidRequest("queries: the parts of a query cancel each other out: change their weights")
-            rows[at] = row / norm
-        return rows
 
-    def _calibration(self, repository: Repository, space: str) -> Calibration:
-        """Returns the scale of a space; it is taken anew when the repository grew or shrank by a tenth."""
-        count = repository.store.count()
-        known = self._calibrations.setdefault(repository, {})
-        before, scale = known.get(space, (-1, None))
-        stale = scale is None or abs(count - before) > 0.1 * before
-        telemetry.count("cache_lookups", 1, "calibration", "miss" if stale else "hit")
-        if scale is None or stale:
-            embedder = self._library.embedder(repository, space)
-            if embedder.digest not in self._background:
-                texts = [text for name, group in _BACKGROUND.items() if name in embedder.languages for text in group]
-                self._background[embedder.digest] = embedder.encode_texts(texts)
-            scale = calibrate(repository.store, space, self._background[embedder.digest])
-            known[space] = (count, scale)
-        return scale
+        def encode(texts: Sequence[str]) -> Vectors:
+            return self.texts.encode(embedder, texts, gone=gone)
+
+        return embedded(queries, repository=repository, space=space, embedder=embedder, encode=encode)
+
+    def _background_vectors(self, repository: Repository, space: str) -> Vectors:
+        embedder = self._library.embedder(repository, space)
+        if embedder.digest not in self._background:
+            texts = [text for name, group in _BACKGROUND.items() if name in embedder.languages for text in group]
+            self._background[embedder.digest] = self.texts.encode(embedder, texts)
+        return self._background[embedder.digest]
 
 
-def _fused(
-    scales: Mapping[str, Calibration], of_query: Mapping[str, tuple[NDArray[np.float32], list[Found]]]
-) -> list[Hit]:
+def _found(store: Store, nears: Sequence[Near], question: Question) -> list[list[Found]]:
+    """Searches for what may be shown.
+
+    Images that may not be offered are few. So they are dropped from what was found, which costs nothing, and filtered
+    by the store, which looks at every image then, only where too little is left.
+    """
+    condition = _condition(question)
+    if question.allow_restricted:
+        return store.near([replace(near, where=condition) for near in nears])
+    now = datetime.now(UTC)
+    found = store.near([replace(near, where=condition, limit=near.limit + SPARE) for near in nears])
+    kept = [[each for each in hits if is_offered(each.payload, now)] for hits in found]
+    short = [at for at, near in enumerate(nears) if len(kept[at]) < near.limit and len(kept[at]) < len(found[at])]
+    strict = And((condition, offered(now))) if condition else offered(now)
+    for at, hits in zip(short, store.near([replace(nears[at], where=strict) for at in short]), strict=True):
+        kept[at] = hits
+    return [hits[: near.limit] for near, hits in zip(nears, kept, strict=True)]
+
+
+def _fused(scales: Mapping[str, Calibration], of_query: Mapping[str, tuple[Vector, list[Found]]]) -> list[Hit]:
     """Puts what the spaces found for one query into one ranking."""
     scores: dict[str, dict[str, SpaceScore]] = {}
     for space, (vector, found) in of_query.items():
@@ -217,46 +206,10 @@ def _diverse(repository: Repository, hits: list[Hit], question: Question) -> lis
     return [hits[at] for at in order]
 
 
-def _language(query: Sequence[Part]) -> language.Language:
-    text = " ".join(part.text for part in query if part.text)
-    return language.detect(text) if text else "mixed"
-
-
-def _pictured(repository: Repository, space: str, embedder: Embedder, part: Part) -> NDArray[np.float32]:
-    if part.image is not None:
-        picture = decode_query(part.image, image_size=embedder.image_size, field="queries")
-        vectors: NDArray[np.float32] = embedder.encode_images([picture]).vectors
-        return np.asarray(vectors[0])
-    stored = repository.store.get([str(part.id)], vectors=True)
-    if not stored or space not in stored[0].vectors:
-        raise NotFound(f"image_id: there is no image {part.id!r} in space {space!r} of repository {repository.name!r}")
-    return stored[0].vectors[space]
-
-
-def decode_query(content: bytes, *, image_size: int, field: str) -> Image.Image:
-    """Decodes a picture that came with a request.
-
-    Raises:
-        InvalidRequest: it is none; the message names the field.
-    """
-    try:
-        return decode(content, image_size=image_size).image
-    except ImageError as error:
-        raise InvalidRequest(f"{field}: an image cannot be used: {error}") from None
-
-
 def _condition(question: Question) -> Filter | None:
     parts: list[Filter] = [question.where] if question.where else []
-    if not question.allow_restricted:
-        parts.append(offered())
     if question.exclude_ids:
         parts.append(Not(Ids(question.exclude_ids)))
     if question.only_ids:
         parts.append(Ids(question.only_ids))
     return And(tuple(parts)) if parts else None
-
-
-def offered(now: datetime | None = None) -> Filter:
-    """The images that may be offered: not internal, not expired, not under embargo."""
-    moment = utc(now or datetime.now(UTC))
-    return Not(Or((Match("restricted", (1,)), Range("expires", lte=moment), Range("embargo", gt=moment))))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from xcomp_indexer import exchange, ledger, publish, wire
+from xcomp_indexer import exchange, ledger, publish, search_wire, wire
 from xcomp_indexer.allowed import Allowed
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.events import Event, Failure, Summary
@@ -20,8 +20,10 @@ from xcomp_indexer.inbox import Inbox
 from xcomp_indexer.ingest import Ingest
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
-from xcomp_indexer.search import Search, decode_query, offered
-from xcomp_indexer.store import And, Found, Ids
+from xcomp_indexer.offer import is_offered, offered
+from xcomp_indexer.query import decode_query
+from xcomp_indexer.search import Search
+from xcomp_indexer.store import And, Found
 from xcomp_indexer.store.payload import ImagePayload, true_path
 from xcomp_indexer.survey import preview
 from xcomp_indexer.upload import Uploads
@@ -99,7 +101,8 @@ class IndexerService(rpc.IndexerServicer):
                 if isinstance(event, Failure):
                     failures.append(event)
                 elif isinstance(event, Summary):
-                    self._search.forget(repository)
+                    if event.added or event.updated or event.removed:
+                        self._search.forget(repository)
                     ledger.remember(repository.store, event, failures)
                 yield event
 
@@ -115,11 +118,11 @@ class IndexerService(rpc.IndexerServicer):
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
         """Answers a batch of queries."""
         started = time.monotonic()
-        question = wire.question_of(request)
+        question = search_wire.question_of(request)
         remaining_s(context, default=60)
         repository = self._library.get(request.repository, profile=request.profile)
-        answers = self._search.answer(repository, question)
-        results = [wire.answer_message(answer, repository.name) for answer in answers]
+        answers = self._search.answer(repository, question, gone=lambda: not context.is_active())
+        results = [search_wire.answer_message(answer, repository.name) for answer in answers]
         response = pb.SearchResponse(results=results, seconds=time.monotonic() - started)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             raise Exhausted("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
@@ -138,7 +141,8 @@ class IndexerService(rpc.IndexerServicer):
         rows: list[Vectors] = []
         kinds = {each.WhichOneof("content") for each in request.inputs}
         if kinds == {"text"}:
-            rows.append(embedder.encode_texts([wire.text_of(each.text, field="inputs") for each in request.inputs]))
+            texts = [wire.text_of(each.text, field="inputs") for each in request.inputs]
+            rows.append(self._search.texts.encode(embedder, texts, gone=lambda: not context.is_active()))
         elif kinds == {"image"}:
             pictures = [
                 decode_query(each.image, image_size=embedder.image_size, field="inputs") for each in request.inputs
@@ -154,7 +158,7 @@ class IndexerService(rpc.IndexerServicer):
         repository = self._library.get(request.repository)
         found = self._one(repository, request.image_id)
         if not request.allow_restricted:
-            _check_offered(repository, found)
+            _check_offered(found)
         content = ImagePayload.read(found.payload)
         file = self._allowed.content_of(content)
         picture = (
@@ -274,9 +278,9 @@ class IndexerService(rpc.IndexerServicer):
         return found[0]
 
 
-def _check_offered(repository: Repository, image: Found) -> None:
-    """Raises `Denied` for an image that no search would show either; the store decides both."""
-    if not repository.store.count(And((Ids(frozenset({image.id})), offered()))):
+def _check_offered(image: Found) -> None:
+    """Raises `Denied` for an image that no search would show either."""
+    if not is_offered(image.payload):
         raise Denied(f"image_id: {image.id!r} is internal, expired or under embargo: ask for it with allow_restricted")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
+from xcomp_indexer.search import SPARE
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound
@@ -129,6 +130,18 @@ def test_restricted_expired_and_embargoed_images_are_never_found_unasked(library
     listed = library.client.list_images(pb.ListRequest(repository="default")).images
     assert [Path(image.path).name for image in listed] == ["blue.jpg"]
     assert library.search("red", allow_restricted=True)[0] == "red.jpg"
+
+
+def test_many_restricted_images_before_the_others_cost_no_hit(library: Indexer, photos: Path) -> None:
+    images.library(photos, {f"secret{at}.jpg": images.RED for at in range(2 * SPARE)})
+    for file in photos.glob("secret*.jpg"):
+        file.with_name(f"{file.name}.json").write_text('{"internal": true}')
+    library.ingest(photos)
+    assert library.search("red", k=2)[0] == "red.jpg"
+    assert set(library.search("red", k=100)) == {"red.jpg", "green.jpg", "blue.jpg", "yellow.jpg"}
+    both = [pb.Query(parts=[text("red")]), pb.Query(parts=[text("blue")])]
+    results = library.client.search(pb.SearchRequest(repository="default", queries=both, k=1)).results
+    assert [Path(each.hits[0].image.path).name for each in results] == ["red.jpg", "blue.jpg"]
 
 
 def test_diversity_puts_near_copies_behind(library: Indexer, photos: Path) -> None:

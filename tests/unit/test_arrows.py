@@ -47,7 +47,12 @@ ABOUT = {
 
 # Package: the only modules that see protobuf messages. The command line is a client and may.
 MESSAGES = {
-    "xcomp_indexer": {"xcomp_indexer.service", "xcomp_indexer.wire", "xcomp_indexer.server"},
+    "xcomp_indexer": {
+        "xcomp_indexer.service",
+        "xcomp_indexer.wire",
+        "xcomp_indexer.search_wire",
+        "xcomp_indexer.server",
+    },
     "xcomp_model": set[str](),
 }
 

@@ -1,0 +1,84 @@
+"""The calibrations of all open repositories, each taken when it is first needed and anew when it no longer fits.
+
+Taking one sends a hundred queries through the repository, so it is done once for all who wait for it, and whoever can
+use the one before does not wait at all. Counting a large repository costs as much as a search; it is not done for each.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from xcomp_indexer.calibrate import SAMPLE, Calibration, calibrate
+from xcomp_indexer.embed import Vectors
+from xcomp_indexer.library import Repository
+from xcomp_protos.transport import telemetry
+
+COUNT_S = 5.0  # a large repository is counted this often while it is searched
+GROWN = 0.1  # share by which a repository may grow or shrink until its scales are taken anew
+
+Background = Callable[[Repository, str], Vectors]  # the background queries in a space
+
+
+@dataclass
+class _Scale:
+    calibration: Calibration
+    count: int  # points of the repository when it was taken; -1: it was not, and fits none
+
+
+@dataclass
+class _Known:
+    lock: threading.Lock = field(default_factory=threading.Lock)  # who holds it counts, and takes a scale anew
+    scales: dict[tuple[str, str], _Scale] = field(default_factory=dict)  # by space and digest of its model
+    count: int = -1
+    counted: float = 0.0  # monotonic seconds
+
+
+class Scales:
+    """Keeps the scale of every space of every open repository."""
+
+    def __init__(self, background: Background) -> None:
+        self._background = background
+        self._lock = threading.Lock()
+        self._known: WeakKeyDictionary[Repository, _Known] = WeakKeyDictionary()
+
+    def of(self, repository: Repository, space: str) -> Calibration:
+        """Returns the scale of a space.
+
+        It is taken anew when the repository has grown or shrunk by a tenth; meanwhile other threads get the one before.
+        """
+        key = (space, str(repository.models[space]["digest"]))
+        with self._lock:
+            known = self._known.setdefault(repository, _Known())
+        before = known.scales.get(key)
+        if not known.lock.acquire(blocking=before is None):
+            assert before is not None
+            return before.calibration
+        try:
+            scale = known.scales.get(key)
+            count = _counted(known, repository)
+            stale = scale is None or abs(count - scale.count) > GROWN * scale.count
+            telemetry.count("cache_lookups", 1, "calibration", "miss" if stale else "hit")
+            if scale is None or stale:
+                scale = _Scale(calibrate(repository.store, space, self._background(repository, space)), count)
+                known.scales[key] = scale
+            return scale.calibration
+        finally:
+            known.lock.release()
+
+    def forget(self, repository: Repository) -> None:
+        """Lets the scales of a repository that changed be taken anew."""
+        with self._lock:
+            known = self._known.get(repository)
+        if known:
+            known.count = -1
+            for scale in list(known.scales.values()):
+                scale.count = -1
+
+
+def _counted(known: _Known, repository: Repository) -> int:
+    """Counts the points of a repository; a small one each time, a large one now and then."""
+    if known.count < SAMPLE or time.monotonic() - known.counted > COUNT_S:
+        known.count, known.counted = repository.store.count(), time.monotonic()
+    return known.count

@@ -1,0 +1,84 @@
+"""Between the messages of a search and the indexer's own words: checks what came in, builds what goes out."""
+
+from collections.abc import Mapping
+
+from xcomp_indexer.query import Part
+from xcomp_indexer.search import Answer, Hit, Question, Route
+from xcomp_indexer.where import parse
+from xcomp_indexer.wire import MAX_K, image_message, text_of
+from xcomp_protos import common_pb2
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.transport.errors import InvalidRequest
+
+MAX_QUERIES = 256
+
+_ROUTES: Mapping[int, Route] = {
+    common_pb2.LANGUAGE_UNSPECIFIED: "auto",
+    common_pb2.LANGUAGE_EN: "en",
+    common_pb2.LANGUAGE_ZH: "zh",
+    common_pb2.LANGUAGE_ALL: "all",
+}
+_LANGUAGES = {"en": common_pb2.LANGUAGE_EN, "zh": common_pb2.LANGUAGE_ZH, "mixed": common_pb2.LANGUAGE_ALL}
+
+
+def question_of(request: pb.SearchRequest) -> Question:
+    """Reads a batch of queries."""
+    if not 1 <= len(request.queries) <= MAX_QUERIES:
+        raise InvalidRequest(f"queries: send 1 to {MAX_QUERIES} of them, not {len(request.queries)}")
+    if not 1 <= request.k <= MAX_K:
+        raise InvalidRequest(f"k: must be 1 to {MAX_K}, not {request.k}")
+    if not 0 <= request.diversity <= 1:
+        raise InvalidRequest(f"diversity: must be 0 to 1, not {request.diversity}")
+    if request.language not in _ROUTES:
+        raise InvalidRequest(f"language: {request.language} is none of the enum's values")
+    return Question(
+        queries=[[_part(part) for part in _parts(query)] for query in request.queries],
+        k=request.k,
+        route=_ROUTES[request.language],
+        where=parse(list(request.where)),
+        exclude_ids=frozenset(request.exclude_ids),
+        only_ids=frozenset(request.only_ids),
+        diversity=request.diversity,
+        allow_restricted=request.allow_restricted,
+    )
+
+
+def _parts(query: pb.Query) -> list[pb.QueryPart]:
+    if not query.parts:
+        raise InvalidRequest("queries: a query has no part: give it a text, an image or an image_id")
+    return list(query.parts)
+
+
+def _part(part: pb.QueryPart) -> Part:
+    kind = part.WhichOneof("content")
+    weight = part.weight if part.HasField("weight") else 1.0
+    if not -100 <= weight <= 100:
+        raise InvalidRequest(f"weight: must be -100 to 100, not {weight}")
+    if kind == "text":
+        return Part(text=text_of(part.text), weight=weight)
+    if kind == "image" and part.image:
+        return Part(image=part.image, weight=weight)
+    if kind == "image_id" and part.image_id:
+        return Part(id=part.image_id, weight=weight)
+    raise InvalidRequest("queries: a part is empty: give it a text, an image or an image_id")
+
+
+def answer_message(answer: Answer, repository: str) -> pb.QueryResult:
+    """Builds the message of one query's hits."""
+    hits = [_hit_message(hit, rank, repository) for rank, hit in enumerate(answer.hits, start=1)]
+    background = answer.background and common_pb2.Background(
+        median=answer.background[0], ninth_decile=answer.background[1]
+    )
+    return pb.QueryResult(language=_LANGUAGES[answer.language], spaces=answer.spaces, hits=hits, background=background)
+
+
+def _hit_message(hit: Hit, rank: int, repository: str) -> common_pb2.Hit:
+    spaces = {name: common_pb2.SpaceScore(**vars(score)) for name, score in hit.spaces.items()}
+    return common_pb2.Hit(
+        image=image_message(hit.found, repository),
+        rank=rank,
+        score=hit.score,
+        spaces=spaces,
+        standout=hit.standout,
+        confidence=hit.confidence,
+    )
