@@ -7,7 +7,9 @@ a language model is loaded before one is asked for.
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from functools import partial
 
 from xcomp_composer.models import Endpoint, Local, Models
 from xcomp_composer.service import ComposerService, Dependencies
@@ -19,6 +21,7 @@ from xcomp_protos.transport.server import Service, run
 from xcomp_protos.transport.tls import client_tls
 from xcomp_protos.transport.watch import one_line
 
+PRELOAD_S = 3600.0
 _TOKEN = "--indexer-token-file"  # noqa: S105  # an option's name
 
 
@@ -46,9 +49,15 @@ def _serve(options: argparse.Namespace) -> None:
     try:
         readings = {"models_loaded": ("composing models in memory", lambda: len(models.names()))}
         with observe.observed(options, readings):
-            run([registered], endpoint(options))
+            run([registered], endpoint(options), prepare=partial(_prepare, models, options))
     finally:
         service.close()
+
+
+def _prepare(models: Models, options: argparse.Namespace, stop: threading.Event) -> None:
+    """Loads the model of the profile where that is to be there from the start."""
+    if options.preload and not stop.is_set():
+        models.illustrator("", options.profile, lambda: PRELOAD_S)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, "--tls-client-cert", "XCOMP_TLS_CLIENT_CERT", default="", help="certificate to show there, PEM")
     add(parser, "--tls-client-key", "XCOMP_TLS_CLIENT_KEY", default="", help="its key, PEM")
     add(parser, "--profile", "XCOMP_PROFILE", default="clip", help="whose model it names: clip, xcomposer, lite")
+    add(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's model before serving")
     add(parser, "--openai-url", "OPENAI_BASE_URL", help="of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY")
     add(parser, "--device", "XCOMP_DEVICE", default="auto", help="of local models: auto, cpu, cuda, cuda:N, spread")
     add(

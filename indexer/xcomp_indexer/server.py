@@ -4,10 +4,12 @@ Every option has an environment twin, named in its help. Only this file of the p
 """
 
 import argparse
+import logging
 import os
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from xcomp_indexer.inbox import FOLDER, Inbox
@@ -19,10 +21,13 @@ from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.options import add, add_endpoint, endpoint
 from xcomp_protos.transport import logs, observe
-from xcomp_protos.transport.errors import InvalidRequest, XcompError
+from xcomp_protos.transport.errors import InvalidRequest, Unavailable, XcompError
 from xcomp_protos.transport.server import Service, run
 from xcomp_protos.transport.watch import one_line
 
+log = logging.getLogger(__name__)
+
+STORE_WAIT_S = 2
 FREE_MODELS_S = 600  # a model nobody asked for in this time leaves memory
 
 
@@ -51,7 +56,7 @@ def _serve(options: argparse.Namespace) -> None:
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
     try:
         with observe.observed(options, _readings(models)):
-            run([registered], endpoint(options), prepare=lambda: _preload(models, options))
+            run([registered], endpoint(options), prepare=partial(_prepare, library, options))
     finally:
         stop.set()
         library.close()
@@ -61,10 +66,19 @@ def _readings(models: Models) -> observe.Readings:
     return {"models_loaded": ("embedding models in memory", lambda: len(models.names()))}
 
 
-def _preload(models: Models, options: argparse.Namespace) -> None:
+def _prepare(library: Library, options: argparse.Namespace, stop: threading.Event) -> None:
+    """Loads what is to be there from the start, and waits for a store that is not up yet."""
     if options.preload:
         for spec in spaces_of(options.profile):
-            models.get(spec.model)
+            library.models.get(spec.model)
+    while not stop.is_set():
+        try:
+            library.names()
+        except Unavailable as error:
+            log.warning("event=waiting reason=%r", one_line(str(error)))
+            stop.wait(STORE_WAIT_S)
+        else:
+            return
 
 
 def _store_key(options: argparse.Namespace) -> str | None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests import images
 from tests.indexing import serving
+from tests.shim import Shim
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Unavailable
@@ -131,3 +132,36 @@ def test_two_servers_do_not_share_an_embedded_repository(home: Path, photos: Pat
             list(client.ingest(request(photos)))
         with IndexerClient(second) as client:
             assert "is held by process" in client.describe().repositories[0].problem
+
+
+def health_of(address: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "xcomp_protos.health", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_health_says_not_serving_until_the_store_answers(home: Path) -> None:
+    with Shim("grpc") as first:
+        port = first.port
+    with process(home, "--store", f"grpc://127.0.0.1:{port}") as (server, address):
+        assert health_of(address) == (1, "NOT_SERVING\n")
+        with Shim("grpc", port=port):
+            deadline = time.monotonic() + WAIT_S
+            while health_of(address) != (0, "SERVING\n"):
+                assert time.monotonic() < deadline
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(WAIT_S) == 0
+
+
+def test_a_server_that_waits_for_its_store_can_be_told_to_leave(home: Path) -> None:
+    with process(home, "--store", "grpc://127.0.0.1:1") as (server, address):
+        assert health_of(address)[0] == 1
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(WAIT_S) == 0
+
+
+def test_the_health_of_nobody_is_one_line_and_status_1() -> None:
+    status, said = health_of("127.0.0.1:1")
+    assert status == 1
+    assert said.startswith("error: the server at 127.0.0.1:1 does not answer")
+    assert len(said.splitlines()) == 1

@@ -31,6 +31,8 @@ from xcomp_protos.transport.watch import MAX_ACTIVE_CALLS
 
 log = logging.getLogger(__name__)
 
+Prepare = Callable[[threading.Event], None]  # given the event that says "stop"
+
 DRAIN_S = 25  # compose kills after 30
 SPARE_THREADS = 8  # beside the active calls: for refusals, health and reflection
 
@@ -69,10 +71,10 @@ class Running:
             self.health.set(name, value)
 
 
-def run(services: Sequence[Service], endpoint: Endpoint, *, prepare: Callable[[], None] = lambda: None) -> None:
+def run(services: Sequence[Service], endpoint: Endpoint, *, prepare: Prepare = lambda _: None) -> None:
     """Serves until SIGTERM, SIGINT or the idle time-out, then drains. To be called from the main thread.
 
-    Health says NOT_SERVING until `prepare` has returned.
+    Health says NOT_SERVING until `prepare` has returned. It is told when to give up.
 
     Raises:
         Unavailable: the address is taken or cannot be bound.
@@ -80,9 +82,10 @@ def run(services: Sequence[Service], endpoint: Endpoint, *, prepare: Callable[[]
     stop = threading.Event()
     _stop_on_signals(stop)
     with started(services, endpoint) as running:
-        prepare()
-        running.set_health(health_pb2.HealthCheckResponse.SERVING)
-        log.info("event=serving address=%s", running.address)
+        prepare(stop)
+        if not stop.is_set():
+            running.set_health(health_pb2.HealthCheckResponse.SERVING)
+            log.info("event=serving address=%s", running.address)
         _wait(stop, running.activity, endpoint.idle_timeout_s)
     log.info("event=stopped address=%s", running.address)
 
