@@ -160,7 +160,7 @@ def test_a_crash_while_adding_a_space_is_made_good(stores: Stores, tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 3}, "has format 3, this version reads 2: upgrade"),
+        ({"format": 4}, "has format 4, this version reads 3: upgrade"),
         ({"engine": "0.10.0"}, "by qdrant-edge-py 0.10.0"),
     ],
 )

@@ -8,7 +8,7 @@ Keys of filters are paths into the payload: a dot descends, and a name with othe
 `-` and `_` stands in double quotes (`metadata."exif.iso"`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -143,6 +143,14 @@ class Near:
     exact: bool = False  # compare with every vector, whatever index there is: slow, for evaluations
 
 
+@dataclass(frozen=True)
+class Step:
+    """What an optimising store is about to do, or still doing."""
+
+    name: str  # copy, build, carry over, clean up
+    seconds: float  # since it began
+
+
 class Store(Protocol):
     """The points of one repository. Safe to call from several threads; writes are visible when they return."""
 
@@ -204,6 +212,20 @@ class Store(Protocol):
 
     def size_bytes(self) -> int:
         """Space taken on disk, holes of sparse files left out; 0 where the disk is not ours."""
+
+    def wants_optimizing(self) -> bool:
+        """Says whether searches would gain by `optimize`."""
+
+    def optimize(self) -> Generator[Step, None, None]:
+        """Makes searches fast at the size that it has by now, while it serves; closing the generator gives it up.
+
+        Yields nothing where a server does so by itself.
+
+        Raises:
+            Conflict: it is being done already.
+            Exhausted: the disk has no room for it.
+            Unavailable: it failed, and the repository is as it was.
+        """
 
     def flush(self) -> None:
         """Makes what was written survive a power cut."""

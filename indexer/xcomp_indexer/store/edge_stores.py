@@ -10,19 +10,21 @@ from pathlib import Path
 
 import qdrant_edge as qe
 
-from xcomp_indexer.store import IndexKind, check, folder
-from xcomp_indexer.store.edge import VERSION, EdgeStore, translated
+from xcomp_indexer.store import IndexKind, check, edge_config, folder
+from xcomp_indexer.store.edge import EdgeStore
+from xcomp_indexer.store.edge_held import VERSION, Held, translated
 from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable
 
-_NEVER_INDEX_KB = 10**12  # `optimize` builds no graph below this size: graphs belong to upkeep, not to serving
+GRAPH_FROM = 100_000  # points from which on an index is worth its price: exact search takes some 20 ms below
 
 
 class EdgeStores:
     """The repositories under one root folder."""
 
-    def __init__(self, root: Path, *, indexes: Mapping[str, IndexKind]) -> None:
+    def __init__(self, root: Path, *, indexes: Mapping[str, IndexKind], graph_from: int = GRAPH_FROM) -> None:
         self._root = root.absolute()
         self._indexes = indexes
+        self._graph_from = graph_from
 
     @property
     def place(self) -> str:
@@ -48,16 +50,16 @@ class EdgeStores:
                 raise Conflict(f"repository {name!r} exists already")
             shutil.rmtree(path, ignore_errors=True)  # what a crash during a create or a drop left behind
             with translated(path):
-                qe.EdgeShard.create(str(path / "shard"), _config(spaces)).close()
+                qe.EdgeShard.create(str(path / "shard"), edge_config.written(spaces)).close()
             folder.write(path, folder.Manifest(dict(spaces), engine=VERSION))
-            return EdgeStore(path, lock, indexes=self._indexes)
+            return EdgeStore(Held(path, lock), indexes=self._indexes, graph_from=self._graph_from)
 
     def open(self, name: str) -> EdgeStore:
         """Opens a repository."""
         self._require(name)
         with self._held(name) as lock:
             self._require(name)  # it may have been dropped while we waited
-            return EdgeStore(self._root / name, lock, indexes=self._indexes)
+            return EdgeStore(Held(self._root / name, lock), indexes=self._indexes, graph_from=self._graph_from)
 
     def drop(self, name: str) -> None:
         """Removes a repository and all its vectors."""
@@ -87,14 +89,3 @@ class EdgeStores:
         except BaseException:
             lock.release()
             raise
-
-
-def _config(spaces: Mapping[str, int]) -> qe.EdgeConfig:
-    return qe.EdgeConfig(
-        vectors={
-            name: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Cosine, memory=qe.Memory.Cached)
-            for name, dimension in spaces.items()
-        },
-        optimizers=qe.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=_NEVER_INDEX_KB),
-        payload_memory=qe.Memory.Cold,
-    )

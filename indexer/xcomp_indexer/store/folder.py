@@ -11,15 +11,16 @@ import shlex
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
 import portalocker
 
+from xcomp_indexer.store import sparse
 from xcomp_protos.transport.errors import Conflict, Unavailable
 
-FORMAT = 2  # raise it when a change makes older versions misread a repository
+FORMAT = 3  # raise it when a change makes older versions misread a repository
 
 _MANIFEST = "manifest.json"
 
@@ -31,6 +32,7 @@ class Manifest:
     spaces: Mapping[str, int]
     engine: str  # version that wrote it
     meta: Mapping[str, object] = field(default_factory=dict)
+    shard: str = "shard"  # name of the folder that holds the points
 
 
 class Lock:
@@ -86,7 +88,7 @@ def read(folder: Path) -> Manifest:
         content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if content["format"] > FORMAT:
             raise Conflict(f"{folder} has format {content['format']}, this version reads {FORMAT}: upgrade xcomp")
-        return Manifest(content["spaces"], content["engine"], content["meta"])
+        return Manifest(content["spaces"], content["engine"], content["meta"], content.get("shard", "shard"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unavailable(
             f"the manifest in {folder} cannot be read ({error}): restore it, or drop and index again"
@@ -95,7 +97,7 @@ def read(folder: Path) -> Manifest:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest, whole or not at all, past a power cut."""
-    content = {"format": FORMAT, "engine": manifest.engine, "spaces": manifest.spaces, "meta": manifest.meta}
+    content = {"format": FORMAT, **asdict(manifest)}
     draft = folder / f"{_MANIFEST}.tmp"
     with draft.open("w", encoding="utf-8") as file:
         json.dump(content, file, ensure_ascii=False, indent=1)
@@ -103,6 +105,19 @@ def write(folder: Path, manifest: Manifest) -> None:
         os.fsync(file.fileno())
     draft.replace(folder / _MANIFEST)
     _sync_folder(folder)
+
+
+def next_shard(manifest: Manifest) -> str:
+    """Returns the name of the folder that the next shard is built in."""
+    number = manifest.shard.partition("-")[2]
+    return f"shard-{int(number) + 1 if number.isdecimal() else 1}"
+
+
+def clear(folder: Path, manifest: Manifest) -> None:
+    """Removes the shards that a crash left behind: all but the one that the manifest names."""
+    for path in folder.glob("shard*"):
+        if path.name != manifest.shard:
+            sparse.remove(path)
 
 
 def remove(folder: Path) -> None:
@@ -118,17 +133,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def size_bytes(folder: Path) -> int:
-    """Returns the space taken on disk: the engine's files are sparse, so their lengths say nothing."""
-    sizes = (_allocated(path) for path in folder.rglob("*"))
-    return sum(sizes)
-
-
-def _allocated(path: Path) -> int:
-    try:
-        status = path.lstat()
-    except OSError:  # the engine replaces files while we look
-        return 0
-    return getattr(status, "st_blocks", -(-status.st_size // 512)) * 512  # Windows has no st_blocks

@@ -4,7 +4,7 @@ The same adapter drives all three, so that the one in memory can be the oracle o
 several of ours: spaces and meta live with the collection, and what is remembered here is only a shortcut.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
-from xcomp_indexer.store import Filter, Found, Ids, IndexKind, Meta, Near, Payload, Point, check, order
+from xcomp_indexer.store import Filter, Found, Ids, IndexKind, Meta, Near, Payload, Point, Step, check, order
 from xcomp_indexer.store.qdrant_call import Call
 from xcomp_indexer.store.qdrant_filter import translate
 from xcomp_protos.transport.errors import Conflict, Unavailable
@@ -191,6 +191,14 @@ class QdrantStore:
     def size_bytes(self) -> int:
         """Returns 0: the disk is the server's."""
         return 0
+
+    def wants_optimizing(self) -> bool:
+        """Says no: the server looks after its indexes."""
+        return False
+
+    def optimize(self) -> Generator[Step, None, None]:
+        """Does nothing: the server looks after its indexes."""
+        yield from ()
 
     def flush(self) -> None:
         """Does nothing: the server has its own log, and every write waits for it."""
