@@ -27,8 +27,10 @@ class ActorPrompts(EchoPrompts):
     def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
         return (Template("spot"), *super().spot(sections, count=count, pictures=pictures))
 
-    def query(self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = ()) -> Prompt:
-        return (Template("query"), *super().query(sections, place, earlier=earlier))
+    def query(
+        self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
+    ) -> Prompt:
+        return (Template("query"), *super().query(sections, place, earlier=earlier, language=language))
 
     def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Prompt:
         parts = (part for each in sections for part in (*super(ActorPrompts, self).choose([each], ()), each.picture))

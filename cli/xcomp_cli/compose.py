@@ -17,7 +17,14 @@ LONGEST_NAME = 48
 def compose(
     instruction: Annotated[
         str, typer.Argument(metavar="INSTRUCTION", help="What the article is about.", show_default=False)
-    ],
+    ] = "",
+    title: Annotated[str, typer.Option("--title", metavar="TITLE", help="The article's title.")] = "",
+    requirements: Annotated[
+        str, typer.Option("--requirements", metavar="TEXT", help="On style, length, audience.")
+    ] = "",
+    material: Annotated[
+        Path | None, typer.Option("--material", metavar="FILE", help="Facts and texts to write from.")
+    ] = None,
     outline: Annotated[
         Path | None, typer.Option("--outline", metavar="FILE", help="A point for each paragraph, one a line.")
     ] = None,
@@ -31,8 +38,12 @@ def compose(
     max_images: options.MaxImages = None,
     repo: options.Repo = "default",
     where: options.Where = None,
+    must_use: options.MustUse = None,
+    exclude: options.Exclude = None,
     k: options.Candidates = 4,
+    pool: options.Pool = None,
     model: options.Model = "",
+    writer: options.Writer = "",
     profile: options.Profile = "",
     lang: options.Lang = options.Tongue.AUTO,
     seed: options.Seed = 0,
@@ -49,14 +60,21 @@ def compose(
     that drafts English text.
     """
     from xcomp_cli import connect, deliver
+    from xcomp_cli.article_file import read
     from xcomp_cli.making import watch
     from xcomp_cli.request import article_options
+    from xcomp_protos.transport.errors import InvalidRequest
 
     wanted = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
-        max_images=max_images, allow_restricted=allow_restricted,
+        max_images=max_images, allow_restricted=allow_restricted, pool=pool, must_use=must_use, exclude=exclude,
+        writer=writer,
     )  # fmt: skip
     request = _request(instruction, outline, keywords=keywords, reference=reference or [])
+    request.title, request.requirements = title, requirements
+    request.material = read(material)[0] if material else ""
+    if not (request.instruction.strip() or request.title.strip()):
+        raise InvalidRequest("the instruction is empty: say what the article is to be about, or give a --title")
     request.options.CopyFrom(wanted)
     with (
         connect.composer(composer, indexer_address=indexer) as maker,
@@ -75,10 +93,7 @@ def _request(instruction: str, outline: Path | None, *, keywords: str, reference
     from xcomp_cli.article_file import read
     from xcomp_cli.attach import attach
     from xcomp_protos import composer_pb2 as pb
-    from xcomp_protos.transport.errors import InvalidRequest
 
-    if not instruction.strip():
-        raise InvalidRequest("the instruction is empty: say what the article is to be about")
     return pb.ComposeRequest(
         instruction=options.text(instruction, name="instruction"),
         outline=read(outline)[0] if outline else "",

@@ -93,6 +93,11 @@ def _show(article: Article, target: Target) -> None:
     empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
     title = display.strong(display.printable(article.title or "the article"))
     display.result(f"{title}: {count} picture{'' if count == 1 else 's'}{empty}")
+    if article.shots:
+        display.result("pictures to find or take:")
+    for shot in article.shots:
+        line = f"  for segment {shot.segment:<3} {display.printable(shot.query)}"
+        display.result(display.fitted(line, display.columns()))
     if article.draft:
         display.warn("a small language model wrote this draft: it may contain false statements, check every one")
     display.result(display.printable(str(target.shown)))

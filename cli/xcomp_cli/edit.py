@@ -24,6 +24,14 @@ def edit(
         int | None, typer.Option("--pick", min=0, metavar="K", help="Take candidate K, from 0, best first.")
     ] = None,
     search: Annotated[str | None, typer.Option("--search", metavar="QUERY", help="Look for another picture.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="ID", help="Show this picture of the repository.")
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option("--caption", metavar="TEXT", help="Print this; empty: nothing.")
+    ] = None,
+    alt: Annotated[str | None, typer.Option("--alt", metavar="TEXT", help="Say this to who cannot see it.")] = None,
+    exclude: Annotated[bool, typer.Option("--exclude", help="Never show it here again, but the next best.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the picture away.")] = False,
     lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is; again: no longer.")] = False,
     segment: Annotated[int | None, typer.Option("--segment", min=0, metavar="N", help="Segment N, from 0.")] = None,
@@ -32,6 +40,10 @@ def edit(
     shorten: Annotated[bool, typer.Option("--shorten", help="Fewer words in its place.")] = False,
     insert_before: Annotated[bool, typer.Option("--insert-before", help="TEXT, or a new segment, before it.")] = False,
     insert_after: Annotated[bool, typer.Option("--insert-after", help="TEXT, or a new segment, after it.")] = False,
+    hint: Annotated[
+        str, typer.Option("--hint", metavar="TEXT", help="With --segment, where a model writes: what to work in.")
+    ] = "",
+    fill: Annotated[bool, typer.Option("--fill", help="Look again for pictures for spots that stayed empty.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last change back.")] = False,
     repo: Annotated[
         str,
@@ -40,6 +52,7 @@ def edit(
     where: options.Where = None,
     k: options.Candidates = 4,
     model: options.Model = "",
+    writer: options.Writer = "",
     profile: options.Profile = "",
     lang: options.Lang = options.Tongue.AUTO,
     seed: options.Seed = 0,
@@ -51,17 +64,29 @@ def edit(
 ) -> None:
     """Changes an article bundle and draws it again.
 
-    One picture, one segment, or the last change taken back. Numbers count from 0, as on review.html.
+    One picture, one segment, all empty spots, or the last change taken back. Numbers count from 0, as on review.html.
     """
     from xcomp_cli import connect, deliver
-    from xcomp_cli.operation import of_segment, of_spot, only
+    from xcomp_cli.operation import SpotFlags, of_segment, of_spot, only
     from xcomp_cli.request import article_options
     from xcomp_composer import wire
     from xcomp_composer.render import read_bundle
     from xcomp_protos import composer_pb2 as pb
 
     operation = only(
-        of_spot(spot, pick=pick, search=search, remove=remove, lock=lock),
+        of_spot(
+            spot,
+            SpotFlags(
+                pick=pick,
+                search=search,
+                image=image,
+                caption=caption,
+                alt=alt,
+                exclude=exclude,
+                remove=remove,
+                lock=lock,
+            ),
+        ),
         of_segment(
             segment,
             {
@@ -72,14 +97,16 @@ def edit(
                 "insert-after": insert_after,
             },
             text=options.text(text, name="text"),
+            hint=options.text(hint, name="hint"),
         ),
+        pb.EditOperation(fill=True) if fill else None,
         pb.EditOperation(undo=True) if undo else None,
     )
     article = read_bundle(folder)
     repo = repo or article.repository
     wanted = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where,
-        allow_restricted=allow_restricted,
+        allow_restricted=allow_restricted, writer=writer,
     )  # fmt: skip
     request = pb.EditRequest(article=wire.to_proto(article), operation=operation, options=wanted)
     goal = deliver.bundle(folder)

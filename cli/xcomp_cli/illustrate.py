@@ -17,7 +17,10 @@ def illustrate(
     max_images: options.MaxImages = None,
     repo: options.Repo = "default",
     where: options.Where = None,
+    must_use: options.MustUse = None,
+    exclude: options.Exclude = None,
     k: options.Candidates = 4,
+    pool: options.Pool = None,
     model: options.Model = "",
     profile: options.Profile = "",
     lang: options.Lang = options.Tongue.AUTO,
@@ -47,7 +50,7 @@ def illustrate(
     goal = target(article, out=out, in_place=in_place, assets=assets, url_prefix=url_prefix)
     wanted = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
-        max_images=max_images, allow_restricted=allow_restricted,
+        max_images=max_images, allow_restricted=allow_restricted, pool=pool, must_use=must_use, exclude=exclude,
     )  # fmt: skip
     with (
         connect.composer(composer, indexer_address=indexer) as maker,

@@ -91,6 +91,30 @@ Model = Annotated[
 Lang = Annotated[Tongue, typer.Option("--lang", help="Language of the article.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same article.")]
 Candidates = Annotated[int, typer.Option("-k", metavar="N", min=1, max=64, help="Candidates for each spot.")]
+Pool = Annotated[
+    int | None,
+    typer.Option(
+        "--pool", metavar="N", min=1, max=100, help="Hits for each spot to pick the candidates from; 4 for each."
+    ),
+]
+MustUse = Annotated[
+    list[str] | None,
+    typer.Option("--must-use", metavar="ID", help="Show this picture where it fits best; may be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="ID", help="Never show this picture; may be repeated.")
+]
+Writer = Annotated[
+    str,
+    typer.Option(
+        "--writer",
+        envvar="XCOMP_WRITER",
+        metavar="NAME",
+        help="The model that writes, where --model is to place and choose only.",
+        show_default=False,
+        callback=_model,
+    ),
+]
 Images = Annotated[
     int | None, typer.Option("--images", min=0, metavar="N", help="So many pictures, less those where nothing fits.")
 ]

@@ -105,7 +105,7 @@ def failures(one: "pb.Repository") -> str:
 
 def as_json(one: "pb.Repository") -> display.Json:
     """Returns a repository as a JSON value."""
-    from xcomp_composer.wire import metadata_from_struct
+    from xcomp_composer.wire_pictures import metadata_from_struct
 
     return {
         "name": one.name,

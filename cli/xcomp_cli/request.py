@@ -17,6 +17,10 @@ def article_options(
     images: int | None = None,
     max_images: int | None = None,
     allow_restricted: bool = False,
+    pool: int | None = None,
+    must_use: list[str] | None = None,
+    exclude: list[str] | None = None,
+    writer: str = "",
 ) -> pb.Options:
     """Builds the message; a bound that is None is left out."""
     return pb.Options(
@@ -30,6 +34,10 @@ def article_options(
         images=images,
         max_images=max_images,
         allow_restricted=allow_restricted,
+        pool=pool or 0,
+        must_use_ids=must_use or (),
+        exclude_ids=exclude or (),
+        writer_model=writer,
     )
 
 

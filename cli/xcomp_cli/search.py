@@ -108,7 +108,7 @@ def _as_json(query: str, response: "pb.SearchResponse") -> display.Json:
 
 
 def _hit(hit: "common.Hit") -> display.Json:
-    from xcomp_composer.wire import metadata_from_struct
+    from xcomp_composer.wire_pictures import metadata_from_struct
 
     image = hit.image
     spaces = sorted(hit.spaces.items())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Language = Literal["en", "zh"]
-Format = Literal["markdown", "text"]
+Format = Literal["markdown", "html", "text"]
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
@@ -28,6 +28,15 @@ class Label:
 
 
 @dataclass(frozen=True)
+class SpaceScore:
+    """What one space of the repository says of a picture and a query."""
+
+    rank: int  # 1 = best in this space
+    score: float  # cosine similarity
+    standout: float  # standard deviations above the repository's mean
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A picture offered for a spot."""
 
@@ -40,6 +49,19 @@ class Candidate:
     labels: tuple[Label, ...] = ()
     width: int = 0
     height: int = 0
+    spaces: Mapping[str, SpaceScore] = field(default_factory=dict)  # by name
+    content_hash: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a choice rests on."""
+
+    prompt: str = ""  # version of the prompts; empty: no model was asked
+    model_digest: str = ""  # of the weights; empty where nobody can know
+    mass: float | None = None  # share of all probability that fell on the candidates, 0..1
+    orders: int = 0  # in how many orders the candidates were shown to the model
+    flipped: bool = False  # the two orders preferred different candidates
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,8 @@ class Illustration:
     reason: str = ""
     width: int = 0
     height: int = 0
+    evidence: Evidence | None = None
+    content_hash: str = ""
 
     @property
     def uncaptioned(self) -> bool:
@@ -84,6 +108,8 @@ class Unfilled:
     query: str
     reason: str
     candidates: tuple[Candidate, ...] = ()
+    evidence: Evidence | None = None
+    interrupted: bool = False  # the indexer or the model failed, which says nothing about the repository
 
 
 @dataclass(frozen=True)
@@ -110,6 +136,7 @@ class Article:
     format: str = "markdown"
     repository: str = ""
     draft: bool = False  # written by a small model: may be false, and is marked
+    excluded: tuple[str, ...] = ()  # ids of images that it never shows
 
     @property
     def text(self) -> str:
@@ -120,6 +147,11 @@ class Article:
     def choosers(self) -> tuple[str, ...]:
         """Who chose the pictures, each named once; the article's model where there is none."""
         return tuple(dict.fromkeys(picture.chosen_by for _, picture in self.illustrated)) or (self.model,)
+
+    @property
+    def shots(self) -> tuple[Unfilled, ...]:
+        """The shot list: pictures that the text asks for and the repository does not have."""
+        return tuple(spot for spot in self.unfilled if spot.query and not spot.interrupted)
 
     @property
     def illustrated(self) -> tuple[tuple[int, Illustration], ...]:

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 from xcomp_composer.lane import Lane
 from xcomp_model import base
 from xcomp_model.base import Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
-from xcomp_model.selection import LETTERS, select
+from xcomp_model.selection import LETTERS, Allowance, select
 from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import ModelError, Unavailable
 
@@ -66,7 +66,7 @@ class Consultation:
             ModelError: the model cannot be asked this, or failed.
             Unavailable: its endpoint does not answer.
         """
-        with self._lane.enter(self._caller.remaining_s), telemetry.stage(_STAGES[stage]), self._translated():
+        with self._turn(stage):
             prompts = self.model.prompts
             sampling = prompts.sampling(stage, seed=self._seed)
             room = sampling.max_new_tokens * CHARACTERS_PER_TOKEN
@@ -84,16 +84,30 @@ class Consultation:
         """Returns a whole answer; raises like `stream`."""
         return "".join(self.stream(build, stage))
 
-    def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Choice:
-        """Says how likely each candidate is to belong after the last section; raises like `stream`."""
-        with self._lane.enter(self._caller.remaining_s), telemetry.stage("choose"), self._translated():
-            return select(self.model, sections, candidates, cancelled=self._caller.is_gone)
+    def choose(
+        self, sections: Sequence[Section], candidates: Sequence[Picture], allowance: Allowance | None = None
+    ) -> Choice:
+        """Says how likely each candidate is to belong after the last section; raises like `stream`.
+
+        Args:
+            sections: the article up to the place.
+            candidates: pictures for it.
+            allowance: what the choices of the article have read so far; None for a choice of its own.
+        """
+        with self._turn("choose"):
+            return select(self.model, sections, candidates, allowance=allowance, cancelled=self._caller.is_gone)
 
     def answered(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> int | None:
         """Returns the number of the first offered letter in a whole answer, as the releases read it; None without."""
         answer = self.say(lambda prompts: prompts.choose(sections, candidates), "choose")
         offered = LETTERS[: len(candidates)]
         return next((offered.index(character) for character in answer if character in offered), None)
+
+    @contextmanager
+    def _turn(self, stage: Stage) -> Iterator[None]:
+        turn = self._lane.enter(self._caller.remaining_s, owner=self._caller)
+        with turn, telemetry.stage(_STAGES[stage]), self._translated():
+            yield
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -1,21 +1,18 @@
-"""Changes of an article, each of which can be taken back: other pictures, other words.
+"""Changes of the pictures of an article, each of which can be taken back.
 
 Pure functions from article to article. What needs a repository or a model comes in as a finished value.
 """
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from xcomp_composer import manifest
-from xcomp_composer.article import Article, Candidate, HistoryEntry, Illustration, Segment, Unfilled
-from xcomp_composer.describe import described
-from xcomp_composer.markdown import split
-from xcomp_composer.marks import newline_of, with_blocks, without_blocks
+from xcomp_composer.article import Article, Candidate, Illustration, Unfilled
+from xcomp_composer.describe import clean, described
+from xcomp_composer.history import changed
+from xcomp_composer.marks import with_blocks, without_blocks
+from xcomp_composer.rewording import segment_of
 from xcomp_protos.transport.errors import InvalidRequest
 
-KEPT_CHANGES = 50
 USER = "user"
 
 
@@ -48,7 +45,7 @@ def remove(article: Article, spot: int) -> Article:
 
 def lock(article: Article, spot: int) -> Article:
     """Locks the picture after a segment, or unlocks it."""
-    picture = _segment(article, spot).illustration
+    picture = segment_of(article, spot).illustration
     if not picture:
         raise InvalidRequest(f"spot: there is no picture after segment {spot} to lock")
     verb = "unlock" if picture.locked else "lock"
@@ -56,78 +53,71 @@ def lock(article: Article, spot: int) -> Article:
     return _shown(article, spot, shown, operation=f"{verb} the picture of spot {spot}")
 
 
-def rewrite(article: Article, segment: int, text: str) -> Article:
-    """Puts other words in the place of a segment's; its picture stays."""
-    old = _segment(article, segment)
-    ending = old.text[len(old.text.rstrip("\r\n \t")) :]
-    pieces = _pieces(_words(text, article) + ending, article)
-    pieces[-1] = replace(pieces[-1], illustration=old.illustration)
-    return _replaced(article, segment, pieces, operation=f"rewrite segment {segment}")
+def show(article: Article, spot: int, candidate: Candidate) -> Article:
+    """Shows an image of the user's choice; what was offered stays on record."""
+    picture = _changeable(article, spot)
+    for number, other in article.illustrated:
+        if other.image_id == candidate.image_id:
+            raise InvalidRequest(f"image_id: this picture stands after segment {number} already: remove it there first")
+    empty = next((each for each in article.unfilled if each.segment == spot), None)
+    offered = picture.candidates if picture else empty.candidates if empty else ()
+    query = picture.query if picture else empty.query if empty else ""
+    others = tuple(each for each in offered if each.image_id != candidate.image_id)
+    shown = _picture(article, candidate, query=query, candidates=(candidate, *others), chosen_by=USER)
+    return _shown(article, spot, shown, operation=f"show {candidate.path.rpartition('/')[2]} at spot {spot}")
 
 
-def insert_before(article: Article, segment: int, text: str) -> Article:
-    """Puts words before a segment."""
-    old = _segment(article, segment)
-    pieces = _pieces(_words(text, article) + 2 * newline_of(article.text), article)
-    before = "".join(each.text for each in article.segments[:segment])
-    pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
-    return _replaced(article, segment, [*pieces, old], operation=f"insert before segment {segment}")
+def recaption(article: Article, spot: int, *, caption: str | None, alt: str | None) -> Article:
+    """Prints other words about the picture after a segment; None leaves them, an empty text takes them away."""
+    picture = _changeable(article, spot)
+    if not picture:
+        raise InvalidRequest(f"spot: there is no picture after segment {spot}")
+    if caption is None and alt is None:
+        raise InvalidRequest("recaption: give a caption, an alt text, or both")
+    words = {name: clean(text) for name, text in (("caption", caption), ("alt", alt)) if text is not None}
+    shown = replace(picture, caption=words.get("caption", picture.caption), alt=words.get("alt", picture.alt))
+    return _shown(article, spot, shown, operation=f"caption the picture of spot {spot}")
 
 
-def insert_after(article: Article, segment: int, text: str) -> Article:
-    """Puts words after a segment and its picture."""
-    old = _segment(article, segment)
-    is_last = segment + 1 == len(article.segments)
-    pieces = _pieces(_words(text, article) + newline_of(article.text) * (1 if is_last else 2), article)
-    before = "".join(each.text for each in article.segments[: segment + 1])
-    pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
-    return _replaced(article, segment, [old, *pieces], operation=f"insert after segment {segment}")
+def exclude(article: Article, spot: int) -> Article:
+    """Bans the picture after a segment from the article, and shows the next best that is not shown elsewhere."""
+    picture = _changeable(article, spot)
+    if not picture:
+        raise InvalidRequest(f"spot: there is no picture after segment {spot}")
+    excluded = (*article.excluded, picture.image_id)
+    elsewhere = {other.image_id for number, other in article.illustrated if number != spot}
+    left = tuple(each for each in picture.candidates if each.image_id not in excluded)
+    following = next((each for each in left if each.image_id not in elsewhere), None)
+    shown = None
+    if following:
+        chosen_by = picture.chosen_by
+        shown = _picture(article, following, query=picture.query, candidates=left, chosen_by=chosen_by)
+    after = _shown(article, spot, shown, operation=f"exclude the picture of spot {spot}")
+    if not shown:
+        empty = Unfilled(spot, picture.query, "its picture was excluded, and no other was offered", left)
+        after = replace(after, unfilled=tuple(sorted((*after.unfilled, empty), key=lambda each: each.segment)))
+    return replace(after, excluded=excluded)
 
 
-def undo(article: Article) -> Article:
-    """Takes the last change back."""
-    if not article.history:
-        raise InvalidRequest("undo: no change is left to take back")
-    try:
-        before = json.loads(article.history[-1].before)
-        at, count = int(before["at"]), int(before["count"])
-        old = [manifest.segment_from_json(value) for value in before["segments"]]
-        unfilled = [manifest.unfilled_from_json(value) for value in before["unfilled"]]
-    except (ValueError, KeyError, TypeError):
-        raise InvalidRequest("history: the last change cannot be read and so not be taken back") from None
-    segments = (*article.segments[:at], *old, *article.segments[at + count :])
-    return replace(article, segments=segments, unfilled=tuple(unfilled), history=article.history[:-1])
+def filled(article: Article, pictures: Mapping[int, Illustration], unfilled: Sequence[Unfilled]) -> Article:
+    """Puts pictures after segments that had none; the other empty spots stay empty, for the reasons given."""
+    count = len(article.segments)
+    low, high = min(pictures, default=0), max(pictures, default=0) + 1
+    pieces = [
+        replace(article.segments[number], illustration=pictures.get(number, article.segments[number].illustration))
+        for number in range(low, min(high, count))
+    ]
+    noun = "spot" if len(pictures) == 1 else "spots"
+    after = changed(article, low, pieces, count=len(pieces), operation=f"fill {len(pictures)} empty {noun}")
+    return replace(after, unfilled=tuple(unfilled))
 
 
 def _shown(article: Article, spot: int, picture: Illustration | None, *, operation: str) -> Article:
-    changed = _replaced(article, spot, [replace(article.segments[spot], illustration=picture)], operation=operation)
-    unfilled = tuple(each for each in changed.unfilled if each.segment != spot)
-    changed = replace(changed, unfilled=unfilled)
-    if without_blocks(with_blocks(changed), changed.format)[0] != changed.text:
+    shown = changed(article, spot, [replace(article.segments[spot], illustration=picture)], operation=operation)
+    shown = replace(shown, unfilled=tuple(each for each in shown.unfilled if each.segment != spot))
+    if without_blocks(with_blocks(shown), shown.format)[0] != shown.text:
         raise InvalidRequest(f"spot: no picture can stand after segment {spot}: its code block is never closed")
-    return changed
-
-
-def _replaced(article: Article, segment: int, pieces: Sequence[Segment], *, operation: str) -> Article:
-    """Puts segments in the place of one, moves the numbers of later spots, and notes what was there."""
-    grown = len(pieces) - 1
-    before = {
-        "at": segment,
-        "count": len(pieces),
-        "segments": manifest.entries_to_json([article.segments[segment]]),
-        "unfilled": manifest.entries_to_json(article.unfilled),
-    }
-    entry = HistoryEntry(operation, json.dumps(before, ensure_ascii=False, separators=(",", ":")))
-    offset = next((i for i, piece in enumerate(pieces) if piece is article.segments[segment]), grown)
-    moved = tuple(_moved(each, segment, own=offset, later=grown) for each in article.unfilled)
-    segments = (*article.segments[:segment], *pieces, *article.segments[segment + 1 :])
-    return replace(article, segments=segments, unfilled=moved, history=(*article.history, entry)[-KEPT_CHANGES:])
-
-
-def _moved(unfilled: Unfilled, segment: int, *, own: int, later: int) -> Unfilled:
-    if unfilled.segment < segment:
-        return unfilled
-    return replace(unfilled, segment=unfilled.segment + (own if unfilled.segment == segment else later))
+    return shown
 
 
 def _picture(
@@ -144,12 +134,13 @@ def _picture(
         reason=candidate.reason,
         width=candidate.width,
         height=candidate.height,
+        content_hash=candidate.content_hash,
     )
     return described(picture, candidate, article.language)
 
 
 def _changeable(article: Article, spot: int) -> Illustration | None:
-    picture = _segment(article, spot).illustration
+    picture = segment_of(article, spot).illustration
     if picture and picture.locked:
         raise InvalidRequest(f"spot: the picture after segment {spot} is locked: unlock it first with --lock")
     return picture
@@ -160,29 +151,3 @@ def _unfilled(article: Article, spot: int) -> Unfilled:
         if unfilled.segment == spot:
             return unfilled
     raise InvalidRequest(f"spot: nothing was offered after segment {spot}: search for a picture instead")
-
-
-def _segment(article: Article, number: int) -> Segment:
-    if number >= len(article.segments):
-        raise InvalidRequest(f"segment: the article has {len(article.segments)}, numbered from 0; {number} is none")
-    return article.segments[number]
-
-
-def _words(text: str, article: Article) -> str:
-    words = text.strip("\r\n \t")
-    if not words:
-        raise InvalidRequest("text: is empty: give the new words")
-    return re.sub(r"\r\n?|\n", newline_of(article.text), words)
-
-
-def _pieces(text: str, article: Article) -> list[Segment]:
-    return [Segment(block.text) for block in split(text, article.format)]
-
-
-def _gap(before: str, article: Article) -> str:
-    """The line ends that are missing for a blank line after the words before."""
-    if not before.strip("\ufeff \t\r\n"):
-        return ""
-    ending = before[len(before.rstrip("\r\n \t")) :]
-    missing = 2 - ending.count("\n")
-    return newline_of(article.text) * max(missing, 0)

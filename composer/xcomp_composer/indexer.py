@@ -4,16 +4,15 @@ Everything goes over gRPC. A call ends with the deadline of the request it serve
 that request goes away. This file knows messages and vectors; it knows no article.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_composer.article import Candidate, Json, Label
-from xcomp_composer.wire import labels_from_proto, metadata_from_struct
+from xcomp_composer.hit import Background, Hit, cosine, hit_from_proto
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
@@ -25,7 +24,7 @@ Response = TypeVar("Response")
 
 EMBEDDED_AT_ONCE = 512
 SEARCHED_AT_ONCE = 128  # with 16 hits each about half of the 4 MiB that a message may have
-_LANGUAGES = {"en": common.LANGUAGE_EN, "zh": common.LANGUAGE_ZH}
+_LANGUAGES = {"en": common.LANGUAGE_EN, "zh": common.LANGUAGE_ZH, "all": common.LANGUAGE_ALL}
 
 
 @dataclass(frozen=True)
@@ -39,36 +38,6 @@ class Conditions:
     allow_restricted: bool = False
     exclude_ids: tuple[str, ...] = ()
     only_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Background:
-    """How far the best hits of texts about nothing in particular stand out of a repository, in standard deviations."""
-
-    median: float
-    ninth_decile: float
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A picture that was found for a text."""
-
-    image_id: str
-    path: str
-    score: float  # cosine similarity in the space where it stands out most
-    standout: float  # standard deviations above the repository's mean
-    confidence: float  # 0..1, share of background queries whose best hit gives less evidence
-    content_hash: str = ""
-    metadata: Mapping[str, Json] = field(default_factory=dict)
-    labels: tuple[Label, ...] = ()
-    width: int = 0
-    height: int = 0
-
-    def candidate(self, score: float, *, probability: float | None = None, reason: str = "") -> Candidate:
-        """Returns the candidate that this hit makes."""
-        return Candidate(
-            self.image_id, self.path, score, probability, reason, self.metadata, self.labels, self.width, self.height
-        )
 
 
 class Caller(Protocol):
@@ -90,13 +59,22 @@ class Repository:
         self._caller = caller
         self._space = ""
         self._languages: frozenset[str] = frozenset({conditions.language})
+        self._spoken: frozenset[str] = self._languages
+        self._spaces = 1
         self.conditions = conditions
 
     def under(self, conditions: Conditions) -> "Repository":
         """Returns the same repository under other conditions."""
         other = Repository(self._stub, self._address, conditions, self._caller)
         other._space, other._languages = self._space, self._languages  # of the same class
+        other._spoken, other._spaces = self._spoken, self._spaces
         return other
+
+    def without(self, ids: Sequence[str]) -> "Repository":
+        """Returns the same repository less these images."""
+        if not ids:
+            return self
+        return self.under(replace(self.conditions, exclude_ids=(*self.conditions.exclude_ids, *ids)))
 
     def profile(self) -> str:
         """Returns the profile that the repository was made with; remembers the space of the request's language.
@@ -112,6 +90,8 @@ class Repository:
         recorded = described[0].profile
         if asked and asked != recorded:
             raise Conflict(f"repository {name!r} has the profile {recorded}, not {asked}: leave the profile out")
+        self._spoken = frozenset(language for space in described[0].spaces for language in space.languages)
+        self._spaces = len(described[0].spaces)
         for space in described[0].spaces:
             if self.conditions.language in space.languages:
                 self._space, self._languages = space.name, frozenset(space.languages)
@@ -126,6 +106,13 @@ class Repository:
     def understands(self, language: str) -> bool:
         """Whether texts of this language may be embedded beside those of the request's."""
         return language in self._languages
+
+    @property
+    def foreign(self) -> str:
+        """The language of its texts where no space understands the request's; empty where one does."""
+        if self.conditions.language in self._spoken:
+            return ""
+        return next(iter(sorted(self._spoken)), "")
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embeds texts in the space of the request's language, [B, D]."""
@@ -145,13 +132,33 @@ class Repository:
         results = self._results(queries, k, self.conditions.only_ids)
         known = [result.background for result in results if result.HasField("background")]
         highest = max(((each.median, each.ninth_decile) for each in known), default=(0.0, 0.0))
-        return [[_hit(hit) for hit in result.hits] for result in results], Background(*highest)
+        return [[hit_from_proto(hit) for hit in result.hits] for result in results], Background(*highest)
+
+    def hits_of(self, ids: Sequence[str]) -> list[Hit]:
+        """Returns those of these images that the request may see, whatever its filters say."""
+        wanted = tuple(dict.fromkeys(ids))
+        if not wanted:
+            return []
+        some = replace(self.conditions, only_ids=wanted, exclude_ids=(), where=())
+        return [hit for hits in self.under(some).search(["?"], k=len(wanted)) for hit in hits]
+
+    def seen_by_all(self, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        """Adds to each text's hits what the spaces say that were not searched for it; nothing else changes."""
+        ids = tuple({hit.image_id: None for hits in found for hit in hits})
+        if self._spaces < 2 or not ids:
+            return [list(hits) for hits in found]
+        everywhere = self.under(replace(self.conditions, language="all", only_ids=ids, exclude_ids=(), where=()))
+        by_text = [{hit.image_id: hit.spaces for hit in hits} for hits in everywhere.search(texts, k=len(ids))]
+        return [
+            [replace(hit, spaces={**spaces.get(hit.image_id, {}), **hit.spaces}) for hit in hits]
+            for hits, spaces in zip(found, by_text, strict=True)
+        ]
 
     def similarities(self, ids: Sequence[str]) -> Iterator[tuple[str, str, float]]:
         """Yields pairs of these images with the cosine similarity of their vectors."""
         queries = [pb.Query(parts=[pb.QueryPart(image_id=image_id)]) for image_id in ids]
         for image_id, result in zip(ids, self._results(queries, min(len(ids), 8), ids), strict=True):
-            yield from ((image_id, hit.image.id, _cosine(hit)) for hit in result.hits if hit.image.id != image_id)
+            yield from ((image_id, hit.image.id, cosine(hit)) for hit in result.hits if hit.image.id != image_id)
 
     def fetch(self, image_id: str, *, max_px: int) -> bytes:
         """Returns a picture, encoded, its longest side at most `max_px`.
@@ -220,24 +227,3 @@ class Repository:
             except grpc.FutureTimeoutError:
                 raise DeadlineExceeded("the deadline of the request has passed") from None
         return response
-
-
-def _hit(hit: common.Hit) -> Hit:
-    image = hit.image
-    return Hit(
-        image_id=image.id,
-        path=image.path,
-        score=_cosine(hit),
-        standout=hit.standout,
-        confidence=hit.confidence,
-        content_hash=image.content_hash,
-        metadata=metadata_from_struct(image.metadata),
-        labels=labels_from_proto(tuple(image.labels)),
-        width=image.width,
-        height=image.height,
-    )
-
-
-def _cosine(hit: common.Hit) -> float:
-    """Ranks fused over several spaces say nothing about closeness; the space that is surest does."""
-    return max(hit.spaces.values(), key=lambda each: each.standout).score if hit.spaces else hit.score

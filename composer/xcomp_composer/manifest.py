@@ -12,11 +12,13 @@ from typing import TypeVar, cast
 from xcomp_composer.article import (
     Article,
     Candidate,
+    Evidence,
     HistoryEntry,
     Illustration,
     Json,
     Label,
     Segment,
+    SpaceScore,
     Unfilled,
 )
 from xcomp_protos.transport.errors import InvalidRequest
@@ -40,6 +42,8 @@ def to_json(article: Article) -> dict[str, Json]:
         "repository": article.repository,
         "format": article.format,
         "draft": article.draft,
+        "exclude_ids": list(article.excluded),
+        "shots": [{"segment": shot.segment, "query": shot.query, "reason": shot.reason} for shot in article.shots],
         "uncaptioned": [number for number, picture in article.illustrated if picture.uncaptioned],
     }
 
@@ -71,6 +75,7 @@ def from_json(value: Json) -> Article:
         format=_get(record, "format", str, "markdown"),
         repository=_get(record, "repository", str, ""),
         draft=_get(record, "draft", bool, False),
+        excluded=_many(record, "exclude_ids", _text),
     )
 
 
@@ -112,6 +117,8 @@ def unfilled_from_json(value: Json) -> Unfilled:
         query=_get(record, "query", str, ""),
         reason=_get(record, "reason", str, ""),
         candidates=_many(record, "candidates", _candidate),
+        evidence=_evidence_or_none(record),
+        interrupted=_get(record, "interrupted", bool, False),
     )
 
 
@@ -133,6 +140,8 @@ def _illustration(value: Json) -> Illustration:
         reason=_get(record, "reason", str, ""),
         width=_get(record, "width", int, 0),
         height=_get(record, "height", int, 0),
+        evidence=_evidence_or_none(record),
+        content_hash=_get(record, "content_hash", str, ""),
     )
 
 
@@ -148,6 +157,27 @@ def _candidate(value: Json) -> Candidate:
         labels=_many(record, "labels", _label),
         width=_get(record, "width", int, 0),
         height=_get(record, "height", int, 0),
+        spaces={name: _space(each) for name, each in _record(record.get("spaces", {}), "spaces").items()},
+        content_hash=_get(record, "content_hash", str, ""),
+    )
+
+
+def _space(value: Json) -> SpaceScore:
+    record = _record(value, "spaces")
+    score, standout = (_number_or_none(record, name) or 0.0 for name in ("score", "standout"))
+    return SpaceScore(_get(record, "rank", int, 0), score, standout)
+
+
+def _evidence_or_none(value: Record) -> Evidence | None:
+    if value.get("evidence") is None:
+        return None
+    record = _record(value["evidence"], "evidence")
+    return Evidence(
+        prompt=_get(record, "prompt", str, ""),
+        model_digest=_get(record, "model_digest", str, ""),
+        mass=_number_or_none(record, "mass"),
+        orders=_get(record, "orders", int, 0),
+        flipped=_get(record, "flipped", bool, False),
     )
 
 
@@ -173,6 +203,10 @@ def _many(record: Record, name: str, read: Callable[[Json], T]) -> tuple[T, ...]
     if not isinstance(value, list):
         raise InvalidRequest(f"{name}: expected a list, got {value!r:.60}")
     return tuple(read(item) for item in value)
+
+
+def _text(value: Json) -> str:
+    return _get({"entry": value}, "entry", str)
 
 
 def _get(record: Record, name: str, kind: type[T], default: T | None = None) -> T:

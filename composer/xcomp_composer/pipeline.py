@@ -1,4 +1,4 @@
-"""The pipeline: a text in, events out, the article last.
+"""The pipeline: a text in, events out, the article last; or an article in, and its empty spots filled.
 
 Every stage is somebody else's; this file puts their events into an article and keeps the time. Where the indexer or the
 model goes away in the middle, the words and what is chosen so far are delivered, and the rest is unfilled with the
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from xcomp_composer.article import Article, Illustration, Segment, Unfilled, language_of
 from xcomp_composer.events import Event, Spot, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.indexer import Repository
-from xcomp_composer.markdown import split, title_of
+from xcomp_composer.markdown import Block, Kind, split, title_of
 from xcomp_composer.marks import without_blocks
+from xcomp_composer.must_use import insisted
 from xcomp_composer.spot import places
 from xcomp_composer.stage import Draft, Illustrator, Wish
 from xcomp_protos.transport import telemetry
@@ -73,7 +74,7 @@ class _Made:
         """Leaves these segments empty where they have neither a picture nor a reason yet."""
         for segment in segments:
             if segment not in self.pictures and segment not in self.unfilled:
-                self.unfilled[segment] = Unfilled(segment, self.asked.get(segment, ""), reason)
+                self.unfilled[segment] = Unfilled(segment, self.asked.get(segment, ""), reason, interrupted=True)
                 yield self.unfilled[segment]
 
 
@@ -95,19 +96,73 @@ def illustrate(source: Source, wish: Wish, setting: Setting) -> Iterator[Event]:
     if not text.strip("\ufeff \t\r\n"):
         raise InvalidRequest("text: is empty: there is nothing to illustrate")
     if blocks_before and wish.images is None:
-        wish = replace(wish, max_images=min(blocks_before, wish.max_images or blocks_before))
+        most = max(blocks_before, len(wish.must_use))
+        wish = replace(wish, max_images=min(most, wish.max_images or most))
     draft = Draft(tuple(split(text, source.format)), setting.repository.conditions.language)
     made = _Made()
+    yield from _stages(draft, wish, setting, made, must_deliver=source.is_written)
+    seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
+    yield _article(draft, made, source, setting, seconds)
+
+
+def fill(article: Article, wish: Wish, setting: Setting) -> tuple[Mapping[int, Illustration], tuple[Unfilled, ...]]:
+    """Looks again for pictures for the empty spots of an article; returns them, and the spots that stay empty.
+
+    What stands is in view and stays. Where the work was interrupted before the places were known, they are found now.
+
+    Raises:
+        InvalidRequest: no spot is empty.
+        Unavailable, ModelError: as `illustrate`.
+    """
+    if not article.unfilled:
+        raise InvalidRequest("fill: no spot of the article is empty")
+    asked = {spot.segment: spot.query for spot in article.unfilled}
+    draft = Draft(
+        tuple(_block(segment.text, article.format) for segment in article.segments),
+        article.language,
+        standing=dict(article.illustrated),
+        asked=asked,
+    )
+    if wish.images is None and not _is_undecided(article, draft):
+        wish = replace(wish, images=len(asked))
+    made = _Made()
+    for _ in _stages(draft, wish, setting, made, must_deliver=False):
+        pass
+    return made.pictures, tuple(made.unfilled[number] for number in sorted(made.unfilled))
+
+
+def _is_undecided(article: Article, draft: Draft) -> bool:
+    """Whether the places are not known yet: every paragraph was given up, none was asked for."""
+    given_up = {spot.segment for spot in article.unfilled if spot.interrupted and not spot.query}
+    return given_up >= set(places(draft.blocks)) - draft.standing.keys()
+
+
+def _block(text: str, format_: str) -> Block:
+    """A segment as one block; after an edit it may hold several."""
+    blocks = split(text, format_)
+    if len(blocks) == 1:
+        return blocks[0]
+    prose = " ".join(block.prose for block in blocks if block.kind is Kind.PARAGRAPH)
+    return Block(Kind.PARAGRAPH if prose else Kind.OTHER, text, prose)
+
+
+def _stages(draft: Draft, wish: Wish, setting: Setting, made: _Made, *, must_deliver: bool) -> Iterator[StageEvent]:
+    """Yields what the stages make, and notes it; gives the rest up where something was made that must not be lost."""
+    around = draft
     try:
-        for event in setting.illustrator.illustrate(draft, wish, setting.repository):
+        for event in insisted(draft, wish, setting.repository):
+            made.add(event)
+            yield event
+        around, made.spots = replace(draft, standing={**draft.standing, **made.pictures}), []
+        rest = wish.less(len(made.pictures))
+        for event in setting.illustrator.illustrate(around, rest, setting.repository):
             made.add(event)
             yield event
     except (Unavailable, ModelError) as error:
-        if not (source.is_written or made.pictures or made.unfilled):
+        if not (must_deliver or made.pictures or made.unfilled):
             raise
-        yield from made.give_up(made.spots or places(draft.blocks), str(error))
-    seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
-    yield _article(draft, made, source, setting, seconds)
+        open_ = [number for number in places(draft.blocks) if around.is_open(number)]
+        yield from made.give_up(made.spots or open_, str(error))
 
 
 def _article(draft: Draft, made: _Made, source: Source, setting: Setting, seconds: dict[str, float]) -> Article:

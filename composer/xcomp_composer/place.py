@@ -5,11 +5,11 @@ named is reported as missing; nobody guesses in the model's stead.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from xcomp_composer.consult import Consultation
-from xcomp_composer.stage import PASSAGES_PER_PICTURE, Wish
+from xcomp_composer.stage import Wish
 
 WINDOW = 48  # passages in view of one question; a longer article is asked about in parts of equal size
 
@@ -27,21 +27,26 @@ class Plan:
     missing: tuple[int, ...] = ()
 
 
-def plan(model: Consultation, passages: Sequence[str], wish: Wish) -> Plan:
-    """Asks for as many places as are wanted, or for those that the model finds fit; raises like a consultation."""
-    limit = _limit(wish, len(passages))
+def plan(model: Consultation, passages: Sequence[str], wish: Wish, *, free: Collection[int]) -> Plan:
+    """Asks for as many places as are wanted, or for those that the model finds fit; raises like a consultation.
+
+    Args:
+        model: whom to ask.
+        passages: the whole article.
+        wish: how many pictures are wanted.
+        free: numbers of the passages that may get one; the model reads the others, and whatever it says of them is
+            passed over.
+    """
+    limit = wish.limit(len(free))
     if not limit:
         return Plan()
-    named = list(_named(model, passages, count=None if wish.images is None else limit))
+    taken = len(passages) - len(free)
+    count = None if wish.images is None else min(limit + taken, len(passages))
+    named = [number for number in _named(model, passages, count=count) if number in free]
     kept = [named[i * len(named) // limit] for i in range(limit)] if len(named) > limit else named
     wanted = max(1, len(kept)) if wish.images is None else limit
-    others = sorted(set(range(len(passages))) - set(kept), key=lambda number: (-len(passages[number]), number))
+    others = sorted(set(free) - set(kept), key=lambda number: (-len(passages[number]), number))
     return Plan(tuple(kept), tuple(sorted(others[: wanted - len(kept)])))
-
-
-def _limit(wish: Wish, count: int) -> int:
-    most = math.ceil(count / PASSAGES_PER_PICTURE) if wish.images is None else wish.images
-    return min(count, most if wish.max_images is None else min(most, wish.max_images))
 
 
 def _named(model: Consultation, passages: Sequence[str], *, count: int | None) -> Iterator[int]:

@@ -11,6 +11,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "stands out": "stands out by {standout:.1f} sd for “{query}”",
         "sees": "; sees: {seen}",
         "titled": "; its title fits",
+        "asked for": "asked for; of all places it fits this one best: {why}",
         "too low": "nothing fits: the best, {name}, scores {score:.1f} where a picture needs {fit:.1f}",
         "taken": "the pictures that fit stand elsewhere, or one stands close by",
         "nothing": "the repository has no picture to offer",
@@ -19,6 +20,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "stands out": "对“{query}”高出图库均值 {standout:.1f} 个标准差",
         "sees": "；识别为：{seen}",
         "titled": "；标题相符",
+        "asked for": "指定使用的图片，最适合放在此处：{why}",
         "too low": "没有合适的图片：最接近的 {name} 得 {score:.1f} 分，配图需要 {fit:.1f} 分",
         "taken": "合适的图片已用在别处，或附近已有配图",
         "nothing": "图库中没有可用的图片",
@@ -32,6 +34,11 @@ def why(offer: Offer, language: str) -> str:
     seen = seen_in(offer.hit.labels, language)
     reason = words["stands out"].format(standout=offer.standout, query=short(offer.query))
     return reason + (words["sees"].format(seen=seen) if seen else "") + (words["titled"] if offer.by_title else "")
+
+
+def asked_for(offer: Offer, language: str) -> str:
+    """Says why a picture stands here that had to stand somewhere."""
+    return _WORDS["zh" if language == "zh" else "en"]["asked for"].format(why=why(offer, language))
 
 
 def why_empty(place: Place, language: str, *, fit: float) -> str:

@@ -11,10 +11,11 @@ from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.transport.errors import ImageError, InvalidRequest
 
 if TYPE_CHECKING:
-    from xcomp_model.base import Picture
+    from xcomp_model.base import Brief, Picture
 
 MAX_BYTES = 3 * 1024 * 1024  # of text, or of pictures together
 MAX_CANDIDATES = 64
+MAX_POOL = 100
 FORMATS = ("markdown", "text")
 _LANGUAGES = {common.LANGUAGE_EN: "en", common.LANGUAGE_ZH: "zh"}
 _PROCEDURES: dict[int, Procedure] = {
@@ -41,14 +42,42 @@ def words(text: str, field: str) -> str:
     return text
 
 
+def instruction_of(request: pb.ComposeRequest) -> str:
+    """Returns the words that say what the article is about: its title and the instruction."""
+    return words("\n".join(filter(None, (request.title.strip(), request.instruction.strip()))), "instruction")
+
+
+def brief_of(request: pb.ComposeRequest, *, language: str) -> "Brief":
+    """Returns what the article is to be written from."""
+    from xcomp_model.base import Brief
+
+    for field in ("title", "instruction", "outline", "requirements", "material"):
+        if len(getattr(request, field).encode()) > MAX_BYTES:
+            raise InvalidRequest(f"{field}: is larger than {MAX_BYTES // 2**20} MiB")
+    return Brief(
+        request.instruction.strip(),
+        title=request.title.strip(),
+        outline=request.outline,
+        keywords=tuple(request.keywords),
+        requirements=request.requirements,
+        material=request.material,
+        references=pictures_of(request.reference_images, "reference_images"),
+        language=language,
+    )
+
+
 def wish_of(options: pb.Options) -> Wish:
     """Returns how many pictures are wanted."""
     if options.k > MAX_CANDIDATES:
         raise InvalidRequest(f"options.k: must be 1 to {MAX_CANDIDATES}, not {options.k}")
+    if options.pool and not (options.k or CANDIDATES) <= options.pool <= MAX_POOL:
+        raise InvalidRequest(f"options.pool: must be {options.k or CANDIDATES} to {MAX_POOL}, not {options.pool}")
     return Wish(
         images=options.images if options.HasField("images") else None,
         max_images=options.max_images if options.HasField("max_images") else None,
         k=options.k or CANDIDATES,
+        pool=options.pool,
+        must_use=tuple(options.must_use_ids),
     )
 
 

@@ -5,20 +5,21 @@ chance finds in the same repository.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xcomp_composer.alike import twins
-from xcomp_composer.article import Candidate, Illustration, Unfilled
-from xcomp_composer.choose import assign, spread
+from xcomp_composer.alike import likeness
+from xcomp_composer.article import Candidate, Evidence, Illustration, Unfilled
+from xcomp_composer.choose import NEIGHBOURS, assign, spread
 from xcomp_composer.describe import described
 from xcomp_composer.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
+from xcomp_composer.hit import Hit
 from xcomp_composer.indexer import Repository
 from xcomp_composer.markdown import Kind, split
-from xcomp_composer.reason import short, why, why_empty
+from xcomp_composer.reason import why, why_empty
 from xcomp_composer.retrieve import HITS, Floats, Offer, Place, places_for
 from xcomp_composer.spot import most_visible, places
-from xcomp_composer.stage import PASSAGES_PER_PICTURE, Draft, Offered, Question, Selection, Wish
+from xcomp_composer.stage import Draft, Offered, Question, Selection, Wish
 from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import InvalidRequest, NotFound, Unsupported
 
@@ -43,16 +44,21 @@ class Retrieval:
 
     def illustrate(self, draft: Draft, wish: Wish, repository: Repository) -> Iterator[StageEvent]:
         """Decides about all spots together, then tells them in the order of the text."""
-        numbers = places(draft.blocks)
+        numbers = [number for number in places(draft.blocks) if draft.is_open(number)]
+        standing = repository.hits_of(draft.standing_ids)
+        repository = repository.without([hit.image_id for hit in standing])
         paragraphs = {number: draft.blocks[number].prose for number in numbers}
         if len(paragraphs) > MOST_PARAGRAPHS:
             with telemetry.stage("spot"):
                 paragraphs = most_visible(paragraphs, draft.language, repository, count=MOST_PARAGRAPHS)
         found = places_for(paragraphs, draft.language, repository) if paragraphs else []
-        limit = _limit(wish, len(numbers))
+        limit = wish.limit(len(numbers))
         with telemetry.stage("choose"):
-            plan = _plan(found, numbers, limit=limit, twins=_twins(found, repository))
-        for place, offer in _spots(plan, count=limit, is_exact=wish.images is not None):
+            groups = _twins(found, standing, repository)
+            taken = {groups.get(hit.image_id, hit.image_id) for hit in standing}
+            plan = _plan(_without(found, taken, groups), places(draft.blocks), draft, limit=limit, twins=groups)
+            spots = _spots(plan, count=limit, is_exact=wish.images is not None)
+        for place, offer in _evident(spots, repository, wish.k):
             yield from _events(place, offer, draft.language, wish.k, repository.conditions.repository)
 
     def select(self, question: Question, repository: Repository) -> Selection:
@@ -81,16 +87,17 @@ class Retrieval:
         return _candidates(place, None, language, k)
 
 
-def _limit(wish: Wish, paragraphs: int) -> int:
-    most = math.ceil(paragraphs / PASSAGES_PER_PICTURE) if wish.images is None else wish.images
-    return most if wish.max_images is None else min(most, wish.max_images)
-
-
-def _plan(found: Sequence[Place], numbers: Sequence[int], *, limit: int, twins: Mapping[str, str]) -> _Plan:
+def _plan(
+    found: Sequence[Place], numbers: Sequence[int], draft: Draft, *, limit: int, twins: Mapping[str, str]
+) -> _Plan:
     """Assigns pictures to all places, keeps the best of them, and assigns again among those."""
-    values = [_values(place, twins) for place in found]
-    gains = [offers[picture] if picture else 0.0 for offers, picture in zip(values, assign(values), strict=True)]
     ordinals = {number: ordinal for ordinal, number in enumerate(numbers)}
+    beside = {ordinals.get(number, -2) + step for number in draft.standing for step in (-1, 1)}
+    values = [_values(place, twins) for place in found]
+    gains = [
+        (offers[picture] if picture else 0.0) - (NEIGHBOURS if ordinals[place.segment] in beside else 0.0)
+        for place, offers, picture in zip(found, values, assign(values), strict=True)
+    ]
     kept = spread(gains, [ordinals[place.segment] for place in found], limit)
     pictures = dict(zip(kept, assign([values[index] for index in kept]), strict=True))
     return _Plan(
@@ -114,9 +121,45 @@ def _best_of(place: Place, group: str | None, twins: Mapping[str, str]) -> Offer
     return next(offers, None) if group else None
 
 
-def _twins(found: Sequence[Place], repository: Repository) -> dict[str, str]:
+def _twins(found: Sequence[Place], standing: Sequence[Hit], repository: Repository) -> Mapping[str, str]:
     """Gives pictures that are alike one name; a picture that cannot be chosen needs none."""
-    return twins((offer.hit for place in found for offer in place.offers if offer.score > FIT), repository)
+    offered = (offer.hit for place in found for offer in place.offers if offer.score > FIT)
+    return likeness((*standing, *offered), repository).groups
+
+
+def _without(found: Sequence[Place], taken: Collection[str], groups: Mapping[str, str]) -> list[Place]:
+    """The places without pictures that stand already, in whatever copy."""
+    return [
+        replace(
+            place,
+            offers=tuple(
+                each for each in place.offers if groups.get(each.hit.image_id, each.hit.image_id) not in taken
+            ),
+        )
+        for place in found
+    ]
+
+
+def _evident(
+    spots: Sequence[tuple[Place, Offer | None]], repository: Repository, k: int
+) -> list[tuple[Place, Offer | None]]:
+    """The same spots, with what every space says of the candidates to be shown."""
+    best = [(offer or next(iter(place.offers), None), place) for place, offer in spots]
+    asked = [offer.query if offer else "" for offer, _ in best]
+    shown = [[each.hit for each in _shown(place, offer, k)] for place, offer in spots]
+    told = repository.seen_by_all(asked, shown) if any(shown) else shown
+    seen = [{hit.image_id: hit for hit in hits} for hits in told]
+
+    def with_spaces(offer: Offer, hits: Mapping[str, Hit]) -> Offer:
+        return replace(offer, hit=hits.get(offer.hit.image_id, offer.hit))
+
+    return [
+        (
+            replace(place, offers=tuple(with_spaces(each, hits) for each in place.offers)),
+            with_spaces(offer, hits) if offer else None,
+        )
+        for (place, offer), hits in zip(spots, seen, strict=True)
+    ]
 
 
 def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[Place, Offer | None]]:
@@ -131,12 +174,13 @@ def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[Place, Offe
 def _events(place: Place, offer: Offer | None, language: str, k: int, repository: str) -> Iterator[StageEvent]:
     candidates = _candidates(place, offer, language, k)
     best = offer or next(iter(place.offers), None)
-    query = short(best.query) if best else ""
+    query = best.query if best else ""
     yield Spot(place.segment, round(place.visibility, 4))
     yield SpotQuery(place.segment, query)
     yield SpotCandidates(place.segment, candidates)
     if not offer:
-        yield Unfilled(place.segment, query, why_empty(place, language, fit=FIT), candidates)
+        reason = why_empty(place, language, fit=FIT)
+        yield Unfilled(place.segment, query, reason, candidates, _evidence(candidates))
         return
     shown = next(candidate for candidate in candidates if candidate.image_id == offer.hit.image_id)
     picture = Illustration(
@@ -150,15 +194,14 @@ def _events(place: Place, offer: Offer | None, language: str, k: int, repository
         reason=shown.reason,
         width=shown.width,
         height=shown.height,
+        evidence=_evidence(candidates),
+        content_hash=shown.content_hash,
     )
     yield SpotIllustration(place.segment, described(picture, shown, language))
 
 
 def _candidates(place: Place, chosen: Offer | None, language: str, k: int) -> tuple[Candidate, ...]:
-    """The k best offers, best first; the chosen one is among them."""
-    offers = list(place.offers[:k])
-    if chosen and chosen not in offers:
-        offers = [*offers[: k - 1], chosen]
+    offers = _shown(place, chosen, k)
     selection = _selection([offer.score for offer in offers])
     return tuple(
         offer.hit.candidate(
@@ -166,6 +209,19 @@ def _candidates(place: Place, chosen: Offer | None, language: str, k: int) -> tu
         )
         for offer, share in zip(offers, selection.probabilities, strict=True)
     )
+
+
+def _shown(place: Place, chosen: Offer | None, k: int) -> list[Offer]:
+    """The k best offers, best first; the chosen one is among them."""
+    offers = list(place.offers[:k])
+    if chosen and chosen not in offers:
+        offers = [*offers[: k - 1], chosen]
+    return offers
+
+
+def _evidence(candidates: Sequence[Candidate]) -> Evidence:
+    """No model was asked; what the candidates do not have of all probability fell on "none of them"."""
+    return Evidence(mass=round(sum(candidate.probability or 0.0 for candidate in candidates), 4))
 
 
 def _selection(scores: Sequence[float]) -> Selection:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_composer.describe import title_of
-from xcomp_composer.indexer import Background, Hit, Repository, Vectors
+from xcomp_composer.hit import Background, Hit
+from xcomp_composer.indexer import Repository, Vectors
 from xcomp_composer.query import texts_of
 from xcomp_composer.spot import SCENES, STATEMENTS, visibility
 from xcomp_protos.transport import telemetry

@@ -4,24 +4,44 @@ An illustrator turns a draft into events, spot by spot, in an order of its own: 
 decides first and tells afterwards, one that reads along decides as it goes. It knows no server and writes no files.
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
+from xcomp_composer.article import Illustration
 from xcomp_composer.events import StageEvent
 from xcomp_composer.indexer import Repository
 from xcomp_composer.markdown import Block
 
+POOL = 4  # hits for each candidate that is shown, where the request does not say
 CANDIDATES = 4  # offered for a spot where the request does not say
 PASSAGES_PER_PICTURE = 1.5  # at least, where the request does not say how many pictures
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A text to be illustrated."""
+    """A text to be illustrated.
+
+    Attributes:
+        standing: pictures that stand already, by segment; they stay and are shown nowhere else.
+        asked: segments after which pictures are wanted, and nowhere else, each with its query as far as it is known;
+            None leaves the places to the illustrator.
+    """
 
     blocks: tuple[Block, ...]
     language: str
+    standing: Mapping[int, Illustration] = field(default_factory=dict)
+    asked: Mapping[int, str] | None = None
+
+    def is_open(self, segment: int) -> bool:
+        """Whether a picture may come after this segment."""
+        return segment not in self.standing and (self.asked is None or segment in self.asked)
+
+    @property
+    def standing_ids(self) -> tuple[str, ...]:
+        """The images that stand already."""
+        return tuple(picture.image_id for picture in self.standing.values())
 
 
 @dataclass(frozen=True)
@@ -32,11 +52,33 @@ class Wish:
         images: so many spots, less those where nothing fits; None leaves it to the text.
         max_images: at most so many.
         k: candidates per spot.
+        pool: hits per spot among which the candidates are made out; 0 takes `POOL` for each.
+        must_use: ids of images that are shown, each once.
     """
 
     images: int | None = None
     max_images: int | None = None
     k: int = CANDIDATES
+    pool: int = 0
+    must_use: tuple[str, ...] = ()
+
+    @property
+    def depth(self) -> int:
+        """Hits per spot."""
+        return max(self.pool or POOL * self.k, self.k)
+
+    def less(self, count: int) -> "Wish":
+        """Returns the wish for what is left once so many pictures stand."""
+
+        def left(bound: int | None) -> int | None:
+            return None if bound is None else max(bound - count, 0)
+
+        return replace(self, images=left(self.images), max_images=left(self.max_images), must_use=())
+
+    def limit(self, places: int) -> int:
+        """Returns how many spots a text of so many places gets at most."""
+        most = math.ceil(places / PASSAGES_PER_PICTURE) if self.images is None else self.images
+        return min(places, most if self.max_images is None else min(most, self.max_images))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ fitted to choices of people.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xcomp_composer.article import Candidate
-from xcomp_composer.indexer import Hit
+from xcomp_composer.article import Candidate, Evidence
+from xcomp_composer.hit import Hit
 from xcomp_model.base import Choice
 
 MARGIN = 0.1  # provisional: of the way from chance to certainty
@@ -49,6 +49,11 @@ class Witness:
     model: str
     prompt: str  # version
     language: str
+    digest: str = ""  # of the model's weights
+
+    def evidence(self, choice: Choice) -> Evidence:
+        """Returns what a choice rests on."""
+        return Evidence(self.prompt, self.digest, round(choice.mass, 4), choice.orders, choice.flipped)
 
     def said(self, key: str, **facts: str | float) -> str:
         """Returns the reason of that key."""

@@ -1,26 +1,18 @@
-"""Article and events to protobuf and back. Nothing else of the composer knows the messages.
+"""Article and events to protobuf and back. `wire_pictures` has the pictures.
 
 Articles of a client are input: whatever makes no sense is refused with the name of its field.
 """
 
-from collections.abc import Mapping
-from typing import cast
-
-from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
-
-from xcomp_composer.article import (
-    Article,
-    Candidate,
-    HistoryEntry,
-    Illustration,
-    Json,
-    Label,
-    Segment,
-    Unfilled,
-)
+from xcomp_composer.article import Article, HistoryEntry, Segment, Unfilled
 from xcomp_composer.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery, TextDelta
-from xcomp_protos import common_pb2 as common
+from xcomp_composer.wire_pictures import (
+    candidate_from_proto,
+    candidate_to_proto,
+    illustration_from_proto,
+    illustration_to_proto,
+    unfilled_from_proto,
+    unfilled_to_proto,
+)
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.transport.errors import InvalidRequest
 
@@ -34,12 +26,13 @@ def to_proto(article: Article) -> pb.Article:
         profile=article.profile,
         seed=article.seed,
         segments=[_segment_message(segment) for segment in article.segments],
-        unfilled=[_unfilled_message(unfilled) for unfilled in article.unfilled],
+        unfilled=[unfilled_to_proto(unfilled) for unfilled in article.unfilled],
         history=[pb.HistoryEntry(operation=entry.operation, before=entry.before) for entry in article.history],
         seconds=article.seconds,
         format=article.format,
         repository=article.repository,
         draft=article.draft,
+        exclude_ids=article.excluded,
     )
 
 
@@ -60,12 +53,13 @@ def from_proto(message: pb.Article) -> Article:
         profile=message.profile,
         segments=segments,
         seed=message.seed,
-        unfilled=tuple(_unfilled(unfilled) for unfilled in message.unfilled),
+        unfilled=tuple(unfilled_from_proto(unfilled) for unfilled in message.unfilled),
         history=tuple(HistoryEntry(entry.operation, entry.before) for entry in message.history),
         seconds=dict(message.seconds),
         format=message.format or "markdown",
         repository=message.repository,
         draft=message.draft,
+        excluded=tuple(message.exclude_ids),
     )
 
 
@@ -79,13 +73,13 @@ def event_to_proto(event: Event) -> pb.ComposeEvent:
         case SpotQuery(segment, query):
             return pb.ComposeEvent(query=pb.SpotQuery(segment=segment, query=query))
         case SpotCandidates(segment, candidates):
-            messages = [_candidate_message(candidate) for candidate in candidates]
+            messages = [candidate_to_proto(candidate) for candidate in candidates]
             return pb.ComposeEvent(candidates=pb.SpotCandidates(segment=segment, candidates=messages))
         case SpotIllustration(segment, illustration):
-            chosen = pb.SpotIllustration(segment=segment, illustration=_illustration_message(illustration))
+            chosen = pb.SpotIllustration(segment=segment, illustration=illustration_to_proto(illustration))
             return pb.ComposeEvent(illustration=chosen)
         case Unfilled():
-            return pb.ComposeEvent(unfilled=_unfilled_message(event))
+            return pb.ComposeEvent(unfilled=unfilled_to_proto(event))
         case Article():
             return pb.ComposeEvent(article=to_proto(event))
 
@@ -100,130 +94,26 @@ def event_from_proto(message: pb.ComposeEvent) -> Event | None:
         case "query":
             return SpotQuery(message.query.segment, message.query.query)
         case "candidates":
-            return SpotCandidates(message.candidates.segment, tuple(map(_candidate, message.candidates.candidates)))
+            return SpotCandidates(
+                message.candidates.segment, tuple(map(candidate_from_proto, message.candidates.candidates))
+            )
         case "illustration":
-            return SpotIllustration(message.illustration.segment, _illustration(message.illustration.illustration))
+            return SpotIllustration(
+                message.illustration.segment, illustration_from_proto(message.illustration.illustration)
+            )
         case "unfilled":
-            return _unfilled(message.unfilled)
+            return unfilled_from_proto(message.unfilled)
         case "article":
             return from_proto(message.article)
         case _:
             return None
 
 
-def metadata_from_struct(struct: Struct) -> dict[str, Json]:
-    """Returns the entries of a struct, whole numbers as integers."""
-    return cast("dict[str, Json]", _whole(json_format.MessageToDict(struct)))
-
-
-def labels_from_proto(messages: "list[common.Label] | tuple[common.Label, ...]") -> tuple[Label, ...]:
-    """Returns the labels of an image."""
-    return tuple(Label(message.en, message.zh, message.probability) for message in messages)
-
-
-def _whole(value: object) -> object:
-    """A struct knows only doubles; 4.0 was an integer before it travelled."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    return value
-
-
-def _struct(metadata: Mapping[str, Json]) -> Struct:
-    struct = Struct()
-    struct.update(metadata)
-    return struct
-
-
 def _segment(message: pb.Segment) -> Segment:
-    picture = _illustration(message.illustration) if message.HasField("illustration") else None
+    picture = illustration_from_proto(message.illustration) if message.HasField("illustration") else None
     return Segment(message.text, picture)
 
 
 def _segment_message(segment: Segment) -> pb.Segment:
-    picture = _illustration_message(segment.illustration) if segment.illustration else None
+    picture = illustration_to_proto(segment.illustration) if segment.illustration else None
     return pb.Segment(text=segment.text, illustration=picture)
-
-
-def _unfilled(message: pb.Unfilled) -> Unfilled:
-    return Unfilled(message.segment, message.query, message.reason, tuple(map(_candidate, message.candidates)))
-
-
-def _unfilled_message(unfilled: Unfilled) -> pb.Unfilled:
-    return pb.Unfilled(
-        segment=unfilled.segment,
-        query=unfilled.query,
-        reason=unfilled.reason,
-        candidates=[_candidate_message(candidate) for candidate in unfilled.candidates],
-    )
-
-
-def _candidate(message: pb.Candidate) -> Candidate:
-    return Candidate(
-        image_id=message.image_id,
-        path=message.path,
-        retrieval_score=message.retrieval_score,
-        probability=message.probability if message.HasField("probability") else None,
-        reason=message.reason,
-        metadata=metadata_from_struct(message.metadata),
-        labels=labels_from_proto(tuple(message.labels)),
-        width=message.width,
-        height=message.height,
-    )
-
-
-def _candidate_message(candidate: Candidate) -> pb.Candidate:
-    return pb.Candidate(
-        image_id=candidate.image_id,
-        path=candidate.path,
-        retrieval_score=candidate.retrieval_score,
-        probability=candidate.probability,
-        reason=candidate.reason,
-        metadata=_struct(candidate.metadata),
-        labels=[common.Label(en=label.en, zh=label.zh, probability=label.probability) for label in candidate.labels],
-        width=candidate.width,
-        height=candidate.height,
-    )
-
-
-def _illustration(message: pb.Illustration) -> Illustration:
-    return Illustration(
-        image_id=message.image_id,
-        repository=message.repository,
-        path=message.path,
-        file=message.file,
-        query=message.query,
-        caption=message.caption,
-        alt=message.alt,
-        credit=message.credit,
-        probability=message.probability if message.HasField("probability") else None,
-        chosen_by=message.chosen_by,
-        locked=message.locked,
-        candidates=tuple(map(_candidate, message.candidates)),
-        reason=message.reason,
-        width=message.width,
-        height=message.height,
-    )
-
-
-def _illustration_message(illustration: Illustration) -> pb.Illustration:
-    return pb.Illustration(
-        image_id=illustration.image_id,
-        repository=illustration.repository,
-        path=illustration.path,
-        file=illustration.file,
-        query=illustration.query,
-        caption=illustration.caption,
-        alt=illustration.alt,
-        credit=illustration.credit,
-        probability=illustration.probability,
-        chosen_by=illustration.chosen_by,
-        locked=illustration.locked,
-        candidates=[_candidate_message(candidate) for candidate in illustration.candidates],
-        reason=illustration.reason,
-        width=illustration.width,
-        height=illustration.height,
-    )

@@ -35,12 +35,12 @@ def answer(consultation: Consultation, turns: Sequence[Turn]) -> Iterator[str]:
     yield from _spoken(pieces, consultation.model.name)
 
 
-def reworded(consultation: Consultation, article: Article, segment: int, change: Change) -> str:
-    """Returns a segment in other words, or a new one beside it; raises like `write`."""
+def reworded(consultation: Consultation, article: Article, segment: int, change: Change, *, hint: str = "") -> str:
+    """Returns a segment in other words, or a new one beside it, with what the hint says; raises like `write`."""
     sections = [each.text.strip() for each in article.segments]
     if segment >= len(sections):
         raise InvalidRequest(f"segment: the article has {len(sections)}, numbered from 0; {segment} is none")
-    pieces = consultation.stream(lambda prompts: prompts.edit(change, sections, segment), "edit")
+    pieces = consultation.stream(lambda prompts: prompts.edit(change, sections, segment, hint=hint), "edit")
     return "".join(_spoken(pieces, consultation.model.name))
 
 

@@ -78,8 +78,11 @@ class Brief:
     """What an article is to be written from; empty fields say nothing."""
 
     instruction: str
+    title: str = ""
     outline: str = ""
     keywords: tuple[str, ...] = ()
+    requirements: str = ""  # on style, length, audience
+    material: str = ""  # facts and texts to write from
     references: tuple[Picture, ...] = ()
     language: str = "zh"
 
@@ -126,10 +129,14 @@ class Choice:
     Attributes:
         probabilities: one per option, in their order; they sum to 1.
         mass: share of the model's whole probability that fell on the options, 0..1; 1 where it cannot be known.
+        orders: in how many orders the options were shown; the probabilities are the mean.
+        flipped: the two orders preferred different options.
     """
 
     probabilities: tuple[float, ...]
     mass: float
+    orders: int = 1
+    flipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,8 +198,17 @@ class Prompts(Protocol):
     def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
         """Asks after which sections pictures belong; `count` None leaves their number to the model."""
 
-    def query(self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = ()) -> Prompt:
-        """Asks for the description of the wished picture after section `place`; `earlier` are places with theirs."""
+    def query(
+        self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
+    ) -> Prompt:
+        """Asks for the description of the wished picture after section `place`, in the article's language by default.
+
+        Args:
+            sections: the article.
+            place: the picture follows this section.
+            earlier: places with their descriptions.
+            language: of the description.
+        """
 
     def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Prompt:
         """Asks which candidate belongs after the last section; the options are the letters from A."""

@@ -37,14 +37,22 @@ class EchoPrompts:
     candidates_at_once = 4
 
     def write(self, brief: Brief) -> Prompt:
-        """The article is the instruction, the outline and the keywords, a line each."""
-        return (Text("\n".join((brief.instruction, *brief.outline.splitlines(), *brief.keywords))),)
+        """The article is what the brief says, a line each."""
+        said = (brief.title, brief.instruction, brief.requirements, *brief.outline.splitlines(), *brief.keywords)
+        return (Text("\n".join(filter(None, (*said, brief.material)))),)
 
     def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
         """The first `count` sections, one where nobody says how many."""
         return (*pictures, Text(" ".join(str(i) for i in range(min(count or 1, len(sections))))))
 
-    def query(self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = ()) -> Prompt:  # noqa: ARG002 the protocol's
+    def query(
+        self,
+        sections: Sequence[str],
+        place: int,
+        *,
+        earlier: Sequence[tuple[int, str]] = (),  # noqa: ARG002 the protocol's
+        language: str = "",  # noqa: ARG002 the protocol's
+    ) -> Prompt:
         """The section itself describes its picture."""
         return (Text(sections[place]),)
 

@@ -61,6 +61,9 @@ class Options(google.protobuf.message.Message):
     MAX_IMAGES_FIELD_NUMBER: builtins.int
     ALLOW_RESTRICTED_FIELD_NUMBER: builtins.int
     EXCLUDE_IDS_FIELD_NUMBER: builtins.int
+    MUST_USE_IDS_FIELD_NUMBER: builtins.int
+    WRITER_MODEL_FIELD_NUMBER: builtins.int
+    POOL_FIELD_NUMBER: builtins.int
     repository: builtins.str
     """where the pictures come from"""
     profile: builtins.str
@@ -79,6 +82,10 @@ class Options(google.protobuf.message.Message):
     """at most so many"""
     allow_restricted: builtins.bool
     """expired, embargoed and internal images as well"""
+    writer_model: builtins.str
+    """writes, where `model` places and chooses; empty: the same"""
+    pool: builtins.int
+    """hits per spot among which the candidates are made out, 0: 4 k; k..100"""
     @property
     def where(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """filter expressions on the candidates"""
@@ -86,6 +93,10 @@ class Options(google.protobuf.message.Message):
     @property
     def exclude_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """never candidates"""
+
+    @property
+    def must_use_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """each is shown once, where it fits best; at most as many as there are places"""
 
     def __init__(
         self,
@@ -101,9 +112,12 @@ class Options(google.protobuf.message.Message):
         max_images: builtins.int | None = ...,
         allow_restricted: builtins.bool = ...,
         exclude_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        must_use_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        writer_model: builtins.str = ...,
+        pool: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_images", b"_images", "_max_images", b"_max_images", "images", b"images", "max_images", b"max_images"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_images", b"_images", "_max_images", b"_max_images", "allow_restricted", b"allow_restricted", "exclude_ids", b"exclude_ids", "images", b"images", "k", b"k", "language", b"language", "max_images", b"max_images", "model", b"model", "profile", b"profile", "repository", b"repository", "seed", b"seed", "where", b"where"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_images", b"_images", "_max_images", b"_max_images", "allow_restricted", b"allow_restricted", "exclude_ids", b"exclude_ids", "images", b"images", "k", b"k", "language", b"language", "max_images", b"max_images", "model", b"model", "must_use_ids", b"must_use_ids", "pool", b"pool", "profile", b"profile", "repository", b"repository", "seed", b"seed", "where", b"where", "writer_model", b"writer_model"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_images", b"_images"]) -> typing.Literal["images"] | None: ...
     @typing.overload
@@ -113,6 +127,8 @@ global___Options = Options
 
 @typing.final
 class ComposeRequest(google.protobuf.message.Message):
+    """Of title and instruction one at least says something."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     INSTRUCTION_FIELD_NUMBER: builtins.int
@@ -120,8 +136,17 @@ class ComposeRequest(google.protobuf.message.Message):
     KEYWORDS_FIELD_NUMBER: builtins.int
     REFERENCE_IMAGES_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    REQUIREMENTS_FIELD_NUMBER: builtins.int
+    MATERIAL_FIELD_NUMBER: builtins.int
     instruction: builtins.str
     outline: builtins.str
+    title: builtins.str
+    """of the article"""
+    requirements: builtins.str
+    """on style, length, audience"""
+    material: builtins.str
+    """facts and texts to write from"""
     @property
     def keywords(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
@@ -138,9 +163,12 @@ class ComposeRequest(google.protobuf.message.Message):
         keywords: collections.abc.Iterable[builtins.str] | None = ...,
         reference_images: collections.abc.Iterable[builtins.bytes] | None = ...,
         options: global___Options | None = ...,
+        title: builtins.str = ...,
+        requirements: builtins.str = ...,
+        material: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["options", b"options"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["instruction", b"instruction", "keywords", b"keywords", "options", b"options", "outline", b"outline", "reference_images", b"reference_images"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["instruction", b"instruction", "keywords", b"keywords", "material", b"material", "options", b"options", "outline", b"outline", "reference_images", b"reference_images", "requirements", b"requirements", "title", b"title"]) -> None: ...
 
 global___ComposeRequest = ComposeRequest
 
@@ -154,7 +182,7 @@ class IllustrateRequest(google.protobuf.message.Message):
     text: builtins.str
     """up to 3 MiB"""
     format: builtins.str
-    """markdown (default), text"""
+    """markdown (default), html, text"""
     @property
     def options(self) -> global___Options: ...
     def __init__(
@@ -321,6 +349,24 @@ global___SpotIllustration = SpotIllustration
 class Candidate(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class SpacesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> xcomp_protos.common_pb2.SpaceScore: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: xcomp_protos.common_pb2.SpaceScore | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     IMAGE_ID_FIELD_NUMBER: builtins.int
     PATH_FIELD_NUMBER: builtins.int
     RETRIEVAL_SCORE_FIELD_NUMBER: builtins.int
@@ -330,6 +376,8 @@ class Candidate(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     WIDTH_FIELD_NUMBER: builtins.int
     HEIGHT_FIELD_NUMBER: builtins.int
+    SPACES_FIELD_NUMBER: builtins.int
+    CONTENT_HASH_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     path: builtins.str
     retrieval_score: builtins.float
@@ -342,6 +390,8 @@ class Candidate(google.protobuf.message.Message):
     """pixels"""
     height: builtins.int
     """pixels"""
+    content_hash: builtins.str
+    """BLAKE2b-128 of the file's bytes, hex"""
     @property
     def metadata(self) -> google.protobuf.struct_pb2.Struct:
         """of the image"""
@@ -349,6 +399,10 @@ class Candidate(google.protobuf.message.Message):
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[xcomp_protos.common_pb2.Label]:
         """of the image"""
+
+    @property
+    def spaces(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, xcomp_protos.common_pb2.SpaceScore]:
+        """what each space of the repository said, by its name"""
 
     def __init__(
         self,
@@ -362,12 +416,50 @@ class Candidate(google.protobuf.message.Message):
         labels: collections.abc.Iterable[xcomp_protos.common_pb2.Label] | None = ...,
         width: builtins.int = ...,
         height: builtins.int = ...,
+        spaces: collections.abc.Mapping[builtins.str, xcomp_protos.common_pb2.SpaceScore] | None = ...,
+        content_hash: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_probability", b"_probability", "metadata", b"metadata", "probability", b"probability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "height", b"height", "image_id", b"image_id", "labels", b"labels", "metadata", b"metadata", "path", b"path", "probability", b"probability", "reason", b"reason", "retrieval_score", b"retrieval_score", "width", b"width"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "content_hash", b"content_hash", "height", b"height", "image_id", b"image_id", "labels", b"labels", "metadata", b"metadata", "path", b"path", "probability", b"probability", "reason", b"reason", "retrieval_score", b"retrieval_score", "spaces", b"spaces", "width", b"width"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_probability", b"_probability"]) -> typing.Literal["probability"] | None: ...
 
 global___Candidate = Candidate
+
+@typing.final
+class Evidence(google.protobuf.message.Message):
+    """What a choice rests on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: builtins.int
+    MODEL_DIGEST_FIELD_NUMBER: builtins.int
+    MASS_FIELD_NUMBER: builtins.int
+    ORDERS_FIELD_NUMBER: builtins.int
+    FLIPPED_FIELD_NUMBER: builtins.int
+    prompt: builtins.str
+    """version of the prompts; empty: no model was asked"""
+    model_digest: builtins.str
+    """of the weights; empty where nobody can know"""
+    mass: builtins.float
+    """share of all probability that fell on the candidates, 0..1"""
+    orders: builtins.int
+    """in how many orders the candidates were shown to the model, 0..2"""
+    flipped: builtins.bool
+    """the two orders preferred different candidates"""
+    def __init__(
+        self,
+        *,
+        prompt: builtins.str = ...,
+        model_digest: builtins.str = ...,
+        mass: builtins.float | None = ...,
+        orders: builtins.int = ...,
+        flipped: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_mass", b"_mass", "mass", b"mass"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_mass", b"_mass", "flipped", b"flipped", "mass", b"mass", "model_digest", b"model_digest", "orders", b"orders", "prompt", b"prompt"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_mass", b"_mass"]) -> typing.Literal["mass"] | None: ...
+
+global___Evidence = Evidence
 
 @typing.final
 class Illustration(google.protobuf.message.Message):
@@ -388,6 +480,8 @@ class Illustration(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     WIDTH_FIELD_NUMBER: builtins.int
     HEIGHT_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
+    CONTENT_HASH_FIELD_NUMBER: builtins.int
     image_id: builtins.str
     repository: builtins.str
     path: builtins.str
@@ -412,9 +506,15 @@ class Illustration(google.protobuf.message.Message):
     """pixels"""
     height: builtins.int
     """pixels"""
+    content_hash: builtins.str
+    """BLAKE2b-128 of the file's bytes, hex"""
     @property
     def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Candidate]:
         """best first"""
+
+    @property
+    def evidence(self) -> global___Evidence:
+        """of the choice; absent: it was not a choice among candidates"""
 
     def __init__(
         self,
@@ -434,9 +534,11 @@ class Illustration(google.protobuf.message.Message):
         reason: builtins.str = ...,
         width: builtins.int = ...,
         height: builtins.int = ...,
+        evidence: global___Evidence | None = ...,
+        content_hash: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_probability", b"_probability", "probability", b"probability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "alt", b"alt", "candidates", b"candidates", "caption", b"caption", "chosen_by", b"chosen_by", "credit", b"credit", "file", b"file", "height", b"height", "image_id", b"image_id", "locked", b"locked", "path", b"path", "probability", b"probability", "query", b"query", "reason", b"reason", "repository", b"repository", "width", b"width"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_probability", b"_probability", "evidence", b"evidence", "probability", b"probability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "alt", b"alt", "candidates", b"candidates", "caption", b"caption", "chosen_by", b"chosen_by", "content_hash", b"content_hash", "credit", b"credit", "evidence", b"evidence", "file", b"file", "height", b"height", "image_id", b"image_id", "locked", b"locked", "path", b"path", "probability", b"probability", "query", b"query", "reason", b"reason", "repository", b"repository", "width", b"width"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_probability", b"_probability"]) -> typing.Literal["probability"] | None: ...
 
 global___Illustration = Illustration
@@ -472,13 +574,21 @@ class Unfilled(google.protobuf.message.Message):
     QUERY_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     CANDIDATES_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
+    INTERRUPTED_FIELD_NUMBER: builtins.int
     segment: builtins.int
     query: builtins.str
     reason: builtins.str
     """one line"""
+    interrupted: builtins.bool
+    """the indexer or the model failed; no word on what the repository has"""
     @property
     def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Candidate]:
         """what was offered and not good enough, best first"""
+
+    @property
+    def evidence(self) -> global___Evidence:
+        """of the choice that was none; absent: there was no choice"""
 
     def __init__(
         self,
@@ -487,8 +597,11 @@ class Unfilled(google.protobuf.message.Message):
         query: builtins.str = ...,
         reason: builtins.str = ...,
         candidates: collections.abc.Iterable[global___Candidate] | None = ...,
+        evidence: global___Evidence | None = ...,
+        interrupted: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "query", b"query", "reason", b"reason", "segment", b"segment"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["evidence", b"evidence"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "evidence", b"evidence", "interrupted", b"interrupted", "query", b"query", "reason", b"reason", "segment", b"segment"]) -> None: ...
 
 global___Unfilled = Unfilled
 
@@ -544,6 +657,7 @@ class Article(google.protobuf.message.Message):
     FORMAT_FIELD_NUMBER: builtins.int
     REPOSITORY_FIELD_NUMBER: builtins.int
     DRAFT_FIELD_NUMBER: builtins.int
+    EXCLUDE_IDS_FIELD_NUMBER: builtins.int
     title: builtins.str
     language: builtins.str
     """en, zh"""
@@ -551,7 +665,7 @@ class Article(google.protobuf.message.Message):
     profile: builtins.str
     seed: builtins.int
     format: builtins.str
-    """markdown, text"""
+    """markdown, html, text"""
     repository: builtins.str
     draft: builtins.bool
     """written by a small model: may be false, is marked"""
@@ -564,6 +678,10 @@ class Article(google.protobuf.message.Message):
     @property
     def seconds(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """wall time per stage"""
+
+    @property
+    def exclude_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """images that this article never shows"""
 
     def __init__(
         self,
@@ -580,8 +698,9 @@ class Article(google.protobuf.message.Message):
         format: builtins.str = ...,
         repository: builtins.str = ...,
         draft: builtins.bool = ...,
+        exclude_ids: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["draft", b"draft", "format", b"format", "history", b"history", "language", b"language", "model", b"model", "profile", b"profile", "repository", b"repository", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "title", b"title", "unfilled", b"unfilled"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["draft", b"draft", "exclude_ids", b"exclude_ids", "format", b"format", "history", b"history", "language", b"language", "model", b"model", "profile", b"profile", "repository", b"repository", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "title", b"title", "unfilled", b"unfilled"]) -> None: ...
 
 global___Article = Article
 
@@ -727,18 +846,30 @@ class EditOperation(google.protobuf.message.Message):
     LOCK_FIELD_NUMBER: builtins.int
     SEGMENT_FIELD_NUMBER: builtins.int
     UNDO_FIELD_NUMBER: builtins.int
+    SHOW_FIELD_NUMBER: builtins.int
+    RECAPTION_FIELD_NUMBER: builtins.int
+    EXCLUDE_FIELD_NUMBER: builtins.int
+    FILL_FIELD_NUMBER: builtins.int
     remove: builtins.int
     """the illustration after this segment goes"""
     lock: builtins.int
     """the illustration after this segment stays as it is; once more lets it go"""
     undo: builtins.bool
     """takes the last change back"""
+    exclude: builtins.int
+    """the illustration after this segment goes and is never offered again; the next one comes"""
+    fill: builtins.bool
+    """looks again for pictures for the spots that stayed empty; the others stay as they are"""
     @property
     def pick(self) -> global___PickCandidate: ...
     @property
     def search(self) -> global___SearchSpot: ...
     @property
     def segment(self) -> global___EditSegment: ...
+    @property
+    def show(self) -> global___ShowImage: ...
+    @property
+    def recaption(self) -> global___Recaption: ...
     def __init__(
         self,
         *,
@@ -748,10 +879,14 @@ class EditOperation(google.protobuf.message.Message):
         lock: builtins.int = ...,
         segment: global___EditSegment | None = ...,
         undo: builtins.bool = ...,
+        show: global___ShowImage | None = ...,
+        recaption: global___Recaption | None = ...,
+        exclude: builtins.int = ...,
+        fill: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["lock", b"lock", "operation", b"operation", "pick", b"pick", "remove", b"remove", "search", b"search", "segment", b"segment", "undo", b"undo"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["lock", b"lock", "operation", b"operation", "pick", b"pick", "remove", b"remove", "search", b"search", "segment", b"segment", "undo", b"undo"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["operation", b"operation"]) -> typing.Literal["pick", "search", "remove", "lock", "segment", "undo"] | None: ...
+    def HasField(self, field_name: typing.Literal["exclude", b"exclude", "fill", b"fill", "lock", b"lock", "operation", b"operation", "pick", b"pick", "recaption", b"recaption", "remove", b"remove", "search", b"search", "segment", b"segment", "show", b"show", "undo", b"undo"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["exclude", b"exclude", "fill", b"fill", "lock", b"lock", "operation", b"operation", "pick", b"pick", "recaption", b"recaption", "remove", b"remove", "search", b"search", "segment", b"segment", "show", b"show", "undo", b"undo"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["operation", b"operation"]) -> typing.Literal["pick", "search", "remove", "lock", "segment", "undo", "show", "recaption", "exclude", "fill"] | None: ...
 
 global___EditOperation = EditOperation
 
@@ -774,6 +909,55 @@ class PickCandidate(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["candidate", b"candidate", "spot", b"spot"]) -> None: ...
 
 global___PickCandidate = PickCandidate
+
+@typing.final
+class ShowImage(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPOT_FIELD_NUMBER: builtins.int
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    spot: builtins.int
+    """segment number; a new spot if it had none"""
+    image_id: builtins.str
+    """an image of the repository"""
+    def __init__(
+        self,
+        *,
+        spot: builtins.int = ...,
+        image_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["image_id", b"image_id", "spot", b"spot"]) -> None: ...
+
+global___ShowImage = ShowImage
+
+@typing.final
+class Recaption(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPOT_FIELD_NUMBER: builtins.int
+    CAPTION_FIELD_NUMBER: builtins.int
+    ALT_FIELD_NUMBER: builtins.int
+    spot: builtins.int
+    """segment number"""
+    caption: builtins.str
+    """one line, up to 300 characters, empty: none; absent: stays"""
+    alt: builtins.str
+    """likewise"""
+    def __init__(
+        self,
+        *,
+        spot: builtins.int = ...,
+        caption: builtins.str | None = ...,
+        alt: builtins.str | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_alt", b"_alt", "_caption", b"_caption", "alt", b"alt", "caption", b"caption"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_alt", b"_alt", "_caption", b"_caption", "alt", b"alt", "caption", b"caption", "spot", b"spot"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_alt", b"_alt"]) -> typing.Literal["alt"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_caption", b"_caption"]) -> typing.Literal["caption"] | None: ...
+
+global___Recaption = Recaption
 
 @typing.final
 class SearchSpot(google.protobuf.message.Message):
@@ -822,18 +1006,22 @@ class EditSegment(google.protobuf.message.Message):
     SEGMENT_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
     TEXT_FIELD_NUMBER: builtins.int
+    HINT_FIELD_NUMBER: builtins.int
     segment: builtins.int
     kind: global___EditSegment.Kind.ValueType
     text: builtins.str
     """the new words; empty: the model writes"""
+    hint: builtins.str
+    """where the model writes: facts to work in, or the outline of what is inserted"""
     def __init__(
         self,
         *,
         segment: builtins.int = ...,
         kind: global___EditSegment.Kind.ValueType = ...,
         text: builtins.str = ...,
+        hint: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["kind", b"kind", "segment", b"segment", "text", b"text"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hint", b"hint", "kind", b"kind", "segment", b"segment", "text", b"text"]) -> None: ...
 
 global___EditSegment = EditSegment
 

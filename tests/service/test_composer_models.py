@@ -16,6 +16,7 @@ from tests.service.test_composer_service import TOY
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer import wire
 from xcomp_composer.article import Article
+from xcomp_composer.consult import CHARACTERS_PER_TOKEN
 from xcomp_composer.models import Endpoint as ModelEndpoint
 from xcomp_composer.models import Local, Models
 from xcomp_composer.service import ComposerService, Dependencies
@@ -301,7 +302,7 @@ def test_what_an_endpoint_says_is_bounded_and_harmless(endpoint: Hosted) -> None
     flood = "9" * 5000 + " <script>alert(1)</script> \x1b[2J" + "x" * 100_000
     with endpoint(composing(query=flood, other=flood)) as (client, _):
         ((_, picture),) = illustrated(client, "openai:m", images=1).illustrated
-    assert len(picture.query) <= 160
+    assert len(picture.query) <= 96 * CHARACTERS_PER_TOKEN
     assert len(picture.caption) <= 300
     assert "\x1b" not in picture.caption + picture.query
 
@@ -375,8 +376,9 @@ def test_a_model_that_cannot_see_writes_and_leaves_the_pictures_to_retrieval(com
     request = pb.ComposeRequest(instruction="# T\n\nThe red motorcycle in the garage.", options=options("echo"))
     article = wire.from_proto(list(composer.compose(request))[-1].article)
     assert [picture.chosen_by for _, picture in article.illustrated] == ["retrieval"]
+    seen = [ToyIndexer().fetch("cat", 64)[0]]
     with pytest.raises(Unsupported, match="does not see pictures"):
-        list(composer.compose(pb.ComposeRequest(instruction="x", reference_images=[b"x"], options=options("echo"))))
+        list(composer.compose(pb.ComposeRequest(instruction="x", reference_images=seen, options=options("echo"))))
 
 
 def test_the_echo_rewords(composer: ComposerClient) -> None:

@@ -26,7 +26,7 @@ ARROWS = {
     "xcomp_cli": (
         "xcomp_cli", "xcomp_protos",
         "xcomp_composer.article", "xcomp_composer.events", "xcomp_composer.manifest", "xcomp_composer.render",
-        "xcomp_composer.wire", "xcomp_indexer.scan",
+        "xcomp_composer.wire", "xcomp_composer.wire_pictures", "xcomp_indexer.scan",
     ),
 }  # fmt: skip
 

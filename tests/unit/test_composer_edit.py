@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from xcomp_composer import edit
+from xcomp_composer import edit, history, rewording
 from xcomp_composer.article import Article, Candidate, Illustration, Segment, Unfilled
 from xcomp_composer.markdown import split
 from xcomp_composer.marks import with_blocks, without_blocks
@@ -16,6 +16,7 @@ CANDIDATES = (
     Candidate("b", "/b.jpg", 2.0, 0.2, metadata={"title": "Picture b", "credit": "Ada"}, width=4, height=3),
 )
 PICTURE = Illustration("a", "toy", "/a.jpg", query="asked", caption="Picture a", candidates=CANDIDATES)
+OTHER = Candidate("c", "/c.jpg", 0.0, metadata={"title": "Picture c"}, width=4, height=3, content_hash="cc")
 TEXT = "# Title\r\n\r\nFirst words.\r\n\r\nSecond words.\r\n# Next\r\nLast words."
 
 
@@ -35,11 +36,17 @@ CHANGES: list[Callable[[Article], Article]] = [
     lambda article: edit.found(article, 4, "asked", CANDIDATES, chosen_by="retrieval"),
     lambda article: edit.remove(article, 1),
     lambda article: edit.lock(article, 1),
-    lambda article: edit.rewrite(article, 1, "Other words.\n\nIn two paragraphs."),
-    lambda article: edit.insert_before(article, 0, "Before all."),
-    lambda article: edit.insert_before(article, 2, "Before the second."),
-    lambda article: edit.insert_after(article, 1, "After the picture."),
-    lambda article: edit.insert_after(article, 4, "After all."),
+    lambda article: edit.show(article, 1, OTHER),
+    lambda article: edit.show(article, 4, OTHER),
+    lambda article: edit.recaption(article, 1, caption="My words", alt=None),
+    lambda article: edit.exclude(article, 1),
+    lambda article: edit.exclude(edit.exclude(article, 1), 1),
+    lambda article: edit.filled(article, {2: replace(PICTURE, image_id="c")}, ()),
+    lambda article: rewording.rewrite(article, 1, "Other words.\n\nIn two paragraphs."),
+    lambda article: rewording.insert_before(article, 0, "Before all."),
+    lambda article: rewording.insert_before(article, 2, "Before the second."),
+    lambda article: rewording.insert_after(article, 1, "After the picture."),
+    lambda article: rewording.insert_after(article, 4, "After all."),
 ]
 
 
@@ -47,17 +54,18 @@ CHANGES: list[Callable[[Article], Article]] = [
 def test_every_change_can_be_taken_back(article: Article, change: Callable[[Article], Article]) -> None:
     changed = change(article)
     assert changed != article
-    assert len(changed.history) == 1
-    assert edit.undo(changed) == article
+    while changed.history:
+        changed = history.undo(changed)
+    assert changed == article
 
 
 def test_changes_are_taken_back_one_by_one(article: Article) -> None:
     states = [article]
-    for change in (CHANGES[8], CHANGES[0], CHANGES[5], CHANGES[6]):
+    for change in (CHANGES[-2], CHANGES[0], CHANGES[-5], CHANGES[-4]):
         states.append(change(states[-1]))
     while len(states) > 1:
         changed = states.pop()
-        assert edit.undo(changed) == states[-1]
+        assert history.undo(changed) == states[-1]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -75,6 +83,36 @@ def test_pick_shows_the_candidate_with_its_own_words(article: Article) -> None:
     assert picture.candidates == CANDIDATES
 
 
+def test_an_image_of_the_users_is_shown_beside_what_was_offered(article: Article) -> None:
+    picture = edit.show(article, 1, OTHER).segments[1].illustration
+    assert picture
+    assert (picture.image_id, picture.caption, picture.chosen_by) == ("c", "Picture c", "user")
+    assert picture.candidates == (OTHER, *CANDIDATES)
+    with pytest.raises(InvalidRequest, match="stands after segment 1 already"):
+        edit.show(edit.show(article, 1, OTHER), 4, OTHER)
+
+
+def test_an_excluded_picture_makes_way_for_the_next_and_never_comes_back(article: Article) -> None:
+    once = edit.exclude(article, 1)
+    picture = once.segments[1].illustration
+    assert picture
+    assert (picture.image_id, once.excluded) == ("b", ("a",))
+    assert [candidate.image_id for candidate in picture.candidates] == ["b"]
+    twice = edit.exclude(once, 1)
+    assert twice.segments[1].illustration is None
+    assert twice.excluded == ("a", "b")
+    assert [spot.segment for spot in twice.unfilled] == [1, 2]
+
+
+def test_words_about_a_picture_are_one_clean_line(article: Article) -> None:
+    picture = edit.recaption(article, 1, caption=" My\n\x1b own \u202ewords ", alt="").segments[1].illustration
+    assert picture
+    assert (picture.caption, picture.alt) == ("My own words", "")
+    kept = edit.recaption(article, 1, caption=None, alt="seen").segments[1].illustration
+    assert kept
+    assert (kept.caption, kept.alt) == ("Picture a", "seen")
+
+
 def test_an_empty_spot_is_filled_from_what_was_offered(article: Article) -> None:
     changed = edit.pick(article, 2, 0)
     assert changed.segments[2].illustration
@@ -82,19 +120,19 @@ def test_an_empty_spot_is_filled_from_what_was_offered(article: Article) -> None
 
 
 def test_new_words_stand_between_blank_lines_in_the_line_ends_of_the_text(article: Article) -> None:
-    assert edit.insert_after(article, 3, "New.\nWords.").text == TEXT.replace(
+    assert rewording.insert_after(article, 3, "New.\nWords.").text == TEXT.replace(
         "# Next\r\n", "# Next\r\n\r\nNew.\r\nWords.\r\n\r\n"
     )
 
 
 def test_rewritten_words_keep_the_picture_and_the_space_around(article: Article) -> None:
-    changed = edit.rewrite(article, 1, "  Other words.  ")
+    changed = rewording.rewrite(article, 1, "  Other words.  ")
     assert changed.text == TEXT.replace("First words.", "Other words.")
     assert changed.segments[1].illustration == PICTURE
 
 
 def test_numbers_of_empty_spots_move_with_their_words(article: Article) -> None:
-    changed = edit.insert_before(article, 0, "One.\n\nTwo.")
+    changed = rewording.insert_before(article, 0, "One.\n\nTwo.")
     assert [spot.segment for spot in changed.unfilled] == [4]
     assert changed.segments[4].text == article.segments[2].text
 
@@ -116,8 +154,11 @@ def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) 
         (lambda article: edit.pick(article, 9, 0), "segment"),
         (lambda article: edit.remove(article, 2), "spot"),
         (lambda article: edit.lock(article, 2), "spot"),
-        (lambda article: edit.rewrite(article, 1, " \n "), "text"),
-        (lambda article: edit.undo(article), "undo"),
+        (lambda article: edit.exclude(article, 2), "spot"),
+        (lambda article: edit.recaption(article, 1, caption=None, alt=None), "recaption"),
+        (lambda article: edit.recaption(article, 2, caption="x", alt=None), "spot"),
+        (lambda article: rewording.rewrite(article, 1, " \n "), "text"),
+        (lambda article: history.undo(article), "undo"),
         (lambda article: edit.found(article, 1, "q", (), chosen_by="x"), "query"),
     ],
 )
@@ -138,4 +179,4 @@ def test_a_broken_history_is_refused(article: Article) -> None:
     changed = edit.remove(article, 1)
     broken = replace(changed, history=(replace(changed.history[0], before="{"),))
     with pytest.raises(InvalidRequest, match="history"):
-        edit.undo(broken)
+        history.undo(broken)

@@ -160,9 +160,8 @@ def test_places_are_read_sorted_once_and_within_the_article(
 def test_a_description_ends_at_its_quotation_mark() -> None:
     assert wording.query_in(' a cat" and more') == "a cat"
     assert wording.query_in("") == ""
-    assert len(wording.query_in("字" * 200)) == 53
-    assert wording.query_in("a red cat " * 40).endswith(" cat")
-    assert len(wording.query_in("x" * 500)) == 200
+    assert wording.query_in("字" * 200) == "字" * 200
+    assert wording.query_in("字" * 200, cut=True) == "字" * 53
     assert wording.query_in("one\ntwo") == "one two"
 
 

@@ -91,8 +91,10 @@ class Prompts1:
         """Asks for an article by its title, the only way this model knows."""
         if brief.references:
             raise ModelError("InternLM-XComposer 1.0 writes from words alone: use internlm-xcomposer2-7b for pictures")
-        title = [brief.instruction]
+        title = [part for part in (brief.title, brief.instruction) if part]
+        title += [f"要求：{brief.requirements}"] if brief.requirements else []
         title += [f"大纲：{brief.outline}"] if brief.outline else []
+        title += [f"素材：{brief.material}"] if brief.material else []
         title += [f"关键词：{'、'.join(brief.keywords)}"] if brief.keywords else []
         title += ["in English"] if brief.language == "en" else []
         ask = (Template(" <|User|>:根据给定标题写一个图文并茂，不重复的文章："), Text(" ".join(title)), Template("\n"))
@@ -106,12 +108,14 @@ class Prompts1:
         room = self._room("spot") - self._count((*opening, *closing))
         return (*opening, *self._fit.lines(sections, room=room), *closing)
 
-    def query(self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = ()) -> Prompt:
+    def query(
+        self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
+    ) -> Prompt:
         """Asks with the article up to one line beyond the place."""
         w.check_place(sections, place)
         opening = (BEGIN, Template(f" <|User|>: {self._words.article}"))
         ask = self._words.query_ask.format(i=place)
-        ask += self._words.query_in_english if w.is_english(sections) else ""
+        ask += self._words.query_in_english if w.in_english(sections, language) else ""
         closing = (Template(f"{ask} \n"), EOH, Template(f" <|Bot|>: {self._words.query_cue}"))
         past = [Template('" '), *w.described(earlier, self._words)]
         room = self._room("query") - self._count((*opening, *past, *closing))
@@ -154,8 +158,8 @@ class Prompts1:
         return w.spots_in(answer, sections=sections)
 
     def query_in(self, answer: str) -> str:
-        """Reads up to the closing quotation mark."""
-        return w.query_in(answer)
+        """Reads up to the closing quotation mark; the reference procedure cuts what it searches for."""
+        return w.query_in(answer, cut=self._is_reference)
 
     def _room(self, stage: Stage) -> int:
         return self._context_tokens - self.sampling(stage).max_new_tokens

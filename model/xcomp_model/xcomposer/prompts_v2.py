@@ -47,6 +47,24 @@ _SPOT_CHARACTERS = frozenset("<Seg>0123456789, ，、。.")
 PATCHES_TO_COMPOSE = 256  # of a picture; the release that answers questions has more
 
 _DRAWN = Sampling(temperature=1.0, top_k=40, top_p=0.8, repetition_penalty=1.005)
+# What stands around each part of a brief. Title and material: the composition demo's own sentences; the others, and all
+# in English, are ours.
+_WRITE: dict[str, dict[str, tuple[str, str]]] = {
+    "zh": {
+        "title": ("根据以下标题：“", "”，创作长文章。"),
+        "requirements": ("\n要求：", ""),
+        "outline": ("\n大纲：\n", ""),
+        "keywords": ("\n关键词：", ""),
+        "material": ("\n请结合以下文本素材：\n“", "”"),
+    },
+    "en": {
+        "title": ("Write a long article under this title: “", "”. "),
+        "requirements": ("\nRequirements: ", ""),
+        "outline": ("\nOutline:\n", ""),
+        "keywords": ("\nKeywords: ", ""),
+        "material": ("\nWrite it from this material:\n“", "”"),
+    },
+}
 # Places, descriptions and choices are greedy: nothing is won by chance there.
 _SAMPLING: dict[Stage, Sampling] = {
     "write": replace(_DRAWN, max_new_tokens=4096),
@@ -83,19 +101,27 @@ class Prompts2:
         self._fit = w.Fit(lambda parts: count(tuple(parts)))
         self._prompt_tokens = prompt_tokens
         self._meta = meta
+        self._is_reference = is_reference
         self._sampling = _REFERENCE if is_reference else _SAMPLING
         self._words = wording
         self.version = f"xcomposer2/{wording.name}"
 
     def write(self, brief: Brief) -> Prompt:
         """Asks in the user's words, with outline, keywords and reference pictures where there are any."""
-        is_english = brief.language == "en"
-        ask: list[Part] = [*_spaced(brief.references), Text(brief.instruction)]
-        if brief.outline:
-            ask += [Template("\nOutline:\n" if is_english else "\n大纲：\n"), Text(brief.outline)]
-        if brief.keywords:
-            ask += [Template("\nKeywords: " if is_english else "\n关键词："), Text(", ".join(brief.keywords))]
-        return _asked(ask)
+        words = _WRITE["en" if brief.language == "en" else "zh"]
+        ask: list[Part] = [*_spaced(brief.references)]
+        if brief.title:
+            ask += [Template(words["title"][0]), Text(brief.title), Template(words["title"][1])]
+        ask.append(Text(brief.instruction))
+        told = {
+            "requirements": brief.requirements,
+            "outline": brief.outline,
+            "keywords": ", ".join(brief.keywords),
+            "material": brief.material,
+        }
+        for name, text in told.items():
+            ask += [Template(words[name][0]), Text(text), Template(words[name][1])] if text else []
+        return _asked([part for part in ask if part not in (Text(""), Template(""))])
 
     def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
         """Asks for lines; every line keeps its number, long lines lose their ends where they do not all fit."""
@@ -105,11 +131,13 @@ class Prompts2:
         room = self._room([*opening, *closing], self._words.spot_cue)
         return _asked([*opening, *self._fit.lines(sections, room=room), *closing], cue=self._words.spot_cue)
 
-    def query(self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = ()) -> Prompt:
+    def query(
+        self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
+    ) -> Prompt:
         """Asks with the article up to one line beyond the place."""
         w.check_place(sections, place)
         ask = self._words.query_ask.format(i=place)
-        ask += self._words.query_in_english if w.is_english(sections) else ""
+        ask += self._words.query_in_english if w.in_english(sections, language) else ""
         closing = [Template('" '), *w.described(earlier, self._words), Template(ask)]
         opening = Template(self._words.article)
         room = self._room([opening, *closing], self._words.query_cue)
@@ -149,8 +177,8 @@ class Prompts2:
         return w.spots_in(answer, sections=sections)
 
     def query_in(self, answer: str) -> str:
-        """Reads up to the closing quotation mark."""
-        return w.query_in(answer)
+        """Reads up to the closing quotation mark; the reference procedure cuts what it searches for."""
+        return w.query_in(answer, cut=self._is_reference)
 
     def _room(self, parts: Sequence[Part], cue: str) -> int:
         return self._prompt_tokens - self._count(_asked(parts, cue=cue))

@@ -13,7 +13,6 @@ from xcomp_model.base import Change, ModelError, Part, Picture, Section, Templat
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _STEPS = 4  # context is dropped in quarters of its room, so that prompts of one article go on beginning alike
 _QUERY_CHARACTERS = 53  # the demos cut a description here before they search
-_QUERY_LETTERS = 200  # about as much English as CLIP's 77 tokens hold
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -172,6 +171,11 @@ def is_english(sections: Sequence[str]) -> bool:
     return bool(text) and len(_CJK.findall(text)) < len(text) / 20
 
 
+def in_english(sections: Sequence[str], language: str) -> bool:
+    """Whether English is asked for: named, or the article's own."""
+    return language == "en" if language else is_english(sections)
+
+
 def one_line(text: str) -> str:
     """A section is a line in the prompts: newlines within become spaces."""
     return " ".join(text.split("\n")).strip() if "\n" in text else text
@@ -211,12 +215,10 @@ def spots_in(answer: str, *, sections: int) -> tuple[int, ...]:
     return tuple(sorted({int(i) for i in re.findall(r"<Seg(\d{1,9})>", answer) if int(i) < sections}))
 
 
-def query_in(answer: str) -> str:
-    """Reads a description up to its closing quotation mark, and no longer than a search takes in."""
+def query_in(answer: str, *, cut: bool = False) -> str:
+    """Reads a description up to its closing quotation mark; it is cut only where the released procedure is wanted."""
     text = " ".join(answer.partition('"')[0].split())
-    if not is_english([text]):
-        return text[:_QUERY_CHARACTERS]
-    return text if len(text) <= _QUERY_LETTERS else text[:_QUERY_LETTERS].rpartition(" ")[0] or text[:_QUERY_LETTERS]
+    return text[:_QUERY_CHARACTERS] if cut else text
 
 
 def _largest(limit: int, is_good: Callable[[int], bool]) -> int:

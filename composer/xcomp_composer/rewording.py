@@ -1,0 +1,68 @@
+"""Changes of the words of an article, each of which can be taken back.
+
+Pure functions from article to article; words that a model writes come in as a finished value.
+"""
+
+import re
+from dataclasses import replace
+
+from xcomp_composer.article import Article, Segment
+from xcomp_composer.history import changed
+from xcomp_composer.markdown import split
+from xcomp_composer.marks import newline_of
+from xcomp_protos.transport.errors import InvalidRequest
+
+
+def rewrite(article: Article, segment: int, text: str) -> Article:
+    """Puts other words in the place of a segment's; its picture stays."""
+    old = segment_of(article, segment)
+    ending = old.text[len(old.text.rstrip("\r\n \t")) :]
+    pieces = _pieces(_words(text, article) + ending, article)
+    pieces[-1] = replace(pieces[-1], illustration=old.illustration)
+    return changed(article, segment, pieces, operation=f"rewrite segment {segment}")
+
+
+def insert_before(article: Article, segment: int, text: str) -> Article:
+    """Puts words before a segment."""
+    old = segment_of(article, segment)
+    pieces = _pieces(_words(text, article) + 2 * newline_of(article.text), article)
+    before = "".join(each.text for each in article.segments[:segment])
+    pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
+    return changed(article, segment, [*pieces, old], operation=f"insert before segment {segment}")
+
+
+def insert_after(article: Article, segment: int, text: str) -> Article:
+    """Puts words after a segment and its picture."""
+    old = segment_of(article, segment)
+    is_last = segment + 1 == len(article.segments)
+    pieces = _pieces(_words(text, article) + newline_of(article.text) * (1 if is_last else 2), article)
+    before = "".join(each.text for each in article.segments[: segment + 1])
+    pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
+    return changed(article, segment, [old, *pieces], operation=f"insert after segment {segment}")
+
+
+def segment_of(article: Article, number: int) -> Segment:
+    """Returns a segment; raises InvalidRequest where there is none of that number."""
+    if number >= len(article.segments):
+        raise InvalidRequest(f"segment: the article has {len(article.segments)}, numbered from 0; {number} is none")
+    return article.segments[number]
+
+
+def _words(text: str, article: Article) -> str:
+    words = text.strip("\r\n \t")
+    if not words:
+        raise InvalidRequest("text: is empty: give the new words")
+    return re.sub(r"\r\n?|\n", newline_of(article.text), words)
+
+
+def _pieces(text: str, article: Article) -> list[Segment]:
+    return [Segment(block.text) for block in split(text, article.format)]
+
+
+def _gap(before: str, article: Article) -> str:
+    """The line ends that are missing for a blank line after the words before."""
+    if not before.strip("\ufeff \t\r\n"):
+        return ""
+    ending = before[len(before.rstrip("\r\n \t")) :]
+    missing = 2 - ending.count("\n")
+    return newline_of(article.text) * max(missing, 0)

@@ -1,0 +1,67 @@
+"""A close choice is looked at twice, within an allowance that is counted."""
+
+import random
+
+import pytest
+from PIL import Image
+
+from tests.actor import Actor
+from xcomp_model.base import Picture, Prompt, Section
+from xcomp_model.selection import EXTRA, Allowance, select
+
+PICTURES = [Picture(str(number), Image.new("RGB", (4, 4))) for number in range(4)]
+SURE, CLOSE = (0.9, 0.05, 0.03, 0.02), (0.4, 0.35, 0.15, 0.1)
+
+
+def shown(prompt: Prompt) -> list[str]:
+    return [part.key for part in prompt if isinstance(part, Picture)]
+
+
+def rich() -> Allowance:
+    return Allowance(first=10**6)
+
+
+def test_a_clear_choice_is_asked_for_once() -> None:
+    actor = Actor()
+    actor.choices = [SURE]
+    choice = select(actor, [Section("words")], PICTURES, allowance=rich())
+    assert (choice.probabilities, choice.orders, choice.flipped) == (SURE, 1, False)
+
+
+def test_a_close_choice_is_the_mean_of_two_orders() -> None:
+    actor = Actor()
+    actor.choices = [CLOSE, (0.1, 0.1, 0.2, 0.6)]  # the last letter is the first picture now
+    choice = select(actor, [Section("words")], PICTURES, allowance=rich())
+    first, second = (shown(prompt) for _, prompt in actor.asked)
+    assert second == first[::-1]
+    assert choice.probabilities == pytest.approx((0.5, 0.275, 0.125, 0.1))
+    assert (choice.orders, choice.flipped) == (2, False)
+
+
+def test_orders_that_disagree_are_a_flip() -> None:
+    actor = Actor()
+    actor.choices = [CLOSE, CLOSE]  # a model that goes by letters
+    choice = select(actor, [Section("words")], PICTURES, allowance=rich())
+    assert choice.flipped
+    assert choice.probabilities[0] == choice.probabilities[3] == pytest.approx(0.25)
+
+
+def test_second_looks_take_at_most_their_share_of_the_tokens() -> None:
+    chance = random.Random(3)
+    actor, allowance = Actor(), Allowance()
+    once = total = 0
+    for spot in range(40):
+        sections = [Section("some words of a paragraph " * chance.randint(1, 9))] * (spot // 4 + 1)
+        actor.choices = [CLOSE, CLOSE]
+        actor.asked.clear()
+        select(actor, sections, PICTURES[: chance.randint(2, 4)], allowance=allowance)
+        once += actor.count_tokens(actor.asked[0][1])
+        total += sum(actor.count_tokens(prompt) for _, prompt in actor.asked)
+        assert total <= (1 + EXTRA) * once
+    assert total > 1.2 * once  # and they do use it
+
+
+def test_a_choice_of_its_own_has_no_allowance() -> None:
+    actor = Actor()
+    actor.choices = [CLOSE]
+    assert select(actor, [Section("words")], PICTURES).orders == 1
