@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tests.clip_checkpoints import MEAN, OPEN_CLIP, STD, cached, open_clip_folder, pictures
+from tests.clip_checkpoints import MEAN, OPEN_CLIP, SIZE, STD, cached, open_clip_folder, pictures
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder, released
 from xcomp_indexer.embed.openclip import load
 from xcomp_indexer.embed.openclip_text import HubTokenizer
 from xcomp_indexer.embed.towers import cut
-from xcomp_protos.transport.errors import ModelError
+from xcomp_protos.transport.errors import ImageError, ModelError
 
 NEAR = 1e-4
 TEXTS = ["a red house by the sea", "Two cats &amp; a dog, 3 birds!", "", "  ÜBER  den Wolken ", "红色的房子"]
@@ -78,6 +78,32 @@ def test_pictures_get_the_vectors_of_the_library(embedder: Embedder, reference: 
     vectors = embedder.encode_images(pictures()).vectors
     assert np.abs(vectors - reference.images(pictures())).max() < NEAR
     assert vectors.dtype == np.float32
+
+
+def test_of_a_long_strip_only_the_middle_is_enlarged(embedder: Embedder, reference: Reference) -> None:
+    strip = pictures()[1].resize((40 * 32, 32))
+    assert np.abs(embedder.encode_images([strip]).vectors - reference.images([strip])).max() < NEAR
+
+
+def test_a_hairline_costs_no_more_than_a_picture(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[Sequence[int]] = []
+    resize = Image.Image.resize
+
+    def resized(image: Image.Image, size: tuple[int, int], *rest: object, **more: object) -> Image.Image:
+        sizes.append(size)
+        return resize(image, size, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "resize", resized)
+    assert np.isfinite(embedder.encode_images([Image.new("RGB", (60_000, 1))]).vectors).all()
+    assert max(map(max, sizes)) <= 16 * SIZE
+
+
+def test_a_picture_that_the_preprocessing_cannot_take_is_unsupported(folder: Path, tmp_path: Path) -> None:
+    hairline = Image.new("RGB", (60_000, 1))
+    longest = embed.load(f"open_clip:{changed(folder, tmp_path, preprocess_cfg={'resize_mode': 'longest'})}")
+    with pytest.raises(ImageError, match="60000x1") as caught:
+        longest.encode_images([hairline])
+    assert caught.value.reason == "unsupported"
 
 
 def test_texts_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:

@@ -27,6 +27,7 @@ from xcomp_indexer.embed.towers import ClipEmbedder, Config, Precision, Windows,
 from xcomp_protos.transport.errors import ModelError
 
 _REVISION = "1"  # of the recipe in this file; part of the digest
+_STRIP = 16  # a picture this many times as long as wide is a strip
 # Architectures and tokenizers that were trained on Chinese as well: open_clip's README and model configurations.
 _MULTILINGUAL = re.compile(r"siglip2|i18n|xlm-|mt5|nllb|worldwide", re.IGNORECASE)
 
@@ -53,7 +54,7 @@ class OpenClipTowers:
 
     def pixels(self, image: Image.Image) -> Tensor:
         """Returns an upright RGB picture as the model's input `[3, S, S]`."""
-        return self._transform(image)
+        return self._transform(_middle(image) if self._preprocess.resize_mode == "shortest" else image)
 
     def windows(self, texts: Sequence[str]) -> Windows:
         """Tokenises texts as the library does, in as many windows as they need."""
@@ -142,6 +143,16 @@ def _checked(model: str, network: torch.nn.Module, said: Config) -> dict[str, ob
                 f" the configuration is of another model"
             )
     return settled
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Cuts off the ends of a strip that the library would enlarge to gigabytes, only to crop its middle afterwards."""
+    width, height = image.size
+    kept = _STRIP * min(image.size)
+    if max(image.size) <= kept:
+        return image
+    left, top = max(0, (width - kept) // 2), max(0, (height - kept) // 2)
+    return image.crop((left, top, width - left, height - top))
 
 
 def _plain(value: object) -> object:

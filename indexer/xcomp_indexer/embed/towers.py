@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xcomp_indexer.embed import Encoded, Prepared, Vectors
-from xcomp_protos.transport.errors import ModelError
+from xcomp_protos.transport.errors import ImageError, ModelError
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +127,16 @@ class ClipEmbedder:
             self._half = self._allows_half(precision)
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """Returns the pixels of an upright RGB picture as the model takes them."""
-        return self._towers.pixels(image)
+        """Returns the pixels of an upright RGB picture as the model takes them.
+
+        Raises:
+            ImageError: the model's preprocessing makes nothing of it, of a hairline for example.
+        """
+        try:
+            return self._towers.pixels(image)
+        except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
+            size = f"{image.width}x{image.height}"
+            raise ImageError(f"{self.name} takes no picture of {size} pixels: {error}", reason="unsupported") from None
 
     def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
         """Embeds prepared pictures; row i belongs to picture i."""
@@ -136,17 +144,15 @@ class ClipEmbedder:
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images; row i belongs to image i."""
-        return Encoded(self._image_vectors(images).numpy())
+        vectors = [torch.empty(0, self.dimension)]
+        for start in range(0, len(images), self.batch_size):  # a batch at a time: pixels are larger than pictures
+            some = [self.prepare(image) for image in images[start : start + self.batch_size]]
+            vectors.append(self._vectors_of(cast("Sequence[Tensor]", some)))
+        return Encoded(torch.cat(vectors).numpy())
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embeds texts; one of several windows becomes their mean, weighted by tokens."""
         return self._text_vectors(texts).numpy()
-
-    def _image_vectors(self, images: Sequence[Image.Image]) -> Tensor:
-        """Prepares a batch at a time: pixels are larger than pictures."""
-        some = range(0, len(images), self.batch_size)
-        batches = ([self._towers.pixels(each) for each in images[at : at + self.batch_size]] for at in some)
-        return torch.cat([torch.empty(0, self.dimension), *map(self._vectors_of, batches)])
 
     @torch.inference_mode()
     def _vectors_of(self, pixels: Sequence[Tensor]) -> Tensor:
@@ -192,7 +198,10 @@ class ClipEmbedder:
 
     def _self_test(self) -> None:
         """Embeds two pictures and two texts, whose vectors must be sound and differ."""
-        for kind, vectors in (("pictures", self._image_vectors(_pictures())), ("texts", self._text_vectors(_TEXTS))):
+        for kind, vectors in (
+            ("pictures", self._vectors_of(self._test_pixels())),
+            ("texts", self._text_vectors(_TEXTS)),
+        ):
             if not bool(torch.isfinite(vectors).all()):
                 raise ModelError(f"{self.name} is unusable: its vectors of {kind} are not finite")
             if bool((vectors.norm(dim=-1) - 1).abs().max() > _UNIT):
@@ -200,13 +209,16 @@ class ClipEmbedder:
             if torch.equal(vectors[0], vectors[1]):
                 raise ModelError(f"{self.name} is unusable: it gives different {kind} the same vector")
 
+    def _test_pixels(self) -> list[Tensor]:
+        return [self._towers.pixels(picture) for picture in _pictures()]
+
     def _allows_half(self, precision: Precision) -> bool:
         """Whether bf16 is wanted here and keeps this model's vectors."""
         if precision == "fp32" or (precision == "auto" and not _is_fast_at_half(self._device)):
             return False
-        exact = torch.cat([self._image_vectors(_pictures()), self._text_vectors(_TEXTS)])
+        exact = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(_TEXTS)])
         self._half = True
-        rough = torch.cat([self._image_vectors(_pictures()), self._text_vectors(_TEXTS)])
+        rough = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(_TEXTS)])
         cosine = float((exact * rough).sum(dim=-1).min())
         if cosine < _LIKE_FP32:
             log.warning("event=kept_fp32 model=%s cosine_of_bf16=%.5f", self.name, cosine)

@@ -1,0 +1,28 @@
+"""The indexer as a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def process(home: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Starts an indexer and yields it with its address; it is gone afterwards."""
+    command = [sys.executable, "-m", "xcomp_indexer.server", "--profile", "color", "--home", str(home), *arguments]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("XCOMP_")}
+    with subprocess.Popen(
+        command if "--listen" in arguments else [*command, "--listen", "127.0.0.1:0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as server:
+        try:
+            assert server.stderr
+            heard = re.search("listening on (.*)", server.stderr.readline())
+            yield server, heard[1] if heard else ""
+        finally:
+            server.kill()
