@@ -32,6 +32,20 @@ class Route(StrEnum):
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What the picture shows, in English or Chinese.")] = "",
     image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture to be like.")] = None,
+    image_weight: Annotated[
+        float,
+        typer.Option("--image-weight", metavar="X", min=0, max=100, help="Of the picture; the words have 1."),
+    ] = 1.0,
+    without: Annotated[
+        list[str] | None, typer.Option("--not", metavar="TEXT", help="What it should not show; may be repeated.")
+    ] = None,
+    unlike: Annotated[
+        list[Path] | None,
+        typer.Option("--not-image", metavar="FILE", help="A picture to be unlike; may be repeated."),
+    ] = None,
+    not_weight: Annotated[
+        float, typer.Option("--not-weight", metavar="X", min=0, max=100, help="Of each --not and --not-image.")
+    ] = 0.5,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=1000, help="Number of hits.")] = 10,
     repo: options.Repo = "default",
     lang: Annotated[Route, typer.Option("--lang", help="Language of the query.")] = Route.AUTO,
@@ -40,6 +54,24 @@ def search(
         float,
         typer.Option("--diverse", metavar="X", min=0, max=1, help="0: by score alone; 1: as different as possible."),
     ] = 0.0,
+    collapse: Annotated[
+        float,
+        typer.Option(
+            "--collapse",
+            metavar="X",
+            min=0,
+            max=1,
+            help="Show pictures that are alike once: from this cosine on; 0.98 folds copies and bursts, 0 nothing.",
+        ),
+    ] = 0.0,
+    min_confidence: Annotated[
+        float,
+        typer.Option("--min-confidence", metavar="X", min=0, max=1, help="Leave out what is less sure, 0 to 1."),
+    ] = 0.0,
+    space_weight: Annotated[
+        list[str] | None,
+        typer.Option("--space-weight", metavar="SPACE=X", help="Weight of a space where several answer; 0: none."),
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the hits.")] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Show the hits in terminals that can show pictures.")
@@ -52,17 +84,22 @@ def search(
     """Finds pictures by words, by a picture, or by both."""
     from xcomp_cli import connect
     from xcomp_cli.request import language
+    from xcomp_cli.wanted import Wanted, weights
     from xcomp_protos import indexer_pb2 as pb
 
+    wanted = Wanted(query, image, image_weight, without or (), unlike or (), not_weight)
     request = pb.SearchRequest(
         repository=repo,
-        queries=[_query(query, image)],
+        queries=[pb.Query(parts=wanted.parts())],
         k=k,
         language=language(lang),
         where=where or (),
         diversity=diverse,
         allow_restricted=allow_restricted,
         profile=profile,
+        collapse=collapse,
+        min_confidence=min_confidence,
+        space_weights=weights(space_weight or ()),
     )
     with connect.indexer(indexer) as client:
         with display.waiting("searching; the first time, models are loaded", after_s=PATIENCE_S):
@@ -80,20 +117,6 @@ def search(
         display.note(f"page: {display.printable(str(html))}")
 
 
-def _query(text: str, image: Path | None) -> "pb.Query":
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.transport.errors import InvalidRequest
-
-    parts = [pb.QueryPart(text=options.text(text, name="query"))] if text.strip() else []
-    if image:
-        from xcomp_cli.attach import attach
-
-        parts.append(pb.QueryPart(image=attach(image)))
-    if not parts:
-        raise InvalidRequest("the query is empty: say what the picture shows, or give --image FILE")
-    return pb.Query(parts=parts)
-
-
 def _as_json(query: str, response: "pb.SearchResponse") -> display.Json:
     from xcomp_protos import common_pb2 as common
 
@@ -103,6 +126,7 @@ def _as_json(query: str, response: "pb.SearchResponse") -> display.Json:
         "language": common.Language.Name(found.language).removeprefix("LANGUAGE_").lower(),
         "spaces": list(found.spaces),
         "hits": [_hit(hit) for hit in found.hits],
+        "best_confidence": found.best_confidence,
         "seconds": response.seconds,
     }
 
@@ -122,13 +146,18 @@ def _hit(hit: "common.Hit") -> display.Json:
         "metadata": metadata_from_struct(image.metadata),
         "spaces": {name: {"rank": space.rank, "score": space.score} for name, space in spaces},
         "confidence": hit.confidence,
+        "folded": hit.folded,
         "labels": [{"en": label.en, "zh": label.zh, "probability": label.probability} for label in image.labels],
     }
 
 
 def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
     """Prints the hits: for a person on a terminal, else as lines of rank, score and path for a program."""
-    if not found.hits:
+    if not found.hits and found.best_confidence:
+        display.note(
+            f"nothing fits: the best picture has confidence {found.best_confidence:.2f}, below --min-confidence"
+        )
+    elif not found.hits:
         display.note("nothing was found: is the repository empty, or does --where leave nothing?")
     if not sys.stdout.isatty():
         for hit in found.hits:
@@ -143,7 +172,8 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
     for hit in found.hits:
         name = display.strong(display.printable(display.nearby(hit.image.path)))
         sure = f" · confidence {hit.confidence:.0%}" if hit.confidence else ""
-        display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}{sure}')}")
+        more = f" · {hit.folded} more like it" if hit.folded else ""
+        display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}{sure}{more}')}")
         about = f"     {display.printable(_about(hit.image, chinese=chinese))}"
         display.result(display.fitted(about, display.columns()))
         if draw and client and (picture := thumbnail(client, hit.image, max_px=THUMBNAIL_PX)):

@@ -1,4 +1,5 @@
-"""Puts the rankings of several spaces together: weighted reciprocal rank fusion, and maximal marginal relevance.
+"""Puts the rankings of several spaces together: weighted reciprocal rank fusion, maximal marginal relevance, and
+the folding of near copies.
 
 Ranks, not scores, are fused, since the cosines of different models mean different things.
 """
@@ -10,6 +11,7 @@ import numpy as np
 from xcomp_indexer.embed import Vectors
 
 RRF_K = 60  # Cormack, Clarke and Buettcher 2009; engines default to other values, so it is always ours
+_ROUNDING = 1e-5  # of the cosine of a vector with itself
 
 
 def reciprocal_rank(
@@ -50,3 +52,25 @@ def diversify(relevance: Sequence[float], vectors: Vectors, *, diversity: float,
         left[best] = False
         likeness = np.maximum(likeness, vectors @ vectors[best])
     return chosen
+
+
+def fold(spaces: Sequence[Vectors], alike: float) -> dict[int, int]:
+    """Keeps each row that is like no row kept before it.
+
+    Args:
+        spaces: rows of the same images in several spaces, each [N, D], of unit length, best image first.
+        alike: cosine from which on two rows are alike; they have to be in every space.
+
+    Returns:
+        The indices kept, in order, each with the number of rows that were like it.
+    """
+    kept: dict[int, int] = {}
+    for at in range(len(spaces[0])):
+        before = list(kept)
+        likeness = np.min([rows[before] @ rows[at] for rows in spaces], axis=0)
+        nearest = int(np.argmax(likeness)) if before else -1
+        if before and likeness[nearest] >= alike - _ROUNDING:
+            kept[before[nearest]] += 1
+        else:
+            kept[at] = 0
+    return kept

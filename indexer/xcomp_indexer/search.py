@@ -4,27 +4,27 @@ A batch of queries costs one forward pass per space and one call of the store.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
-
-import numpy as np
 
 from xcomp_indexer import background, language
 from xcomp_indexer.calibrate import Calibration
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.fusion import diversify, reciprocal_rank
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.offer import is_offered, offered
 from xcomp_indexer.query import Query, Vector, embedded, language_of
+from xcomp_indexer.ranking import Hit, collapsed, fused, spread
 from xcomp_indexer.scales import Scales
 from xcomp_indexer.store import And, Filter, Found, Ids, Near, Not, Store
 from xcomp_indexer.texts import Gone, Texts, nobody_leaves
 from xcomp_protos.transport import telemetry
+from xcomp_protos.transport.errors import InvalidRequest
 
 Route = Literal["auto", "en", "zh", "all"]
 _BACKGROUND = {"en": background.ENGLISH, "zh": background.CHINESE}
 POOL = 100  # candidates per space before fusion and diversity, at least
+FURTHEST = 4096  # candidates that are looked at when near copies are folded
 SPARE = 8  # hits asked for beyond the limit, in the place of those that may not be offered
 
 
@@ -40,26 +40,9 @@ class Question:
     only_ids: frozenset[str] = frozenset()
     diversity: float = 0.0
     allow_restricted: bool = False
-
-
-@dataclass(frozen=True)
-class SpaceScore:
-    """What one space says of a hit."""
-
-    rank: int
-    score: float
-    standout: float
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An image found."""
-
-    found: Found
-    score: float
-    spaces: Mapping[str, SpaceScore]
-    standout: float
-    confidence: float
+    collapse: float = 0.0  # cosine from which on two hits are one picture; 0: never
+    min_confidence: float = 0.0
+    space_weights: Mapping[str, float] = field(default_factory=dict)  # 1 if unnamed; 0 leaves a space out
 
 
 @dataclass(frozen=True)
@@ -70,6 +53,15 @@ class Answer:
     spaces: Sequence[str]
     hits: Sequence[Hit]
     background: tuple[float, float] | None  # median and ninth decile of the background's standouts
+    best_confidence: float = 0.0  # of whatever was found, too little or not
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query on its way: the spaces that answer, and its vector in each."""
+
+    vectors: Mapping[str, Vector]
+    scales: Mapping[str, Calibration]
 
 
 class Search:
@@ -90,7 +82,7 @@ class Search:
             Cancelled, Exhausted: as `Texts.encode` has it.
         """
         languages = [language_of(query) for query in question.queries]
-        routes = [self._spaces(repository, question.route, each) for each in languages]
+        routes = [self._spaces(repository, question, each) for each in languages]
         spaces = sorted({space for route in routes for space in route})
         vectors = {
             space: self._vectors(
@@ -98,40 +90,32 @@ class Search:
             )
             for space in spaces
         }
-        limit = question.k if not question.diversity else max(POOL, 4 * question.k)
-        nears = [
-            Near(space, vectors[space][at], limit=max(limit, POOL) if len(route) > 1 else limit)
-            for at, route in enumerate(routes)
-            for space in route
-        ]
-        with telemetry.stage("store"):
-            found = iter(_found(repository.store, nears, question))
         scales = {space: self._scales.of(repository, space) for space in spaces}
-        answers = []
-        for at, route in enumerate(routes):
-            of_query = {space: (vectors[space][at], next(found)) for space in route}
-            with telemetry.stage("fuse"):
-                hits = _diverse(repository, _fused(scales, of_query), question)
-            known = [scale for space in route if (scale := scales[space].background())]
-            answers.append(Answer(languages[at], route, hits, max(known, default=None)))
-        return answers
+        asked = [
+            _Asked({space: vectors[space][at] for space in route}, {space: scales[space] for space in route})
+            for at, route in enumerate(routes)
+        ]
+        limit = max(POOL, 4 * question.k) if question.diversity or question.collapse else question.k
+        ranked = _ranked(repository.store, asked, question, limit)
+        return [
+            _answer(repository, one, found, question, hits=hits, limit=limit)
+            for one, found, hits in zip(asked, languages, ranked, strict=True)
+        ]
 
     def spaces_for(self, repository: Repository, texts: Sequence[str]) -> list[str]:
         """Names the spaces that texts are routed to, by the language of all of them together."""
-        return self._spaces(repository, "auto", language.detect(" ".join(texts)))
+        return _able(repository, "auto", language.detect(" ".join(texts)))
 
     def forget(self, repository: Repository) -> None:
         """Drops the calibrations of a repository that changed."""
         self._scales.forget(repository)
 
-    def _spaces(self, repository: Repository, route: Route, found: language.Language) -> list[str]:
-        """Chooses the spaces that understand the language; both where a text is mixed, all for pictures."""
-        names = [spec.name for spec in repository.spaces]
-        wanted = found if route == "auto" else route
-        if wanted in ("all", "mixed"):
-            return names
-        able = [name for name in names if wanted in repository.models[name]["languages"]]  # type: ignore[operator]  # a list
-        return able or names
+    def _spaces(self, repository: Repository, question: Question, found: language.Language) -> list[str]:
+        weights = question.space_weights
+        names = [name for name in _able(repository, question.route, found) if weights.get(name, 1.0)]
+        if not names:
+            raise InvalidRequest("space_weights: leave no space that answers: give one a weight above 0")
+        return names
 
     def _vectors(
         self, repository: Repository, space: str, queries: Mapping[int, Query], gone: Gone
@@ -151,6 +135,60 @@ class Search:
         return self._background[embedder.digest]
 
 
+def _able(repository: Repository, route: Route, found: language.Language) -> list[str]:
+    """Chooses the spaces that understand the language; both where a text is mixed, all for pictures."""
+    names = [spec.name for spec in repository.spaces]
+    wanted = found if route == "auto" else route
+    if wanted in ("all", "mixed"):
+        return names
+    able = [name for name in names if wanted in repository.models[name]["languages"]]  # type: ignore[operator]  # a list
+    return able or names
+
+
+def _ranked(store: Store, asked: Sequence[_Asked], question: Question, limit: int) -> list[list[Hit]]:
+    """Returns the ranking of each query; they go to the store together."""
+    nears = [
+        Near(space, vector, limit=max(limit, POOL) if len(one.vectors) > 1 else limit)
+        for one in asked
+        for space, vector in one.vectors.items()
+    ]
+    with telemetry.stage("store"):
+        found = iter(_found(store, nears, question))
+    with telemetry.stage("fuse"):
+        return [
+            fused(
+                one.scales,
+                {space: (vector, next(found)) for space, vector in one.vectors.items()},
+                weights=question.space_weights,
+            )
+            for one in asked
+        ]
+
+
+def _answer(
+    repository: Repository, asked: _Asked, found: language.Language, question: Question, *, hits: list[Hit], limit: int
+) -> Answer:
+    """Chooses among the hits of a query what it is answered with."""
+    best = max((hit.confidence for hit in hits), default=0.0)
+    spaces = {space: cast("int", repository.models[space]["dimension"]) for space in asked.vectors}
+    chosen = _sure(hits, question)
+    if question.collapse:
+        chosen = collapsed(repository.store, chosen, spaces=spaces, alike=question.collapse)
+        while len(chosen) < question.k and len(hits) >= limit and limit < FURTHEST:  # a burst of copies fills a pool
+            limit *= 4
+            (hits,) = _ranked(repository.store, [asked], question, limit)
+            chosen = collapsed(repository.store, _sure(hits, question), spaces=spaces, alike=question.collapse)
+    if question.diversity:
+        space, width = next(iter(spaces.items()))
+        chosen = spread(repository.store, chosen, space=space, width=width, diversity=question.diversity, k=question.k)
+    known = [told for scale in asked.scales.values() if (told := scale.background())]
+    return Answer(found, list(spaces), chosen[: question.k], max(known, default=None), best)
+
+
+def _sure(hits: Sequence[Hit], question: Question) -> list[Hit]:
+    return [hit for hit in hits if hit.confidence >= question.min_confidence]
+
+
 def _found(store: Store, nears: Sequence[Near], question: Question) -> list[list[Found]]:
     """Searches for what may be shown.
 
@@ -168,42 +206,6 @@ def _found(store: Store, nears: Sequence[Near], question: Question) -> list[list
     for at, hits in zip(short, store.near([replace(nears[at], where=strict) for at in short]), strict=True):
         kept[at] = hits
     return [hits[: near.limit] for near, hits in zip(nears, kept, strict=True)]
-
-
-def _fused(scales: Mapping[str, Calibration], of_query: Mapping[str, tuple[Vector, list[Found]]]) -> list[Hit]:
-    """Puts what the spaces found for one query into one ranking."""
-    scores: dict[str, dict[str, SpaceScore]] = {}
-    for space, (vector, found) in of_query.items():
-        standouts = scales[space].standouts(vector, np.asarray([each.score for each in found], dtype=np.float64))
-        for rank, (each, standout) in enumerate(zip(found, standouts, strict=True), start=1):
-            scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, float(standout))
-    points = {each.id: each for _, found in of_query.values() for each in found}
-    if len(of_query) == 1:
-        order = [(each.id, each.score) for _, found in of_query.values() for each in found]
-    else:
-        order = reciprocal_rank({space: [each.id for each in found] for space, (_, found) in of_query.items()})
-    return [_hit(scales, points[id_], score, scores[id_]) for id_, score in order]
-
-
-def _hit(scales: Mapping[str, Calibration], found: Found, score: float, spaces: Mapping[str, SpaceScore]) -> Hit:
-    confidence = max(scales[name].confidence(each.standout, each.score) for name, each in spaces.items())
-    return Hit(found, score, spaces, max(each.standout for each in spaces.values()), confidence)
-
-
-def _diverse(repository: Repository, hits: list[Hit], question: Question) -> list[Hit]:
-    if not question.diversity or len(hits) < 2:
-        return hits[: question.k]
-    space = repository.spaces[0]
-    nowhere = np.zeros(cast("int", repository.models[space.name]["dimension"]), dtype=np.float32)
-    points = {point.id: point for point in repository.store.get([hit.found.id for hit in hits], vectors=True)}
-    likeness = [
-        points[hit.found.id].vectors.get(space.name, nowhere) if hit.found.id in points else nowhere for hit in hits
-    ]
-    # The worst score counts 0 and the best 1, so that relevance and likeness weigh the same in every space.
-    scores = np.asarray([hit.score for hit in hits])
-    relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
-    order = diversify(relevance.tolist(), np.stack(likeness), diversity=question.diversity, k=question.k)
-    return [hits[at] for at in order]
 
 
 def _condition(question: Question) -> Filter | None:

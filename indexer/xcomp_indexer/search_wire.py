@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from xcomp_indexer.query import Part
-from xcomp_indexer.search import Answer, Hit, Question, Route
+from xcomp_indexer.ranking import Hit
+from xcomp_indexer.search import Answer, Question, Route
 from xcomp_indexer.where import parse
 from xcomp_indexer.wire import MAX_K, image_message, text_of
 from xcomp_protos import common_pb2
@@ -29,6 +30,9 @@ def question_of(request: pb.SearchRequest) -> Question:
         raise InvalidRequest(f"k: must be 1 to {MAX_K}, not {request.k}")
     if not 0 <= request.diversity <= 1:
         raise InvalidRequest(f"diversity: must be 0 to 1, not {request.diversity}")
+    for name, share in (("collapse", request.collapse), ("min_confidence", request.min_confidence)):
+        if not 0 <= share <= 1:
+            raise InvalidRequest(f"{name}: must be 0 to 1, not {share}")
     if request.language not in _ROUTES:
         raise InvalidRequest(f"language: {request.language} is none of the enum's values")
     return Question(
@@ -40,7 +44,17 @@ def question_of(request: pb.SearchRequest) -> Question:
         only_ids=frozenset(request.only_ids),
         diversity=request.diversity,
         allow_restricted=request.allow_restricted,
+        collapse=request.collapse,
+        min_confidence=request.min_confidence,
+        space_weights=_weights(request.space_weights),
     )
+
+
+def _weights(weights: Mapping[str, float]) -> dict[str, float]:
+    for space, weight in weights.items():
+        if not 0 <= weight <= 100:
+            raise InvalidRequest(f"space_weights: that of {space!r} must be 0 to 100, not {weight}")
+    return dict(weights)
 
 
 def _parts(query: pb.Query) -> list[pb.QueryPart]:
@@ -69,7 +83,13 @@ def answer_message(answer: Answer, repository: str) -> pb.QueryResult:
     background = answer.background and common_pb2.Background(
         median=answer.background[0], ninth_decile=answer.background[1]
     )
-    return pb.QueryResult(language=_LANGUAGES[answer.language], spaces=answer.spaces, hits=hits, background=background)
+    return pb.QueryResult(
+        language=_LANGUAGES[answer.language],
+        spaces=answer.spaces,
+        hits=hits,
+        background=background,
+        best_confidence=answer.best_confidence,
+    )
 
 
 def _hit_message(hit: Hit, rank: int, repository: str) -> common_pb2.Hit:
@@ -81,4 +101,5 @@ def _hit_message(hit: Hit, rank: int, repository: str) -> common_pb2.Hit:
         spaces=spaces,
         standout=hit.standout,
         confidence=hit.confidence,
+        folded=hit.folded,
     )

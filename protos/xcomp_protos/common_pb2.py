@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19xcomp_protos/common.proto\x12\x08xcomp.v1\x1a\x1cgoogle/protobuf/struct.proto\"4\n\x05Label\x12\n\n\x02\x65n\x18\x01 \x01(\t\x12\n\n\x02zh\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\"\xb6\x01\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrepository\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x06 \x01(\t\x12)\n\x08metadata\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1f\n\x06labels\x18\x08 \x03(\x0b\x32\x0f.xcomp.v1.Label\";\n\nSpaceScore\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08standout\x18\x03 \x01(\x01\"\xd8\x01\n\x03Hit\x12\x1e\n\x05image\x18\x01 \x01(\x0b\x32\x0f.xcomp.v1.Image\x12\x0c\n\x04rank\x18\x02 \x01(\r\x12\r\n\x05score\x18\x03 \x01(\x01\x12)\n\x06spaces\x18\x04 \x03(\x0b\x32\x19.xcomp.v1.Hit.SpacesEntry\x12\x10\n\x08standout\x18\x05 \x01(\x01\x12\x12\n\nconfidence\x18\x06 \x01(\x01\x1a\x43\n\x0bSpacesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.xcomp.v1.SpaceScore:\x02\x38\x01\"2\n\nBackground\x12\x0e\n\x06median\x18\x01 \x01(\x01\x12\x14\n\x0cninth_decile\x18\x02 \x01(\x01*X\n\x08Language\x12\x18\n\x14LANGUAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLANGUAGE_EN\x10\x01\x12\x0f\n\x0bLANGUAGE_ZH\x10\x02\x12\x10\n\x0cLANGUAGE_ALL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19xcomp_protos/common.proto\x12\x08xcomp.v1\x1a\x1cgoogle/protobuf/struct.proto\"4\n\x05Label\x12\n\n\x02\x65n\x18\x01 \x01(\t\x12\n\n\x02zh\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\"\xb6\x01\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrepository\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\x14\n\x0c\x63ontent_hash\x18\x06 \x01(\t\x12)\n\x08metadata\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1f\n\x06labels\x18\x08 \x03(\x0b\x32\x0f.xcomp.v1.Label\";\n\nSpaceScore\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08standout\x18\x03 \x01(\x01\"\xe8\x01\n\x03Hit\x12\x1e\n\x05image\x18\x01 \x01(\x0b\x32\x0f.xcomp.v1.Image\x12\x0c\n\x04rank\x18\x02 \x01(\r\x12\r\n\x05score\x18\x03 \x01(\x01\x12)\n\x06spaces\x18\x04 \x03(\x0b\x32\x19.xcomp.v1.Hit.SpacesEntry\x12\x10\n\x08standout\x18\x05 \x01(\x01\x12\x12\n\nconfidence\x18\x06 \x01(\x01\x12\x0e\n\x06\x66olded\x18\x07 \x01(\r\x1a\x43\n\x0bSpacesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.xcomp.v1.SpaceScore:\x02\x38\x01\"2\n\nBackground\x12\x0e\n\x06median\x18\x01 \x01(\x01\x12\x14\n\x0cninth_decile\x18\x02 \x01(\x01*X\n\x08Language\x12\x18\n\x14LANGUAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLANGUAGE_EN\x10\x01\x12\x0f\n\x0bLANGUAGE_ZH\x10\x02\x12\x10\n\x0cLANGUAGE_ALL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HIT_SPACESENTRY']._loaded_options = None
   _globals['_HIT_SPACESENTRY']._serialized_options = b'8\001'
-  _globals['_LANGUAGE']._serialized_start=640
-  _globals['_LANGUAGE']._serialized_end=728
+  _globals['_LANGUAGE']._serialized_start=656
+  _globals['_LANGUAGE']._serialized_end=744
   _globals['_LABEL']._serialized_start=69
   _globals['_LABEL']._serialized_end=121
   _globals['_IMAGE']._serialized_start=124
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPACESCORE']._serialized_start=308
   _globals['_SPACESCORE']._serialized_end=367
   _globals['_HIT']._serialized_start=370
-  _globals['_HIT']._serialized_end=586
-  _globals['_HIT_SPACESENTRY']._serialized_start=519
-  _globals['_HIT_SPACESENTRY']._serialized_end=586
-  _globals['_BACKGROUND']._serialized_start=588
-  _globals['_BACKGROUND']._serialized_end=638
+  _globals['_HIT']._serialized_end=602
+  _globals['_HIT_SPACESENTRY']._serialized_start=535
+  _globals['_HIT_SPACESENTRY']._serialized_end=602
+  _globals['_BACKGROUND']._serialized_start=604
+  _globals['_BACKGROUND']._serialized_end=654
 # @@protoc_insertion_point(module_scope)

@@ -181,6 +181,7 @@ class Hit(google.protobuf.message.Message):
     SPACES_FIELD_NUMBER: builtins.int
     STANDOUT_FIELD_NUMBER: builtins.int
     CONFIDENCE_FIELD_NUMBER: builtins.int
+    FOLDED_FIELD_NUMBER: builtins.int
     rank: builtins.int
     """1 = best"""
     score: builtins.float
@@ -189,6 +190,8 @@ class Hit(google.protobuf.message.Message):
     """the largest standout among its spaces"""
     confidence: builtins.float
     """0..1: share of the repository's background queries whose best hit gives less evidence"""
+    folded: builtins.int
+    """worse hits that look like this one and were left out, as far as was looked; see collapse"""
     @property
     def image(self) -> global___Image:
         """the image found"""
@@ -206,9 +209,10 @@ class Hit(google.protobuf.message.Message):
         spaces: collections.abc.Mapping[builtins.str, global___SpaceScore] | None = ...,
         standout: builtins.float = ...,
         confidence: builtins.float = ...,
+        folded: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["confidence", b"confidence", "image", b"image", "rank", b"rank", "score", b"score", "spaces", b"spaces", "standout", b"standout"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confidence", b"confidence", "folded", b"folded", "image", b"image", "rank", b"rank", "score", b"score", "spaces", b"spaces", "standout", b"standout"]) -> None: ...
 
 global___Hit = Hit
 

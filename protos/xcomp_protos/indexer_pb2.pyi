@@ -365,6 +365,22 @@ global___Query = Query
 class SearchRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class SpaceWeightsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     REPOSITORY_FIELD_NUMBER: builtins.int
     QUERIES_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
@@ -375,6 +391,9 @@ class SearchRequest(google.protobuf.message.Message):
     DIVERSITY_FIELD_NUMBER: builtins.int
     ALLOW_RESTRICTED_FIELD_NUMBER: builtins.int
     PROFILE_FIELD_NUMBER: builtins.int
+    COLLAPSE_FIELD_NUMBER: builtins.int
+    MIN_CONFIDENCE_FIELD_NUMBER: builtins.int
+    SPACE_WEIGHTS_FIELD_NUMBER: builtins.int
     repository: builtins.str
     k: builtins.int
     """hits per query, 1..1000"""
@@ -386,6 +405,12 @@ class SearchRequest(google.protobuf.message.Message):
     """expired, embargoed and internal images as well"""
     profile: builtins.str
     """empty: the recorded one; another one is an error"""
+    collapse: builtins.float
+    """0..1: cosine from which on two hits are one picture, and the better one is kept"""
+    min_confidence: builtins.float
+    """alone, in each space that answers; 0: never
+    0..1: hits below it are left out, so that none at all is an answer
+    """
     @property
     def queries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Query]:
         """1..256"""
@@ -402,6 +427,10 @@ class SearchRequest(google.protobuf.message.Message):
     def only_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """if any, nothing else is returned"""
 
+    @property
+    def space_weights(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
+        """0..100, of spaces in the rank fusion; unnamed: 1; 0 leaves a space out"""
+
     def __init__(
         self,
         *,
@@ -415,8 +444,11 @@ class SearchRequest(google.protobuf.message.Message):
         diversity: builtins.float = ...,
         allow_restricted: builtins.bool = ...,
         profile: builtins.str = ...,
+        collapse: builtins.float = ...,
+        min_confidence: builtins.float = ...,
+        space_weights: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "k", b"k", "language", b"language", "only_ids", b"only_ids", "profile", b"profile", "queries", b"queries", "repository", b"repository", "where", b"where"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "collapse", b"collapse", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "k", b"k", "language", b"language", "min_confidence", b"min_confidence", "only_ids", b"only_ids", "profile", b"profile", "queries", b"queries", "repository", b"repository", "space_weights", b"space_weights", "where", b"where"]) -> None: ...
 
 global___SearchRequest = SearchRequest
 
@@ -450,8 +482,11 @@ class QueryResult(google.protobuf.message.Message):
     SPACES_FIELD_NUMBER: builtins.int
     HITS_FIELD_NUMBER: builtins.int
     BACKGROUND_FIELD_NUMBER: builtins.int
+    BEST_CONFIDENCE_FIELD_NUMBER: builtins.int
     language: xcomp_protos.common_pb2.Language.ValueType
     """the route that was taken"""
+    best_confidence: builtins.float
+    """0..1: of the best hit found, even if below min_confidence; 0: nothing was found"""
     @property
     def spaces(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """the spaces that answered"""
@@ -471,9 +506,10 @@ class QueryResult(google.protobuf.message.Message):
         spaces: collections.abc.Iterable[builtins.str] | None = ...,
         hits: collections.abc.Iterable[xcomp_protos.common_pb2.Hit] | None = ...,
         background: xcomp_protos.common_pb2.Background | None = ...,
+        best_confidence: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["background", b"background"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["background", b"background", "hits", b"hits", "language", b"language", "spaces", b"spaces"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["background", b"background", "best_confidence", b"best_confidence", "hits", b"hits", "language", b"language", "spaces", b"spaces"]) -> None: ...
 
 global___QueryResult = QueryResult
 

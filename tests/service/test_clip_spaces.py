@@ -112,6 +112,22 @@ def test_a_mixed_query_is_fused_from_both_spaces(client: IndexerClient) -> None:
     assert [hit.image.id for hit in result.hits] == [id_ for id_, _ in reciprocal_rank(orders)]
 
 
+def test_weights_shift_the_fusion_and_0_leaves_a_space_out(client: IndexerClient) -> None:
+    def order(**weights: float) -> tuple[list[str], list[str]]:
+        query = pb.Query(parts=[pb.QueryPart(text=MIXED)])
+        request = pb.SearchRequest(repository="both", queries=[query], k=12, space_weights=weights)
+        result = client.search(request).results[0]
+        return sorted(result.spaces), names(result)
+
+    spaces, fused = order()
+    assert spaces == ["en", "zh"]
+    only = {space: order(**{other: 0.0})[1] for space, other in (("en", "zh"), ("zh", "en"))}
+    assert order(zh=0.0)[0] == ["en"]
+    assert len({tuple(each) for each in (fused, *only.values())}) == 3
+    for space, alone in only.items():
+        assert order(**{space: 100.0})[1][0] == alone[0]
+
+
 def test_the_repository_says_what_its_spaces_are(clip: Clip, client: IndexerClient) -> None:
     described = client.describe("both")
     said = str(described)

@@ -9,6 +9,7 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
+from xcomp_indexer import search
 from xcomp_indexer.search import SPARE
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
@@ -152,6 +153,44 @@ def test_diversity_puts_near_copies_behind(library: Indexer, photos: Path) -> No
     assert len(set(library.search("red", k=50, diversity=1.0))) == 9
 
 
+def test_near_copies_are_folded_into_the_best_one(library: Indexer, photos: Path) -> None:
+    images.library(photos, {f"red{at}.jpg": (220 - at, 20, 20) for at in range(5)})
+    images.library(photos, {"copy.jpg": images.BLUE})
+    library.ingest(photos)
+    assert len(library.search("red", k=20)) == 10
+    answer = library.hits("red", k=3, collapse=0.99)
+    assert next(Path(hit.image.path).name[:3] for hit in answer.hits) == "red"
+    assert [hit.rank for hit in answer.hits] == [1, 2, 3]
+    assert answer.hits[0].folded == 5
+    everything = library.hits("red", k=20, collapse=0.99).hits
+    assert sorted(hit.folded for hit in everything) == [0, 0, 1, 5]
+    assert len(everything) + sum(hit.folded for hit in everything) == 10
+    assert next(hit.folded for hit in library.hits("red", k=2, collapse=0.99, diversity=0.5).hits) == 5
+
+
+def test_folding_looks_further_where_copies_fill_the_first_candidates(
+    library: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "POOL", 4)
+    images.library(photos, {f"red{at}.jpg": (220, 20, 20) for at in range(20)})
+    library.ingest(photos)
+    answer = library.hits("red", k=2, collapse=1.0)
+    assert len(answer.hits) == 2
+    assert answer.hits[0].folded >= 20
+
+
+def test_what_is_less_sure_than_asked_for_is_left_out(shared: Indexer) -> None:
+    hits = shared.hits("red", k=4).hits
+    least = max(hit.confidence for hit in hits)
+    kept = shared.hits("red", k=4, min_confidence=least)
+    assert {hit.confidence for hit in kept.hits} == {least}
+    assert 0 < kept.best_confidence == least
+    idle = shared.hits("the committee agreed", k=4, min_confidence=1.0)
+    assert list(idle.hits) == []
+    assert idle.best_confidence < 1
+    assert list(shared.hits("red", k=4, min_confidence=1.0, collapse=0.9, diversity=0.5, where=["tag=x"]).hits) == []
+
+
 @pytest.mark.parametrize("k", [1, 3, 1000])
 def test_k_bounds_the_hits(shared: Indexer, k: int) -> None:
     assert len(shared.search("red", k=k)) == min(k, 4)
@@ -197,6 +236,10 @@ PNG_BOMB = images.bomb()
         ),
         ({"diversity": -0.1}, "diversity: must be 0 to 1"),
         ({"diversity": math.nan}, "diversity: must be 0 to 1"),
+        ({"collapse": 1.1}, "collapse: must be 0 to 1"),
+        ({"min_confidence": math.nan}, "min_confidence: must be 0 to 1"),
+        ({"space_weights": {"color": -1.0}}, "space_weights: that of 'color' must be"),
+        ({"space_weights": {"color": 0.0}}, "space_weights: leave no space"),
         ({"language": 9}, "language: 9 is none"),
         ({"where": ["nonsense"]}, "where 'nonsense'"),
         ({"where": ["(" * 5000]}, "where: an expression is longer"),

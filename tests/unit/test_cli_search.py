@@ -64,6 +64,35 @@ def test_text_and_image_make_one_query(indexer: FakeIndexer, tmp_path: Path) -> 
     assert parts[1].image == JPEG
 
 
+def test_what_a_picture_should_not_be_counts_negatively(indexer: FakeIndexer, tmp_path: Path) -> None:
+    file = tmp_path / "like.jpg"
+    file.write_bytes(JPEG)
+    flags = ["--not", "boat", "--not", "fog", "--not-image", str(file), "--image", str(file), "--image-weight", "2"]
+    assert run(["search", "harbour", *flags, "--not-weight", "0.25"]) == 0
+    parts = asked(indexer).queries[0].parts
+    assert [(part.WhichOneof("content"), part.weight) for part in parts[1:]] == [
+        ("image", 2), ("text", -0.25), ("text", -0.25), ("image", -0.25),
+    ]  # fmt: skip
+    assert parts[0].text == "harbour"
+
+
+def test_request_carries_what_is_to_be_left_out(indexer: FakeIndexer) -> None:
+    flags = ["--collapse", "0.98", "--min-confidence", "0.7", "--space-weight", "en=2", "--space-weight", "zh=0"]
+    assert run(["search", "harbour", *flags]) == 0
+    request = asked(indexer)
+    assert (request.collapse, request.min_confidence) == (0.98, 0.7)
+    assert dict(request.space_weights) == {"en": 2.0, "zh": 0.0}
+
+
+def test_nothing_fits_is_an_answer(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    indexer.hits = []
+    indexer.best_confidence = 0.41
+    assert run(["search", "harbour", "--min-confidence", "0.9"]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "nothing fits: the best picture has confidence 0.41" in said.err
+
+
 def test_large_image_is_scaled_to_fit_a_request(indexer: FakeIndexer, tmp_path: Path) -> None:
     Image.effect_noise((2400, 2400), 90).convert("RGB").save(tmp_path / "large.png")
     assert (tmp_path / "large.png").stat().st_size > 3 * 2**20
@@ -74,7 +103,19 @@ def test_large_image_is_scaled_to_fit_a_request(indexer: FakeIndexer, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [[""], ["  "], [], ["x", "-k", "0"], ["x", "-k", "1001"], ["--image", "/none.jpg"]]
+    "arguments",
+    [
+        [""],
+        ["  "],
+        [],
+        ["x", "-k", "0"],
+        ["x", "-k", "1001"],
+        ["--image", "/none.jpg"],
+        ["x", "--space-weight", "en"],
+        ["x", "--space-weight", "=1"],
+        ["x", "--not", "\udcff"],
+        ["x", "--collapse", "2"],
+    ],
 )
 def test_useless_queries_are_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", *arguments]) == 2

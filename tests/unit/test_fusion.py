@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xcomp_indexer.fusion import diversify, reciprocal_rank
+from xcomp_indexer.fusion import diversify, fold, reciprocal_rank
 
 
 def test_one_ranking_keeps_its_order() -> None:
@@ -45,3 +45,14 @@ def test_full_diversity_still_starts_with_something() -> None:
 
 def test_asking_for_more_than_there_is_gives_all() -> None:
     assert sorted(diversify([0.1, 0.2, 0.3, 0.4], VECTORS, diversity=0.3, k=99)) == [0, 1, 2, 3]
+
+
+def test_near_copies_are_counted_by_the_best_of_them() -> None:
+    assert fold([VECTORS], 0.99) == {0: 1, 2: 0, 3: 0}
+    assert fold([VECTORS], 0.9999) == {0: 0, 1: 0, 2: 0, 3: 0}
+    assert fold([VECTORS[[0, 0, 2]]], 1.0) == {0: 1, 2: 0}
+
+
+def test_copies_look_alike_in_every_space() -> None:
+    assert fold([VECTORS, VECTORS[[0, 2, 1, 3]]], 0.99) == {0: 0, 1: 0, 2: 0, 3: 0}
+    assert fold([VECTORS, np.zeros_like(VECTORS)], 0.5) == {0: 0, 1: 0, 2: 0, 3: 0}

@@ -1,0 +1,90 @@
+"""From what the spaces found for one query to one list of hits: fused, near copies put together, spread out.
+
+It knows scores and vectors; where they come from is the business of `search.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xcomp_indexer.calibrate import Calibration
+from xcomp_indexer.embed import Vectors
+from xcomp_indexer.fusion import diversify, fold, reciprocal_rank
+from xcomp_indexer.query import Vector
+from xcomp_indexer.store import Found, Store
+
+
+@dataclass(frozen=True)
+class SpaceScore:
+    """What one space says of a hit."""
+
+    rank: int
+    score: float
+    standout: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An image found."""
+
+    found: Found
+    score: float
+    spaces: Mapping[str, SpaceScore]
+    standout: float
+    confidence: float
+    folded: int = 0  # worse hits that look like it and were left out
+
+
+def fused(
+    scales: Mapping[str, Calibration],
+    of_query: Mapping[str, tuple[Vector, list[Found]]],
+    *,
+    weights: Mapping[str, float],
+) -> list[Hit]:
+    """Puts what the spaces found for one query into one ranking; `weights` are those of the spaces, 1 if unnamed."""
+    scores: dict[str, dict[str, SpaceScore]] = {}
+    for space, (vector, found) in of_query.items():
+        standouts = scales[space].standouts(vector, np.asarray([each.score for each in found], dtype=np.float64))
+        for rank, (each, standout) in enumerate(zip(found, standouts, strict=True), start=1):
+            scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, float(standout))
+    points = {each.id: each for _, found in of_query.values() for each in found}
+    if len(of_query) == 1:
+        order = [(each.id, each.score) for _, found in of_query.values() for each in found]
+    else:
+        rankings = {space: [each.id for each in found] for space, (_, found) in of_query.items()}
+        order = reciprocal_rank(rankings, weights=weights)
+    return [_hit(scales, points[id_], score, scores[id_]) for id_, score in order]
+
+
+def _hit(scales: Mapping[str, Calibration], found: Found, score: float, spaces: Mapping[str, SpaceScore]) -> Hit:
+    confidence = max(scales[name].confidence(each.standout, each.score) for name, each in spaces.items())
+    return Hit(found, score, spaces, max(each.standout for each in spaces.values()), confidence)
+
+
+def collapsed(store: Store, hits: Sequence[Hit], *, spaces: Mapping[str, int], alike: float) -> list[Hit]:
+    """Leaves out hits whose vectors are as near to a better one's as `alike`, a cosine, in each of the spaces."""
+    if not hits:
+        return []
+    kept = fold(list(_vectors(store, hits, spaces).values()), alike)
+    return [replace(hits[at], folded=count) for at, count in kept.items()]
+
+
+def spread(store: Store, hits: Sequence[Hit], *, space: str, width: int, diversity: float, k: int) -> list[Hit]:
+    """Chooses k hits that differ from one another in a space of that width."""
+    if len(hits) < 2:
+        return list(hits)
+    # The worst score counts 0 and the best 1, so that relevance and likeness weigh the same in every space.
+    scores = np.asarray([hit.score for hit in hits])
+    relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
+    vectors = _vectors(store, hits, {space: width})[space]
+    return [hits[at] for at in diversify(relevance.tolist(), vectors, diversity=diversity, k=k)]
+
+
+def _vectors(store: Store, hits: Sequence[Hit], spaces: Mapping[str, int]) -> dict[str, Vectors]:
+    """Returns the hits' vectors by space, each `[N, D]`; zeros, which are like nothing, where a hit has none."""
+    points = {point.id: point.vectors for point in store.get([hit.found.id for hit in hits], vectors=True)}
+    return {
+        space: np.stack([points.get(hit.found.id, {}).get(space, np.zeros(width, np.float32)) for hit in hits])
+        for space, width in spaces.items()
+    }
