@@ -12,7 +12,7 @@ from xcomp_indexer.inbox import FOLDER, Inbox
 from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
 from xcomp_indexer.service import IndexerService
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.edge_stores import GRAPH_FROM, EdgeStores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
@@ -88,6 +88,7 @@ def serving(
     roots: Sequence[Path] = (Path("/"),),
     access: Access | None = None,
     listen: str = "127.0.0.1:0",
+    graph_from: int = GRAPH_FROM,
 ) -> Iterator[Indexer]:
     """Serves the repositories below a folder, by default on a free port."""
     embedder = CountingEmbedder()
@@ -97,7 +98,7 @@ def serving(
         loads.append(model)
         return embedder
 
-    library = Library(open_stores(f"edge:{home}", indexes={}), Models(load), default_profile="color")
+    library = Library(EdgeStores(home, indexes={}, graph_from=graph_from), Models(load), default_profile="color")
     service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:

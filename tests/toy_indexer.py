@@ -192,6 +192,15 @@ class ToyIndexer(rpc.IndexerServicer):
     def Import(self, request_iterator: Iterator[pb.ImportRequest], context: Context) -> pb.ImportResponse:
         raise NotImplementedError
 
+    def Optimize(self, request: pb.OptimizeRequest, context: Context) -> Iterator[pb.OptimizeEvent]:
+        raise NotImplementedError
+
+    def Snapshot(self, request: pb.SnapshotRequest, context: Context) -> pb.SnapshotResponse:
+        raise NotImplementedError
+
+    def ListSnapshots(self, request: pb.ListSnapshotsRequest, context: Context) -> pb.ListSnapshotsResponse:
+        raise NotImplementedError
+
     def fetch(self, image_id: str, max_px: int) -> tuple[bytes, str]:
         """Returns a picture of one colour."""
         if image_id not in self.pictures:

@@ -76,6 +76,8 @@ def _follow(events: "Iterable[pb.IngestEvent]") -> Outcome:
                     return Outcome(event.summary, failures)
                 if kind == "failure":
                     failures.append(event.failure)
+                elif event.progress.step:
+                    advance(0, 0, what=f"making search fast: {event.progress.step}")
                 elif event.progress.total:
                     advance(event.progress.done, event.progress.total, what="indexing")
                 else:

@@ -173,6 +173,8 @@ def _warn(outcome: Outcome, *, everything: bool, retried: bool) -> None:
             f"{summary.removable} pictures are gone, which is suspiciously many: none was removed. "
             "If they are gone for good, run again with --prune"
         )
+    if summary.notice:
+        display.warn(display.printable(summary.notice))
 
 
 def _status(outcome: Outcome, *, single: bool, strict: bool) -> int:

@@ -28,6 +28,7 @@ from xcomp_cli.select import select
 from xcomp_cli.serve import serve
 from xcomp_cli.status import status
 from xcomp_cli.token import token
+from xcomp_cli.upkeep import optimize, snapshot
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
@@ -47,6 +48,8 @@ app.command()(select)
 app.command()(chat)
 repo.command()(export)
 repo.command("import")(import_)
+repo.command()(optimize)
+repo.command()(snapshot)
 app.add_typer(repo, name="repo")
 app.command()(status)
 app.command()(doctor)

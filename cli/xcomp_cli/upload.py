@@ -72,7 +72,10 @@ def upload(
     return pb.IngestSummary(
         repository=header.repository,
         scanned=len(found.entries),
-        **counts,
+        added=counts["added"],
+        updated=counts["updated"],
+        unchanged=counts["unchanged"],
+        failed=counts["failed"],
         seconds=seconds,
         images_per_second=counts["added"] / max(seconds, 1e-9),
         stages={"upload": seconds},

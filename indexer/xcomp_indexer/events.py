@@ -25,6 +25,7 @@ class Progress:
     done: int
     total: int  # 0 while the scan runs
     images_per_second: float
+    step: str = ""  # of optimizing the store, which follows a large ingest
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Summary:
     seconds: float
     images_per_second: float
     stages: Mapping[str, float]  # seconds of work, summed over threads
+    notice: str = ""  # what went wrong beside, one line, and takes nothing back
 
 
 Event = Progress | Failure | Summary

@@ -21,6 +21,7 @@ from xcomp_indexer.ingest import Ingest
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.offer import is_offered, offered
+from xcomp_indexer.optimizing import optimized
 from xcomp_indexer.query import decode_query
 from xcomp_indexer.search import Search
 from xcomp_indexer.store import And, Found
@@ -104,6 +105,7 @@ class IndexerService(rpc.IndexerServicer):
                     if event.added or event.updated or event.removed:
                         self._search.forget(repository)
                     ledger.remember(repository.store, event, failures)
+                    event = yield from optimized(repository, event)  # it may have a notice by now
                 yield event
 
     def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:
@@ -247,6 +249,26 @@ class IndexerService(rpc.IndexerServicer):
         name = wire.import_of(next(request_iterator, pb.ImportRequest()))
         reader = exchange.Reader(map(wire.chunk_of, request_iterator))
         return pb.ImportResponse(repository=wire.repository_message(exchange.adopted(self._library, name, reader)))
+
+    def Optimize(self, request: pb.OptimizeRequest, context: grpc.ServicerContext) -> Iterator[pb.OptimizeEvent]:
+        """Rebuilds how a repository lies in the store, while it serves."""
+        with closing(self._library.get(request.repository).store.optimize()) as steps:
+            for step in steps:
+                if not context.is_active():
+                    raise Cancelled("the caller went away")
+                yield pb.OptimizeEvent(step=step.name, seconds=step.seconds)
+
+    def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:
+        """Takes a snapshot where the store keeps them."""
+        taken = self._library.get(request.repository).store.snapshot()
+        return pb.SnapshotResponse(snapshot=pb.StoredSnapshot(**vars(taken)))
+
+    def ListSnapshots(
+        self, request: pb.ListSnapshotsRequest, context: grpc.ServicerContext
+    ) -> pb.ListSnapshotsResponse:
+        """Names the snapshots of a repository."""
+        kept = self._library.get(request.repository).store.snapshots()
+        return pb.ListSnapshotsResponse(snapshots=[pb.StoredSnapshot(**vars(each)) for each in kept])
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
         """Says what the server is and holds."""

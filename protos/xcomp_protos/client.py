@@ -141,6 +141,19 @@ class IndexerClient(_Client):
             header = pb.ImportRequest(header=pb.ImportHeader(name=name))
             return self._stub.Import(chain([header], parts)).repository
 
+    def optimize(self, repository: str) -> Iterator[pb.OptimizeEvent]:
+        """Rebuilds how a repository lies in the store, while it serves; takes as long as it takes."""
+        return self._stream(self._stub.Optimize, pb.OptimizeRequest(repository=repository))
+
+    def snapshot(self, repository: str) -> pb.StoredSnapshot:
+        """Takes a snapshot where the store keeps them; takes as long as it takes."""
+        with translated(self.service, self.address):
+            return self._stub.Snapshot(pb.SnapshotRequest(repository=repository)).snapshot
+
+    def list_snapshots(self, repository: str) -> list[pb.StoredSnapshot]:
+        """Names the snapshots of a repository."""
+        return list(self._call(self._stub.ListSnapshots, pb.ListSnapshotsRequest(repository=repository)).snapshots)
+
     def describe(self, repository: str = "") -> pb.DescribeResponse:
         """Says what the server is and holds."""
         return self._call(self._stub.Describe, pb.DescribeRequest(repository=repository))

@@ -96,6 +96,7 @@ class IngestProgress(google.protobuf.message.Message):
     DONE_FIELD_NUMBER: builtins.int
     TOTAL_FIELD_NUMBER: builtins.int
     IMAGES_PER_SECOND_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
     scanned: builtins.int
     """files seen so far"""
     done: builtins.int
@@ -104,6 +105,8 @@ class IngestProgress(google.protobuf.message.Message):
     """files to do; 0 while the scan runs"""
     images_per_second: builtins.float
     """embedded images per second since the start"""
+    step: builtins.str
+    """what it does beside: optimizing the store, as in OptimizeEvent; empty: nothing"""
     def __init__(
         self,
         *,
@@ -111,8 +114,9 @@ class IngestProgress(google.protobuf.message.Message):
         done: builtins.int = ...,
         total: builtins.int = ...,
         images_per_second: builtins.float = ...,
+        step: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["done", b"done", "images_per_second", b"images_per_second", "scanned", b"scanned", "total", b"total"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["done", b"done", "images_per_second", b"images_per_second", "scanned", b"scanned", "step", b"step", "total", b"total"]) -> None: ...
 
 global___IngestProgress = IngestProgress
 
@@ -174,6 +178,7 @@ class IngestSummary(google.protobuf.message.Message):
     SECONDS_FIELD_NUMBER: builtins.int
     IMAGES_PER_SECOND_FIELD_NUMBER: builtins.int
     STAGES_FIELD_NUMBER: builtins.int
+    NOTICE_FIELD_NUMBER: builtins.int
     repository: builtins.str
     scanned: builtins.int
     """image files found"""
@@ -195,6 +200,8 @@ class IngestSummary(google.protobuf.message.Message):
     """wall time"""
     images_per_second: builtins.float
     """embedded images per second of wall time"""
+    notice: builtins.str
+    """what went wrong beside, one line, and takes nothing back; empty: nothing"""
     @property
     def stages(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """seconds of work per stage, summed over threads: scan, decode, embed.SPACE, upsert"""
@@ -214,8 +221,9 @@ class IngestSummary(google.protobuf.message.Message):
         seconds: builtins.float = ...,
         images_per_second: builtins.float = ...,
         stages: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        notice: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["added", b"added", "failed", b"failed", "images_per_second", b"images_per_second", "removable", b"removable", "removed", b"removed", "renamed", b"renamed", "repository", b"repository", "scanned", b"scanned", "seconds", b"seconds", "stages", b"stages", "unchanged", b"unchanged", "updated", b"updated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["added", b"added", "failed", b"failed", "images_per_second", b"images_per_second", "notice", b"notice", "removable", b"removable", "removed", b"removed", "renamed", b"renamed", "repository", b"repository", "scanned", b"scanned", "seconds", b"seconds", "stages", b"stages", "unchanged", b"unchanged", "updated", b"updated"]) -> None: ...
 
 global___IngestSummary = IngestSummary
 
@@ -958,6 +966,132 @@ class ImportResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["repository", b"repository"]) -> None: ...
 
 global___ImportResponse = ImportResponse
+
+@typing.final
+class OptimizeRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["repository", b"repository"]) -> None: ...
+
+global___OptimizeRequest = OptimizeRequest
+
+@typing.final
+class OptimizeEvent(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    step: builtins.str
+    """copy, build, carry over, clean up; told when it begins, and build now and then after that"""
+    seconds: builtins.float
+    """since the start"""
+    def __init__(
+        self,
+        *,
+        step: builtins.str = ...,
+        seconds: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["seconds", b"seconds", "step", b"step"]) -> None: ...
+
+global___OptimizeEvent = OptimizeEvent
+
+@typing.final
+class SnapshotRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["repository", b"repository"]) -> None: ...
+
+global___SnapshotRequest = SnapshotRequest
+
+@typing.final
+class SnapshotResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: builtins.int
+    @property
+    def snapshot(self) -> global___StoredSnapshot: ...
+    def __init__(
+        self,
+        *,
+        snapshot: global___StoredSnapshot | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["snapshot", b"snapshot"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["snapshot", b"snapshot"]) -> None: ...
+
+global___SnapshotResponse = SnapshotResponse
+
+@typing.final
+class ListSnapshotsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["repository", b"repository"]) -> None: ...
+
+global___ListSnapshotsRequest = ListSnapshotsRequest
+
+@typing.final
+class ListSnapshotsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
+    @property
+    def snapshots(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StoredSnapshot]:
+        """by time, the oldest first"""
+
+    def __init__(
+        self,
+        *,
+        snapshots: collections.abc.Iterable[global___StoredSnapshot] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["snapshots", b"snapshots"]) -> None: ...
+
+global___ListSnapshotsResponse = ListSnapshotsResponse
+
+@typing.final
+class StoredSnapshot(google.protobuf.message.Message):
+    """A copy of a repository that its store keeps."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    CREATED_FIELD_NUMBER: builtins.int
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """that the store gave it; a folder of the embedded store"""
+    created: builtins.str
+    """RFC 3339, UTC; empty: unknown"""
+    size_bytes: builtins.int
+    """on the store's disk; 0: unknown"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        created: builtins.str = ...,
+        size_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["created", b"created", "name", b"name", "size_bytes", b"size_bytes"]) -> None: ...
+
+global___StoredSnapshot = StoredSnapshot
 
 @typing.final
 class Space(google.protobuf.message.Message):

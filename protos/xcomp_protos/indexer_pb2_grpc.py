@@ -94,6 +94,21 @@ class IndexerStub(object):
                 request_serializer=xcomp__protos_dot_indexer__pb2.ImportRequest.SerializeToString,
                 response_deserializer=xcomp__protos_dot_indexer__pb2.ImportResponse.FromString,
                 _registered_method=True)
+        self.Optimize = channel.unary_stream(
+                '/xcomp.v1.Indexer/Optimize',
+                request_serializer=xcomp__protos_dot_indexer__pb2.OptimizeRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.OptimizeEvent.FromString,
+                _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/xcomp.v1.Indexer/Snapshot',
+                request_serializer=xcomp__protos_dot_indexer__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.SnapshotResponse.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/xcomp.v1.Indexer/ListSnapshots',
+                request_serializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
         self.Describe = channel.unary_unary(
                 '/xcomp.v1.Indexer/Describe',
                 request_serializer=xcomp__protos_dot_indexer__pb2.DescribeRequest.SerializeToString,
@@ -188,6 +203,28 @@ class IndexerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Optimize(self, request, context):
+        """Rebuilds how a repository lies in the embedded store, for fast search, while it serves; a Qdrant server does so by
+        itself, and the stream is empty then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """Takes a snapshot of a repository where its store keeps them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Names the snapshots of a repository.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Describe(self, request, context):
         """Says what the server is and holds.
         """
@@ -257,6 +294,21 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.Import,
                     request_deserializer=xcomp__protos_dot_indexer__pb2.ImportRequest.FromString,
                     response_serializer=xcomp__protos_dot_indexer__pb2.ImportResponse.SerializeToString,
+            ),
+            'Optimize': grpc.unary_stream_rpc_method_handler(
+                    servicer.Optimize,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.OptimizeRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.OptimizeEvent.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.SnapshotRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.SnapshotResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsResponse.SerializeToString,
             ),
             'Describe': grpc.unary_unary_rpc_method_handler(
                     servicer.Describe,
@@ -588,6 +640,87 @@ class Indexer(object):
             '/xcomp.v1.Indexer/Import',
             xcomp__protos_dot_indexer__pb2.ImportRequest.SerializeToString,
             xcomp__protos_dot_indexer__pb2.ImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Optimize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/xcomp.v1.Indexer/Optimize',
+            xcomp__protos_dot_indexer__pb2.OptimizeRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.OptimizeEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xcomp.v1.Indexer/Snapshot',
+            xcomp__protos_dot_indexer__pb2.SnapshotRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.SnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xcomp.v1.Indexer/ListSnapshots',
+            xcomp__protos_dot_indexer__pb2.ListSnapshotsRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.ListSnapshotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,26 @@ class IndexerStub:
     ]
     """Makes a repository of what Export handed out: a header, then chunks."""
 
+    Optimize: grpc.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.OptimizeRequest,
+        xcomp_protos.indexer_pb2.OptimizeEvent,
+    ]
+    """Rebuilds how a repository lies in the embedded store, for fast search, while it serves; a Qdrant server does so by
+    itself, and the stream is empty then.
+    """
+
+    Snapshot: grpc.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.SnapshotRequest,
+        xcomp_protos.indexer_pb2.SnapshotResponse,
+    ]
+    """Takes a snapshot of a repository where its store keeps them."""
+
+    ListSnapshots: grpc.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.ListSnapshotsRequest,
+        xcomp_protos.indexer_pb2.ListSnapshotsResponse,
+    ]
+    """Names the snapshots of a repository."""
+
     Describe: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
         xcomp_protos.indexer_pb2.DescribeResponse,
@@ -169,6 +189,26 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.ImportResponse,
     ]
     """Makes a repository of what Export handed out: a header, then chunks."""
+
+    Optimize: grpc.aio.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.OptimizeRequest,
+        xcomp_protos.indexer_pb2.OptimizeEvent,
+    ]
+    """Rebuilds how a repository lies in the embedded store, for fast search, while it serves; a Qdrant server does so by
+    itself, and the stream is empty then.
+    """
+
+    Snapshot: grpc.aio.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.SnapshotRequest,
+        xcomp_protos.indexer_pb2.SnapshotResponse,
+    ]
+    """Takes a snapshot of a repository where its store keeps them."""
+
+    ListSnapshots: grpc.aio.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.ListSnapshotsRequest,
+        xcomp_protos.indexer_pb2.ListSnapshotsResponse,
+    ]
+    """Names the snapshots of a repository."""
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
@@ -272,6 +312,32 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.ImportResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.ImportResponse]]:
         """Makes a repository of what Export handed out: a header, then chunks."""
+
+    @abc.abstractmethod
+    def Optimize(
+        self,
+        request: xcomp_protos.indexer_pb2.OptimizeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[xcomp_protos.indexer_pb2.OptimizeEvent], collections.abc.AsyncIterator[xcomp_protos.indexer_pb2.OptimizeEvent]]:
+        """Rebuilds how a repository lies in the embedded store, for fast search, while it serves; a Qdrant server does so by
+        itself, and the stream is empty then.
+        """
+
+    @abc.abstractmethod
+    def Snapshot(
+        self,
+        request: xcomp_protos.indexer_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[xcomp_protos.indexer_pb2.SnapshotResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.SnapshotResponse]]:
+        """Takes a snapshot of a repository where its store keeps them."""
+
+    @abc.abstractmethod
+    def ListSnapshots(
+        self,
+        request: xcomp_protos.indexer_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[xcomp_protos.indexer_pb2.ListSnapshotsResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.ListSnapshotsResponse]]:
+        """Names the snapshots of a repository."""
 
     @abc.abstractmethod
     def Describe(

@@ -431,6 +431,34 @@ def test_a_dropped_name_is_free_for_another_space(store: Store) -> None:
     assert store.near([Near("zh", toward(0, 0, 0, 0, 1), 5)])[0][0].score == 1
 
 
+def test_an_optimized_store_holds_and_finds_the_same(store: Store) -> None:
+    store.upsert([point(number, kind=number % 2) for number in range(40)])
+    store.delete([an_id(number) for number in range(0, 40, 8)])
+    asked = [
+        Near("en", toward(1, 0, 0, 0), 9),
+        Near("en", toward(1, 0, 0, 0), 40, exact=True),
+        Near("en", toward(1, 1, 0, 0), 5, where=Match("kind", (1,)), exact=True),
+    ]
+    before = (store.near(asked), list(store.scan()))
+    for _ in store.optimize():
+        pass
+    assert not store.wants_optimizing()
+    assert (store.near(asked), list(store.scan())) == before
+
+
+def test_a_snapshot_is_named_and_listed(stores: Stores, name: str, store: Store) -> None:
+    store.upsert([point(1)])
+    if stores.place == "memory:":
+        with pytest.raises(InvalidRequest, match="keeps no snapshots"):
+            store.snapshot()
+        return
+    assert store.snapshots() == []
+    taken = [store.snapshot(), store.snapshot()]
+    assert store.snapshots() == taken
+    assert len({each.name for each in taken}) == 2
+    assert all(each.created.endswith("Z") and each.size_bytes > 0 for each in taken)
+
+
 def test_meta_is_changed_key_by_key(store: Store) -> None:
     assert store.meta() == {}
     store.set_meta({"profile": "lite", "spaces": {"en": {"digest": "ab"}}, "gone": [1]})

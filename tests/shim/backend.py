@@ -41,6 +41,7 @@ class Backend:
     faults: deque[Fault] = field(default_factory=deque)
     seen: list[Request] = field(default_factory=list)
     indexes: dict[str, dict[str, models.PayloadIndexInfo]] = field(default_factory=dict)
+    snapshots: dict[str, list[models.SnapshotDescription]] = field(default_factory=dict)
     client: QdrantClient = field(default_factory=lambda: QdrantClient(":memory:"))
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -69,6 +70,13 @@ class Backend:
 
     def count(self, name: str, where: models.Filter | None, exact: bool | None) -> models.CountResult:
         return self.client.count(name, self.check(name, where), exact=exact is not False)
+
+    def snapshot(self, name: str) -> models.SnapshotDescription:
+        self.info(name)  # there must be such a collection
+        kept = self.snapshots.setdefault(name, [])
+        stamp = f"2024-01-31T00:00:{len(kept):02}"
+        kept.append(models.SnapshotDescription(name=f"{name}-{len(kept)}.snapshot", creation_time=stamp, size=7))
+        return kept[-1]
 
     def scroll(self, name: str, body: models.ScrollRequest) -> models.ScrollResult:
         points, following = self.client.scroll(

@@ -28,6 +28,8 @@ _ROUTES: list[tuple[str, str, Any, Route]] = [
     ("PUT", r"/vectors/([^/]+)", models.DenseVectorNameConfig,
      lambda on, name, rest, body: on.add_vector(name, rest, body)),
     ("DELETE", r"/vectors/([^/]+)", None, lambda on, name, rest, body: on.drop_vector(name, rest)),
+    ("POST", r"/snapshots", None, lambda on, name, rest, body: on.snapshot(name)),
+    ("GET", r"/snapshots", None, lambda on, name, rest, body: on.snapshots.get(name, [])),
     ("PUT", r"/points", models.PointsList, lambda on, name, rest, body: on.client.upsert(name, body.points)),
     ("POST", r"/points", models.PointRequest,
      lambda on, name, rest, body: on.client.retrieve(name, body.ids, body.with_payload, body.with_vector or False)),

@@ -9,6 +9,7 @@ from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.grpc import collections_service_pb2_grpc as services
 from qdrant_client.grpc import points_service_pb2_grpc as points
+from qdrant_client.grpc import snapshots_service_pb2_grpc as snapshots
 from qdrant_client.http import models
 
 from tests.shim.backend import Backend, Request
@@ -175,6 +176,17 @@ _POINTS: dict[str, Callable[[Backend, Any], Any]] = {
     "QueryBatch": _queried,
 }
 
+_SNAPSHOTS: dict[str, Callable[[Backend, Any], Any]] = {
+    "Create": lambda on, request: wire.CreateSnapshotResponse(
+        snapshot_description=RestToGrpc.convert_snapshot_description(on.snapshot(request.collection_name))
+    ),
+    "List": lambda on, request: wire.ListSnapshotsResponse(
+        snapshot_descriptions=[
+            RestToGrpc.convert_snapshot_description(each) for each in on.snapshots.get(request.collection_name, [])
+        ]
+    ),
+}
+
 
 def serve(backend: Backend, port: int) -> tuple[int, Callable[[], None]]:
     """Starts a server and returns its port and what stops it."""
@@ -182,6 +194,7 @@ def serve(backend: Backend, port: int) -> tuple[int, Callable[[], None]]:
     for base, answers, register in (
         (services.CollectionsServicer, _COLLECTIONS, services.add_CollectionsServicer_to_server),
         (points.PointsServicer, _POINTS, points.add_PointsServicer_to_server),
+        (snapshots.SnapshotsServicer, _SNAPSHOTS, snapshots.add_SnapshotsServicer_to_server),
     ):
         methods: dict[str, object] = {name: _rpc(answer) for name, answer in answers.items()}
         register(type("Servicer", (base,), {**methods, "backend": backend})(), server)  # type: ignore[no-untyped-call]  # the client ships no types

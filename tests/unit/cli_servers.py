@@ -21,6 +21,9 @@ from xcomp_protos.transport.server import Endpoint, Service, run
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
 
 
+SNAPSHOT = pb.StoredSnapshot(name="2024-01-31", created="2024-01-31T00:00:00Z", size_bytes=2_000_000)
+
+
 class FakeIndexer(rpc.IndexerServicer):
     """Answers with what it was given and keeps the requests."""
 
@@ -101,6 +104,22 @@ class FakeIndexer(rpc.IndexerServicer):
         self, request_iterator: Iterator[pb.ImportRequest], context: grpc.ServicerContext
     ) -> pb.ImportResponse:
         raise NotImplementedError
+
+    def Optimize(  # noqa: N802
+        self, request: pb.OptimizeRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.OptimizeEvent]:
+        self.requests.append(request)
+        yield pb.OptimizeEvent(step="copy", seconds=0.5)
+        yield pb.OptimizeEvent(step="clean up", seconds=2.25)
+
+    def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:  # noqa: N802
+        self.requests.append(request)
+        return pb.SnapshotResponse(snapshot=SNAPSHOT)
+
+    def ListSnapshots(  # noqa: N802
+        self, request: pb.ListSnapshotsRequest, context: grpc.ServicerContext
+    ) -> pb.ListSnapshotsResponse:
+        return pb.ListSnapshotsResponse(snapshots=[SNAPSHOT])
 
 
 class FakeComposer(crpc.ComposerServicer):

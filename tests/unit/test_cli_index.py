@@ -20,7 +20,7 @@ def indexer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeInd
         yield fake
 
 
-def summary(**counts: float) -> pb.IngestEvent:
+def summary(**counts: float | str) -> pb.IngestEvent:
     return pb.IngestEvent(summary=pb.IngestSummary(repository="default", **counts))  # type: ignore[arg-type]  # counts
 
 
@@ -80,6 +80,12 @@ def test_prune_is_left_to_the_server_without_a_flag(indexer: FakeIndexer) -> Non
     request = indexer.requests[0]
     assert isinstance(request, pb.IngestRequest)
     assert not request.HasField("prune")
+
+
+def test_what_went_wrong_beside_is_a_warning(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    indexer.events = [summary(scanned=1, added=1, notice="no room to make search fast")]
+    assert run(["index", "server:/photos"]) == 0
+    assert capsys.readouterr().err == "warning: no room to make search fast\n"
 
 
 def test_skipped_files_are_named_on_stderr(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,20 @@ def test_debug_behind_the_dashes_is_a_word(indexer: FakeIndexer) -> None:
     assert request.queries[0].parts[0].text == "--debug"
 
 
+def test_upkeep_commands_say_what_came_of_them(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["repo", "optimize", "trips"]) == 0
+    assert capsys.readouterr() == ("trips: optimized in 2.2 s\n", "")
+    assert run(["repo", "optimize", "trips", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"repository": "trips", "seconds": 2.25}
+    assert run(["repo", "snapshot", "trips"]) == 0
+    assert capsys.readouterr() == ("2024-01-31: 2.0 MB\n", "")
+    asked = len(indexer.requests)
+    assert run(["repo", "snapshot", "trips", "--list", "--json"]) == 0
+    kept = {"name": "2024-01-31", "created": "2024-01-31T00:00:00Z", "size_bytes": 2_000_000}
+    assert json.loads(capsys.readouterr().out) == [kept]
+    assert len(indexer.requests) == asked  # --list takes none
+
+
 def test_repository_commands_speak_json(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["repo", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

@@ -151,6 +151,15 @@ class Step:
     seconds: float  # since it began
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of a repository that its store keeps."""
+
+    name: str
+    created: str = ""  # RFC 3339, UTC
+    size_bytes: int = 0  # 0: unknown
+
+
 class Store(Protocol):
     """The points of one repository. Safe to call from several threads; writes are visible when they return."""
 
@@ -226,6 +235,17 @@ class Store(Protocol):
             Exhausted: the disk has no room for it.
             Unavailable: it failed, and the repository is as it was.
         """
+
+    def snapshot(self) -> Snapshot:
+        """Takes a snapshot where the store keeps them; docs/repositories.md says how one comes back.
+
+        Raises:
+            InvalidRequest: this store keeps none.
+            Exhausted: the disk has no room for it.
+        """
+
+    def snapshots(self) -> list[Snapshot]:
+        """Names the snapshots of this repository, the oldest first."""
 
     def flush(self) -> None:
         """Makes what was written survive a power cut."""

@@ -24,9 +24,11 @@ from xcomp_indexer.store import (
     Near,
     Payload,
     Point,
+    Snapshot,
     Step,
     check,
     edge_config,
+    edge_snapshot,
     order,
     sparse,
 )
@@ -212,6 +214,14 @@ class EdgeStore:
         """Rebuilds the shard while it serves: without what was removed, and for fast search if it is large."""
         yield from rebuild(self._held, graph=self.count() >= self._graph_from)
         self._params = self._effort()
+
+    def snapshot(self) -> Snapshot:
+        """Copies the repository into a folder that can take its place."""
+        return edge_snapshot.take(self._held)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Names the snapshots of this repository."""
+        return edge_snapshot.taken(self._held.path)
 
     def flush(self) -> None:
         """Makes what was written survive a power cut."""

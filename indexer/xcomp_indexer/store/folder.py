@@ -4,7 +4,6 @@ A repository exists when its manifest does: creating writes it last, dropping re
 repositories, so that a repository can vanish while its lock is held. This file knows no vectors.
 """
 
-import contextlib
 import json
 import os
 import shlex
@@ -104,7 +103,7 @@ def write(folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(folder / _MANIFEST)
-    _sync_folder(folder)
+    sparse.sync_one(folder)
 
 
 def next_shard(manifest: Manifest) -> str:
@@ -123,13 +122,4 @@ def clear(folder: Path, manifest: Manifest) -> None:
 def remove(folder: Path) -> None:
     """Takes the manifest away: from now on there is no repository."""
     (folder / _MANIFEST).unlink()
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows cannot open a folder; there the rename alone has to do
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    sparse.sync_one(folder)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
-from xcomp_indexer.store import Filter, Found, Ids, IndexKind, Meta, Near, Payload, Point, Step, check, order
+from xcomp_indexer.store import Filter, Found, Ids, IndexKind, Meta, Near, Payload, Point, Snapshot, Step, check, order
 from xcomp_indexer.store.qdrant_call import Call
 from xcomp_indexer.store.qdrant_filter import translate
 from xcomp_protos.transport.errors import Conflict, Unavailable
@@ -200,6 +200,15 @@ class QdrantStore:
         """Does nothing: the server looks after its indexes."""
         yield from ()
 
+    def snapshot(self) -> Snapshot:
+        """Has the server take a snapshot, on its own disk."""
+        return _snapshot(self._call.slowly(lambda client: client.create_snapshot(self._name, wait=True)))
+
+    def snapshots(self) -> list[Snapshot]:
+        """Names the server's snapshots of this repository."""
+        listed = self._call(lambda: self._client.list_snapshots(self._name))
+        return sorted(map(_snapshot, listed), key=lambda each: (each.created, each.name))
+
     def flush(self) -> None:
         """Does nothing: the server has its own log, and every write waits for it."""
 
@@ -234,3 +243,10 @@ def _found(record: models.Record) -> Found:
 
 def _optional(where: Filter | None) -> models.Filter | None:
     return None if where is None else translate(check.where(where))
+
+
+def _snapshot(taken: models.SnapshotDescription | None) -> Snapshot:
+    if taken is None:
+        raise Unavailable("the store took a snapshot and gave it no name: see which there are with --list")
+    created = taken.creation_time or ""
+    return Snapshot(taken.name, f"{created}Z" if created and not created.endswith("Z") else created, taken.size)

@@ -10,12 +10,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import grpc
 import httpx
 from grpc import StatusCode
+from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -59,6 +60,9 @@ class Call(Protocol):
     def __call__(self, action: Callable[[], T]) -> T:
         """Returns what `action` returns, or raises an `XcompError`."""
 
+    def slowly(self, action: Callable[[QdrantClient], T]) -> T:
+        """The same for what takes a server minutes and must not be done twice."""
+
 
 class Alone:
     """Calls into the client's local mode, which bears one thread at a time."""
@@ -73,6 +77,10 @@ class Alone:
         with self._lock:
             return action()
 
+    def slowly(self, action: Callable[[QdrantClient], T]) -> T:  # noqa: ARG002  # the seam has it
+        """Refuses: only servers have such work."""
+        raise InvalidRequest("the store memory: keeps no snapshots: export the repository instead")
+
 
 @dataclass(frozen=True)
 class Patient:
@@ -80,6 +88,7 @@ class Patient:
 
     place: str
     patience_s: float  # after so long a failed call is not tried again
+    unhurried: Callable[[], QdrantClient]  # makes a client with time for slow calls
 
     def __call__(self, action: Callable[[], T]) -> T:
         """Returns what `action` returns.
@@ -100,6 +109,14 @@ class Patient:
                 _log.info("event=store_retry place=%s status=%s wait_s=%.2f", self.place, code.name, wait_s)
             time.sleep(wait_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def slowly(self, action: Callable[[QdrantClient], T]) -> T:
+        """Returns what `action` returns, tried once."""
+        client = self.unhurried()
+        try:
+            return replace(self, patience_s=0)(lambda: action(client))
+        finally:
+            client.close()
 
     def _error(self, code: StatusCode, failure: Failure) -> XcompError:
         kind, meaning = _MEANING.get(code, (Unavailable, "failed"))

@@ -6,6 +6,7 @@
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
@@ -17,6 +18,7 @@ from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
 
 _log = logging.getLogger(__name__)
 _PREFIX = "xcomp_"
+_SLOW_S = 3600  # a snapshot of millions takes minutes
 _RECONNECT = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
 
 
@@ -104,25 +106,33 @@ def connect(
         timeout_s: for one call; the client's own 5 s are too short for a bulk write on a busy server.
         patience_s: how long a call that failed in passing is tried again.
     """
+    made = partial(_client, address, api_key)
+    call = Patient(address, patience_s, partial(made, _SLOW_S))
+    if api_key and not _secure(address):
+        _log.warning("event=store_key_in_the_clear place=%s", address)
+    return QdrantStores(made(timeout_s), call, indexes=indexes, params=_params())
+
+
+def _client(address: str, api_key: str | None, timeout_s: int) -> QdrantClient:
     host, port = _place(address)
     scheme = urlsplit(address).scheme
-    secure = scheme in ("https", "grpcs")
-    if api_key and not secure:
-        _log.warning("event=store_key_in_the_clear place=%s", address)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Api key is used with an insecure connection")  # our own line says it
-        client = QdrantClient(
+        return QdrantClient(
             host=host,
             port=port if scheme.startswith("http") else 6333,
             grpc_port=port,
             prefer_grpc=scheme.startswith("grpc"),
-            https=secure,
+            https=_secure(address),
             api_key=api_key,
             timeout=timeout_s,
             grpc_options=dict(_RECONNECT),
             check_compatibility=False,  # it would only warn, from a thread
         )
-    return QdrantStores(client, Patient(address, patience_s), indexes=indexes, params=_params())
+
+
+def _secure(address: str) -> bool:
+    return urlsplit(address).scheme in ("https", "grpcs")
 
 
 def memory() -> QdrantStores:

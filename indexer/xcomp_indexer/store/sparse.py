@@ -33,12 +33,17 @@ def size_bytes(folder: Path) -> int:
 def sync(folder: Path) -> None:
     """Makes everything below a folder survive a power cut."""
     for path in [folder, *folder.rglob("*"), folder.parent]:
-        with contextlib.suppress(OSError):  # Windows cannot open a folder; there the rename alone has to do
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        sync_one(path)
+
+
+def sync_one(path: Path) -> None:
+    """Makes a file, or the list of what a folder holds, survive a power cut."""
+    with contextlib.suppress(OSError):  # Windows cannot open a folder; there the rename alone has to do
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def remove(folder: Path) -> None:

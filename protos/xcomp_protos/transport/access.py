@@ -38,6 +38,9 @@ NEEDS: Mapping[str, Role] = {
     "DeleteRepository": "admin",
     "Export": "admin",
     "Import": "admin",
+    "Optimize": "admin",
+    "Snapshot": "admin",
+    "ListSnapshots": "admin",
 }
 # Methods that need not name a repository: their answers are narrowed, or are about none.
 _OF_NONE = frozenset(("Describe", "ListRepositories", "Chat"))
