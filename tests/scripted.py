@@ -19,6 +19,8 @@ class Scripted(rpc.IndexerServicer):
 
     def __init__(self) -> None:
         self.describe: Callable[[], None] = lambda: None
+        self.begin: Callable[[], None] = lambda: None  # of a stream
+        self.delete: Callable[[], None] | None = None
         self.closed = threading.Event()
         self.events = 3
         self.event = pb.IngestEvent()
@@ -29,6 +31,7 @@ class Scripted(rpc.IndexerServicer):
         return pb.DescribeResponse(version="1")
 
     def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:  # noqa: N802
+        self.begin()
         try:
             for _ in range(self.events):
                 yield self.event
@@ -36,6 +39,12 @@ class Scripted(rpc.IndexerServicer):
             self.describe()
         finally:
             self.closed.set()
+
+    def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:  # noqa: N802
+        if self.delete is None:
+            raise NotImplementedError
+        self.delete()
+        return pb.DeleteResponse()
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:  # noqa: N802
         return pb.SearchResponse(seconds=guard.remaining_s(context, default=60))

@@ -1,11 +1,11 @@
 """How every client of xcomp dials: address forms, limits, token, TLS, and errors turned back into exceptions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
 
-from xcomp_protos.transport.errors import Unavailable, from_status
+from xcomp_protos.transport.errors import Exhausted, Unavailable, from_status
 from xcomp_protos.transport.outgoing import Outgoing
 from xcomp_protos.transport.tls import SCHEME, ClientTls
 
@@ -15,6 +15,15 @@ CHUNK_BYTES = 1024 * 1024
 OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+# A client finds out within 80 seconds that a server vanished, and within 2 that it is back.
+_WATCHFUL = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 
@@ -40,7 +49,7 @@ class _Bearer(
 def dial(address: str, *, token: str | None = None, tls: ClientTls | None = None) -> grpc.Channel:
     """Opens a channel to `host:port`, `unix:/path`, or over TLS to `grpcs://host:port`; nothing is sent yet."""
     # A proxy of the environment is meant for the web, not for a service that the user named.
-    options = (*OPTIONS, ("grpc.enable_http_proxy", 0))
+    options = (*OPTIONS, *_WATCHFUL, ("grpc.enable_http_proxy", 0))
     if address.startswith(SCHEME):
         credentials = (tls or ClientTls()).credentials()
         channel = grpc.secure_channel(address.removeprefix(SCHEME), credentials, options=options)
@@ -61,10 +70,21 @@ def translated(service: str, address: str) -> Iterator[None]:
         if error.code() is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
             doubt = ", and do both sides trust each other's certificates" if address.startswith(SCHEME) else ""
             raise Unavailable(f"the {service} at {address} does not answer: is it running there{doubt}?") from None
-        raise from_status(error.code(), message) from None
+        failure = from_status(error.code(), message)
+        if isinstance(failure, Exhausted):
+            failure.retry_after_s = _retry_after_s(error)
+        raise failure from None
 
 
 def _is_ours(error: grpc.RpcError) -> bool:
     """Whether a server of xcomp sent the status; the transport makes up its own when nobody answers."""
-    trailing: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
-    return any(key == "xcomp-error" for key, _ in trailing)  # the stubs take the metadata for a single entry
+    return "xcomp-error" in _trailing(error)
+
+
+def _retry_after_s(error: grpc.RpcError) -> float | None:
+    given = _trailing(error).get("retry-after-ms", "")
+    return int(given) / 1000 if given.isascii() and given.isdecimal() else None
+
+
+def _trailing(error: grpc.RpcError) -> dict[str, str]:
+    return {entry.key: str(entry.value) for entry in error.trailing_metadata() or ()}

@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 Prepare = Callable[[threading.Event], None]  # given the event that says "stop"
 
 DRAIN_S = 25  # compose kills after 30
+KEEPALIVE_S = 60.0  # a connection on which nothing comes for so long is tried, and closed if that is not answered
+HANDSHAKE_S = 20.0  # for a caller to begin to speak HTTP/2 or TLS
+UNUSED_S = 1800.0  # a connection without a call is closed
+AGE_S = 3600.0  # then a connection is made anew, so that load spreads over replicas and certificates are seen again
 SPARE_THREADS = 8  # beside the active calls: for refusals, health and reflection
 
 
@@ -101,7 +105,7 @@ def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running
     server = grpc.server(
         ThreadPoolExecutor(max_workers=MAX_ACTIVE_CALLS + SPARE_THREADS, thread_name_prefix="rpc"),
         interceptors=[Guard(activity, endpoint.access)],
-        options=(*OPTIONS, ("grpc.so_reuseport", 0)),
+        options=(*OPTIONS, *_options(), ("grpc.so_reuseport", 0)),
         maximum_concurrent_rpcs=8 * MAX_ACTIVE_CALLS,
     )
     for service in services:
@@ -123,6 +127,19 @@ def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running
         status.enter_graceful_shutdown()
         server.stop(DRAIN_S).wait()
         _unlink_socket(endpoint.listen, bound)
+
+
+def _options() -> tuple[tuple[str, int], ...]:
+    """What ends connections that nobody uses, or that lead to nobody any more."""
+    return (
+        ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
+        ("grpc.keepalive_timeout_ms", round(KEEPALIVE_S * 1000 / 3)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # of the callers' own
+        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
+        ("grpc.max_connection_idle_ms", round(UNUSED_S * 1000)),
+        ("grpc.max_connection_age_ms", round(AGE_S * 1000)),  # calls under way end in peace, however long they take
+    )
 
 
 def _bind(server: grpc.Server, endpoint: Endpoint) -> str:
