@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
-PROOFS := decode_fuzz kill_ingest
+PROOFS := decode_fuzz kill_ingest grpc_fuzz
 
 .PHONY: demo test check format setup stubs bench soak prove screenshots clean
 

@@ -121,10 +121,11 @@ def test_a_client_finds_a_server_that_came_back() -> None:
 def test_connections_that_lead_nowhere_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_server, "HANDSHAKE_S", 0.5)
     monkeypatch.setattr(transport_server, "KEEPALIVE_S", 1.0)
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4\0" + bytes(4)  # and an empty SETTINGS frame
+    settings, taken = bytes(3) + b"\4\0" + bytes(4), bytes(3) + b"\4\1" + bytes(4)  # frames
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings
     with running(scripted()) as server:
         host, _, port = server.address.rpartition(":")
-        for first in (b"", b"PRI * HT", preface):
+        for first in (b"", b"PRI * HT", preface, preface + taken):
             with socket.create_connection((host, int(port)), timeout=20) as half_open:
                 half_open.sendall(first)
                 while half_open.recv(4096):  # raises where the server keeps it

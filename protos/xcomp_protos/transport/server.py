@@ -134,9 +134,11 @@ def _options() -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
         ("grpc.keepalive_timeout_ms", round(KEEPALIVE_S * 1000 / 3)),
+        ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_S * 1000 / 3)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # of the callers' own
         ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
+        ("grpc.http2.settings_timeout", round(HANDSHAKE_S * 1000)),
         ("grpc.max_connection_idle_ms", round(UNUSED_S * 1000)),
         ("grpc.max_connection_age_ms", round(AGE_S * 1000)),  # calls under way end in peace, however long they take
     )
