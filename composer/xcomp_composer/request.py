@@ -103,9 +103,12 @@ def question_of(request: pb.SelectRequest) -> Question:
         raise InvalidRequest(f"order: name each of the {len(request.candidates)} candidates once, from 0")
     if request.procedure not in _PROCEDURES:
         raise InvalidRequest(f"procedure: {request.procedure} is unknown")
-    shown = {each.after: _offered(each.picture, "shown: a picture") for each in request.shown}
+    shown = tuple(
+        (each.after if each.HasField("after") else None, _offered(each.picture, "shown: a picture"))
+        for each in request.shown
+    )
     candidates = tuple(_offered(each, f"candidates: number {n}") for n, each in enumerate(request.candidates))
-    _check_size([each.image for each in (*candidates, *shown.values())], "candidates")
+    _check_size([each.image for each in (*candidates, *(picture for _, picture in shown))], "candidates")
     return Question(
         context=words(request.context, "context"),
         candidates=candidates,

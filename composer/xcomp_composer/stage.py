@@ -98,7 +98,7 @@ class Question:
 
     Attributes:
         context: the text before the place.
-        shown: pictures that stand in it, by the passage that each follows.
+        shown: pictures that stand in it, each with the passage that it follows; without any, they follow the last ones.
         query: what was searched for; only `similarity` goes by it.
         procedure: `native` as articles are illustrated, `reference` as released, `similarity` without a model.
         order: the candidates' numbers in the order of their letters; empty leaves it to the illustrator.
@@ -107,7 +107,7 @@ class Question:
 
     context: str
     candidates: tuple[Offered, ...]
-    shown: Mapping[int, Offered] = field(default_factory=dict)
+    shown: tuple[tuple[int | None, Offered], ...] = ()
     query: str = ""
     procedure: Procedure = "native"
     order: tuple[int, ...] = ()

@@ -30,7 +30,7 @@ def answered(question: Question, model: Consultation, repository: Repository) ->
         NotFound: an image that the request may not see.
         ModelError: the model cannot be asked this, or failed.
     """
-    _check_known((*question.candidates, *question.shown.values()), repository)
+    _check_known((*question.candidates, *(picture for _, picture in question.shown)), repository)
     pictures = Pictures(repository)
     sections = _sections(question, pictures)
     offered = [_picture(each, pictures, f"candidates: number {n}") for n, each in enumerate(question.candidates)]
@@ -93,14 +93,16 @@ def _certain(number: int, count: int) -> Selection:
 
 def _sections(question: Question, pictures: Pictures) -> list[Section]:
     texts = [passage.text for passage in passages(split(question.context))] or [question.context.strip()]
-    for after in question.shown:
-        if after >= len(texts) - 1:
+    first = len(texts) - 1 - len(question.shown)  # of those that pictures without a paragraph of their own follow
+    shown: dict[int, Picture] = {}
+    for number, (after, offered) in enumerate(question.shown):
+        at = first + number if after is None else after
+        if not 0 <= at < len(texts) - 1 or at in shown:
             raise InvalidRequest(
-                f"shown: a picture after paragraph {after}: the context has {len(texts)}, and after the last one "
-                "stands the place that is asked for"
+                f"shown: picture {number} cannot stand after paragraph {at}: the context has {len(texts)}, each takes "
+                "one picture, and after the last one stands the place that is asked for"
             )
-    shown = {after: _picture(each, pictures, f"shown: the picture after paragraph {after}")
-             for after, each in question.shown.items()}  # fmt: skip
+        shown[at] = _picture(offered, pictures, f"shown: picture {number}")
     return [Section(text, shown.get(number)) for number, text in enumerate(texts)]
 
 

@@ -732,7 +732,7 @@ class SelectRequest(google.protobuf.message.Message):
     def options(self) -> global___Options: ...
     @property
     def shown(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ShownPicture]:
-        """pictures that stand in the context already, one after a paragraph at most"""
+        """pictures that stand in the context already, in the order of the text"""
 
     @property
     def order(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -762,17 +762,20 @@ class ShownPicture(google.protobuf.message.Message):
     AFTER_FIELD_NUMBER: builtins.int
     PICTURE_FIELD_NUMBER: builtins.int
     after: builtins.int
-    """paragraph of the context that it follows, from 0, headings and the like not counted"""
+    """Paragraph of the context that it follows, from 0, headings and the like not counted. Absent in all: the pictures
+    follow the last paragraphs before the place, one each.
+    """
     @property
     def picture(self) -> global___SelectCandidate: ...
     def __init__(
         self,
         *,
-        after: builtins.int = ...,
+        after: builtins.int | None = ...,
         picture: global___SelectCandidate | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["picture", b"picture"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["after", b"after", "picture", b"picture"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_after", b"_after", "after", b"after", "picture", b"picture"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_after", b"_after", "after", b"after", "picture", b"picture"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_after", b"_after"]) -> typing.Literal["after"] | None: ...
 
 global___ShownPicture = ShownPicture
 

@@ -43,7 +43,7 @@ def test_letters_follow_the_order_and_probabilities_the_candidates(stage: Stage)
 
 def test_pictures_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     setting = stage.setting()
-    asked = Question(CONTEXT, OFFERED[:2], shown={0: Offered("bridge"), 1: Offered("mountain")})
+    asked = Question(CONTEXT, OFFERED[:2], shown=((0, Offered("bridge")), (1, Offered("mountain"))))
     setting.illustrator.select(asked, setting.repository)
     prompt = stage.actor.asked[-1][1]
     kinds = ["picture" if isinstance(part, Picture) else part.text.split()[0] for part in prompt[1:]]  # type: ignore[union-attr]
@@ -51,15 +51,25 @@ def test_pictures_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     assert len(set(keys(stage))) == 4
 
 
-def test_no_picture_stands_at_the_place_itself(stage: Stage) -> None:
+def test_pictures_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None:
     setting = stage.setting()
-    with pytest.raises(InvalidRequest, match="after paragraph 2: the context has 3"):
-        setting.illustrator.select(Question(CONTEXT, OFFERED, shown={2: Offered("bridge")}), setting.repository)
+    shown = ((None, Offered("bridge")),)
+    setting.illustrator.select(Question(CONTEXT, OFFERED[:2], shown=shown), setting.repository)
+    kinds = ["picture" if isinstance(part, Picture) else part.text.split()[0] for part in stage.actor.asked[-1][1]]  # type: ignore[union-attr]
+    assert kinds.index("picture") == kinds.index("Then") + 2
+
+
+@pytest.mark.parametrize("afters", [(2,), (0, 0), (None, None, None)])
+def test_no_picture_stands_at_the_place_itself_or_beside_another(stage: Stage, afters: tuple[int | None, ...]) -> None:
+    setting = stage.setting()
+    shown = tuple((after, Offered("bridge")) for after in afters)
+    with pytest.raises(InvalidRequest, match="the context has 3"):
+        setting.illustrator.select(Question(CONTEXT, OFFERED, shown=shown), setting.repository)
 
 
 def test_without_pixels_all_pictures_are_one(stage: Stage) -> None:
     setting = stage.setting()
-    asked = Question(CONTEXT, OFFERED, shown={0: Offered("bridge")}, has_pixels=False)
+    asked = Question(CONTEXT, OFFERED, shown=((0, Offered("bridge")),), has_pixels=False)
     setting.illustrator.select(asked, setting.repository)
     assert len(set(keys(stage))) == 1
     assert len(keys(stage)) == 4
