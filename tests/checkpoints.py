@@ -89,13 +89,16 @@ def golden_weights(version: int) -> dict[str, Tensor]:
     return load_file(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
 
 
-def write_checkpoint(version: int, folder: Path, *, shards: int = 2, full_pictures: bool = False) -> Path:
+def write_checkpoint(
+    version: int, folder: Path, *, shards: int = 2, full_pictures: bool = False, is_fair: bool = False
+) -> Path:
     """Writes a made-up model with its tokenizer, as pickled shards with an index.
 
-    With `full_pictures` a picture takes as many positions as in the releases: 66 in version 1.0, 256 in version 2.
+    With `full_pictures` a picture takes as many positions as in the releases: 66 in version 1.0, 256 in version 2. A
+    fair model has no favourite letter: what it chooses is left to its random weights.
     """
     pieces = _write_tokenizer(version, folder)
-    weights = made_up_weights(version, pieces)
+    weights = made_up_weights(version, pieces, is_fair=is_fair)
     changes: dict[str, object] = {"vocab_size": len(pieces)}
     if full_pictures:
         generator = torch.Generator().manual_seed(7)
@@ -127,7 +130,7 @@ def write_safetensors(weights: Mapping[str, Tensor], folder: Path) -> None:
     save_file({key: tensor.contiguous() for key, tensor in weights.items()}, folder / "model.safetensors")
 
 
-def made_up_weights(version: int, pieces: Sequence[str]) -> dict[str, Tensor]:
+def made_up_weights(version: int, pieces: Sequence[str], *, is_fair: bool = False) -> dict[str, Tensor]:
     """The golden weights with another vocabulary, and habits."""
     weights = golden_weights(version)
     for key, tensor in weights.items():
@@ -137,7 +140,8 @@ def made_up_weights(version: int, pieces: Sequence[str]) -> dict[str, Tensor]:
     width = weights[_NORMS[version]].shape[0]
     embeddings = torch.randn(len(pieces), width, generator=generator)
     head = 0.02 * torch.randn(len(pieces), width, generator=generator)
-    for said, nexts in {**_HABITS, '"': {_END[version]: 2.0}, ">": {_END[version]: 2.0}}.items():
+    habits = {**_HABITS, _CUES[0]: dict.fromkeys(_HABITS[_CUES[0]], 0.0)} if is_fair else _HABITS
+    for said, nexts in {**habits, '"': {_END[version]: 2.0}, ">": {_END[version]: 2.0}}.items():
         stream = embeddings[pieces.index(said)] if said in pieces else torch.zeros(width)
         normed = weights[_NORMS[version]] * stream / stream.square().mean().add(1e-5).sqrt()
         for following, more in nexts.items():

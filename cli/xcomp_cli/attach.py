@@ -6,6 +6,9 @@ from xcomp_protos.transport.errors import ImageError, InvalidRequest, Unsupporte
 
 LIMIT_BYTES = 3 * 1024 * 1024  # of all pictures of one request
 LONGEST_PX = 1024
+PAGE_BYTES = 256 * 1024  # of a picture in a page
+# First bytes of what every browser shows; WebP's stand behind a length and are re-encoded as JPEG.
+_SHOWN = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif"}
 MAX_FILE_BYTES = 256 * 1024 * 1024
 
 
@@ -23,6 +26,17 @@ def attach(path: Path, *, share: int = 1) -> bytes:
     if not size or size > MAX_FILE_BYTES:
         raise ImageError(f"'{path}' is no picture: it has {size} bytes")
     return path.read_bytes() if size <= limit else _smaller(path, limit)
+
+
+def displayable(path: Path) -> tuple[str, bytes]:
+    """Returns media type and bytes of a picture for a page: as they are where a browser can show them and they are few.
+
+    Raises:
+        ImageError: it is no readable picture.
+    """
+    data = attach(path, share=LIMIT_BYTES // PAGE_BYTES)
+    media = next((media for start, media in _SHOWN.items() if data.startswith(start)), None)
+    return (media, data) if media else ("image/jpeg", _smaller(path, PAGE_BYTES))
 
 
 def _smaller(path: Path, limit: int) -> bytes:

@@ -18,6 +18,7 @@ from xcomp_cli.chat import chat
 from xcomp_cli.compose import compose
 from xcomp_cli.doctor import doctor
 from xcomp_cli.edit import edit
+from xcomp_cli.eval import evaluate
 from xcomp_cli.exchange import export, import_
 from xcomp_cli.illustrate import illustrate
 from xcomp_cli.index import index
@@ -54,6 +55,7 @@ app.add_typer(repo, name="repo")
 app.command()(status)
 app.command()(doctor)
 app.add_typer(models, name="models")
+app.add_typer(evaluate, name="eval")
 app.add_typer(serve, name="serve")
 app.command()(token)
 

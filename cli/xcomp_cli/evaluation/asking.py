@@ -1,0 +1,189 @@
+"""Asks the composer every question of an evaluation: each item in each way to choose, in several orders, and controls.
+
+One item after the other, so that a model which remembers what it has read finds the item's context again.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from xcomp_cli.attach import attach
+from xcomp_cli.evaluation.items import Image, Item
+from xcomp_protos import composer_pb2 as pb
+from xcomp_protos.client import ComposerClient
+from xcomp_protos.transport.errors import Denied, InvalidRequest, ModelError, NotFound
+
+TURNS = 4  # orders of letters, at most: each candidate of four has each letter once
+RETRIEVAL = "retrieval"  # the model that has no letters
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; probabilities are in the order of the item's candidates.
+
+    Attributes:
+        mass: share of all probability on the candidates; with the released procedure 0 where no letter could be read.
+        needed: probability from which the best is chosen, 0 where another measure decides.
+    """
+
+    choice: int | None
+    probabilities: tuple[float, ...]
+    mass: float
+    needed: float = 0.0
+
+    @property
+    def best(self) -> int:
+        """The candidate that it prefers, whether that is enough to be chosen or not."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+    @property
+    def sureness(self) -> float:
+        """How far the best candidate is on the way from chance, 0, to certainty, 1."""
+        return _from_chance(max(self.probabilities), len(self.probabilities))
+
+    @property
+    def margin(self) -> float:
+        """The sureness from which it chooses."""
+        return _from_chance(self.needed, len(self.probabilities))
+
+
+@dataclass(frozen=True)
+class Turned:
+    """An answer with the order of letters in which it was given."""
+
+    order: tuple[int, ...]
+    answer: Answer | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that was answered to one item; None where the model failed.
+
+    Attributes:
+        turned: one order at a time, by procedure: `ours`, `released`.
+        controls: `shuffled` with another item's pictures, `without_pixels`, `none_fits` without the person's pick.
+    """
+
+    item: Item
+    similar: Answer | None
+    ours: Answer | None
+    released: Answer | None = None
+    turned: dict[str, tuple[Turned, ...]] = field(default_factory=dict)
+    controls: dict[str, Answer | None] = field(default_factory=dict)
+
+
+@dataclass
+class Asker:
+    """Asks one composer, under the same options.
+
+    Attributes:
+        model: that answered, once it has.
+        failures: what the model said when it failed, each reason once.
+    """
+
+    client: ComposerClient
+    options: pb.Options
+    has_controls: bool = True
+    model: str = ""
+    space: str = ""
+    failures: dict[str, int] = field(default_factory=dict)
+
+    def ask(self, items: Sequence[Item], done: Callable[[int], None]) -> Iterator[Asked]:
+        """Yields the answers to each item.
+
+        Raises:
+            XcompError: of any kind, where an item cannot be asked at all; it names the item.
+        """
+        for number, item in enumerate(items):
+            yield self._item(item, items[(number + 1) % len(items)])
+            done(number + 1)
+
+    def _item(self, item: Item, other: Item) -> Asked:
+        similar = self._answer(item, procedure=pb.PROCEDURE_SIMILARITY)
+        ours = self._answer(item)
+        if self.model == RETRIEVAL:
+            return Asked(item, similar, ours, controls=self._controls(item, other, sees=False))
+        turned = {"ours": tuple(self._turned(item)), "released": tuple(self._turned(item, pb.PROCEDURE_REFERENCE))}
+        released = turned["released"][0].answer
+        return Asked(item, similar, ours, released, turned, self._controls(item, other, sees=True))
+
+    def _turned(self, item: Item, procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED) -> Iterator[Turned]:
+        count = len(item.order)
+        turns = min(count, TURNS) if self.has_controls else 1
+        for turn in range(turns):
+            first = turn * count // turns
+            order = item.order[first:] + item.order[:first]
+            yield Turned(order, self._answer(item, procedure=procedure, order=order))
+
+    def _controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, Answer | None]:
+        if not self.has_controls:
+            return {}
+        found: dict[str, Answer | None] = {}
+        if other is not item:
+            pictures = self._shuffled(other, len(item.candidates))
+            found["shuffled"] = self._answer(item, candidates=pictures, owner=other)
+        if item.pick is not None and len(item.candidates) > 2:  # two must be left to choose from
+            left = tuple(each for number, each in enumerate(item.candidates) if number != item.pick)
+            found["none_fits"] = self._answer(item, candidates=left)
+        if sees:
+            found["without_pixels"] = self._answer(item, order=item.order, without_pixels=True)
+        return found
+
+    def _shuffled(self, other: Item, count: int) -> list[Image]:
+        """As many of another item's pictures in an order of their own: items may share pictures."""
+        pictures = [other.candidates[number % len(other.candidates)] for number in range(count)]
+        random.Random(f"{self.options.seed} {other.id}").shuffle(pictures)  # noqa: S311  # no secret
+        return pictures
+
+    def _answer(
+        self,
+        item: Item,
+        *,
+        candidates: Sequence[Image] = (),
+        procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED,
+        order: Sequence[int] = (),
+        without_pixels: bool = False,
+        owner: Item | None = None,
+    ) -> Answer | None:
+        candidates = candidates or item.candidates
+        share = len(candidates) + len(item.shown)
+        request = pb.SelectRequest(
+            context=item.context,
+            query=item.query,
+            candidates=[_message(each, share) for each in candidates],
+            shown=[pb.ShownPicture(after=each.after, picture=_message(each.image, share)) for each in item.shown],
+            options=self.options,
+            procedure=procedure,
+            order=order,
+            without_pixels=without_pixels,
+        )
+        try:
+            response = self.client.select(request)
+        except ModelError as error:
+            self.failures[str(error)] = self.failures.get(str(error), 0) + 1
+            return None
+        except (InvalidRequest, NotFound, Denied) as error:
+            raise type(error)(f"item {(owner or item).id!r}: {error}") from None
+        if procedure == pb.PROCEDURE_SIMILARITY:
+            self.space = response.model
+        else:
+            self.model = response.model
+        choice = response.choice if response.HasField("choice") else None
+        return Answer(choice, tuple(response.probabilities), response.mass, response.needed)
+
+
+def _from_chance(probability: float, count: int) -> float:
+    return (probability - 1 / count) / (1 - 1 / count)
+
+
+def _message(image: Image, share: int) -> pb.SelectCandidate:
+    if image.file is None:
+        return pb.SelectCandidate(image_id=image.image_id)
+    return pb.SelectCandidate(image=_bytes(image.file, share))
+
+
+@lru_cache(maxsize=64)
+def _bytes(file: Path, share: int) -> bytes:
+    return attach(file, share=share)

@@ -1,0 +1,96 @@
+"""Fits the sureness from which a choice counts, to choices of people.
+
+The one idea: a right picture gains 1, a wrong one loses 1, no picture does neither; the best threshold gains most. How
+much of that is luck is told by cross-validation: each fold is judged by a threshold that was fitted without it.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xcomp_cli.display import Json
+from xcomp_cli.evaluation.figures import Estimate, estimate
+
+FOLDS = 5
+LEAST = 20  # labelled choices below which a fit is no more than a hint
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A choice that a person has judged: how sure it was, and whether its best candidate was the person's."""
+
+    sureness: float
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A threshold, and what it gains per choice.
+
+    Attributes:
+        fitted: gain of choices that the threshold was not fitted to.
+        now: gain of the threshold in use.
+        always: gain of choosing without one.
+        spread: lowest and highest threshold of the folds.
+    """
+
+    threshold: float
+    used: float
+    fitted: Estimate
+    now: Estimate
+    always: Estimate
+    spread: tuple[float, float]
+
+    def to_json(self) -> dict[str, Json]:
+        """Returns the value of JSON."""
+        return {
+            "suggested": self.threshold,
+            "used": self.used,
+            "gain": {
+                "suggested": self.fitted.to_json(),
+                "used": self.now.to_json(),
+                "always": self.always.to_json(),
+            },
+            "folds": {"count": FOLDS, "lowest": self.spread[0], "highest": self.spread[1]},
+        }
+
+
+def fit(judged: Sequence[Judged], *, used: float, seed: int) -> Fit | None:
+    """Fits a threshold of sureness, 0..1, to judged choices; None where there are too few to divide."""
+    if len(judged) < FOLDS:
+        return None
+    shuffled = list(judged)
+    random.Random(seed).shuffle(shuffled)  # noqa: S311  # folds are no secrets
+    gains: list[float] = []
+    thresholds: list[float] = []
+    for fold in range(FOLDS):
+        held_out = shuffled[fold::FOLDS]
+        thresholds.append(_best([each for at, each in enumerate(shuffled) if at % FOLDS != fold]))
+        gains += [_gain(each, thresholds[-1]) for each in held_out]
+    return Fit(
+        _best(judged),
+        used,
+        estimate(gains, seed=seed),
+        estimate([_gain(each, used) for each in judged], seed=seed),
+        estimate([_gain(each, 0.0) for each in judged], seed=seed),
+        (min(thresholds), max(thresholds)),
+    )
+
+
+def _best(judged: Sequence[Judged]) -> float:
+    """The threshold of the largest gain, halfway between the choices around it; of equals the lowest."""
+    ranked = sorted(judged, key=lambda each: each.sureness)
+    gain = sum(_gain(each, 0.0) for each in ranked)
+    best, threshold = gain, 0.0
+    for at, each in enumerate(ranked):
+        gain -= 1.0 if each.is_right else -1.0  # this one is not chosen any more
+        above = ranked[at + 1].sureness if at + 1 < len(ranked) else 1.0
+        if gain > best and above > each.sureness:
+            best, threshold = gain, (each.sureness + above) / 2
+    return threshold
+
+
+def _gain(judged: Judged, threshold: float) -> float:
+    if judged.sureness < threshold:
+        return 0.0
+    return 1.0 if judged.is_right else -1.0
