@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from xcomp_indexer.embed import Encoded, Prepared, Vectors
@@ -37,3 +38,25 @@ class CountingEmbedder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._eye.encode_texts(texts)
+
+
+class OtherEmbedder(CountingEmbedder):
+    """Another model over the same colours: other vectors, one more dimension, English alone."""
+
+    def __init__(self, *, languages: frozenset[str] = frozenset({"en"})) -> None:
+        super().__init__()
+        self.name, self.digest = "other:colors", "07" * 32
+        self.dimension += 1
+        self.languages = languages
+        self.texts: list[str] = []
+
+    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+        return Encoded(_turned(super().encode_prepared(pictures).vectors))
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        self.texts += texts
+        return _turned(super().encode_texts(texts))
+
+
+def _turned(vectors: Vectors) -> Vectors:
+    return np.pad(vectors[:, ::-1], ((0, 0), (0, 1)))

@@ -1,13 +1,15 @@
 """An indexer of the profile `color` in this process, spoken to over real gRPC."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from grpc_health.v1 import health_pb2
 
 from tests.fakes import CountingEmbedder
+from xcomp_indexer.embed import Embedder
 from xcomp_indexer.inbox import FOLDER, Inbox
 from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
@@ -89,14 +91,15 @@ def serving(
     access: Access | None = None,
     listen: str = "127.0.0.1:0",
     graph_from: int = GRAPH_FROM,
+    others: Mapping[str, Embedder] = MappingProxyType({}),
 ) -> Iterator[Indexer]:
-    """Serves the repositories below a folder, by default on a free port."""
+    """Serves the repositories below a folder, by default on a free port; `others` are further models, by name."""
     embedder = CountingEmbedder()
     loads: list[str] = []
 
-    def load(model: str) -> CountingEmbedder:
+    def load(model: str) -> Embedder:
         loads.append(model)
-        return embedder
+        return others.get(model, embedder)
 
     library = Library(EdgeStores(home, indexes={}, graph_from=graph_from), Models(load), default_profile="color")
     service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))

@@ -186,6 +186,15 @@ class ToyIndexer(rpc.IndexerServicer):
     def DeleteRepository(self, request: pb.DeleteRepositoryRequest, context: Context) -> pb.DeleteRepositoryResponse:
         raise NotImplementedError
 
+    def AddSpace(self, request: pb.AddSpaceRequest, context: Context) -> Iterator[pb.AddSpaceEvent]:
+        raise NotImplementedError
+
+    def SwitchSpaces(self, request: pb.SwitchSpacesRequest, context: Context) -> pb.SwitchSpacesResponse:
+        raise NotImplementedError
+
+    def DropSpace(self, request: pb.DropSpaceRequest, context: Context) -> pb.DropSpaceResponse:
+        raise NotImplementedError
+
     def Export(self, request: pb.ExportRequest, context: Context) -> Iterator[pb.ExportResponse]:
         raise NotImplementedError
 

@@ -27,6 +27,7 @@ from xcomp_cli.repo import repo
 from xcomp_cli.search import search
 from xcomp_cli.select import select
 from xcomp_cli.serve import serve
+from xcomp_cli.space import space
 from xcomp_cli.status import status
 from xcomp_cli.token import token
 from xcomp_cli.upkeep import optimize, snapshot
@@ -51,6 +52,7 @@ repo.command()(export)
 repo.command("import")(import_)
 repo.command()(optimize)
 repo.command()(snapshot)
+repo.add_typer(space, name="space")
 app.add_typer(repo, name="repo")
 app.command()(status)
 app.command()(doctor)

@@ -45,10 +45,7 @@ def show(name: Name, json: options.Json = False, indexer: options.Indexer = "") 
         return
     display.result(line(found[0]))
     for space in found[0].spaces:
-        display.result(
-            f"  space {space.name}: {space.model}, {space.dimension} dimensions, {space.images} images, "
-            f"understands {', '.join(space.languages)}"
-        )
+        display.result(space_line(space))
 
 
 @repo.command()
@@ -97,6 +94,15 @@ def line(one: "pb.Repository") -> str:
     return f"{name}: {one.images} images, profile {display.printable(one.profile)}{size}{failed}"
 
 
+def space_line(space: "pb.Space") -> str:
+    """Returns a space in a line."""
+    said = f", queries as {' | '.join(map(display.printable, space.templates))}" if space.templates else ""
+    return (
+        f"  space {space.name}, {space.state}: {display.printable(space.model)}, {space.dimension} dimensions, "
+        f"{space.images} images, understands {', '.join(space.languages)}{said}"
+    )
+
+
 def failures(one: "pb.Repository") -> str:
     """Returns how many files failed for which reason, the most frequent first."""
     counts = sorted(one.failures.items(), key=lambda each: (-each[1], each[0]))
@@ -121,6 +127,9 @@ def as_json(one: "pb.Repository") -> display.Json:
                 "dimension": space.dimension,
                 "languages": list(space.languages),
                 "images": space.images,
+                "state": space.state,
+                "source": space.source,
+                "templates": list(space.templates),
             }
             for space in one.spaces
         ],

@@ -93,7 +93,7 @@ class Repository:
         self._spoken = frozenset(language for space in described[0].spaces for language in space.languages)
         self._spaces = len(described[0].spaces)
         for space in described[0].spaces:
-            if self.conditions.language in space.languages:
+            if space.state in ("", "active") and self.conditions.language in space.languages:
                 self._space, self._languages = space.name, frozenset(space.languages)
                 break
         return recorded

@@ -56,3 +56,25 @@ class Summary:
 
 
 Event = Progress | Failure | Summary
+
+
+@dataclass(frozen=True)
+class FillProgress:
+    """How far a space is filled."""
+
+    done: int
+    total: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class FillSummary:
+    """What came of filling a space. Counts are images."""
+
+    filled: int
+    failed: int
+    lacking: int  # those that still have no vector
+    seconds: float
+
+
+FillEvent = FillProgress | Failure | FillSummary

@@ -9,32 +9,22 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer import ledger, record
+from xcomp_indexer import ledger, record, spaces
 from xcomp_indexer.library import Library, Repository
-from xcomp_indexer.profiles import is_profile, spaces_of
+from xcomp_indexer.spaces import Record
 from xcomp_indexer.store import Found, Point
 from xcomp_indexer.store.check import BATCH
 from xcomp_indexer.store.payload import ImagePayload
 from xcomp_protos.transport.errors import InvalidRequest
 
-FORMAT = 1
+FORMAT = 2  # 1 knew no spaces but those of the profile
 MAX_LINE_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 512 * 1024  # lines are handed over together
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a repository is made of."""
-
-    profile: str
-    models: Mapping[str, Mapping[str, object]]  # by space
 
 
 def written(repository: Repository) -> Iterator[bytes]:
@@ -56,13 +46,13 @@ def adopted(library: Library, name: str, reader: "Reader") -> Repository:
         Exists: there is one of this name.
         InvalidRequest: a line cannot be used.
     """
-    with library.filling(name, reader.head.models) as store:
+    with library.filling(name, reader.record) as store:
         points = reader.points(name)
         while batch := list(islice(points, BATCH)):
             store.upsert(batch)
         store.flush()
         # Last: a repository without a record of its models, as a crash leaves it, can be deleted and nothing else.
-        store.set_meta({"importing": None, "profile": reader.head.profile, "models": reader.head.models})
+        store.set_meta({"importing": None, **reader.record.write()})
     return library.get(name)
 
 
@@ -76,7 +66,7 @@ class Reader:
             InvalidRequest: there is none, or a newer version wrote it.
         """
         self._lines = enumerate(_lines(pieces), start=1)
-        self.head = self._read_head()
+        self.record = self._read_head()
 
     def points(self, repository: str) -> Iterator[Point]:
         """Yields the points, with the ids that they have in a repository of this name.
@@ -95,40 +85,22 @@ class Reader:
             count += 1
         raise InvalidRequest(f"it ends after {count} points without its last line: export it again")
 
-    def _read_head(self) -> Head:
+    def _read_head(self) -> Record:
         values = _object(next(self._lines, (1, b""))[1], 1)
         if values.get("xcomp") != "repository":
             raise InvalidRequest("line 1 is no head of an exported repository")
         if not isinstance(values.get("format"), int) or int(str(values["format"])) > FORMAT:
             raise InvalidRequest(f"it has format {values.get('format')}, this version reads {FORMAT}: upgrade xcomp")
-        profile, models = values.get("profile"), values.get("models")
-        if not is_profile(profile) or not _fit(str(profile), models):
-            raise InvalidRequest(f"line 1 names profile {profile!r} and models that this version does not know")
-        return Head(str(profile), cast("dict[str, dict[str, object]]", models))
-
-
-def _fit(profile: str, models: object) -> bool:
-    """Whether a record of models is whole, one for each space of the profile."""
-    if not isinstance(models, dict) or models.keys() != {spec.name for spec in spaces_of(profile)}:
-        return False
-    return all(
-        isinstance(model, dict)
-        and all(isinstance(model.get(key), int) and 0 < model[key] <= 65536 for key in ("dimension", "image_size"))
-        and all(isinstance(model.get(key), str) for key in ("model", "digest"))
-        and isinstance(model.get("languages"), list)
-        for model in models.values()
-    )
+        try:
+            return spaces.read(values)
+        except ValueError as error:
+            raise InvalidRequest(
+                f"line 1 names profile {values.get('profile')!r} and models that this version does not know: {error}"
+            ) from None
 
 
 def _head(repository: Repository) -> Mapping[str, object]:
-    models = {space: dict(model) for space, model in repository.models.items()}
-    return {
-        "xcomp": "repository",
-        "format": FORMAT,
-        "name": repository.name,
-        "profile": repository.profile,
-        "models": models,
-    }
+    return {"xcomp": "repository", "format": FORMAT, "name": repository.name, **repository.record.write()}
 
 
 def _entry(point: Found) -> Mapping[str, object]:

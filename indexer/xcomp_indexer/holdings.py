@@ -4,7 +4,7 @@ A row is found by the id that a path has in the repository, or by a content hash
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from xcomp_indexer.store.payload import spelled_path
 Rows = NDArray[np.int64]
 Marks = NDArray[np.bool_]  # one for each row
 _STATS = ("size", "mtime_ns", "sidecar_mtime_ns")
-FIELDS = ("path", "path_bytes", *_STATS, "content_hash", "spaces", "uploaded")
+FIELDS = ("path", "path_bytes", *_STATS, "content_hash", "uploaded")
 _SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 _KEY = "S16"  # ids and hashes, 16 bytes each
 
@@ -31,22 +31,24 @@ class Holdings:
     `found` and `gone` are the caller's marks, one for each row.
     """
 
-    def __init__(self, repository: str, *, spaces: Iterable[str], roots: Roots) -> None:
+    def __init__(self, repository: str, *, roots: Roots) -> None:
         self._repository = repository
-        self._spaces = frozenset(spaces)
         self._roots = roots
         self._draft = _Draft()
         self._added: dict[bytes, bytes] = {}  # content hash -> id
         self.settle()
 
-    def add(self, point: Found) -> None:
-        """Takes in an image, from a point with `FIELDS`. An upload lies under no root: no scan looks for it."""
+    def add(self, point: Found, *, complete: bool = True) -> None:
+        """Takes in an image, from a point with `FIELDS`; `complete`: it lacks no vector.
+
+        An upload lies under no root: no scan looks for it.
+        """
         fields = point.payload
         draft = self._draft
         draft.ids += bytes.fromhex(point.id.replace("-", ""))
         draft.hashes += bytes.fromhex(str(fields["content_hash"]))
         draft.stats.extend(cast("int", fields[name]) for name in _STATS)
-        draft.complete.append(self._spaces.issubset(cast("list[str]", fields["spaces"])))
+        draft.complete.append(complete)
         draft.groups.append(0 if "uploaded" in fields else self._roots.group(spelled_path(fields)))
 
     def settle(self) -> None:

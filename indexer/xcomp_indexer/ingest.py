@@ -21,7 +21,7 @@ from xcomp_indexer.library import Repository
 from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.reconcile import Roots, above, refusing
 from xcomp_indexer.scan import Entry
-from xcomp_indexer.store import Found, Point
+from xcomp_indexer.store import And, Found, InSpace, Not, Or, Point
 from xcomp_indexer.store.payload import ImagePayload, printable, spelled_path
 from xcomp_indexer.survey import PROGRESS_S, Survey, paths_of, survey
 from xcomp_indexer.writer import Writer
@@ -49,14 +49,14 @@ class Ingest:
         self._counts: Counter[str] = Counter()
         self._started = time.monotonic()
         self._survey_s = 0.0
-        spaces = [spec.name for spec in repository.spaces]
+        spaces = [space.name for space in repository.held]
         self._paths = paths_of(order)
         self._roots = Roots(self._paths)
-        self._held = Holdings(repository.name, spaces=spaces, roots=self._roots)
+        self._held = Holdings(repository.name, roots=self._roots)
         self._ledger = Ledger(self._store, repository.name, read_only=order.dry_run)
         self._embedding = Embedding(spaces, embedder)
         self._loader = Loader(self._held, self._embedding.prepare, image_size=repository.image_size)
-        self._writer = Writer(self._store)
+        self._writer = Writer(self._store, repository.writing)
         self._under_way: dict[str, Seen] = {}  # content hash -> what is being written
 
     def run(self) -> Generator[Event, None, None]:
@@ -85,11 +85,12 @@ class Ingest:
 
     def _recall(self) -> None:
         """Reads what the repository holds."""
+        lacking = _lacking(self._repository)
         for point in self._store.scan(fields=_RECALLED):
             if ledger.is_failure(point):
                 self._ledger.recall(point)
             else:
-                self._held.add(point)
+                self._held.add(point, complete=point.id not in lacking)
         self._held.settle()
 
     def _miss(self, found: Survey) -> None:
@@ -175,7 +176,7 @@ class Ingest:
         return dict(zip(fresh, self._embedding.see(pictures, sizes), strict=True))
 
     def _point(self, item: Loaded, seen: Seen) -> Point:
-        content = record.payload(item, size=seen.size, labels=seen.labels, spaces=sorted(seen.vectors))
+        content = record.payload(item, size=seen.size, labels=seen.labels)
         return Point(record.image_id(self._repository.name, item.entry.path), seen.vectors, content.write())
 
     def _account(self, item: Loaded) -> Iterator[str]:
@@ -249,6 +250,13 @@ class Ingest:
 
     def _rate(self) -> float:
         return self._counts["embedded"] / max(time.monotonic() - self._started, 1e-9)
+
+
+def _lacking(repository: Repository) -> set[str]:
+    """Returns the ids of images that lack a vector; a space that is being filled does not count yet."""
+    wanted = [space.name for space in repository.held if repository.record.state(space.name) != "filling"]
+    missing_one = Or(tuple(Not(InSpace(name)) for name in wanted))
+    return {point.id for point in repository.store.scan(fields=(), where=And((ledger.IMAGES, missing_one)))}
 
 
 def _recalled(donor: Found) -> Seen:

@@ -1,43 +1,79 @@
 """The repositories of one server and the embedders they share.
 
 Opening is cheap and remembered; a model is loaded when the first request needs it.
-What a repository is made of (its profile, its models and their digests) is kept beside its vectors.
+What a repository is made of (its profile, its spaces and their digests) is kept beside its vectors, as `spaces.py` has
+it.
 """
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
 
+from xcomp_indexer import spaces
 from xcomp_indexer.embed import Embedder
 from xcomp_indexer.embed.measured import Measured
+from xcomp_indexer.embed.templates import templated
 from xcomp_indexer.ledger import IMAGES
 from xcomp_indexer.models import Models
-from xcomp_indexer.profiles import SpaceSpec, is_profile, spaces_of, stage_of
-from xcomp_indexer.store import Store, Stores
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
+from xcomp_indexer.profiles import spaces_of, stage_of
+from xcomp_indexer.spaces import Record, Space
+from xcomp_indexer.store import Meta, Store, Stores
+from xcomp_protos.transport.errors import Conflict, InvalidRequest, ModelError, NotFound, Unavailable, XcompError
 
-_RECORD = frozenset(("model", "digest", "dimension", "image_size", "languages"))
+RECORD_S = 2  # after so long a record is read again: another server may have switched spaces of the same store
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Repository:
     """An open repository. Two are the same only if they are one object: a name may be dropped and made again."""
 
     name: str
-    profile: str
-    spaces: tuple[SpaceSpec, ...]
-    models: Mapping[str, Mapping[str, object]]  # by space, as `_record` made them
     store: Store
+    record: Record
     ingesting: threading.Lock = field(default_factory=threading.Lock)  # one ingest at a time
+    filling: threading.Lock = field(default_factory=threading.Lock)  # one space at a time is filled
+    writing: threading.Lock = field(default_factory=threading.Lock)  # held from reading a point until it is rewritten
+    read_at: float = field(default_factory=time.monotonic)  # when the record was
+    _rewriting: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def profile(self) -> str:
+        """The name or spelling of the profile that it was made with."""
+        return self.record.profile
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces that answer, in the order in which they are tried."""
+        record = self.record
+        return tuple(record.spaces[name] for name in record.active)
+
+    @property
+    def held(self) -> tuple[Space, ...]:
+        """All spaces, whose vectors every new image gets; those that answer first."""
+        record = self.record
+        others = sorted(record.spaces.keys() - set(record.active))
+        return tuple(record.spaces[name] for name in (*record.active, *others))
 
     @property
     def image_size(self) -> int:
         """Pixels that the largest preprocessing of its spaces reads."""
-        return max(cast("int", model["image_size"]) for model in self.models.values())
+        return max(space.image_size for space in self.held)
+
+    def rewrite(self, change: Callable[[Record], Record]) -> None:
+        """Changes the record, in one step."""
+        with self._rewriting:
+            record = change(_recorded(self.name, self.store.meta()))
+            self.store.set_meta(record.write())
+            self.record, self.read_at = record, time.monotonic()
+
+    def reread(self) -> None:
+        """Reads the record again if that was a while ago."""
+        if time.monotonic() - self.read_at > RECORD_S:
+            self.record, self.read_at = _recorded(self.name, self.store.meta()), time.monotonic()
 
 
 class Exists(Conflict):
@@ -67,7 +103,9 @@ class Library:
             if name not in self._open:
                 self._open[name] = self._opened(name)
             repository = self._open[name]
-        if profile and spaces_of(profile) != repository.spaces:
+        repository.reread()
+        record = repository.record
+        if profile and spaces_of(profile) not in (spaces_of(record.profile), record.specs()):
             raise Conflict(
                 f"repository {name!r} was made with profile {repository.profile!r}, not {profile!r}: "
                 f"leave --profile out, or choose another --repo"
@@ -99,15 +137,15 @@ class Library:
         """
         check_name(name)
         profile = profile or self.default_profile
-        specs = spaces_of(profile)
-        models = {spec.name: _record(self.models.get(spec.model)) for spec in specs}
+        embedders = {spec.name: self.models.get(spec.model) for spec in spaces_of(profile)}
+        record = spaces.of_profile(profile, embedders)
         with self._lock:
-            store = self._made(name, models, {"profile": profile, "models": models})
-            self._open[name] = Repository(name, profile, specs, models, store)
+            store = self._made(name, record, record.write())
+            self._open[name] = Repository(name, store, record)
             return self._open[name]
 
     @contextmanager
-    def filling(self, name: str, models: Mapping[str, Mapping[str, object]]) -> Iterator[Store]:
+    def filling(self, name: str, record: Record) -> Iterator[Store]:
         """Makes a store that is the body's alone until it ends; what the body raises undoes it.
 
         Raises:
@@ -116,7 +154,7 @@ class Library:
         check_name(name)
         with self._lock:
             self._check_settled(name)
-            store = self._made(name, models, {"importing": 1})
+            store = self._made(name, record, {"importing": 1})
             self._filling.add(name)
         done = False
         try:
@@ -129,10 +167,10 @@ class Library:
                     self.stores.drop(name)
                 self._filling.discard(name)
 
-    def _made(self, name: str, models: Mapping[str, Mapping[str, object]], meta: Mapping[str, object]) -> Store:
+    def _made(self, name: str, record: Record, meta: Meta) -> Store:
         if self.stores.exists(name):
             raise Exists(f"repository {name!r} exists already")
-        store = self.stores.create(name, {space: cast("int", each["dimension"]) for space, each in models.items()})
+        store = self.stores.create(name, {space.name: space.dimension for space in record.spaces.values()})
         store.set_meta(meta)
         return store
 
@@ -143,16 +181,16 @@ class Library:
             ModelError: it cannot be loaded.
             Conflict: what is installed now makes other vectors than those recorded.
         """
-        model = next(spec.model for spec in repository.spaces if spec.name == space)
-        embedder = self.models.get(model)
-        recorded = repository.models[space]["digest"]
-        if embedder.digest != recorded:
-            raise Conflict(
-                f"repository {repository.name!r} was embedded by another version of {model} "
-                f"({str(recorded)[:12]}, here {embedder.digest[:12]}): index it anew under another --repo, "
-                f"or delete it first with: xcomp repo delete {repository.name}"
-            )
-        return Measured(embedder, stage_of(space))
+        record = repository.record
+        try:
+            embedder = self.models.get(record.spaces[space].source)
+            _check_version(repository.name, record.spaces[space], embedder)
+        except (ModelError, Conflict) as error:
+            if space in record.active:
+                raise
+            way_out = f"if space {space!r} is not wanted any more: xcomp repo space drop {repository.name} {space}"
+            raise type(error)(f"{error}; {way_out}") from None
+        return Measured(templated(embedder, record.spaces[space].templates), stage_of(space))
 
     def exists(self, name: str) -> bool:
         """Whether there is a repository of this name."""
@@ -215,8 +253,9 @@ class Library:
             meta = store.meta()
             blank = not meta and not store.count()
             if not blank:
-                profile, models = _recorded(name, meta)
-                return Repository(name, profile, spaces_of(profile), models, store)
+                record = _recorded(name, meta)
+                _complete(store, record)
+                return Repository(name, store, record)
         except XcompError:
             store.close()
             raise
@@ -241,16 +280,35 @@ class Library:
         )
 
 
-def _recorded(name: str, meta: Mapping[str, object]) -> tuple[str, Mapping[str, Mapping[str, object]]]:
-    """Reads profile and models of a repository back."""
-    profile, models = meta.get("profile"), meta.get("models")
-    whole = isinstance(models, Mapping) and all(model.keys() >= _RECORD for model in models.values())
-    if not is_profile(profile) or not whole:
+def _recorded(name: str, meta: Meta) -> Record:
+    """Reads the record of a repository back."""
+    try:
+        return spaces.read(meta)
+    except ValueError:
         raise Conflict(
             f"repository {name!r} has no record of its models that this version understands: "
             f"delete it with: xcomp repo delete {name}, and index anew"
+        ) from None
+
+
+def _complete(store: Store, record: Record) -> None:
+    """Ends what a crash cut short after a change of the record: a space that was added or dropped."""
+    present = store.spaces()
+    for space in record.spaces.values():
+        if space.name not in present:
+            store.add_space(space.name, space.dimension)
+    for name in present.keys() - record.spaces.keys():
+        store.drop_space(name)
+
+
+def _check_version(repository: str, space: Space, embedder: Embedder) -> None:
+    if embedder.digest != space.digest:
+        raise Conflict(
+            f"repository {repository!r} was embedded by another version of {space.source} "
+            f"({space.digest[:12]}, here {embedder.digest[:12]}): embed it by this one beside the old vectors with: "
+            f"xcomp repo space add {repository} {space.name}2 {space.source}, then switch; "
+            f"or delete it with: xcomp repo delete {repository}"
         )
-    return str(profile), cast("Mapping[str, Mapping[str, object]]", models)
 
 
 def check_name(name: str) -> None:
@@ -259,13 +317,3 @@ def check_name(name: str) -> None:
         raise InvalidRequest(
             f"repository {name!r} is no name: use up to 64 letters, digits, '-', '_' and '.', a letter or digit first"
         )
-
-
-def _record(embedder: Embedder) -> Mapping[str, object]:
-    return {
-        "model": embedder.name,
-        "digest": embedder.digest,
-        "dimension": embedder.dimension,
-        "image_size": embedder.image_size,
-        "languages": sorted(embedder.languages),
-    }

@@ -59,12 +59,12 @@ def spaces_of(profile: str) -> tuple[SpaceSpec, ...]:
     return PROFILES[profile]
 
 
-def is_profile(profile: object) -> bool:
-    """Whether this is a profile that this version understands."""
-    try:
-        return isinstance(profile, str) and bool(spaces_of(profile))
-    except InvalidRequest:
-        return False
+def check_space_name(name: str) -> None:
+    """Raises `InvalidRequest` unless a space can be named so."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"space {name!r} is no name: use up to 32 small letters, digits, '-' and '_', a letter first"
+        )
 
 
 def _spelled_out(profile: str) -> tuple[SpaceSpec, ...]:

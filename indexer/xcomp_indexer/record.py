@@ -39,9 +39,7 @@ def keys(repository: str, paths: Iterable[str]) -> bytes:
     return bytes(digests)
 
 
-def payload(
-    item: Loaded, *, size: tuple[int, int], labels: Sequence[Label], spaces: Sequence[str], uploaded: str = ""
-) -> ImagePayload:
+def payload(item: Loaded, *, size: tuple[int, int], labels: Sequence[Label], uploaded: str = "") -> ImagePayload:
     """Puts together what the store keeps of a file beside its vectors; `uploaded` is the name an upload gave it."""
     facts = item.facts
     tags = facts.get("tags")
@@ -54,7 +52,6 @@ def payload(
         content_hash=item.content_hash,
         width=size[0],
         height=size[1],
-        spaces=spaces,
         date=_moment(facts, "date"),
         expires=_moment(facts, "expires"),
         embargo=_moment(facts, "embargo"),

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from xcomp_indexer.calibrate import SAMPLE, Calibration, calibrate
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.library import Repository
+from xcomp_indexer.spaces import Space
 from xcomp_protos.transport import telemetry
 
 COUNT_S = 5.0  # a large repository is counted this often while it is searched
@@ -30,7 +31,7 @@ class _Scale:
 @dataclass
 class _Known:
     lock: threading.Lock = field(default_factory=threading.Lock)  # who holds it counts, and takes a scale anew
-    scales: dict[tuple[str, str], _Scale] = field(default_factory=dict)  # by space and digest of its model
+    scales: dict[Space, _Scale] = field(default_factory=dict)
     count: int = -1
     counted: float = 0.0  # monotonic seconds
 
@@ -48,7 +49,7 @@ class Scales:
 
         It is taken anew when the repository has grown or shrunk by a tenth; meanwhile other threads get the one before.
         """
-        key = (space, str(repository.models[space]["digest"]))
+        key = repository.record.spaces[space]
         with self._lock:
             known = self._known.setdefault(repository, _Known())
         before = known.scales.get(key)

@@ -6,7 +6,7 @@ A batch of queries costs one forward pass per space and one call of the store.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import Literal
 
 from xcomp_indexer import background, language
 from xcomp_indexer.calibrate import Calibration
@@ -106,6 +106,11 @@ class Search:
         """Names the spaces that texts are routed to, by the language of all of them together."""
         return _able(repository, "auto", language.detect(" ".join(texts)))
 
+    def prepare(self, repository: Repository, spaces: Sequence[str]) -> None:
+        """Loads the models of spaces that are about to answer and calibrates them, so that no query waits for it."""
+        for space in spaces:
+            self._scales.of(repository, space)
+
     def forget(self, repository: Repository) -> None:
         """Drops the calibrations of a repository that changed."""
         self._scales.forget(repository)
@@ -137,11 +142,12 @@ class Search:
 
 def _able(repository: Repository, route: Route, found: language.Language) -> list[str]:
     """Chooses the spaces that understand the language; both where a text is mixed, all for pictures."""
-    names = [spec.name for spec in repository.spaces]
+    spaces = repository.spaces
+    names = [space.name for space in spaces]
     wanted = found if route == "auto" else route
     if wanted in ("all", "mixed"):
         return names
-    able = [name for name in names if wanted in repository.models[name]["languages"]]  # type: ignore[operator]  # a list
+    able = [space.name for space in spaces if wanted in space.languages]
     return able or names
 
 
@@ -170,7 +176,7 @@ def _answer(
 ) -> Answer:
     """Chooses among the hits of a query what it is answered with."""
     best = max((hit.confidence for hit in hits), default=0.0)
-    spaces = {space: cast("int", repository.models[space]["dimension"]) for space in asked.vectors}
+    spaces = {space: repository.record.spaces[space].dimension for space in asked.vectors}
     chosen = _sure(hits, question)
     if question.collapse:
         chosen = collapsed(repository.store, chosen, spaces=spaces, alike=question.collapse)

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import grpc
 
-from xcomp_indexer import exchange, ledger, publish, search_wire, wire
+from xcomp_indexer import change, exchange, ledger, publish, search_wire, wire
 from xcomp_indexer.allowed import Allowed
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.events import Event, Failure, Summary
+from xcomp_indexer.events import Event, Failure, FillSummary, Summary
+from xcomp_indexer.fill import Fill
 from xcomp_indexer.inbox import Inbox
 from xcomp_indexer.ingest import Ingest
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
 from xcomp_indexer.offer import is_offered, offered
 from xcomp_indexer.optimizing import optimized
+from xcomp_indexer.profiles import SpaceSpec
 from xcomp_indexer.query import decode_query
 from xcomp_indexer.search import Search
 from xcomp_indexer.store import And, Found
@@ -135,7 +137,7 @@ class IndexerService(rpc.IndexerServicer):
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
             raise InvalidRequest(f"inputs: send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}")
         repository = self._library.get(request.repository)
-        names = [spec.name for spec in repository.spaces]
+        names = [each.name for each in repository.held]
         space = request.space or self._search.spaces_for(repository, [each.text for each in request.inputs])[0]
         if space not in names:
             raise NotFound(f"there is no space {space!r} in repository {repository.name!r}: it has {', '.join(names)}")
@@ -237,6 +239,49 @@ class IndexerService(rpc.IndexerServicer):
         deleted = self._library.drop(request.name)
         self._inbox.forget(request.name)
         return pb.DeleteRepositoryResponse(deleted=deleted)
+
+    def AddSpace(self, request: pb.AddSpaceRequest, context: grpc.ServicerContext) -> Iterator[pb.AddSpaceEvent]:
+        """Adds a space, or goes on with one, and embeds every image that lacks its vector."""
+        repository = self._library.get(request.repository)
+        with change.alone(repository):
+            space = change.added(
+                self._library,
+                repository,
+                SpaceSpec(request.space, request.model),
+                templates=tuple(request.templates),
+            )
+            embedder = partial(self._library.embedder, repository)
+            with closing(Fill(repository, space.name, embedder, self._allowed).run()) as events:
+                for event in events:
+                    if not context.is_active():
+                        raise Cancelled("the caller went away")
+                    message = wire.fill_message(event)
+                    if isinstance(event, FillSummary):
+                        self._search.forget(repository)
+                        message.summary.space.CopyFrom(
+                            wire.space_message(repository, repository.record.spaces[space.name])
+                        )
+                    yield message
+
+    def SwitchSpaces(
+        self,
+        request: pb.SwitchSpacesRequest,
+        context: grpc.ServicerContext,
+    ) -> pb.SwitchSpacesResponse:
+        """Says which spaces answer from now on."""
+        repository = self._library.get(request.repository)
+        before = repository.record.active
+        change.check_switch(repository, tuple(request.spaces), force=request.force)
+        self._search.prepare(repository, request.spaces)
+        repository.rewrite(lambda record: record.answering(tuple(request.spaces)))
+        return pb.SwitchSpacesResponse(repository=wire.repository_message(repository), before=before)
+
+    def DropSpace(self, request: pb.DropSpaceRequest, context: grpc.ServicerContext) -> pb.DropSpaceResponse:
+        """Removes a space that does not answer."""
+        repository = self._library.get(request.repository)
+        vectors = change.dropped(repository, request.space)
+        self._search.forget(repository)
+        return pb.DropSpaceResponse(repository=wire.repository_message(repository), vectors=vectors)
 
     def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> Iterator[pb.ExportResponse]:
         """Hands out a repository as a stream of bytes."""

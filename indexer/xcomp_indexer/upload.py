@@ -123,14 +123,14 @@ class Uploads:
         name = clean(offer.name)
         entry = item.entry._replace(root=str(self._inbox.home(repository.name)))
         item = replace(item, entry=entry, facts={"name": name, **item.facts})
-        spaces = sorted(seen.vectors)
-        content = record.payload(item, size=seen.size, labels=seen.labels, spaces=spaces, uploaded=name)
+        content = record.payload(item, size=seen.size, labels=seen.labels, uploaded=name)
         image_id = record.image_id(repository.name, entry.path)
-        repository.store.upsert([Point(image_id, seen.vectors, content.write())])
+        with repository.writing:
+            repository.store.upsert([Point(image_id, seen.vectors, content.write())])
         return image_id
 
     def _embedding(self, repository: Repository) -> Embedding:
-        return Embedding([spec.name for spec in repository.spaces], partial(self._library.embedder, repository))
+        return Embedding([space.name for space in repository.held], partial(self._library.embedder, repository))
 
 
 def _check(offer: Offer) -> None:

@@ -8,9 +8,10 @@ from typing import cast
 from google.protobuf.struct_pb2 import Struct
 
 from xcomp_indexer import ledger
-from xcomp_indexer.events import Event, Failure, Order, Progress
+from xcomp_indexer.events import Event, Failure, FillEvent, FillProgress, Order, Progress
 from xcomp_indexer.library import Repository
-from xcomp_indexer.store import Found
+from xcomp_indexer.spaces import Space
+from xcomp_indexer.store import And, Found, InSpace
 from xcomp_indexer.upload import Offer, Taken
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
@@ -61,6 +62,15 @@ def event_message(event: Event) -> pb.IngestEvent:
     if isinstance(event, Failure):
         return pb.IngestEvent(failure=pb.IngestFailure(**vars(event)))
     return pb.IngestEvent(summary=pb.IngestSummary(**vars(event)))
+
+
+def fill_message(event: FillEvent) -> pb.AddSpaceEvent:
+    """Builds the message of an event; the summary's is complete but for the space."""
+    if isinstance(event, FillProgress):
+        return pb.AddSpaceEvent(progress=pb.FillProgress(**vars(event)))
+    if isinstance(event, Failure):
+        return pb.AddSpaceEvent(failure=pb.IngestFailure(**vars(event)))
+    return pb.AddSpaceEvent(summary=pb.FillSummary(**vars(event)))
 
 
 def offer_of(first: pb.UploadRequest) -> Offer:
@@ -120,26 +130,30 @@ def repository_message(repository: Repository) -> pb.Repository:
     """Builds the message of a repository with its spaces."""
     failures = ledger.counts(repository.store)
     images = repository.store.count() - sum(failures.values())
-    spaces = [
-        pb.Space(
-            name=name,
-            model=str(model["model"]),
-            digest=str(model["digest"]),
-            dimension=int(str(model["dimension"])),
-            languages=model["languages"] if isinstance(model["languages"], list) else [],
-            images=images,
-        )
-        for name, model in repository.models.items()
-    ]
     last = repository.store.meta().get("last_ingest")
     return pb.Repository(
         name=repository.name,
         profile=repository.profile,
         images=images,
-        spaces=spaces,
+        spaces=[space_message(repository, space) for space in repository.held],
         size_bytes=repository.store.size_bytes(),
         last_ingest=struct(last if isinstance(last, Mapping) else {}),
         failures=failures,
+    )
+
+
+def space_message(repository: Repository, space: Space) -> pb.Space:
+    """Builds the message of a space, its images counted."""
+    return pb.Space(
+        name=space.name,
+        model=space.model,
+        digest=space.digest,
+        dimension=space.dimension,
+        languages=space.languages,
+        images=repository.store.count(And((ledger.IMAGES, InSpace(space.name)))),
+        state=repository.record.state(space.name),
+        source=space.source,
+        templates=space.templates,
     )
 
 

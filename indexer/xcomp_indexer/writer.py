@@ -3,6 +3,7 @@
 It knows points; it knows no files and no models.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +17,13 @@ _FLUSH_S = 30  # a power cut loses at most what came since; a kill loses nothing
 class Writer:
     """Writes batches in their order; `written` counts points, `seconds` the work."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, lock: threading.Lock) -> None:
+        """Args:
+        store: where it writes.
+        lock: of those who read points and write parts of them, held while whole ones are written.
+        """
         self._store = store
+        self._lock = lock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._under_way: Future[None] | None = None
         self._flushed = time.monotonic()
@@ -45,7 +51,7 @@ class Writer:
 
     def _write(self, points: Sequence[Point], replaced: Sequence[str]) -> None:
         begun = time.monotonic()
-        with telemetry.stage("store"):
+        with telemetry.stage("store"), self._lock:
             self._store.upsert(points)
         if replaced:
             self._store.delete(replaced)

@@ -165,6 +165,18 @@ class IndexerClient(_Client):
         """Removes a repository; returns how many images it held."""
         return self._call(self._stub.DeleteRepository, pb.DeleteRepositoryRequest(name=name)).deleted
 
+    def add_space(self, request: pb.AddSpaceRequest) -> Iterator[pb.AddSpaceEvent]:
+        """Adds a space, or goes on with one, and fills it; the last event is the summary."""
+        return self._stream(self._stub.AddSpace, request)
+
+    def switch_spaces(self, request: pb.SwitchSpacesRequest) -> pb.SwitchSpacesResponse:
+        """Says which spaces answer from now on."""
+        return self._call(self._stub.SwitchSpaces, request)
+
+    def drop_space(self, request: pb.DropSpaceRequest) -> pb.DropSpaceResponse:
+        """Removes a space that does not answer, with its vectors."""
+        return self._call(self._stub.DropSpace, request)
+
     def export(self, name: str) -> Iterator[bytes]:
         """Yields a repository as bytes, piece by piece."""
         return (part.chunk for part in self._stream(self._stub.Export, pb.ExportRequest(name=name), again=True))

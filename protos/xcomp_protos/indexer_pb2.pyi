@@ -880,6 +880,215 @@ class DeleteRepositoryResponse(google.protobuf.message.Message):
 global___DeleteRepositoryResponse = DeleteRepositoryResponse
 
 @typing.final
+class AddSpaceRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    TEMPLATES_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    space: builtins.str
+    """its name: small letters, digits, '-' and '_', a letter first; at most 32"""
+    model: builtins.str
+    """as in a profile, open_clip:…; empty: that of a space which is there"""
+    @property
+    def templates(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """what texts are put into at {}, at most 16; of a space which is there: empty, or the same"""
+
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+        space: builtins.str = ...,
+        model: builtins.str = ...,
+        templates: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["model", b"model", "repository", b"repository", "space", b"space", "templates", b"templates"]) -> None: ...
+
+global___AddSpaceRequest = AddSpaceRequest
+
+@typing.final
+class AddSpaceEvent(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
+    SUMMARY_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> global___FillProgress: ...
+    @property
+    def failure(self) -> global___IngestFailure:
+        """an image that could not be embedded; reasons as there, and changed"""
+
+    @property
+    def summary(self) -> global___FillSummary:
+        """last event of a stream that ended well"""
+
+    def __init__(
+        self,
+        *,
+        progress: global___FillProgress | None = ...,
+        failure: global___IngestFailure | None = ...,
+        summary: global___FillSummary | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "failure", b"failure", "progress", b"progress", "summary", b"summary"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "failure", b"failure", "progress", b"progress", "summary", b"summary"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "failure", "summary"] | None: ...
+
+global___AddSpaceEvent = AddSpaceEvent
+
+@typing.final
+class FillProgress(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: builtins.int
+    done: builtins.int
+    """images tried so far"""
+    total: builtins.int
+    """images to do"""
+    images_per_second: builtins.float
+    """embedded since the start"""
+    def __init__(
+        self,
+        *,
+        done: builtins.int = ...,
+        total: builtins.int = ...,
+        images_per_second: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["done", b"done", "images_per_second", b"images_per_second", "total", b"total"]) -> None: ...
+
+global___FillProgress = FillProgress
+
+@typing.final
+class FillSummary(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    FILLED_FIELD_NUMBER: builtins.int
+    FAILED_FIELD_NUMBER: builtins.int
+    LACKING_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    filled: builtins.int
+    """images embedded by this call"""
+    failed: builtins.int
+    """images that could not be"""
+    lacking: builtins.int
+    """images that still have no vector in the space"""
+    seconds: builtins.float
+    """wall time"""
+    @property
+    def space(self) -> global___Space:
+        """as it is now"""
+
+    def __init__(
+        self,
+        *,
+        space: global___Space | None = ...,
+        filled: builtins.int = ...,
+        failed: builtins.int = ...,
+        lacking: builtins.int = ...,
+        seconds: builtins.float = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["space", b"space"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["failed", b"failed", "filled", b"filled", "lacking", b"lacking", "seconds", b"seconds", "space", b"space"]) -> None: ...
+
+global___FillSummary = FillSummary
+
+@typing.final
+class SwitchSpacesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    SPACES_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    force: builtins.bool
+    """even where images lack a vector, or a language is left without a space"""
+    @property
+    def spaces(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """all that are to answer, in the order in which they are tried; at least one"""
+
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+        spaces: collections.abc.Iterable[builtins.str] | None = ...,
+        force: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["force", b"force", "repository", b"repository", "spaces", b"spaces"]) -> None: ...
+
+global___SwitchSpacesRequest = SwitchSpacesRequest
+
+@typing.final
+class SwitchSpacesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    BEFORE_FIELD_NUMBER: builtins.int
+    @property
+    def repository(self) -> global___Repository:
+        """as it is now"""
+
+    @property
+    def before(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the spaces that answered until now; sending these takes the switch back"""
+
+    def __init__(
+        self,
+        *,
+        repository: global___Repository | None = ...,
+        before: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["repository", b"repository"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["before", b"before", "repository", b"repository"]) -> None: ...
+
+global___SwitchSpacesResponse = SwitchSpacesResponse
+
+@typing.final
+class DropSpaceRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    space: builtins.str
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+        space: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["repository", b"repository", "space", b"space"]) -> None: ...
+
+global___DropSpaceRequest = DropSpaceRequest
+
+@typing.final
+class DropSpaceResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    VECTORS_FIELD_NUMBER: builtins.int
+    vectors: builtins.int
+    """images that had a vector in the space"""
+    @property
+    def repository(self) -> global___Repository:
+        """as it is now"""
+
+    def __init__(
+        self,
+        *,
+        repository: global___Repository | None = ...,
+        vectors: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["repository", b"repository"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["repository", b"repository", "vectors", b"vectors"]) -> None: ...
+
+global___DropSpaceResponse = DropSpaceResponse
+
+@typing.final
 class ExportRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1105,6 +1314,9 @@ class Space(google.protobuf.message.Message):
     DIMENSION_FIELD_NUMBER: builtins.int
     LANGUAGES_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    TEMPLATES_FIELD_NUMBER: builtins.int
     name: builtins.str
     model: builtins.str
     """resolved id"""
@@ -1114,9 +1326,17 @@ class Space(google.protobuf.message.Message):
     """of its vectors"""
     images: builtins.int
     """images that have this vector"""
+    state: builtins.str
+    """active: it answers; filling: images still lack its vector; standby: complete, silent"""
+    source: builtins.str
+    """the model as it was asked for"""
     @property
     def languages(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """of the texts it understands: en, zh"""
+
+    @property
+    def templates(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """what texts are put into at {}"""
 
     def __init__(
         self,
@@ -1127,8 +1347,11 @@ class Space(google.protobuf.message.Message):
         dimension: builtins.int = ...,
         languages: collections.abc.Iterable[builtins.str] | None = ...,
         images: builtins.int = ...,
+        state: builtins.str = ...,
+        source: builtins.str = ...,
+        templates: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "dimension", b"dimension", "images", b"images", "languages", b"languages", "model", b"model", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "dimension", b"dimension", "images", b"images", "languages", b"languages", "model", b"model", "name", b"name", "source", b"source", "state", b"state", "templates", b"templates"]) -> None: ...
 
 global___Space = Space
 

@@ -84,6 +84,21 @@ class IndexerStub(object):
                 request_serializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryRequest.SerializeToString,
                 response_deserializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryResponse.FromString,
                 _registered_method=True)
+        self.AddSpace = channel.unary_stream(
+                '/xcomp.v1.Indexer/AddSpace',
+                request_serializer=xcomp__protos_dot_indexer__pb2.AddSpaceRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.AddSpaceEvent.FromString,
+                _registered_method=True)
+        self.SwitchSpaces = channel.unary_unary(
+                '/xcomp.v1.Indexer/SwitchSpaces',
+                request_serializer=xcomp__protos_dot_indexer__pb2.SwitchSpacesRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.SwitchSpacesResponse.FromString,
+                _registered_method=True)
+        self.DropSpace = channel.unary_unary(
+                '/xcomp.v1.Indexer/DropSpace',
+                request_serializer=xcomp__protos_dot_indexer__pb2.DropSpaceRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.DropSpaceResponse.FromString,
+                _registered_method=True)
         self.Export = channel.unary_stream(
                 '/xcomp.v1.Indexer/Export',
                 request_serializer=xcomp__protos_dot_indexer__pb2.ExportRequest.SerializeToString,
@@ -189,6 +204,28 @@ class IndexerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddSpace(self, request, context):
+        """Adds a space to a repository, or goes on with one, and embeds every image that lacks its vector; streams progress.
+        Searches and ingests go on meanwhile. What is done stays when the caller leaves or the server is killed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwitchSpaces(self, request, context):
+        """Says which spaces of a repository answer from now on, in one step; the others keep their vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropSpace(self, request, context):
+        """Removes a space that does not answer, with its vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Export(self, request, context):
         """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format.
         """
@@ -284,6 +321,21 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.DeleteRepository,
                     request_deserializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryRequest.FromString,
                     response_serializer=xcomp__protos_dot_indexer__pb2.DeleteRepositoryResponse.SerializeToString,
+            ),
+            'AddSpace': grpc.unary_stream_rpc_method_handler(
+                    servicer.AddSpace,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.AddSpaceRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.AddSpaceEvent.SerializeToString,
+            ),
+            'SwitchSpaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.SwitchSpaces,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.SwitchSpacesRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.SwitchSpacesResponse.SerializeToString,
+            ),
+            'DropSpace': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropSpace,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.DropSpaceRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.DropSpaceResponse.SerializeToString,
             ),
             'Export': grpc.unary_stream_rpc_method_handler(
                     servicer.Export,
@@ -586,6 +638,87 @@ class Indexer(object):
             '/xcomp.v1.Indexer/DeleteRepository',
             xcomp__protos_dot_indexer__pb2.DeleteRepositoryRequest.SerializeToString,
             xcomp__protos_dot_indexer__pb2.DeleteRepositoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddSpace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/xcomp.v1.Indexer/AddSpace',
+            xcomp__protos_dot_indexer__pb2.AddSpaceRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.AddSpaceEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwitchSpaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xcomp.v1.Indexer/SwitchSpaces',
+            xcomp__protos_dot_indexer__pb2.SwitchSpacesRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.SwitchSpacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropSpace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xcomp.v1.Indexer/DropSpace',
+            xcomp__protos_dot_indexer__pb2.DropSpaceRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.DropSpaceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,26 @@ class IndexerStub:
     ]
     """Removes a repository with all its vectors and uploads; other files are never touched."""
 
+    AddSpace: grpc.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.AddSpaceRequest,
+        xcomp_protos.indexer_pb2.AddSpaceEvent,
+    ]
+    """Adds a space to a repository, or goes on with one, and embeds every image that lacks its vector; streams progress.
+    Searches and ingests go on meanwhile. What is done stays when the caller leaves or the server is killed.
+    """
+
+    SwitchSpaces: grpc.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.SwitchSpacesRequest,
+        xcomp_protos.indexer_pb2.SwitchSpacesResponse,
+    ]
+    """Says which spaces of a repository answer from now on, in one step; the others keep their vectors."""
+
+    DropSpace: grpc.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.DropSpaceRequest,
+        xcomp_protos.indexer_pb2.DropSpaceResponse,
+    ]
+    """Removes a space that does not answer, with its vectors."""
+
     Export: grpc.UnaryStreamMultiCallable[
         xcomp_protos.indexer_pb2.ExportRequest,
         xcomp_protos.indexer_pb2.ExportResponse,
@@ -177,6 +197,26 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.DeleteRepositoryResponse,
     ]
     """Removes a repository with all its vectors and uploads; other files are never touched."""
+
+    AddSpace: grpc.aio.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.AddSpaceRequest,
+        xcomp_protos.indexer_pb2.AddSpaceEvent,
+    ]
+    """Adds a space to a repository, or goes on with one, and embeds every image that lacks its vector; streams progress.
+    Searches and ingests go on meanwhile. What is done stays when the caller leaves or the server is killed.
+    """
+
+    SwitchSpaces: grpc.aio.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.SwitchSpacesRequest,
+        xcomp_protos.indexer_pb2.SwitchSpacesResponse,
+    ]
+    """Says which spaces of a repository answer from now on, in one step; the others keep their vectors."""
+
+    DropSpace: grpc.aio.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.DropSpaceRequest,
+        xcomp_protos.indexer_pb2.DropSpaceResponse,
+    ]
+    """Removes a space that does not answer, with its vectors."""
 
     Export: grpc.aio.UnaryStreamMultiCallable[
         xcomp_protos.indexer_pb2.ExportRequest,
@@ -296,6 +336,32 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.DeleteRepositoryResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.DeleteRepositoryResponse]]:
         """Removes a repository with all its vectors and uploads; other files are never touched."""
+
+    @abc.abstractmethod
+    def AddSpace(
+        self,
+        request: xcomp_protos.indexer_pb2.AddSpaceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[xcomp_protos.indexer_pb2.AddSpaceEvent], collections.abc.AsyncIterator[xcomp_protos.indexer_pb2.AddSpaceEvent]]:
+        """Adds a space to a repository, or goes on with one, and embeds every image that lacks its vector; streams progress.
+        Searches and ingests go on meanwhile. What is done stays when the caller leaves or the server is killed.
+        """
+
+    @abc.abstractmethod
+    def SwitchSpaces(
+        self,
+        request: xcomp_protos.indexer_pb2.SwitchSpacesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[xcomp_protos.indexer_pb2.SwitchSpacesResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.SwitchSpacesResponse]]:
+        """Says which spaces of a repository answer from now on, in one step; the others keep their vectors."""
+
+    @abc.abstractmethod
+    def DropSpace(
+        self,
+        request: xcomp_protos.indexer_pb2.DropSpaceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[xcomp_protos.indexer_pb2.DropSpaceResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.DropSpaceResponse]]:
+        """Removes a space that does not answer, with its vectors."""
 
     @abc.abstractmethod
     def Export(

@@ -85,7 +85,7 @@ def test_pieces_may_be_cut_anywhere(filled: Indexer) -> None:
 
 def test_the_file_is_what_the_documentation_says(filled: Indexer) -> None:
     head, *entries, foot = map(json.loads, lines(filled))
-    assert (head["xcomp"], head["format"], head["name"], head["profile"]) == ("repository", 1, "default", "color")
+    assert (head["xcomp"], head["format"], head["name"], head["profile"]) == ("repository", 2, "default", "color")
     assert head["models"]["color"]["dimension"] == 12
     assert foot == {"points": 4}
     assert {frozenset(entry) for entry in entries} == {frozenset(("id", "payload", "vectors"))}
@@ -102,7 +102,7 @@ def changed(number: int, **keys: object) -> object:
 DAMAGED = {
     "nothing": (lambda said: said.clear(), "line 1 "),
     "no head": (lambda said: said.pop(0), "line 1 is no head"),
-    "a newer format": (changed(0, format=2), "has format 2, this version reads 1: upgrade"),
+    "a newer format": (changed(0, format=3), "has format 3, this version reads 2: upgrade"),
     "an unknown profile": (changed(0, profile="sepia"), "line 1 names profile 'sepia'"),
     "no models": (changed(0, models={}), "line 1 names profile"),
     "a wrong dimension": (changed(0, models={"color": {"dimension": -1}}), "line 1 names profile"),
@@ -248,10 +248,10 @@ def test_a_copy_of_an_upload_does_not_take_the_file_with_it(indexer: Indexer) ->
 
 def test_a_crash_in_an_import_leaves_something_that_can_be_deleted(home: Path) -> None:
     with serving(home) as first:
-        store = first.library._made("half", {"color": {"dimension": 12}}, {"importing": 1})
+        store = first.library._made("half", first.library.create("whole").record, {"importing": 1})
         store.upsert([Point("00000000-0000-4000-8000-000000000000", {}, {})])
         store.close()
     with serving(home) as second:
         assert "xcomp repo delete half" in second.client.describe().repositories[0].problem
         second.client.delete_repository("half")
-        assert list(second.client.list_repositories()) == []
+        assert [each.name for each in second.client.list_repositories()] == ["whole"]

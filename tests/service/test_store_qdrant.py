@@ -122,10 +122,10 @@ def test_the_key_is_sent_and_a_wrong_one_is_refused(scheme: str) -> None:
 
 def test_a_collection_of_somebody_else_is_not_ours(shim: Shim, stores: QdrantStores) -> None:
     shim.backend.client.create_collection("other", vectors_config={})
-    shim.backend.client.create_collection("xcomp_newer", vectors_config={}, metadata={"xcomp_format": 3})
+    shim.backend.client.create_collection("xcomp_newer", vectors_config={}, metadata={"xcomp_format": 4})
     shim.backend.client.create_collection("xcomp_foreign", vectors_config={})
     assert stores.names() == ["foreign", "newer"]
-    with pytest.raises(Conflict, match="has format 3, this version reads 2: upgrade"):
+    with pytest.raises(Conflict, match="has format 4, this version reads 3: upgrade"):
         stores.open("newer")
     with pytest.raises(Conflict, match="xcomp_foreign was not made by xcomp"):
         stores.open("foreign")
@@ -264,6 +264,6 @@ def test_writing_into_what_an_older_version_made_raises_its_format(shim: Shim, s
     client.create_collection("xcomp_older", vectors_config={}, metadata={"xcomp_format": 1})
     stores.open("older").set_meta({"profile": "lite"})
     assert client.get_collection("xcomp_older").config.metadata == {
-        "xcomp_format": 2,
+        "xcomp_format": 3,
         "xcomp_meta": {"profile": "lite"},
     }

@@ -97,6 +97,21 @@ class FakeIndexer(rpc.IndexerServicer):
     ) -> pb.UploadResponse:
         return pb.UploadResponse()
 
+    def AddSpace(  # noqa: N802
+        self, request: pb.AddSpaceRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.AddSpaceEvent]:
+        raise NotImplementedError
+
+    def SwitchSpaces(  # noqa: N802
+        self, request: pb.SwitchSpacesRequest, context: grpc.ServicerContext
+    ) -> pb.SwitchSpacesResponse:
+        raise NotImplementedError
+
+    def DropSpace(  # noqa: N802
+        self, request: pb.DropSpaceRequest, context: grpc.ServicerContext
+    ) -> pb.DropSpaceResponse:
+        raise NotImplementedError
+
     def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> Iterator[pb.ExportResponse]:  # noqa: N802
         raise NotImplementedError
 

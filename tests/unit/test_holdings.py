@@ -13,16 +13,15 @@ def digest(number: int) -> str:
     return f"{number:032x}"
 
 
-def image(path: str, *, content: int = 1, spaces: tuple[str, ...] = ("en",), uploaded: bool = False) -> Found:
+def image(path: str, *, content: int = 1, uploaded: bool = False) -> Found:
     payload: dict[str, object] = {
         "path": path, "size": 10, "mtime_ns": 1, "sidecar_mtime_ns": 0, "content_hash": digest(content),
-        "spaces": list(spaces),
     }  # fmt: skip
     return Found(image_id("r", path), 0.0, payload | ({"uploaded": "a.jpg"} if uploaded else {}))
 
 
 def holding(*points: Found, roots: tuple[str, ...] = ("/p",)) -> Holdings:
-    held = Holdings("r", spaces=["en"], roots=Roots(roots))
+    held = Holdings("r", roots=Roots(roots))
     for point in points:
         held.add(point)
     held.settle()
@@ -62,7 +61,10 @@ def test_everything_is_a_change_to_an_empty_repository() -> None:
 
 
 def test_an_image_that_lacks_a_vector_is_done_again_and_gives_none_away() -> None:
-    held = holding(image("/p/a", spaces=()), image("/p/b", content=2, spaces=("en", "old")))
+    held = Holdings("r", roots=Roots(("/p",)))
+    held.add(image("/p/a"), complete=False)
+    held.add(image("/p/b", content=2))
+    held.settle()
     assert [entry.path for entry in held.changed([Entry("/p/a", "/p", 10, 1), Entry("/p/b", "/p", 10, 1)])] == ["/p/a"]
     assert held.holder(digest(1)) is None
     assert {held.holder(digest(2))} == ids("/p/b")

@@ -44,7 +44,7 @@ def test_a_repository_remembers_its_profile_and_models(library: Library, home: P
     again = reopened(home)
     repository = again.get("trips")
     assert (repository.profile, repository.image_size) == ("color", 64)
-    assert repository.models["color"]["digest"] == CountingEmbedder().digest
+    assert repository.record.spaces["color"].digest == CountingEmbedder().digest
     again.close()
 
 

@@ -27,7 +27,6 @@ def test_what_is_written_reads_back(name: str) -> None:
         rights="cc-by",
         restricted=True,
         metadata={"title": "Port"},
-        spaces=["en"],
         expires=datetime(2030, 1, 1, tzinfo=UTC),
         labels=[Label("harbour", "港口", 0.5)],
     )

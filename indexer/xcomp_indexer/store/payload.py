@@ -10,7 +10,6 @@
     size          bytes
     mtime_ns      time of the last change, nanoseconds
     sidecar_mtime_ns  the same of its sidecar, 0 if it has none
-    spaces        names of the spaces it has a vector in
     content_hash  hex
     width, height pixels, upright
     date          when it was taken, RFC 3339 in UTC; absent if unknown
@@ -55,7 +54,6 @@ class ImagePayload:
     width: int
     height: int
     sidecar_mtime_ns: int = 0
-    spaces: Sequence[str] = ()
     date: datetime | None = None  # without a zone it counts as UTC
     expires: datetime | None = None
     embargo: datetime | None = None
@@ -76,7 +74,6 @@ class ImagePayload:
             "size": self.size,
             "mtime_ns": self.mtime_ns,
             "sidecar_mtime_ns": self.sidecar_mtime_ns,
-            "spaces": sorted(self.spaces),
             "content_hash": self.content_hash,
             "width": self.width,
             "height": self.height,
@@ -108,7 +105,6 @@ class ImagePayload:
             width=cast("int", payload["width"]),
             height=cast("int", payload["height"]),
             sidecar_mtime_ns=cast("int", payload["sidecar_mtime_ns"]),
-            spaces=cast("list[str]", payload["spaces"]),
             date=_moment(payload.get("date")),
             expires=_moment(payload.get("expires")),
             embargo=_moment(payload.get("embargo")),

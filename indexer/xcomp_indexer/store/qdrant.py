@@ -17,7 +17,7 @@ from xcomp_indexer.store.qdrant_call import Call
 from xcomp_indexer.store.qdrant_filter import translate
 from xcomp_protos.transport.errors import Conflict, Unavailable
 
-FORMAT = 2  # raise it when a change makes older versions misread a repository
+FORMAT = 3  # as that of folder.py
 FORMAT_KEY = "xcomp_format"  # in the collection's metadata
 _META_KEY = "xcomp_meta"  # beside it, all in one: the server merges keys, and REST cannot say that one is gone
 _QUERIES_PER_CALL = 32
