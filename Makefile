@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
+LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 PROOFS := decode_fuzz kill_ingest grpc_fuzz
 
-.PHONY: demo test check format setup stubs bench soak prove screenshots clean
+.PHONY: demo test check format setup stubs bench soak prove screenshots clean locks sbom audit up
 
 demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
 	@$(BIN)/python demo/run.py
@@ -38,6 +39,26 @@ prove: $(VENV)/.dev  ## MODEL=… REPORT=…: check a downloaded InternLM-XCompo
 
 screenshots: $(VENV)/.demo  ## docs/images from the pages of `make demo`; needs chromium and a CJK font
 	@$(BIN)/python demo/screenshots.py
+
+locks: $(VENV)/bin/python  ## requirements/*.txt: what the images install, with hashes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@for extra in indexer composer composer-light; do \
+	  $(LOCK) --extra $$extra --extra observe pyproject.toml -o requirements/$$extra.txt || exit 1; done
+	@$(LOCK) requirements/build.in -o requirements/build.txt
+
+sbom: $(VENV)/bin/python  ## dist/*.cdx.json: what is in the images, in CycloneDX
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
+	@mkdir -p dist
+	@for name in indexer composer composer-light; do \
+	  $(BIN)/cyclonedx-py requirements --output-file dist/$$name.cdx.json requirements/$$name.txt || exit 1; done
+
+audit: $(VENV)/bin/python  ## known vulnerabilities in what the images install; asks a network service
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@for name in indexer composer composer-light; do \
+	  $(BIN)/pip-audit --no-deps --disable-pip --strict -r requirements/$$name.txt || exit 1; done
+
+up:  ## the whole system in containers
+	docker compose up --build --wait
 
 clean:  ## the demo's output and caches; the environments stay
 	rm -rf demo/out .pytest_cache .mypy_cache .ruff_cache

@@ -164,6 +164,9 @@ def pull(
         list[str],
         typer.Argument(metavar="MODEL…", help="Models, or a profile for all of its models.", show_default=False),
     ],
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Ask no network for embedding models that are here and work.")
+    ] = False,
 ) -> None:
     """Fetches models from the hub, HF_ENDPOINT or its default; tries those that embed."""
     from xcomp_cli import local
@@ -171,10 +174,10 @@ def pull(
 
     composing = [name for name in names if name.startswith("internlm")]
     embedding = [name for name in names if name not in composing]
-    failed = 0
+    failed, kept = 0, ("--keep",) if keep else ()
     if embedding:
         local.require(INDEXER)
-        failed = subprocess.call([sys.executable, "-m", "xcomp_indexer.pull", *embedding])
+        failed = subprocess.call([sys.executable, "-m", "xcomp_indexer.pull", *kept, *embedding])
     if composing and not failed:
         _upkeep("pull", "--", *composing)
     raise typer.Exit(failed)

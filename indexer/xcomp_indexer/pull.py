@@ -22,9 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fetches the models named; returns the exit status."""
     parser = argparse.ArgumentParser("xcomp models pull", description="Fetches models from the hub and tries them.")
     parser.add_argument("models", metavar="MODEL", nargs="+", help="a model, or a profile for all of its models")
+    parser.add_argument("--keep", action="store_true", help="ask no network for models that are here and work")
+    options = parser.parse_args(arguments)
     try:
-        for model in _named(parser.parse_args(arguments).models):
-            embedder = pull(model)
+        for model in _named(options.models):
+            embedder = (_kept(model) if options.keep else None) or pull(model)
             print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # its result
     except XcompError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # its last word
@@ -52,6 +54,14 @@ def pull(model: str) -> Embedder:
         hub.require(model, embed.CHINESE_CLIP_LIBRARIES)
         _fetch(released.chinese_clip(model))
     return embed.load(model)
+
+
+def _kept(model: str) -> Embedder | None:
+    """Returns a model that is here already; None if it is not, or not whole."""
+    try:
+        return embed.load(model)
+    except ModelError:
+        return None
 
 
 def _named(names: Sequence[str]) -> Iterator[str]:
