@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from xcomp_cli import deliver
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_composer.render import read_bundle
+from xcomp_protos.transport.errors import InvalidRequest, NotFound
 
+_FORMATS = {".txt": "text", ".html": "html", ".htm": "html"}
 LIMIT_BYTES = 3 * 1024 * 1024
 
 
@@ -23,7 +25,7 @@ def read(file: Path) -> tuple[str, str]:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"'{file}' is not UTF-8: {error.reason} at byte {error.start}") from None
-    return text, "text" if file.suffix.lower() == ".txt" else "markdown"
+    return text, _FORMATS.get(file.suffix.lower(), "markdown")
 
 
 def target(
@@ -45,6 +47,14 @@ def target(
 
 def _folder(file: Path) -> Path:
     """A bundle's own article goes back into the bundle, any other into a folder beside it."""
-    if file.name == "article.md" and (file.parent / "article.json").is_file():
+    if file.name in ("article.md", "article.html") and _holds(file.parent, read(file)[1]):
         return file.parent
     return file.with_suffix(".illustrated")
+
+
+def _holds(folder: Path, form: str) -> bool:
+    """Whether a folder is the bundle of an article of this format; the page of a Markdown article is not its text."""
+    try:
+        return read_bundle(folder).format == form
+    except (NotFound, InvalidRequest):
+        return False

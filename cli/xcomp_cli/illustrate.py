@@ -10,7 +10,7 @@ from xcomp_cli import display, options
 
 def illustrate(
     article: Annotated[
-        Path, typer.Argument(metavar="ARTICLE.md", help="A Markdown file, or a .txt.", show_default=False)
+        Path, typer.Argument(metavar="ARTICLE.md", help="A Markdown file, an .html, or a .txt.", show_default=False)
     ],
     out: options.Out = None,
     images: options.Images = None,
@@ -38,7 +38,8 @@ def illustrate(
     """Illustrates existing text, every word left as it was.
 
     The result is a folder, by default NAME.illustrated beside the article: article.html to look at, review.html to see
-    why, article.md, article.json and the pictures. A second run replaces our pictures and adds none.
+    why, article.md, article.json and the pictures; of an HTML page, article.html is the page itself. A second run
+    replaces our pictures and adds none.
     """
     from xcomp_cli import connect, deliver
     from xcomp_cli.article_file import read, target

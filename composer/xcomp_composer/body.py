@@ -15,7 +15,9 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from xcomp_composer.article import Article, Illustration
-from xcomp_composer.markdown import PARSER, Kind, lines_of, normalised, parse, split
+from xcomp_composer.block import Kind
+from xcomp_composer.markdown import lines_of, normalised, parse, split
+from xcomp_composer.parser import PARSER
 
 _LANDSCAPE = 1.25  # width over height from which a picture may reach into the margins
 _PORTRAIT = 0.85

@@ -10,7 +10,7 @@ from xcomp_composer.article import Article, Candidate, Illustration, Unfilled
 from xcomp_composer.describe import clean, described
 from xcomp_composer.history import changed
 from xcomp_composer.marks import with_blocks, without_blocks
-from xcomp_composer.rewording import segment_of
+from xcomp_composer.rewording import check_whole, segment_of
 from xcomp_protos.transport.errors import InvalidRequest
 
 USER = "user"
@@ -113,6 +113,8 @@ def filled(article: Article, pictures: Mapping[int, Illustration], unfilled: Seq
 
 
 def _shown(article: Article, spot: int, picture: Illustration | None, *, operation: str) -> Article:
+    if picture:
+        check_whole(article, spot)
     shown = changed(article, spot, [replace(article.segments[spot], illustration=picture)], operation=operation)
     shown = replace(shown, unfilled=tuple(each for each in shown.unfilled if each.segment != spot))
     if without_blocks(with_blocks(shown), shown.format)[0] != shown.text:

@@ -1,4 +1,6 @@
-"""Markdown and plain text as blocks: which lines belong together, of what kind they are, and what their words are.
+"""A text as blocks: which lines belong together, of what kind they are, and what their words are.
+
+Markdown and plain text are read here, HTML in `html_blocks`.
 
 The one idea: only line numbers come from the parser. The text itself is cut, never rebuilt, so the blocks joined are
 the input byte for byte. Raw HTML is a block of its own here and never a paragraph.
@@ -7,11 +9,13 @@ the input byte for byte. Raw HTML is a block of its own here and never a paragra
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import pairwise
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from xcomp_composer.block import CJK, MACHINERY, Block, Kind, is_prose, one_line
+from xcomp_composer.html_blocks import split_html
+from xcomp_composer.parser import PARSER
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as CommonMark counts lines; str.splitlines knows many more
 _FRONT_MATTER = re.compile(
@@ -21,41 +25,15 @@ _FRONT_MATTER = re.compile(
     re.VERBOSE,
 )
 _TITLE_ENTRY = re.compile(r"^title[ \t]*[:=][ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
-_MACHINERY = re.compile(r"\s*(?:\{\{|\{%|:::|\$\$|\[\^|\[toc\]|\\begin\{|<!--)", re.IGNORECASE)
 _CAPTION_START = re.compile(
     r"\s*(?:(?:figure|fig|photo|picture|image)\b[\s\d.:]|[图圖][\s\d一二三四五六七八九十：:]|(?:照片|图片)[：:])",
     re.IGNORECASE,
 )
-_LETTERS = re.compile(r"[^\W\d_]")
-_CJK = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
-_CJK_BREAK = re.compile(rf"(?<={_CJK})\n|\n(?={_CJK})")
 _SENTENCE_END = re.compile(r"[.!?。！？…:：;；][\"'”’」』)）]*\s*$")
 _LONGEST_HEADING = 80  # characters of a line of plain text that may be one
 _LONGEST_CAPTION = 200
-_FEWEST_LETTERS = 4
 _TITLE_WORDS = 8
 _TITLE_IDEOGRAPHS = 20
-
-PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-
-
-class Kind(Enum):
-    """What a block is; only a paragraph is ever a place for a picture."""
-
-    PARAGRAPH = "paragraph"
-    HEADING = "heading"
-    IMAGE = "image"
-    FRONT_MATTER = "front matter"
-    OTHER = "other"  # code, lists, quotes, tables, raw HTML, captions, definitions, rules
-
-
-@dataclass(frozen=True)
-class Block:
-    """Lines of the text that belong together, with the blank lines after them."""
-
-    kind: Kind
-    text: str
-    prose: str = ""  # the words as a reader sees them; of paragraphs and headings only
 
 
 @dataclass(frozen=True)
@@ -67,6 +45,8 @@ class _Span:
 
 def split(text: str, format_: str = "markdown") -> list[Block]:
     """Cuts a text into blocks; joined they are the text."""
+    if format_ == "html":
+        return split_html(text)
     lines = lines_of(text)
     spans = _plain_spans(lines) if format_ == "text" else _markdown_spans(text, lines)
     if not lines:
@@ -116,7 +96,7 @@ def _first_words(prose: str) -> str:
     cut = " ".join(words[:_TITLE_WORDS])
     if len(words) > _TITLE_WORDS:
         return cut.rstrip(",;:") + " …"
-    if re.search(_CJK, cut) and len(cut) > _TITLE_IDEOGRAPHS:
+    if re.search(CJK, cut) and len(cut) > _TITLE_IDEOGRAPHS:
         return re.split(r"[，。；：！？]", cut)[0][:_TITLE_IDEOGRAPHS] + "…"
     return cut
 
@@ -158,8 +138,8 @@ def _span(token: Token, inline: Token) -> _Span:
     if any(child.type == "image" for child in inline.children or ()):
         return _Span(start, Kind.IMAGE)
     prose = prose_of(inline)
-    is_prose = len(_LETTERS.findall(prose)) >= _FEWEST_LETTERS and not _is_aside(inline)
-    return _Span(start, Kind.PARAGRAPH if is_prose else Kind.OTHER, prose if is_prose else "")
+    is_paragraph = is_prose(prose) and not _is_aside(inline)
+    return _Span(start, Kind.PARAGRAPH if is_paragraph else Kind.OTHER, prose if is_paragraph else "")
 
 
 def _is_aside(inline: Token) -> bool:
@@ -169,7 +149,7 @@ def _is_aside(inline: Token) -> bool:
     for child in children:
         depth += child.nesting if child.type.startswith("em_") else 0
         outside += child.type == "text" and not depth and bool(child.content.strip())
-    return bool(_MACHINERY.match(inline.content)) or not outside
+    return bool(MACHINERY.match(inline.content)) or not outside
 
 
 def prose_of(inline: Token) -> str:
@@ -180,7 +160,7 @@ def prose_of(inline: Token) -> str:
             pieces.append(child.content)
         elif child.type in ("softbreak", "hardbreak"):
             pieces.append("\n")
-    return _one_line("".join(pieces))
+    return one_line("".join(pieces))
 
 
 def _without_captions(spans: Sequence[_Span]) -> list[_Span]:
@@ -208,13 +188,9 @@ def _plain_spans(lines: Sequence[str]) -> list[_Span]:
 def _plain_span(paragraph: Sequence[str], start: int, *, is_last: bool) -> _Span:
     """A short line without a full stop is a heading where something follows."""
     words = normalised("".join(paragraph)).strip()
-    prose = _one_line(words)
-    if len(_LETTERS.findall(prose)) < _FEWEST_LETTERS:
+    prose = one_line(words)
+    if not is_prose(prose):
         return _Span(start, Kind.OTHER)
     is_short = "\n" not in words and len(prose) <= _LONGEST_HEADING
     is_heading = is_short and not is_last and not _SENTENCE_END.search(prose)
     return _Span(start, Kind.HEADING if is_heading else Kind.PARAGRAPH, prose)
-
-
-def _one_line(words: str) -> str:
-    return " ".join(_CJK_BREAK.sub("", words).split())

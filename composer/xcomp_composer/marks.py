@@ -1,4 +1,4 @@
-"""Our pictures inside a Markdown text: marked blocks that can be told from the author's words and taken out again.
+"""Our pictures inside a text: marked blocks that can be told from the author's words and taken out again.
 
 The one idea: a block is whatever stands from `<!-- xcomp:begin ID -->` to `<!-- xcomp:end ID -->`, and ID is a digest
 of what stands between. Cutting all blocks out gives the author's bytes back. Marks that the author typed, unbalanced or
@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from xcomp_composer.article import Article, Illustration
-from xcomp_composer.markdown import Kind, lines_of, normalised, parse, split
+from xcomp_composer.block import Kind
+from xcomp_composer.body import figure
+from xcomp_composer.html_blocks import quoted
+from xcomp_composer.markdown import lines_of, normalised, parse, split
 
 _MARK = re.compile(r"<!-- xcomp:(begin|end)(\+?) ([0-9a-f]{12}) -->")
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>~&|$])")
@@ -43,8 +46,10 @@ def with_blocks(article: Article) -> str:
     for number, segment in enumerate(article.segments):
         is_last = number + 1 == len(article.segments)
         if segment.illustration:
-            body = _body(segment.illustration, newline)
-            pieces.append(_placed(segment.text, body, newline=newline, is_last=is_last))
+            is_html = article.format == "html"
+            body = _html(segment.illustration, newline) if is_html else _body(segment.illustration, newline)
+            place = _after_tag if is_html else _placed
+            pieces.append(place(segment.text, body, newline=newline, is_last=is_last))
         else:
             pieces.append(segment.text)
     return "".join(pieces)
@@ -85,9 +90,11 @@ def _with_added_breaks(text: str, begin: re.Match[str], end: re.Match[str]) -> _
 
 
 def _code(text: str, format_: str) -> list[_Cut]:
-    """Code blocks at any depth; a quotation of our output in one is the author's."""
+    """Code blocks at any depth, in HTML scripts and the like; a quotation of our output in one is the author's."""
     if format_ == "text":
         return []
+    if format_ == "html":
+        return [_Cut(start, end) for start, end in quoted(text)]
     offsets = list(accumulate(map(len, lines_of(text)), initial=0))
     tokens = (token for token in parse(text) if token.type in ("fence", "code_block"))
     return [_Cut(offsets[token.map[0]], offsets[token.map[1]]) for token in tokens if token.map]
@@ -109,6 +116,13 @@ def _placed(segment: str, body: str, *, newline: str, is_last: bool) -> str:
     return f"{segment}{newline}<!-- xcomp:begin+ {digest} -->{body}{end}"
 
 
+def _after_tag(segment: str, body: str, *, newline: str, is_last: bool) -> str:  # noqa: ARG001  # as `_placed`
+    """Puts a block right after the segment's last tag: between the blocks of a page, space means nothing."""
+    words = segment.rstrip()
+    digest = _digest(body)
+    return f"{words}<!-- xcomp:begin {digest} -->{body}<!-- xcomp:end {digest} -->{segment[len(words) :]}"
+
+
 def _can_end_in_a_comment(words: str) -> bool:
     """Whether a mark may follow on the same line: after a paragraph, unless it would escape the mark."""
     return bool(words) and split(words)[-1].kind is Kind.PARAGRAPH and not words.endswith("\\")
@@ -120,6 +134,10 @@ def _body(picture: Illustration, newline: str) -> str:
     if printed:
         lines += [f"_{' · '.join(printed)}_", ""]
     return newline.join([*lines, ""])
+
+
+def _html(picture: Illustration, newline: str) -> str:
+    return f"{newline}{figure(picture).rstrip()}{newline}"
 
 
 def _target(file: str) -> str:

@@ -7,7 +7,7 @@ paragraph after them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xcomp_composer.markdown import Block
+from xcomp_composer.block import Block
 from xcomp_composer.spot import places
 
 

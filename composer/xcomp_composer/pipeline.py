@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xcomp_composer.article import Article, Illustration, Segment, Unfilled, language_of
+from xcomp_composer.block import Block, Kind
 from xcomp_composer.events import Event, Spot, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.indexer import Repository
-from xcomp_composer.markdown import Block, Kind, split, title_of
+from xcomp_composer.markdown import split, title_of
 from xcomp_composer.marks import without_blocks
 from xcomp_composer.must_use import insisted
 from xcomp_composer.spot import places

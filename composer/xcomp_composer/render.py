@@ -41,8 +41,11 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch) -> Article:
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     written = _with_files(article, lambda picture: f"images/{_publish(picture, images, fetch, folder)}")
-    _write(folder / "article.md", with_blocks(written).encode())
-    _write(folder / "article.html", article_page(written).encode())
+    if written.format == "html":
+        _write(folder / "article.html", with_blocks(written).encode())  # the author's own page
+    else:
+        _write(folder / "article.md", with_blocks(written).encode())
+        _write(folder / "article.html", article_page(written).encode())
     _write(folder / "review.html", review_page(written, _thumbnails(fetch)).encode())
     _write(folder / "article.json", manifest.dumps(written).encode())
     for stale in before - {picture.file for _, picture in written.illustrated}:

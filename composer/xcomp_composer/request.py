@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 3 * 1024 * 1024  # of text, or of pictures together
 MAX_CANDIDATES = 64
 MAX_POOL = 100
-FORMATS = ("markdown", "text")
+FORMATS = ("markdown", "html", "text")
 _LANGUAGES = {common.LANGUAGE_EN: "en", common.LANGUAGE_ZH: "zh"}
 _PROCEDURES: dict[int, Procedure] = {
     pb.PROCEDURE_UNSPECIFIED: "native",
@@ -28,7 +28,7 @@ _PROCEDURES: dict[int, Procedure] = {
 def text_of(request: pb.IllustrateRequest) -> tuple[str, str]:
     """Returns text and format."""
     if request.format and request.format not in FORMATS:
-        raise InvalidRequest(f"format: {request.format!r} is unknown: use markdown or text")
+        raise InvalidRequest(f"format: {request.format!r} is unknown: use markdown, html or text")
     words(request.text, "text")
     return request.text, request.format or "markdown"
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 from xcomp_composer.alike import likeness
 from xcomp_composer.article import Candidate, Evidence, Illustration, Unfilled
+from xcomp_composer.block import Kind
 from xcomp_composer.choose import NEIGHBOURS, assign, spread
 from xcomp_composer.describe import described
 from xcomp_composer.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.hit import Hit
 from xcomp_composer.indexer import Repository
-from xcomp_composer.markdown import Kind, split
+from xcomp_composer.markdown import split
 from xcomp_composer.reason import why, why_empty
 from xcomp_composer.retrieve import HITS, Floats, Offer, Place, places_for
 from xcomp_composer.spot import most_visible, places

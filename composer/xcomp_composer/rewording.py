@@ -5,9 +5,12 @@ Pure functions from article to article; words that a model writes come in as a f
 
 import re
 from dataclasses import replace
+from html import escape
 
 from xcomp_composer.article import Article, Segment
+from xcomp_composer.block import Kind
 from xcomp_composer.history import changed
+from xcomp_composer.html_blocks import TAG
 from xcomp_composer.markdown import split
 from xcomp_composer.marks import newline_of
 from xcomp_protos.transport.errors import InvalidRequest
@@ -17,7 +20,7 @@ def rewrite(article: Article, segment: int, text: str) -> Article:
     """Puts other words in the place of a segment's; its picture stays."""
     old = segment_of(article, segment)
     ending = old.text[len(old.text.rstrip("\r\n \t")) :]
-    pieces = _pieces(_words(text, article) + ending, article)
+    pieces = _pieces(_words(text, article, old) + ending, article)
     pieces[-1] = replace(pieces[-1], illustration=old.illustration)
     return changed(article, segment, pieces, operation=f"rewrite segment {segment}")
 
@@ -25,7 +28,7 @@ def rewrite(article: Article, segment: int, text: str) -> Article:
 def insert_before(article: Article, segment: int, text: str) -> Article:
     """Puts words before a segment."""
     old = segment_of(article, segment)
-    pieces = _pieces(_words(text, article) + 2 * newline_of(article.text), article)
+    pieces = _pieces(_words(text, article, old, beside=True) + 2 * newline_of(article.text), article)
     before = "".join(each.text for each in article.segments[:segment])
     pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
     return changed(article, segment, [*pieces, old], operation=f"insert before segment {segment}")
@@ -35,7 +38,8 @@ def insert_after(article: Article, segment: int, text: str) -> Article:
     """Puts words after a segment and its picture."""
     old = segment_of(article, segment)
     is_last = segment + 1 == len(article.segments)
-    pieces = _pieces(_words(text, article) + newline_of(article.text) * (1 if is_last else 2), article)
+    words = _words(text, article, old, beside=True)
+    pieces = _pieces(words + newline_of(article.text) * (1 if is_last else 2), article)
     before = "".join(each.text for each in article.segments[: segment + 1])
     pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
     return changed(article, segment, [old, *pieces], operation=f"insert after segment {segment}")
@@ -48,11 +52,31 @@ def segment_of(article: Article, number: int) -> Segment:
     return article.segments[number]
 
 
-def _words(text: str, article: Article) -> str:
-    words = text.strip("\r\n \t")
+def check_whole(article: Article, number: int) -> None:
+    """Raises InvalidRequest where a segment of a page is no element of its own, which nothing may stand beside."""
+    is_html = article.format == "html"
+    if is_html and all(block.kind is Kind.OTHER for block in split(article.segments[number].text, "html")):
+        raise InvalidRequest(f"segment: {number} is no paragraph of the page: choose one that is")
+
+
+def _words(text: str, article: Article, old: Segment, *, beside: bool = False) -> str:
+    words = re.sub(r"\r\n?", "\n", text.strip("\r\n \t"))
     if not words:
         raise InvalidRequest("text: is empty: give the new words")
-    return re.sub(r"\r\n?|\n", newline_of(article.text), words)
+    if article.format == "html":
+        check_whole(article, article.segments.index(old))
+        words = _markup(words, "" if beside else old.text.strip())
+    return words.replace("\n", newline_of(article.text))
+
+
+def _markup(words: str, old: str) -> str:
+    """Puts words into paragraphs, the first into the tags that it had; words are never markup."""
+    first, *others = re.split(r"\n{2,}", escape(words, quote=False))
+    begin, end = "<p>", "</p>"
+    tag = TAG.match(old)
+    if tag and old.endswith(">"):
+        begin, end = tag.group(), old[old.rindex("</") :]
+    return "\n".join([f"{begin}{first}{end}", *(f"<p>{other}</p>" for other in others)])
 
 
 def _pieces(text: str, article: Article) -> list[Segment]:

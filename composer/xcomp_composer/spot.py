@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from xcomp_composer.block import Block, Kind
 from xcomp_composer.indexer import Repository, Vectors
-from xcomp_composer.markdown import Block, Kind
 
 SCENES = {
     "en": (

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from xcomp_composer.article import Illustration
+from xcomp_composer.block import Block
 from xcomp_composer.events import StageEvent
 from xcomp_composer.indexer import Repository
-from xcomp_composer.markdown import Block
 
 POOL = 4  # hits for each candidate that is shown, where the request does not say
 CANDIDATES = 4  # offered for a spot where the request does not say

@@ -94,14 +94,23 @@ def test_plain_text_is_illustrated(composer: ComposerClient) -> None:
     assert [segment.illustration.image_id for segment in last.article.segments] == ["motorcycle"]
 
 
+def test_a_page_is_illustrated(composer: ComposerClient) -> None:
+    text = "<!doctype html>\n<p>The red motorcycle stood in the garage.</p>\n<ul><li>The red motorcycle.</li></ul>\n"
+    *_, last = composer.illustrate(pb.IllustrateRequest(text=text, format="html", options=TOY))
+    article = wire.from_proto(last.article)
+    assert [(number, picture.image_id) for number, picture in article.illustrated] == [(1, "motorcycle")]
+    assert (article.text, article.format) == (text, "html")
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
         (pb.IllustrateRequest(text="", options=TOY), "text"),
         (pb.IllustrateRequest(text=" \n\ufeff", options=TOY), "text"),
         (pb.IllustrateRequest(text="Words."), "repository"),
-        (pb.IllustrateRequest(text="Words.", format="html", options=TOY), "format"),
+        (pb.IllustrateRequest(text="Words.", format="docx", options=TOY), "format"),
         (pb.IllustrateRequest(text="Words.", options=pb.Options(repository="toy", k=65)), "k"),
+        (pb.IllustrateRequest(text="Words.", options=pb.Options(repository="toy", k=8, pool=7)), "pool"),
         (pb.IllustrateRequest(text="Words.", options=pb.Options(repository="toy", model="gpt")), "model"),
     ],
 )
@@ -242,6 +251,50 @@ def test_a_search_shows_the_best_picture_that_is_not_shown_elsewhere(composer: C
     other = edited(composer, article, again).segments[1].illustration
     assert other
     assert other.image_id != "cat"
+
+
+def test_every_change_of_a_picture_goes_over_the_wire(composer: ComposerClient) -> None:
+    article = illustrated(composer, images=3)
+    number = article.illustrated[0][0]
+    first = article.illustrated[0][1].image_id
+    for operation in (
+        pb.EditOperation(show=pb.ShowImage(spot=number, image_id="train")),
+        pb.EditOperation(recaption=pb.Recaption(spot=number, caption="My own words", alt="")),
+        pb.EditOperation(exclude=number),
+    ):
+        changed = edited(composer, article, operation)
+        assert changed != article
+        assert edited(composer, changed, pb.EditOperation(undo=True)) == article
+    banned = edited(composer, article, pb.EditOperation(exclude=number))
+    search = pb.EditOperation(search=pb.SearchSpot(spot=number, query="a cup of espresso on the table"))
+    picture = edited(composer, banned, search).segments[number].illustration
+    assert picture
+    assert picture.image_id != first == "coffee"
+    with pytest.raises(NotFound, match="'nobody'"):
+        edited(composer, article, pb.EditOperation(show=pb.ShowImage(spot=number, image_id="nobody")))
+
+
+def test_an_article_that_broke_off_is_filled_later(composer: ComposerClient, toy: ToyIndexer) -> None:
+    toy.away_from = 2
+    request = pb.ComposeRequest(instruction=ARTICLE, options=pb.Options(repository="toy", model="echo"))
+    article = wire.from_proto(list(composer.compose(request))[-1].article)
+    toy.away_from = 10**9
+    filled = edited(composer, article, pb.EditOperation(fill=True))
+    assert {picture.image_id for _, picture in filled.illustrated} == {"coffee", "motorcycle", "cat"}
+    assert edited(composer, filled, pb.EditOperation(undo=True)) == article
+
+
+def test_compose_takes_title_requirements_and_material(composer: ComposerClient) -> None:
+    request = pb.ComposeRequest(
+        title="# A week", requirements="Short.", material="The red motorcycle stood in the garage.",
+        options=pb.Options(repository="toy", model="retrieval", writer_model="echo"),
+    )  # fmt: skip
+    article = wire.from_proto(list(composer.compose(request))[-1].article)
+    assert all(words in article.text for words in ("A week", "Short.", "garage"))
+    assert article.model == "echo"
+    assert article.choosers in (("retrieval",), ("echo",))
+    with pytest.raises(InvalidRequest, match="instruction"):
+        list(composer.compose(pb.ComposeRequest(material="x", options=TOY)))
 
 
 def test_words_that_a_model_would_have_to_write_are_refused(composer: ComposerClient) -> None:

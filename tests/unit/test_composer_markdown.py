@@ -4,8 +4,10 @@ import random
 
 import pytest
 
+from xcomp_composer import parser
 from xcomp_composer.article import Article, Illustration, Segment, language_of
-from xcomp_composer.markdown import Kind, parse, split, title_of
+from xcomp_composer.block import Kind
+from xcomp_composer.markdown import parse, split, title_of
 from xcomp_composer.marks import with_blocks, without_blocks
 from xcomp_composer.spot import places
 
@@ -167,3 +169,25 @@ def test_plain_text_knows_no_markup() -> None:
 )
 def test_language_is_told_by_the_share_of_ideographs(text: str, language: str) -> None:
     assert language_of(text) == language
+
+
+@pytest.mark.parametrize("unit", ["[", "![", "[a](", "*a_", "`a``", "<", "]("])
+def test_a_paragraph_of_nothing_but_marks_is_words(unit: str) -> None:
+    text = unit * (50_000 // len(unit)) + " and some words\n\n[Words](x) *again*.\n"
+    tokens = [token for token in parse(text) if token.type == "inline"]
+    assert [len(token.children or ()) for token in tokens] == [1, 8]
+    assert [block.prose for block in split(text)][1] == "Words again."
+
+
+def test_many_brackets_in_many_paragraphs_are_words_from_some_point_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "MARKS_TOGETHER", 400)
+    text = "[a](b) and [c](d), " * 10 + "words.\n\n"
+    lengths = [len(token.children or ()) for token in parse(text * 20) if token.type == "inline"]
+    assert [length > 1 for length in lengths] == [True] * 10 + [False] * 10
+
+
+def test_rows_that_nobody_wrote_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, "TOKENS_OF_TABLES", 1000)
+    table = "|a|b|c|\n|-|-|-|\n" + "|\n" * 50 + "\n"
+    tables = [token for token in parse(table * 20) if token.type == "table_open"]
+    assert 0 < len(tables) < 5

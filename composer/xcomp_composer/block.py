@@ -1,0 +1,40 @@
+"""Blocks of a text, whatever its format, and what counts as words."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+MACHINERY = re.compile(r"\s*(?:\{\{|\{%|:::|\$\$|\[\^|\[toc\]|\\begin\{|<!--)", re.IGNORECASE)  # of site generators
+CJK = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
+_CJK_BREAK = re.compile(rf"(?<={CJK})\n|\n(?={CJK})")
+_LETTERS = re.compile(r"[^\W\d_]")
+_FEWEST_LETTERS = 4
+
+
+class Kind(Enum):
+    """What a block is; only a paragraph is ever a place for a picture."""
+
+    PARAGRAPH = "paragraph"
+    HEADING = "heading"
+    IMAGE = "image"
+    FRONT_MATTER = "front matter"
+    OTHER = "other"  # code, lists, quotes, tables, raw HTML, captions, definitions, rules
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of the text that belong together, with the blank lines after them."""
+
+    kind: Kind
+    text: str
+    prose: str = ""  # the words as a reader sees them; of paragraphs and headings only
+
+
+def is_prose(words: str) -> bool:
+    """Whether there is enough to read for a paragraph."""
+    return len(_LETTERS.findall(words)) >= _FEWEST_LETTERS
+
+
+def one_line(words: str) -> str:
+    """Returns words in one line; a line break between Chinese characters is none."""
+    return " ".join(_CJK_BREAK.sub("", words).split())
