@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 WAIT_S = 60.0
+NONE: Mapping[str, str] = {}
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Process:
     arguments: tuple[str, ...]
     log: Path
     address: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)  # of the environment
 
     def __post_init__(self) -> None:
         self.start()
@@ -31,7 +33,7 @@ class Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("XCOMP_", "OTEL_"))}
         said = len(self.said())
         with self.log.open("ab") as out:
-            self.popen = subprocess.Popen(command, stderr=out, stdout=out, env=environment)
+            self.popen = subprocess.Popen(command, stderr=out, stdout=out, env={**environment, **self.settings})
         deadline = time.monotonic() + WAIT_S
         while "listening on " not in self.said()[said:]:
             assert self.popen.poll() is None, self.said()[-2000:]
@@ -68,23 +70,27 @@ class Process:
 
 
 @contextmanager
-def indexer(folder: Path, *arguments: str, profile: str = "color") -> Iterator[Process]:
+def indexer(
+    folder: Path, *arguments: str, profile: str = "color", settings: Mapping[str, str] = NONE
+) -> Iterator[Process]:
     """Runs an indexer with its data below `folder`."""
     given = ("--home", str(folder / "home"), "--profile", profile, *arguments)
-    with _running("xcomp_indexer.server", folder, *given) as process:
+    with _running("xcomp_indexer.server", folder, given, settings) as process:
         yield process
 
 
 @contextmanager
-def composer(folder: Path, indexer_address: str, *arguments: str) -> Iterator[Process]:
+def composer(
+    folder: Path, indexer_address: str, *arguments: str, settings: Mapping[str, str] = NONE
+) -> Iterator[Process]:
     """Runs a composer on an indexer."""
-    with _running("xcomp_composer.server", folder, "--indexer", indexer_address, *arguments) as process:
+    with _running("xcomp_composer.server", folder, ("--indexer", indexer_address, *arguments), settings) as process:
         yield process
 
 
 @contextmanager
-def _running(module: str, folder: Path, *arguments: str) -> Iterator[Process]:
-    process = Process(module, arguments, folder / f"{module}.log")
+def _running(module: str, folder: Path, arguments: tuple[str, ...], settings: Mapping[str, str]) -> Iterator[Process]:
+    process = Process(module, arguments, folder / f"{module}.log", settings=settings)
     try:
         yield process
     finally:

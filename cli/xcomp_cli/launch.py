@@ -28,7 +28,7 @@ _LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)  # each server's 
 # happened to start it.
 _NOT_FOR_LOCAL = (
     "XCOMP_TOKEN_FILE", "XCOMP_PROFILE", "XCOMP_MODEL", "XCOMP_TLS_CERT", "XCOMP_TLS_KEY", "XCOMP_TLS_CLIENT_CA",
-    "XCOMP_TLS_CA", "XCOMP_TLS_CLIENT_CERT", "XCOMP_TLS_CLIENT_KEY",
+    "XCOMP_TLS_CA", "XCOMP_TLS_CLIENT_CERT", "XCOMP_TLS_CLIENT_KEY", "XCOMP_METRICS_LISTEN", "XCOMP_LOG_FORMAT",
 )  # fmt: skip
 
 
@@ -49,13 +49,14 @@ class Service:
 
 
 _HARDWARE = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+_TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED")
 INDEXER = Service(
     "indexer",
     "xcomp_indexer.server",
     libraries=("numpy", "PIL", "qdrant_edge"),
     settings=(
         "XCOMP_STORE", "XCOMP_STORE_KEY", "XCOMP_STORE_KEY_FILE", "XCOMP_LITE_DIR", "HF_HOME", "HF_ENDPOINT",
-        "HF_HUB_OFFLINE", *_HARDWARE,
+        "HF_HUB_OFFLINE", *_HARDWARE, *_TRACES,
     ),
 )  # fmt: skip
 COMPOSER = Service(
@@ -64,7 +65,7 @@ COMPOSER = Service(
     libraries=("numpy", "PIL"),
     settings=(
         "OPENAI_BASE_URL", "OPENAI_API_KEY", "XCOMP_DEVICE", "XCOMP_PRECISION", "XCOMP_PROCEDURE",
-        "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE,
+        "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE, *_TRACES,
     ),
 )  # fmt: skip
 

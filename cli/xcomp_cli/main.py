@@ -5,7 +5,8 @@ The modules of the commands import nothing heavy before they run, so that help c
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from types import TracebackType
 from typing import Annotated
@@ -31,9 +32,11 @@ from xcomp_cli.space import space
 from xcomp_cli.status import status
 from xcomp_cli.token import token
 from xcomp_cli.upkeep import optimize, snapshot
+from xcomp_protos.transport import telemetry
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
+_GROUPS = ("repo", "models", "serve")
 
 app = typer.Typer(
     help="Find your own pictures by what they show, and illustrate texts with them.",
@@ -108,7 +111,23 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no error
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own remarks are no lines for a user
-    sys.exit(run(sys.argv[1:]))
+    with _traced(sys.argv[1:]):
+        status = run(sys.argv[1:])
+    sys.exit(status)
+
+
+@contextmanager
+def _traced(arguments: Sequence[str]) -> Iterator[None]:
+    """Spans the whole command where the environment asks for traces; the span has the command's name alone."""
+    if not telemetry.traces_wanted(os.environ):
+        yield
+        return
+    from xcomp_protos.transport import observe
+
+    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    name = next((word for word in arguments if word in known or word in _GROUPS), "help")
+    with observe.traced("xcomp"), telemetry.stage(f"xcomp {name}"):
+        yield
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:

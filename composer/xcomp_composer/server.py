@@ -48,7 +48,7 @@ def _serve(options: argparse.Namespace) -> None:
     registered = Service("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
         readings = {"models_loaded": ("composing models in memory", lambda: len(models.names()))}
-        with observe.observed(options, readings):
+        with observe.observed(options, readings, service="xcomp-composer"):
             run([registered], endpoint(options), prepare=partial(_prepare, models, options))
     finally:
         service.close()

@@ -55,7 +55,7 @@ def _serve(options: argparse.Namespace) -> None:
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
     try:
-        with observe.observed(options, _readings(models)):
+        with observe.observed(options, _readings(models), service="xcomp-indexer"):
             run([registered], endpoint(options), prepare=partial(_prepare, library, options))
     finally:
         stop.set()

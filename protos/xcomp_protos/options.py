@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from xcomp_protos.transport import access
+from xcomp_protos.transport import access, telemetry
 from xcomp_protos.transport.errors import InvalidRequest
 from xcomp_protos.transport.server import Endpoint
 from xcomp_protos.transport.tls import server_tls
@@ -41,6 +41,11 @@ def add(
         if choices and given and given not in choices:
             parser.error(f"{variable}: {given!r} is none of {', '.join(choices)}")
         parser.add_argument(flag, type=kind, choices=choices, default=given or default, help=text)
+
+
+def traces_wanted() -> bool:
+    """Whether the environment asks for traces."""
+    return telemetry.traces_wanted(os.environ)
 
 
 class _Repeated(argparse.Action):

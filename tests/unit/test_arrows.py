@@ -36,6 +36,8 @@ ABOUT = {
     "transformers": ("xcomp_indexer.embed.", "xcomp_model."),
     "open_clip": ("xcomp_indexer.embed.",),
     "watchfiles": ("xcomp_cli.watch",),
+    "prometheus_client": ("xcomp_protos.transport.metrics",),
+    "opentelemetry": ("xcomp_protos.transport.tracing",),
     "huggingface_hub": ("xcomp_indexer.embed.", "xcomp_indexer.pull", "xcomp_model.", "xcomp_cli.models"),
     "qdrant_client": ("xcomp_indexer.store.qdrant",),
     "qdrant_edge": ("xcomp_indexer.store.edge",),
@@ -169,7 +171,16 @@ def test_no_folder_with_a_package_holds_other_python_files() -> None:
 
 
 # Imported one after the other in one fresh process: the module, and what must not have been loaded by then.
-HEAVY = ("torch", "transformers", "open_clip", "qdrant_client", "qdrant_edge", "xcomp_model")
+HEAVY = (
+    "torch",
+    "transformers",
+    "open_clip",
+    "qdrant_client",
+    "qdrant_edge",
+    "prometheus_client",
+    "opentelemetry",
+    "xcomp_model",
+)
 LIGHT = (
     ("xcomp_cli.main", (*HEAVY, "numpy", "PIL", "grpc", "google.protobuf", "rich.progress", "xcomp_indexer")),
     ("xcomp_composer.article", (*HEAVY, "numpy", "PIL", "grpc", "google.protobuf", "xcomp_indexer")),

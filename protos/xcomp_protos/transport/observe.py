@@ -1,4 +1,4 @@
-"""What an operator may switch on at a server: metrics on a port of their own, traces, the format of the log.
+"""What an operator may switch on: metrics on a port of their own, traces, the format of the log.
 
 All of it is off, and its libraries are not imported, unless it is asked for.
 """
@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from xcomp_protos.options import add
+from xcomp_protos.options import add, traces_wanted
 from xcomp_protos.transport import logs, telemetry
 from xcomp_protos.transport.errors import Unsupported
 
@@ -28,8 +28,8 @@ def add_options(parser: argparse.ArgumentParser, *, port: int) -> None:
 
 
 @contextmanager
-def observed(options: argparse.Namespace, readings: Readings) -> Iterator[None]:
-    """Keeps metrics while the body runs, where they were asked for.
+def observed(options: argparse.Namespace, readings: Readings, *, service: str) -> Iterator[None]:
+    """Keeps metrics and traces while the body runs, where they were asked for.
 
     Raises:
         Unavailable: the address of the metrics is taken.
@@ -44,4 +44,25 @@ def observed(options: argparse.Namespace, readings: Readings) -> Iterator[None]:
             recorder = metrics.Metrics(readings)
             stack.enter_context(telemetry.recording(recorder))
             stack.enter_context(metrics.served(recorder, options.metrics_listen))
+        if traces_wanted():
+            stack.enter_context(traced(service))
         yield
+
+
+@contextmanager
+def traced(service: str) -> Iterator[None]:
+    """Keeps traces of this process while the body runs, then sends what is left.
+
+    Raises:
+        Unsupported: the libraries are not installed.
+    """
+    try:
+        from xcomp_protos.transport.tracing import Tracing
+    except ImportError:
+        raise Unsupported("traces (OTEL_… is set) need OpenTelemetry: pip install 'xcomp[observe]'") from None
+    tracing = Tracing(service)
+    try:
+        with telemetry.tracing(tracing):
+            yield
+    finally:
+        tracing.close()
