@@ -30,23 +30,27 @@ from xcomp_indexer.store import (
     Store,
     Stores,
 )
+from xcomp_indexer.store.edge_stores import EdgeStores
 from xcomp_indexer.store.open import open_stores
 from xcomp_indexer.store.payload import ImagePayload
 from xcomp_indexer.where import parse
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
 
-URL = os.environ.get("XCOMP_TEST_QDRANT_URL")
+SERVERS = os.environ.get("XCOMP_TEST_QDRANT_URL", "").split()  # addresses, one for each protocol to be tried
 
 
-@pytest.fixture(params=["edge", "memory", "shim-rest", "shim-grpc", *(["server"] if URL else [])])
+@pytest.fixture(params=["edge", "edge-indexed", "memory", "shim-rest", "shim-grpc", *SERVERS])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     with ExitStack() as stack:
-        address = {"edge": f"edge:{tmp_path}", "memory": "memory:", "server": URL}.get(request.param)
-        if not address:
+        indexes = {key: INDEXES[key] for key in ("tags", "width", "date", "folder", "gps.lat")}
+        if request.param in ("shim-rest", "shim-grpc"):
             address = stack.enter_context(Shim("http" if request.param == "shim-rest" else "grpc")).address
-        opened = open_stores(
-            address, indexes={key: INDEXES[key] for key in ("tags", "width", "date", "folder", "gps.lat")}
-        )
+            opened = open_stores(address, indexes=indexes)
+        elif request.param == "edge-indexed":  # from the first point on, unlike others so small
+            opened = EdgeStores(tmp_path, indexes=indexes, index_from=0)
+        else:
+            address = {"edge": f"edge:{tmp_path}", "memory": "memory:"}.get(request.param, request.param)
+            opened = open_stores(address, api_key=os.environ.get("XCOMP_TEST_QDRANT_KEY"), indexes=indexes)
         stack.callback(opened.close)
         yield opened
 
@@ -84,9 +88,12 @@ def numbers(store: Store, where: Filter | None = None) -> list[int]:
     return [uuid.UUID(found.id).int for found in store.scan(where=where)]
 
 
-@pytest.mark.skipif(not URL, reason="XCOMP_TEST_QDRANT_URL names no Qdrant server: the suite ran without one")
+@pytest.mark.skipif(not SERVERS, reason="XCOMP_TEST_QDRANT_URL names no Qdrant server: the suite ran without one")
 def test_a_real_server_takes_part() -> None:
-    assert open_stores(URL or "").names() is not None
+    for address in SERVERS:
+        stores = open_stores(address, api_key=os.environ.get("XCOMP_TEST_QDRANT_KEY"))
+        assert isinstance(stores.names(), list)
+        stores.close()
 
 
 def refused(act: Callable[[], object]) -> bool:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from tests.service.test_store_contract import an_id, point, toward
-from xcomp_indexer.store import Match, Near, Stores
+from xcomp_indexer.store import Filter, Match, Missing, Near, Range, Stores
+from xcomp_indexer.store.edge import EdgeStore
+from xcomp_indexer.store.edge_stores import EdgeStores
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
@@ -194,7 +196,7 @@ def test_lost_or_damaged_engine_files_end_in_one_line(stores: Stores, tmp_path: 
 
 
 def test_a_panic_of_the_engine_ends_in_one_line(tmp_path: Path) -> None:
-    stores = open_stores(f"edge:{tmp_path}", indexes={"tags": "keyword"})
+    stores = EdgeStores(tmp_path, indexes={"tags": "keyword"}, index_from=0)
     store = stores.create("a", {"en": 4})
     store.upsert([point(1)])
     store.close()
@@ -203,6 +205,39 @@ def test_a_panic_of_the_engine_ends_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"embedded store in .* failed") as refused:
         stores.open("a")
     assert "\n" not in str(refused.value)
+
+
+def test_filters_are_indexed_once_a_repository_is_large(tmp_path: Path) -> None:
+    def found(store: EdgeStore) -> tuple[set[str], list[int]]:
+        with store._held.reading() as engine:
+            schema = engine.info().payload_schema.keys()
+        where: list[Filter] = [
+            Match("kind", (3,)),
+            Range("date", gte="2024-01-03T00:00:00Z"),
+            Missing("date"),
+            Match("tags", ("t1",)),
+        ]
+        return set(schema), [store.count(each) for each in where]
+
+    stores = EdgeStores(tmp_path, indexes={"kind": "integer", "date": "datetime", "tags": "keyword"}, index_from=100)
+    store = stores.create("a", {"en": 4})
+    pictures = [
+        point(
+            each,
+            kind=each % 5,
+            tags=[f"t{each % 3}"],
+            date=f"2024-01-{1 + each % 9:02}T00:00:00Z" if each % 2 else None,
+        )
+        for each in range(99)
+    ]
+    store.upsert(pictures)
+    schema, before = found(store)
+    assert schema == set()
+    store.upsert([point(1000)])
+    schema, after = found(store)
+    assert schema == {"kind", "date", "tags"}
+    assert after == [before[0], before[1], before[2] + 1, before[3]]
+    store.close()
 
 
 def test_a_root_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:

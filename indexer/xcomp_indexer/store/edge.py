@@ -18,7 +18,6 @@ from xcomp_indexer.store import (
     Filter,
     Found,
     Ids,
-    IndexKind,
     InSpace,
     Meta,
     Near,
@@ -32,6 +31,7 @@ from xcomp_indexer.store import (
     order,
     sparse,
 )
+from xcomp_indexer.store.edge_fields import Fields
 from xcomp_indexer.store.edge_filter import translate
 from xcomp_indexer.store.edge_held import Held
 from xcomp_indexer.store.edge_rebuild import rebuild
@@ -41,27 +41,17 @@ _UPDATE = qe.UpdateOperation
 _QUERIES_PER_CALL = 8  # each may scan every vector, and no other thread runs meanwhile
 _PAGE = 500  # points of a scan per call
 _EXACTLY = qe.SearchParams(exact=True)
-_Index = qe.KeywordIndexParams | qe.IntegerIndexParams | qe.FloatIndexParams | qe.DatetimeIndexParams
-_INDEX: Mapping[IndexKind, _Index] = {
-    "keyword": qe.KeywordIndexParams(),
-    "integer": qe.IntegerIndexParams(lookup=True, range=True),
-    "float": qe.FloatIndexParams(),
-    "datetime": qe.DatetimeIndexParams(),
-}
 
 
 class EdgeStore:
     """One repository in an embedded shard."""
 
-    def __init__(self, held: Held, *, indexes: Mapping[str, IndexKind], graph_from: int) -> None:
+    def __init__(self, held: Held, fields: Fields, *, graph_from: int) -> None:
         """Takes an open repository over; `graph_from` is the number of vectors worth a graph."""
-        self._held, self._graph_from = held, graph_from
+        self._held, self._fields, self._graph_from = held, fields, graph_from
         for space, dimension in held.manifest.spaces.items():  # no-ops, unless a crash cut `add_space` short
             held.reshape(_UPDATE.create_dense_vector(space, dimension, qe.Distance.Cosine))
-        with held.reading() as engine:
-            missing = sorted(indexes.keys() - engine.info().payload_schema.keys())
-        for key in missing:
-            held.reshape(_UPDATE.create_field_index(key, _INDEX[indexes[key]]))
+        fields.index()
         self._params = self._effort()
 
     def spaces(self) -> Mapping[str, int]:
@@ -97,6 +87,7 @@ class EdgeStore:
             for part in check.batches(rows):
                 whole = [qe.Point(row.id, {**row.vectors}, row.payload) for row in part]
                 self._held.write(_UPDATE.upsert_points(whole), [row.id for row in part])
+            self._fields.index()
 
     def set_payload(self, ids: Sequence[str], patch: Payload) -> None:
         """Overwrites single payload keys of existing points."""

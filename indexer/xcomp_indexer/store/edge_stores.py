@@ -12,19 +12,28 @@ import qdrant_edge as qe
 
 from xcomp_indexer.store import IndexKind, check, edge_config, folder
 from xcomp_indexer.store.edge import EdgeStore
+from xcomp_indexer.store.edge_fields import Fields
 from xcomp_indexer.store.edge_held import VERSION, Held, translated
 from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable
 
+INDEX_FROM = 1000  # points from which on filters are indexed
 GRAPH_FROM = 100_000  # points from which on an index is worth its price: exact search takes some 20 ms below
 
 
 class EdgeStores:
     """The repositories under one root folder."""
 
-    def __init__(self, root: Path, *, indexes: Mapping[str, IndexKind], graph_from: int = GRAPH_FROM) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        indexes: Mapping[str, IndexKind],
+        index_from: int = INDEX_FROM,
+        graph_from: int = GRAPH_FROM,
+    ) -> None:
         self._root = root.absolute()
         self._indexes = indexes
-        self._graph_from = graph_from
+        self._index_from, self._graph_from = index_from, graph_from
 
     @property
     def place(self) -> str:
@@ -52,14 +61,14 @@ class EdgeStores:
             with translated(path):
                 qe.EdgeShard.create(str(path / "shard"), edge_config.written(spaces)).close()
             folder.write(path, folder.Manifest(dict(spaces), engine=VERSION))
-            return EdgeStore(Held(path, lock), indexes=self._indexes, graph_from=self._graph_from)
+            return self._store(Held(path, lock))
 
     def open(self, name: str) -> EdgeStore:
         """Opens a repository."""
         self._require(name)
         with self._held(name) as lock:
             self._require(name)  # it may have been dropped while we waited
-            return EdgeStore(Held(self._root / name, lock), indexes=self._indexes, graph_from=self._graph_from)
+            return self._store(Held(self._root / name, lock))
 
     def drop(self, name: str) -> None:
         """Removes a repository and all its vectors."""
@@ -72,6 +81,9 @@ class EdgeStores:
 
     def close(self) -> None:
         """Does nothing: every open store holds its own files."""
+
+    def _store(self, held: Held) -> EdgeStore:
+        return EdgeStore(held, Fields(held, self._indexes, index_from=self._index_from), graph_from=self._graph_from)
 
     def _require(self, name: str) -> None:
         if not self.exists(name):

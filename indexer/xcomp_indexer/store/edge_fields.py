@@ -1,0 +1,40 @@
+"""The payload indexes of an embedded shard: made once it is large enough for them to matter.
+
+Each costs several trips to the disk, all of them seconds on a busy one, and a filter over a thousand points needs none.
+"""
+
+from collections.abc import Mapping
+
+import qdrant_edge as qe
+
+from xcomp_indexer.store import IndexKind
+from xcomp_indexer.store.edge_held import Held
+
+_Index = qe.KeywordIndexParams | qe.IntegerIndexParams | qe.FloatIndexParams | qe.DatetimeIndexParams
+_INDEX: Mapping[IndexKind, _Index] = {
+    "keyword": qe.KeywordIndexParams(),
+    "integer": qe.IntegerIndexParams(lookup=True, range=True),
+    "float": qe.FloatIndexParams(),
+    "datetime": qe.DatetimeIndexParams(),
+}
+
+
+class Fields:
+    """The payload keys of a repository that get an index."""
+
+    def __init__(self, held: Held, indexes: Mapping[str, IndexKind], *, index_from: int) -> None:
+        self._held, self._indexes, self._index_from = held, indexes, index_from
+        self._done = not indexes
+
+    def index(self) -> None:
+        """Makes the missing indexes, if there are points enough; a crash leaves the rest to the next opening."""
+        if self._done:
+            return
+        with self._held.writers:
+            with self._held.reading() as engine:
+                known = engine.info()
+            if known.points_count < self._index_from:
+                return
+            for key in sorted(self._indexes.keys() - known.payload_schema.keys()):
+                self._held.reshape(qe.UpdateOperation.create_field_index(key, _INDEX[self._indexes[key]]))
+            self._done = True
