@@ -17,8 +17,10 @@ from xcomp_composer.pictures import Pictures, decoded
 from xcomp_composer.stage import Offered, Question, Selection
 from xcomp_composer.verdict import chosen, needed
 from xcomp_model.base import Choice, Picture, Section
+from xcomp_model.selection import Allowance
 from xcomp_protos.transport.errors import ImageError, InvalidRequest, NotFound
 
+_PLENTY = 10**9  # tokens
 _GREY = Picture("without pixels", Image.new("RGB", (224, 224), (128, 128, 128)))
 
 
@@ -41,7 +43,9 @@ def answered(question: Question, model: Consultation, repository: Repository) ->
     lettered = [offered[number] for number in order]
     if question.procedure == "reference":
         return _read_off(model.answered(sections, lettered), order)
-    return _weighed(model.choose(sections, lettered), order)
+    # A given order is looked at as it is; a choice of its own may always be looked at twice.
+    allowance = Allowance() if question.order else Allowance(first=_PLENTY)
+    return _weighed(model.choose(sections, lettered, allowance), order)
 
 
 def nearest(question: Question, repository: Repository) -> Selection:

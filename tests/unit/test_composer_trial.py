@@ -41,6 +41,15 @@ def test_letters_follow_the_order_and_probabilities_the_candidates(stage: Stage)
     assert turned == [keys(stage)[number] for number in (2, 0, 1)]
 
 
+def test_a_close_choice_is_looked_at_twice_unless_an_order_is_given(stage: Stage) -> None:
+    setting = stage.setting()
+    for order, looks in (((), 2), ((0, 1, 2), 1)):
+        stage.actor.asked.clear()
+        stage.actor.choices = [(0.4, 0.35, 0.25), (0.2, 0.2, 0.6)]
+        setting.illustrator.select(Question(CONTEXT, OFFERED, order=order), setting.repository)
+        assert stage.actor.stages() == ["choose"] * looks
+
+
 def test_pictures_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     setting = stage.setting()
     asked = Question(CONTEXT, OFFERED[:2], shown=((0, Offered("bridge")), (1, Offered("mountain"))))
@@ -115,7 +124,7 @@ def test_similarity_needs_a_query_and_known_pictures(stage: Stage) -> None:
 
 def test_the_answer_says_what_a_choice_needs(stage: Stage) -> None:
     setting = stage.setting()
-    stage.actor.choices = [(0.35, 0.33, 0.32)]
+    stage.actor.choices = [(0.35, 0.33, 0.32), (0.32, 0.33, 0.35)]
     made = setting.illustrator.select(Question(CONTEXT, OFFERED), setting.repository)
     assert made.choice is None
     assert made.needed > 0.35

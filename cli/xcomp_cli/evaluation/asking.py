@@ -5,7 +5,7 @@ One item after the other, so that a model which remembers what it has read finds
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -102,12 +102,24 @@ class Asker:
 
     def _item(self, item: Item, other: Item) -> Asked:
         similar = self._answer(item, procedure=pb.PROCEDURE_SIMILARITY)
-        ours = self._answer(item)
+        ours = self._ours(item)
         if self.model == RETRIEVAL:
             return Asked(item, similar, ours, controls=self._controls(item, other, sees=False))
         turned = {"ours": tuple(self._turned(item)), "released": tuple(self._turned(item, pb.PROCEDURE_REFERENCE))}
         released = turned["released"][0].answer
         return Asked(item, similar, ours, released, turned, self._controls(item, other, sees=True))
+
+    def _ours(self, item: Item) -> Answer | None:
+        """Asks as an article does: a close choice is looked at twice, unlike with an order given."""
+        answer = self._answer(item, candidates=[item.candidates[number] for number in item.order])
+        if answer is None:
+            return None
+        shares = dict(zip(item.order, answer.probabilities, strict=True))
+        return replace(
+            answer,
+            choice=None if answer.choice is None else item.order[answer.choice],
+            probabilities=tuple(shares[number] for number in range(len(shares))),
+        )
 
     def _turned(self, item: Item, procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED) -> Iterator[Turned]:
         count = len(item.order)
