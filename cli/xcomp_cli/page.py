@@ -4,7 +4,7 @@ Names, captions and the query are a stranger's text and stand escaped; nothing o
 """
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
@@ -33,48 +33,69 @@ p {{ margin: 0; color: var(--faint) }}
 ol {{ display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); list-style: none;
   padding: 0; margin: 2rem 0 0 }}
 li {{ background: var(--card); border: 1px solid var(--line); border-radius: .6rem; overflow: hidden }}
-img {{ display: block; width: 100%; height: 12rem; object-fit: cover; background: var(--line) }}
+img {{ display: block; width: 100%; height: 12rem; object-fit: contain; background: var(--line) }}
 .gone {{ height: 12rem; display: grid; place-content: center; padding: 0 2rem; text-align: center;
   background: var(--line) }}
 div {{ padding: .7rem .9rem .9rem; font-size: .875rem; overflow-wrap: anywhere }}
-b {{ display: block; font-weight: 600 }}
+b {{ font-weight: 600 }}
+b, .about {{ display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden }}
 small {{ color: var(--faint) }}
 </style>
 <h1>{title}</h1>
-<p>{count} from {repository}</p>
+<p>{count}</p>
 <ol>
 {hits}
 </ol>
 </html>
 """
 _IMAGE = '<img src="data:{media};base64,{data}" alt="{alt}" loading="lazy">'
-_GONE = '<p class="gone">no longer there, or changed since it was indexed</p>'
+_GONE = '<p class="gone">{gone}</p>'
 _HIT = """<li>{picture}
-<div><b>{rank}. {name}</b>{about}<small title="{path}">score {score:.3f} · {width} × {height}</small></div></li>"""
+<div><b>{rank}. {name}</b>{about}<small title="{path}">{word} {score:.3f} · {width} × {height}</small></div></li>"""
+
+_WORDS = {
+    "en": {
+        "like": "Like the picture",
+        "one": "1 picture from {repository}",
+        "many": "{count} pictures from {repository}",
+        "gone": "no longer there, or changed since it was indexed",
+        "score": "score",
+    },
+    "zh": {
+        "like": "与图片相似",
+        "one": "{repository} 中的 1 张图片",
+        "many": "{repository} 中的 {count} 张图片",
+        "gone": "图片已不在，或在建立索引后有改动",
+        "score": "得分",
+    },
+}
 
 
 def write_page(file: Path, query: str, hits: Iterable[common.Hit], *, client: IndexerClient) -> None:
     """Writes the page of `hits`; their pictures are fetched from the indexer."""
-    cards = [_card(hit, client) for hit in hits]
+    language = "zh" if any("\u4e00" <= letter <= "\u9fff" for letter in query) else "en"
+    words = _WORDS[language]
+    cards = [_card(hit, client, words) for hit in hits]
     names = sorted({hit.image.repository for hit in hits})
+    count = words["one" if len(cards) == 1 else "many"]
     page = _PAGE.format(
-        language="zh" if any("\u4e00" <= letter <= "\u9fff" for letter in query) else "en",
-        title=escape(printable(query)) or "Like the picture",
-        count=f"{len(cards)} picture{'' if len(cards) == 1 else 's'}",
-        repository=escape(", ".join(names) or "the repository"),
+        language="zh-CN" if language == "zh" else "en",
+        title=escape(printable(query)) or words["like"],
+        count=count.format(count=len(cards), repository=escape(", ".join(names) or "–")),
         hits="\n".join(cards),
     )
     file.write_text(page, encoding="utf-8")
 
 
-def _card(hit: common.Hit, client: IndexerClient) -> str:
+def _card(hit: common.Hit, client: IndexerClient, words: Mapping[str, str]) -> str:
     image = hit.image
     caption = next((str(image.metadata[key]) for key in ("title", "caption") if key in image.metadata), "")
     seen = ", ".join(f"{label.en} {label.probability:.0%}" for label in image.labels[:3])
-    about = "".join(f"{escape(printable(line))}<br>" for line in (caption, seen) if line)
+    about = "".join(f'<span class="about">{escape(printable(line))}</span>' for line in (caption, seen) if line)
     name = escape(printable(Path(image.path).name))
     return _HIT.format(
-        picture=_picture(image, client, alt=escape(printable(caption)) or name),
+        picture=_picture(image, client, alt=escape(printable(caption)) or name) or _GONE.format(gone=words["gone"]),
+        word=words["score"],
         rank=hit.rank,
         name=name,
         about=about,
@@ -88,6 +109,6 @@ def _card(hit: common.Hit, client: IndexerClient) -> str:
 def _picture(image: common.Image, client: IndexerClient, *, alt: str) -> str:
     found = thumbnail(client, image, max_px=THUMBNAIL_PX)
     if not found:
-        return _GONE
+        return ""
     media, data = found
     return _IMAGE.format(media=escape(media), data=b64encode(data).decode("ascii"), alt=alt)

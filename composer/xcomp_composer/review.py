@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import PurePath
 
-from xcomp_composer.article import Article, Candidate, Illustration, Unfilled
+from xcomp_composer.article import Article, Candidate, Evidence, Illustration, SpaceScore, Unfilled
 from xcomp_composer.markdown import split
 from xcomp_composer.page import document
 
 Thumbnail = Callable[[str], tuple[bytes, str] | None]  # by image id: bytes and suffix; None where the image is gone
 
+_DIGEST = 12  # characters of a digest that tell weights apart
 _MEDIA = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".png": "image/png", ".gif": "image/gif"}
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
@@ -27,6 +28,13 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "why": "Why",
         "gone": "no longer there",
         "none": "No spot was found.",
+        "rests": "Rests on",
+        "prompt": "prompt {prompt}",
+        "mass": "mass {mass:.2f}",
+        "orders": "shown in {orders} orders",
+        "flipped": "which preferred different pictures",
+        "digest": "weights {digest}",
+        "space": "{name} {score:.3f}, rank {rank}, {standout:+.1f} sd",
     },
     "zh": {
         "review": "选图过程",
@@ -39,6 +47,13 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "why": "理由",
         "gone": "图片已不在",
         "none": "没有找到适合配图的位置。",
+        "rests": "依据",
+        "prompt": "提示 {prompt}",
+        "mass": "质量 {mass:.2f}",
+        "orders": "以 {orders} 种顺序展示",
+        "flipped": "两种顺序的偏好不同",
+        "digest": "权重 {digest}",
+        "space": "{name} {score:.3f}，第 {rank} 名，{standout:+.1f} 个标准差",
     },
 }
 
@@ -74,9 +89,30 @@ def _spot(
         f"<h2><b>{words['spot'].format(segment=number)}</b>{pills}</h2>\n"
         f'<p class="words">{escape(_prose(article, number))}</p>\n'
         f'<p class="query">{words["query"]}: <q>{escape(spot.query)}</q></p>\n'
-        f'<p class="why">{words["why"]}: {escape(spot.reason)}</p>\n</div>\n'
+        f'<p class="why">{words["why"]}: {escape(spot.reason)}</p>\n{_evidence(spot.evidence, words)}</div>\n'
         f'<ol class="cards">\n{cards}</ol>\n</section>\n'
     )
+
+
+def _evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
+    """What a model's choice rests on; the repository's own choice says it all in its scores."""
+    if not evidence:
+        return ""
+    facts = [
+        (evidence.prompt, "prompt"),
+        (evidence.mass is not None, "mass"),
+        (evidence.orders > 1, "orders"),
+        (evidence.flipped, "flipped"),
+        (evidence.model_digest, "digest"),
+    ]
+    said = [
+        words[key].format(
+            prompt=evidence.prompt, mass=evidence.mass, orders=evidence.orders, digest=evidence.model_digest[:_DIGEST]
+        )
+        for holds, key in facts
+        if holds
+    ]
+    return f'<p class="evidence">{words["rests"]}: {escape(" · ".join(said))}</p>\n' if said else ""
 
 
 def _offers(spot: Illustration | Unfilled) -> Iterable[Candidate]:
@@ -111,10 +147,18 @@ def _card(candidate: Candidate, is_chosen: bool, words: Mapping[str, str], thumb
         media = _MEDIA.get(suffix, "application/octet-stream")
         image = f'<img src="data:{media};base64,{base64.b64encode(data).decode()}" alt="">'
     probability = "" if candidate.probability is None else f" · p {candidate.probability:.2f}"
+    spaces = "".join(
+        f'<span class="score">{escape(_space(name, score, words))}</span>' for name, score in candidate.spaces.items()
+    )
     opening = '<li class="chosen">' if is_chosen else "<li>"
     return (
         f"{opening}{image}"
         f'<span class="name" title="{escape(candidate.path)}">{escape(name)}</span>'
         f'<span class="score">{candidate.retrieval_score:.2f}{probability}</span>'
-        f"{escape(candidate.reason)}</li>\n"
+        f"{spaces}"
+        f'<span class="reason">{escape(candidate.reason)}</span></li>\n'
     )
+
+
+def _space(name: str, found: SpaceScore, words: Mapping[str, str]) -> str:
+    return words["space"].format(name=name, score=found.score, rank=found.rank, standout=found.standout)

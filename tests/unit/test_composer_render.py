@@ -10,7 +10,18 @@ import pytest
 
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer import manifest, wire
-from xcomp_composer.article import Article, Candidate, HistoryEntry, Illustration, Json, Label, Segment, Unfilled
+from xcomp_composer.article import (
+    Article,
+    Candidate,
+    Evidence,
+    HistoryEntry,
+    Illustration,
+    Json,
+    Label,
+    Segment,
+    SpaceScore,
+    Unfilled,
+)
 from xcomp_composer.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery, TextDelta
 from xcomp_composer.markdown import split
 from xcomp_composer.marks import without_blocks
@@ -290,3 +301,18 @@ def test_pages_name_who_chose_the_pictures_and_not_who_wrote_the_words(article: 
         text = (tmp_path / page).read_text(encoding="utf-8")
         assert "retrieval" in text
         assert "draft:small" not in text
+
+
+def test_the_review_page_shows_what_a_choice_rests_on(article: Article, tmp_path: Path) -> None:
+    scores = {"en": SpaceScore(1, 0.312, 2.4), "zh": SpaceScore(3, 0.2, -0.3)}
+    offered = (replace(OFFERED[0], spaces=scores), *OFFERED[1:])
+    evidence = Evidence("xcomposer2/zh", "0123456789abcdef", 0.934, 2, flipped=True)
+    picture = replace(PICTURE, candidates=offered, evidence=evidence)
+    segments = (article.segments[0], replace(article.segments[1], illustration=picture), *article.segments[2:])
+    write_bundle(replace(article, segments=segments), tmp_path, fetch)
+    page = (tmp_path / "review.html").read_text()
+    for words in (
+        "prompt xcomposer2/zh", "mass 0.93", "shown in 2 orders", "preferred different", "weights 0123456789ab<",
+        "en 0.312, rank 1, +2.4 sd", "zh 0.200, rank 3, -0.3 sd", "p 0.60",
+    ):  # fmt: skip
+        assert words in page

@@ -52,7 +52,8 @@ function draw() {
   const item = items[at];
   const context = item.context.map((part) => (part.text === undefined ? picture(part.source, words.earlier) : element("p", part.text)));
   by("context").replaceChildren(...context);
-  by("context").scrollTop = by("context").scrollHeight; // the place is at the end
+  context.forEach((part) => part.addEventListener("load", toThePlace));
+  toThePlace();
   by("candidates").replaceChildren(...item.candidates.map((_, place) => candidate(item, place)));
   by("none").setAttribute("aria-pressed", String(picks.get(item.id)?.pick === "none"));
   by("back").disabled = at === 0;
@@ -60,6 +61,10 @@ function draw() {
   by("progress").value = picks.size;
   by("state").textContent = `${at + 1} / ${items.length} · ${words.labelled} ${picks.size}`;
   by("picks").hidden = true;
+}
+
+function toThePlace() {
+  by("context").scrollTop = by("context").scrollHeight; // at the end of the context
 }
 
 function choose(pick) {
