@@ -3,9 +3,6 @@
 One store holds one repository. Adapters beside this file speak to an engine; nothing of an engine leaves them. The
 store knows vectors and payloads; it knows no files and no models. What the payload of an image holds is written in
 `payload.py`; `open.py` finds the adapter for an address.
-
-Keys of filters are paths into the payload: a dot descends, and a name with other characters than letters, digits,
-`-` and `_` stands in double quotes (`metadata."exif.iso"`).
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -15,7 +12,13 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Value = str | int | float
+from xcomp_indexer.store.conditions import And, Filter, Ids, InSpace, Match, Missing, Not, Or, Range, Value
+
+__all__ = [
+    "INDEXES", "And", "Filter", "Found", "Ids", "InSpace", "IndexKind", "Match", "Meta", "Missing", "Near", "Not", "Or",
+    "Payload", "Point", "Range", "Snapshot", "Step", "Store", "Stores", "Value",
+]  # fmt: skip
+
 # JSON values, where null is the same as absent; no booleans (the embedded engine cannot match them): use 0 and 1.
 Payload = Mapping[str, object]
 Meta = Mapping[str, object]  # the same kind of values, about the repository as a whole
@@ -42,73 +45,6 @@ INDEXES: Mapping[str, IndexKind] = {
     "expires": "datetime",
     "embargo": "datetime",
 }
-
-
-@dataclass(frozen=True)
-class Match:
-    """The field holds one of `values`, or, being a list, contains one of them.
-
-    Whole numbers match whole numbers; a float matches any number of its value.
-    """
-
-    key: str
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Range:
-    """The field lies between bounds; unset ones are open. Strings are RFC 3339 dates in UTC."""
-
-    key: str
-    gt: Value | None = None
-    gte: Value | None = None
-    lt: Value | None = None
-    lte: Value | None = None
-
-
-@dataclass(frozen=True)
-class Ids:
-    """The point has one of these ids."""
-
-    ids: frozenset[str]
-
-
-@dataclass(frozen=True)
-class InSpace:
-    """The point has a vector in this space."""
-
-    space: str
-
-
-@dataclass(frozen=True)
-class Missing:
-    """The field is absent or empty."""
-
-    key: str
-
-
-@dataclass(frozen=True)
-class Not:
-    """The filter does not hold."""
-
-    part: "Filter"
-
-
-@dataclass(frozen=True)
-class And:
-    """All hold; none at all holds always."""
-
-    parts: tuple["Filter", ...]
-
-
-@dataclass(frozen=True)
-class Or:
-    """At least one holds; none at all holds never."""
-
-    parts: tuple["Filter", ...]
-
-
-Filter = Match | Range | Ids | InSpace | Missing | Not | And | Or
 
 
 @dataclass(frozen=True)
