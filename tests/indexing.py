@@ -14,7 +14,9 @@ from xcomp_indexer.inbox import FOLDER, Inbox
 from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
 from xcomp_indexer.service import IndexerService
+from xcomp_indexer.store import Stores
 from xcomp_indexer.store.edge_stores import GRAPH_FROM, EdgeStores
+from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
@@ -83,6 +85,10 @@ def counts(summary: pb.IngestSummary) -> dict[str, int]:
     return {name: value for name in fields if (value := getattr(summary, name))}
 
 
+def _stores(home: Path, graph_from: int, store: str) -> Stores:
+    return open_stores(store) if store else EdgeStores(home, indexes={}, graph_from=graph_from)
+
+
 @contextmanager
 def serving(
     home: Path,
@@ -92,8 +98,12 @@ def serving(
     listen: str = "127.0.0.1:0",
     graph_from: int = GRAPH_FROM,
     others: Mapping[str, Embedder] = MappingProxyType({}),
+    store: str = "",
 ) -> Iterator[Indexer]:
-    """Serves the repositories below a folder, by default on a free port; `others` are further models, by name."""
+    """Serves the repositories below a folder, by default on a free port; `others` are further models, by name.
+
+    `store` is the address of another store.
+    """
     embedder = CountingEmbedder()
     loads: list[str] = []
 
@@ -101,7 +111,7 @@ def serving(
         loads.append(model)
         return others.get(model, embedder)
 
-    library = Library(EdgeStores(home, indexes={}, graph_from=graph_from), Models(load), default_profile="color")
+    library = Library(_stores(home, graph_from, store), Models(load), default_profile="color")
     service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:

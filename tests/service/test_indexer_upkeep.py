@@ -1,6 +1,8 @@
 """Upkeep over gRPC: a large ingest optimizes its store, others ask for it; snapshots come back."""
 
 import shutil
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,8 +10,10 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
+from tests.shim import Shim
+from xcomp_indexer.store import qdrant_stores
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import Exhausted, NotFound
+from xcomp_protos.transport.errors import Exhausted, NotFound, Unavailable
 
 SIZE = 40
 
@@ -80,3 +84,30 @@ def test_a_snapshot_takes_the_place_of_its_repository(tmp_path: Path, photos: Pa
     with serving(home) as indexer:
         assert indexer.images() == before
         assert len(indexer.search("blue", k=SIZE)) == SIZE
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_store_that_goes_away_is_told_and_one_that_comes_back_just_works(
+    tmp_path: Path, photos: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_stores, "PATIENCE_S", 0.3)
+    with ExitStack() as stack:
+        shim = stack.enter_context(Shim(scheme))
+        indexer = stack.enter_context(serving(tmp_path / "home", store=shim.address))
+        events_of(indexer, photos)
+        assert len(indexer.search("blue", k=SIZE)) == SIZE
+        shim.stop()
+        with pytest.raises(Unavailable, match="does not answer: check its address") as told:
+            indexer.search("blue", k=SIZE)
+        assert "\n" not in str(told.value)
+        stack.enter_context(Shim(scheme, port=shim.port, backend=shim.backend))
+        assert len(until_it_answers(indexer)) == SIZE
+
+
+def until_it_answers(indexer: Indexer) -> list[str]:
+    for _ in range(20):
+        try:
+            return indexer.search("blue", k=SIZE)
+        except Unavailable:
+            time.sleep(0.1)
+    return indexer.search("blue", k=SIZE)

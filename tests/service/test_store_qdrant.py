@@ -65,6 +65,30 @@ def test_a_lasting_fault_ends_in_one_line_that_names_the_server(
     assert time.monotonic() - started < 5  # far less than what Retry-After asked for
 
 
+def test_the_pause_that_a_server_asks_for_is_kept(shim: Shim, caplog: pytest.LogCaptureFixture) -> None:
+    stores = connect(shim.address, api_key=None, indexes={}, timeout_s=1, patience_s=3)
+    shim.backend.faults.append(Fault(status=429, retry_after_s=1))
+    with caplog.at_level("INFO", logger="xcomp_indexer.store.qdrant_call"):
+        assert stores.names() == []
+    assert "status=RESOURCE_EXHAUSTED wait_s=1.00" in caplog.text
+    stores.close()
+
+
+def test_pauses_grow_and_differ(shim: Shim, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    shim.backend.faults.extend([Fault(status=503)] * 2)
+    with caplog.at_level("INFO", logger="xcomp_indexer.store.qdrant_call"):
+        assert store.count() == 0
+    first, second = (float(record.getMessage().rpartition("wait_s=")[2]) for record in caplog.records)
+    assert 0.05 <= first <= 0.1 <= second <= 0.2
+
+
+def test_a_snapshot_is_not_taken_twice(shim: Shim, store: Store) -> None:
+    shim.backend.faults.append(Fault(status=503))
+    with pytest.raises(Unavailable):
+        store.snapshot()
+    assert store.snapshots() == []
+
+
 def test_a_refused_key_is_not_tried_again(shim: Shim, store: Store) -> None:
     shim.backend.faults.extend([Fault(status=401)] * 2)
     with pytest.raises(Unavailable):
@@ -207,7 +231,7 @@ def test_a_collection_is_made_for_a_large_repository_and_indexed_while_it_is_emp
         "vectors": {"en": {"size": 2, "distance": "Cosine", "on_disk": True}},
         "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}},
         "on_disk_payload": True,
-        "metadata": {"xcomp_format": 2},
+        "metadata": {"xcomp_format": 3},
     }
     indexed = [(each.query, each.body) for each in shim.backend.seen if each.name.endswith("/index")]
     assert indexed == [

@@ -25,10 +25,15 @@ class Shim:
         self.port, self._stop = (rest if scheme == "http" else wire).serve(self.backend, port)
         self.address = f"{scheme}://127.0.0.1:{self.port}"
 
+    def stop(self) -> None:
+        """Takes the server away; again is harmless."""
+        stop, self._stop = self._stop, lambda: None
+        stop()
+
     def __enter__(self) -> "Shim":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self.stop()

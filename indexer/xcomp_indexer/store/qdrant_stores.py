@@ -18,6 +18,7 @@ from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
 
 _log = logging.getLogger(__name__)
 _PREFIX = "xcomp_"
+PATIENCE_S = 10.0  # how long a call that failed in passing is tried again
 _SLOW_S = 3600  # a snapshot of millions takes minutes
 _RECONNECT = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
 
@@ -95,7 +96,7 @@ def connect(
     api_key: str | None,
     indexes: Mapping[str, IndexKind],
     timeout_s: int = 30,
-    patience_s: float = 10,
+    patience_s: float | None = None,
 ) -> QdrantStores:
     """Returns the repositories of a server; the first call to it connects.
 
@@ -104,10 +105,10 @@ def connect(
         api_key: of a server that wants one.
         indexes: the payload keys to index.
         timeout_s: for one call; the client's own 5 s are too short for a bulk write on a busy server.
-        patience_s: how long a call that failed in passing is tried again.
+        patience_s: how long a call that failed in passing is tried again; None: `PATIENCE_S`.
     """
     made = partial(_client, address, api_key)
-    call = Patient(address, patience_s, partial(made, _SLOW_S))
+    call = Patient(address, PATIENCE_S if patience_s is None else patience_s, partial(made, _SLOW_S))
     if api_key and not _secure(address):
         _log.warning("event=store_key_in_the_clear place=%s", address)
     return QdrantStores(made(timeout_s), call, indexes=indexes, params=_params())
