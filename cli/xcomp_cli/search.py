@@ -61,7 +61,7 @@ def search(
             metavar="X",
             min=0,
             max=1,
-            help="Show pictures that are alike once: from this cosine on; 0.98 folds copies and bursts, 0 nothing.",
+            help="Show pictures that are alike once: from this cosine on; 0.98 folds most copies, 0 nothing.",
         ),
     ] = 0.0,
     min_confidence: Annotated[
