@@ -9,6 +9,7 @@ background queries give, which ask for nothing in particular.
 
 import itertools
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +44,9 @@ class Calibration:
             return 0.0
         return float(np.searchsorted(self.evidence, _evidence(standout, score))) / len(self.evidence)
 
+    @cached_property
     def background(self) -> tuple[float, float] | None:
-        """Returns median and ninth decile of the background's standouts; None in an empty repository."""
+        """Median and ninth decile of the background's standouts; None in an empty repository."""
         if not len(self.standing):
             return None
         median, ninth_decile = np.quantile(self.standing, (0.5, 0.9))

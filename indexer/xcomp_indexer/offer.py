@@ -10,15 +10,18 @@ from xcomp_indexer.store import Filter, Match, Not, Or, Payload, Range
 from xcomp_indexer.store.payload import utc
 
 
-def offered(now: datetime | None = None) -> Filter:
+def now() -> str:
+    """Returns this moment as payloads write one."""
+    return utc(datetime.now(UTC))
+
+
+def offered(moment: str) -> Filter:
     """Returns the filter that only images pass which may be offered at that moment."""
-    moment = utc(now or datetime.now(UTC))
     return Not(Or((Match("restricted", (1,)), Range("expires", lte=moment), Range("embargo", gt=moment))))
 
 
-def is_offered(payload: Payload, now: datetime | None = None) -> bool:
-    """Whether the image of a payload may be offered at that moment. Moments are all written alike, so texts compare."""
-    moment = utc(now or datetime.now(UTC))
+def is_offered(payload: Payload, moment: str) -> bool:
+    """Whether the image of a payload may be offered at a moment, which is written as in payloads: so texts compare."""
     expires, embargo = payload.get("expires"), payload.get("embargo")
     return (
         payload.get("restricted") != 1

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from xcomp_indexer.calibrate import SAMPLE, Calibration, calibrate
+from xcomp_indexer.calibrate import Calibration, calibrate
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.library import Repository
 from xcomp_indexer.spaces import Space
 from xcomp_protos.transport import telemetry
 
-COUNT_S = 5.0  # a large repository is counted this often while it is searched
+COUNT_S = 5.0  # a repository is counted this often while it is searched, and when something was written to it
 GROWN = 0.1  # share by which a repository may grow or shrink until its scales are taken anew
 
 Background = Callable[[Repository, str], Vectors]  # the background queries in a space
@@ -33,7 +33,7 @@ class _Known:
     lock: threading.Lock = field(default_factory=threading.Lock)  # who holds it counts, and takes a scale anew
     scales: dict[Space, _Scale] = field(default_factory=dict)
     count: int = -1
-    counted: float = 0.0  # monotonic seconds
+    counted: float = 0.0  # monotonic seconds; 0: not since something was written
 
 
 class Scales:
@@ -68,18 +68,26 @@ class Scales:
         finally:
             known.lock.release()
 
+    def recount(self, repository: Repository) -> None:
+        """Lets the next search count a repository that may have grown or shrunk."""
+        with self._lock:
+            known = self._known.get(repository)
+        if known:
+            known.counted = 0.0
+
     def forget(self, repository: Repository) -> None:
         """Lets the scales of a repository that changed be taken anew."""
         with self._lock:
             known = self._known.get(repository)
         if known:
-            known.count = -1
+            known.counted = 0.0
             for scale in list(known.scales.values()):
                 scale.count = -1
 
 
 def _counted(known: _Known, repository: Repository) -> int:
-    """Counts the points of a repository; a small one each time, a large one now and then."""
-    if known.count < SAMPLE or time.monotonic() - known.counted > COUNT_S:
-        known.count, known.counted = repository.store.count(), time.monotonic()
+    """Counts the points of a repository, now and then: others may write to its store as well."""
+    if not known.counted or time.monotonic() - known.counted > COUNT_S:
+        known.counted = time.monotonic()
+        known.count = repository.store.count()
     return known.count

@@ -5,14 +5,13 @@ A batch of queries costs one forward pass per space and one call of the store.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Literal
 
 from xcomp_indexer import background, language
 from xcomp_indexer.calibrate import Calibration
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.library import Library, Repository
-from xcomp_indexer.offer import is_offered, offered
+from xcomp_indexer.offer import is_offered, now, offered
 from xcomp_indexer.query import Query, Vector, embedded, language_of
 from xcomp_indexer.ranking import Hit, collapsed, fused, spread
 from xcomp_indexer.scales import Scales
@@ -25,7 +24,7 @@ Route = Literal["auto", "en", "zh", "all"]
 _BACKGROUND = {"en": background.ENGLISH, "zh": background.CHINESE}
 POOL = 100  # candidates per space before fusion and diversity, at least
 FURTHEST = 4096  # candidates that are looked at when near copies are folded
-SPARE = 8  # hits asked for beyond the limit, in the place of those that may not be offered
+SPARE = 4  # hits asked for beyond the limit, in the place of those that may not be offered
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,10 @@ class Search:
         for space in spaces:
             self._scales.of(repository, space)
 
+    def recount(self, repository: Repository) -> None:
+        """Takes note that a repository may have grown or shrunk."""
+        self._scales.recount(repository)
+
     def forget(self, repository: Repository) -> None:
         """Drops the calibrations of a repository that changed."""
         self._scales.forget(repository)
@@ -187,7 +190,7 @@ def _answer(
     if question.diversity:
         space, width = next(iter(spaces.items()))
         chosen = spread(repository.store, chosen, space=space, width=width, diversity=question.diversity, k=question.k)
-    known = [told for scale in asked.scales.values() if (told := scale.background())]
+    known = [told for scale in asked.scales.values() if (told := scale.background)]
     return Answer(found, list(spaces), chosen[: question.k], max(known, default=None), best)
 
 
@@ -204,13 +207,14 @@ def _found(store: Store, nears: Sequence[Near], question: Question) -> list[list
     condition = _condition(question)
     if question.allow_restricted:
         return store.near([replace(near, where=condition) for near in nears])
-    now = datetime.now(UTC)
+    moment = now()
     found = store.near([replace(near, where=condition, limit=near.limit + SPARE) for near in nears])
-    kept = [[each for each in hits if is_offered(each.payload, now)] for hits in found]
+    kept = [[each for each in hits if is_offered(each.payload, moment)] for hits in found]
     short = [at for at, near in enumerate(nears) if len(kept[at]) < near.limit and len(kept[at]) < len(found[at])]
-    strict = And((condition, offered(now))) if condition else offered(now)
-    for at, hits in zip(short, store.near([replace(nears[at], where=strict) for at in short]), strict=True):
-        kept[at] = hits
+    if short:
+        strict = And((condition, offered(moment))) if condition else offered(moment)
+        for at, hits in zip(short, store.near([replace(nears[at], where=strict) for at in short]), strict=True):
+            kept[at] = hits
     return [hits[: near.limit] for near, hits in zip(nears, kept, strict=True)]
 
 

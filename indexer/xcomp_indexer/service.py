@@ -21,7 +21,7 @@ from xcomp_indexer.inbox import Inbox
 from xcomp_indexer.ingest import Ingest
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library, Repository
-from xcomp_indexer.offer import is_offered, offered
+from xcomp_indexer.offer import is_offered, now, offered
 from xcomp_indexer.optimizing import optimized
 from xcomp_indexer.profiles import SpaceSpec
 from xcomp_indexer.query import decode_query
@@ -101,6 +101,7 @@ class IndexerService(rpc.IndexerServicer):
         failures: list[Failure] = []
         with closing(events):
             for event in events:
+                self._search.recount(repository)
                 if isinstance(event, Failure):
                     failures.append(event)
                 elif isinstance(event, Summary):
@@ -114,10 +115,13 @@ class IndexerService(rpc.IndexerServicer):
         """Adds one file whose bytes the caller holds."""
         offer = wire.offer_of(next(request_iterator, pb.UploadRequest()))
         try:
-            return wire.taken_message(self._uploads.take(offer, map(wire.chunk_of, request_iterator)))
+            taken = self._uploads.take(offer, map(wire.chunk_of, request_iterator))
         except ImageError as error:
             failure = pb.IngestFailure(path=offer.name, reason=error.reason, message=one_line(str(error)))
             return pb.UploadResponse(failure=failure)
+        if taken:
+            self._search.recount(self._library.get(offer.repository))
+        return wire.taken_message(taken)
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
         """Answers a batch of queries."""
@@ -190,7 +194,7 @@ class IndexerService(rpc.IndexerServicer):
             raise InvalidRequest(f"page_size: must be 1 to {wire.MAX_K}, not {size}")
         parts = [IMAGES, *(part for part in (parse(list(request.where)),) if part)]
         if not request.allow_restricted:
-            parts.append(offered())
+            parts.append(offered(now()))
         images: list[common_pb2.Image] = []
         size_bytes = 0
         for point in repository.store.scan(where=And(tuple(parts)), after=wire.page_token_of(request)):
@@ -347,7 +351,7 @@ class IndexerService(rpc.IndexerServicer):
 
 def _check_offered(image: Found) -> None:
     """Raises `Denied` for an image that no search would show either."""
-    if not is_offered(image.payload):
+    if not is_offered(image.payload, now()):
         raise Denied(f"image_id: {image.id!r} is internal, expired or under embargo: ask for it with allow_restricted")
 
 

@@ -40,8 +40,8 @@ def test_confidence_is_the_share_of_background_queries_with_less_evidence() -> N
 
 
 def test_the_background_is_told_by_its_median_and_ninth_decile() -> None:
-    assert Calibration(unit(2), np.arange(11.0)).background() == (5.0, 9.0)
-    assert Calibration(unit(2)).background() is None
+    assert Calibration(unit(2), np.arange(11.0)).background == (5.0, 9.0)
+    assert Calibration(unit(2)).background is None
 
 
 def test_without_a_background_nothing_is_sure() -> None:

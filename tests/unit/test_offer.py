@@ -2,16 +2,15 @@
 
 import itertools
 import uuid
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from xcomp_indexer.offer import is_offered, offered
+from xcomp_indexer.offer import is_offered, now, offered
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.open import open_stores
 
-NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
+NOW = "2024-06-01T12:00:00Z"
 MOMENTS = (None, "0001-01-01T00:00:00Z", "2024-06-01T11:59:59Z", "2024-06-01T12:00:00Z", "2024-06-01T12:00:01Z")
 TERMS = [
     {key: value for key, value in zip(("restricted", "expires", "embargo"), values, strict=True) if value is not None}
@@ -35,4 +34,4 @@ def test_the_filter_and_the_judgement_agree(address: str, tmp_path_factory: pyte
 def test_a_term_ends_at_its_second() -> None:
     assert not is_offered({"expires": "2024-06-01T12:00:00Z"}, NOW)
     assert is_offered({"embargo": "2024-06-01T12:00:00Z"}, NOW)
-    assert is_offered({})
+    assert is_offered({}, now())
