@@ -125,18 +125,23 @@ _FAMILIES: dict[str, Callable[[str], Embedder]] = {
 
 
 def load(model: str) -> Embedder:
-    """Loads the model that `family:name` names; only that family's libraries are imported.
+    """Loads the model that `family:name` names, and tests it; only that family's libraries are imported.
 
     Raises:
         InvalidRequest: no such family.
-        ModelError: its weights or its libraries are missing, or a digest is wrong; the message names the way out.
+        ModelError: its weights or its libraries are missing, a digest is wrong, or its vectors are; the message names
+            the way out.
     """
+    from xcomp_indexer.embed import selftest  # it needs this file
+
     family = model.partition(":")[0]
     if family not in _FAMILIES:
         raise InvalidRequest(f"unknown embedder {model!r}: use one of {', '.join(sorted(_FAMILIES))}")
     try:
-        return _FAMILIES[family](model)
+        embedder = _FAMILIES[family](model)
     except ImportError as error:
         raise ModelError(
             f"{model} needs {error.name or error}: install it with pip install 'xcomp[indexer]'"
         ) from error
+    selftest.check(embedder)
+    return embedder

@@ -1,6 +1,6 @@
 """A CLIP model as an embedder: what the families have in common, whatever library runs their towers.
 
-Device, precision, batches, long texts and the self-test live here; how a picture becomes pixels, a text becomes tokens
+Device, precision, batches and long texts live here; how a picture becomes pixels, a text becomes tokens
 and both become features is the family's business.
 """
 
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
-from xcomp_indexer.embed import Encoded, Prepared, Vectors
+from xcomp_indexer.embed import Encoded, Prepared, Vectors, selftest
 from xcomp_protos.transport.errors import ImageError, ModelError
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,6 @@ _DAMAGE = (
     pickle.UnpicklingError,
 )
 _LIKE_FP32 = 0.999  # cosine that a lower precision must keep
-_UNIT = 1e-3  # how far from 1 a length may be
-_TEXTS = ("a photo of a red house by the sea", "一只猫在睡觉")
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class ClipEmbedder:
         precision: `auto` is bf16 on GPUs and on CPUs with matrix units for it, and fp32 elsewhere.
 
     Raises:
-        ModelError: the model fails its self-test.
+        ModelError: the model cannot run.
     """
 
     def __init__(self, towers: Towers, *, precision: Precision = "auto") -> None:
@@ -123,7 +121,6 @@ class ClipEmbedder:
         towers.network.eval().requires_grad_(requires_grad=False).to(self._device)
         self._half = False
         with reading(self.name):
-            self._self_test()
             self._half = self._allows_half(precision)
 
     def prepare(self, image: Image.Image) -> Prepared:
@@ -196,29 +193,16 @@ class ClipEmbedder:
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         return torch.autocast(self._device.type, torch.bfloat16) if self._half else nullcontext()
 
-    def _self_test(self) -> None:
-        """Embeds two pictures and two texts, whose vectors must be sound and differ."""
-        for kind, vectors in (
-            ("pictures", self._vectors_of(self._test_pixels())),
-            ("texts", self._text_vectors(_TEXTS)),
-        ):
-            if not bool(torch.isfinite(vectors).all()):
-                raise ModelError(f"{self.name} is unusable: its vectors of {kind} are not finite")
-            if bool((vectors.norm(dim=-1) - 1).abs().max() > _UNIT):
-                raise ModelError(f"{self.name} is unusable: its vectors of {kind} have no direction")
-            if torch.equal(vectors[0], vectors[1]):
-                raise ModelError(f"{self.name} is unusable: it gives different {kind} the same vector")
-
     def _test_pixels(self) -> list[Tensor]:
-        return [self._towers.pixels(picture) for picture in _pictures()]
+        return [self._towers.pixels(picture) for picture in selftest.pictures()]
 
     def _allows_half(self, precision: Precision) -> bool:
         """Whether bf16 is wanted here and keeps this model's vectors."""
         if precision == "fp32" or (precision == "auto" and not _is_fast_at_half(self._device)):
             return False
-        exact = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(_TEXTS)])
+        exact = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(selftest.TEXTS)])
         self._half = True
-        rough = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(_TEXTS)])
+        rough = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(selftest.TEXTS)])
         cosine = float((exact * rough).sum(dim=-1).min())
         if cosine < _LIKE_FP32:
             log.warning("event=kept_fp32 model=%s cosine_of_bf16=%.5f", self.name, cosine)
@@ -233,13 +217,6 @@ def reading(model: str) -> Iterator[None]:
     except _DAMAGE as error:
         brief = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{model} cannot be loaded, its files are damaged or of another model: {brief}") from error
-
-
-def _pictures() -> list[Image.Image]:
-    """Two pictures that no model should mix up, neither of them square."""
-    ramp = Image.linear_gradient("L").resize((300, 200))
-    rings = Image.radial_gradient("L").resize((200, 300))
-    return [Image.merge("RGB", (each, each.rotate(180), each)) for each in (ramp, rings)]
 
 
 def _is_fast_at_half(device: torch.device) -> bool:
