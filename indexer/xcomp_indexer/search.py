@@ -42,6 +42,7 @@ class Question:
     collapse: float = 0.0  # cosine from which on two hits are one picture; 0: never
     min_confidence: float = 0.0
     space_weights: Mapping[str, float] = field(default_factory=dict)  # 1 if unnamed; 0 leaves a space out
+    exact: bool = False  # compare with every vector, whatever index there is
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _able(repository: Repository, route: Route, found: language.Language) -> lis
 def _ranked(store: Store, asked: Sequence[_Asked], question: Question, limit: int) -> list[list[Hit]]:
     """Returns the ranking of each query; they go to the store together."""
     nears = [
-        Near(space, vector, limit=max(limit, POOL) if len(one.vectors) > 1 else limit)
+        Near(space, vector, limit=max(limit, POOL) if len(one.vectors) > 1 else limit, exact=question.exact)
         for one in asked
         for space, vector in one.vectors.items()
     ]

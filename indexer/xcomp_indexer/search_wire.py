@@ -47,6 +47,7 @@ def question_of(request: pb.SearchRequest) -> Question:
         collapse=request.collapse,
         min_confidence=request.min_confidence,
         space_weights=_weights(request.space_weights),
+        exact=request.exact,
     )
 
 

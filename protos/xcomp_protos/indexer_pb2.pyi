@@ -402,6 +402,7 @@ class SearchRequest(google.protobuf.message.Message):
     COLLAPSE_FIELD_NUMBER: builtins.int
     MIN_CONFIDENCE_FIELD_NUMBER: builtins.int
     SPACE_WEIGHTS_FIELD_NUMBER: builtins.int
+    EXACT_FIELD_NUMBER: builtins.int
     repository: builtins.str
     k: builtins.int
     """hits per query, 1..1000"""
@@ -419,6 +420,8 @@ class SearchRequest(google.protobuf.message.Message):
     """alone, in each space that answers; 0: never
     0..1: hits below it are left out, so that none at all is an answer
     """
+    exact: builtins.bool
+    """compare with every vector, whatever index there is: slow, for evaluations"""
     @property
     def queries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Query]:
         """1..256"""
@@ -455,8 +458,9 @@ class SearchRequest(google.protobuf.message.Message):
         collapse: builtins.float = ...,
         min_confidence: builtins.float = ...,
         space_weights: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        exact: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "collapse", b"collapse", "diversity", b"diversity", "exclude_ids", b"exclude_ids", "k", b"k", "language", b"language", "min_confidence", b"min_confidence", "only_ids", b"only_ids", "profile", b"profile", "queries", b"queries", "repository", b"repository", "space_weights", b"space_weights", "where", b"where"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "collapse", b"collapse", "diversity", b"diversity", "exact", b"exact", "exclude_ids", b"exclude_ids", "k", b"k", "language", b"language", "min_confidence", b"min_confidence", "only_ids", b"only_ids", "profile", b"profile", "queries", b"queries", "repository", b"repository", "space_weights", b"space_weights", "where", b"where"]) -> None: ...
 
 global___SearchRequest = SearchRequest
 

@@ -86,6 +86,15 @@ def test_a_snapshot_takes_the_place_of_its_repository(tmp_path: Path, photos: Pa
         assert len(indexer.search("blue", k=SIZE)) == SIZE
 
 
+def test_an_evaluation_may_ask_for_an_exact_search(tmp_path: Path, photos: Path) -> None:
+    with Shim("http") as shim, serving(tmp_path / "home", store=shim.address) as indexer:
+        events_of(indexer, photos)
+        for exact in (False, True):
+            indexer.search("blue", k=SIZE, exact=exact)
+            (asked,) = shim.backend.seen[-1].body["searches"]
+            assert asked["params"].get("exact", False) == exact
+
+
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_a_store_that_goes_away_is_told_and_one_that_comes_back_just_works(
     tmp_path: Path, photos: Path, scheme: str, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main(shard: str, spaces: str, graph: str, threads: str) -> None:
     """Rebuilds; everything is on disk when it returns."""
-    os.nice(19)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(19)
     config = edge_config.rebuilt(json.loads(spaces), graph=graph == "graph", threads=int(threads))
     engine = qe.EdgeShard.load(shard, config)
     engine.flush()  # before and after, or the files of what was replaced stay

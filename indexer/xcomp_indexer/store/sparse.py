@@ -52,6 +52,9 @@ def remove(folder: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
+    if not hasattr(os, "SEEK_DATA"):  # Windows, which has none of what follows
+        shutil.copyfile(source, target)
+        return
     with source.open("rb") as read, target.open("wb") as write:
         size = os.fstat(read.fileno()).st_size
         write.truncate(size)
@@ -61,9 +64,6 @@ def _copy_file(source: Path, target: Path) -> None:
 
 def _filled(file: int, size: int) -> Iterator[tuple[int, int]]:
     """Yields the parts of a file that are no holes."""
-    if not hasattr(os, "SEEK_DATA"):
-        yield 0, size
-        return
     end = 0
     while end < size:
         try:
