@@ -59,7 +59,7 @@ def _seen(labels: tuple[Label, ...], language: str) -> str:
 
 
 def _name(label: Label, language: str) -> str:
-    return label.zh if language == "zh" and label.zh else label.en
+    return clean(label.zh if language == "zh" and label.zh else label.en)
 
 
 def _first(metadata: Mapping[str, Json], keys: tuple[str, ...], language: str) -> str:
