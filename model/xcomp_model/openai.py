@@ -1,7 +1,8 @@
 """A composing model behind an OpenAI-compatible endpoint: a hosted one, or a server on this machine.
 
 Prompts become chat messages, pictures data URLs. A choice rests on the scores of the first token where the endpoint
-gives them, else on the letter it answers with. Nothing is sent anywhere but to the base URL the user named.
+gives them, else on an answer that can be nothing but an option, else on the letter it answers with. Nothing is sent
+anywhere but to the base URL the user named.
 """
 
 import base64
@@ -10,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import openai
@@ -26,6 +28,7 @@ from xcomp_model.base import (
     Unanswered,
     never,
 )
+from xcomp_model.openai_choice import WAYS, Way, read
 from xcomp_model.openai_prompts import OpenAIPrompts
 
 if TYPE_CHECKING:
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 120.0
 RETRIES = 3
-TOP_LOGPROBS = 20  # as many as the protocol allows
 MIN_MASS = 0.5  # below it the model spoke of something else
 MAX_PICTURE_PX = 1024
 _CONTROL_TOKENS = re.compile(r"<(?=[|/]|s>)|\[(?=/?INST\])", re.IGNORECASE)
@@ -69,6 +71,7 @@ class OpenAIModel:
         self.capabilities = capabilities or Capabilities(
             sees=True, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768
         )
+        self._way = 0  # of WAYS, the best that the endpoint is known to obey
         self._model = model
         self._base_url = base_url
         self._client = openai.OpenAI(
@@ -110,25 +113,45 @@ class OpenAIModel:
     ) -> Choice:
         """Says how likely each option is to be the answer.
 
+        Scores of the first token say it best; an endpoint that refuses to give them is asked for fewer, then for an
+        answer that can be nothing but an option, then for a letter. What it can do is remembered.
+
         Raises:
             ModelError: as `stream`; or the answer is none of the options.
         """
+        messages = self._messages(prompt)
+        refusal: openai.APIStatusError | None = None
+        for way in WAYS[self._way :]:
+            try:
+                with self._translated(but=(openai.BadRequestError, openai.UnprocessableEntityError)):
+                    choice = self._asked(messages, options, way)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                refusal = refusal or error
+                continue
+            if choice:
+                self._learn(way)
+                return choice
+        if refusal is None:
+            raise ModelError(f"{self.name} answered none of the options (prompt {self.prompts.version})")
         with self._translated():
-            answer = self._client.chat.completions.create(
-                model=self._model,
-                messages=self._messages(prompt),
-                temperature=0,
-                max_tokens=self.prompts.sampling("choose").max_new_tokens,
-                logprobs=True,
-                top_logprobs=TOP_LOGPROBS,
-            )
+            raise refusal
+
+    def _asked(self, messages: "list[ChatCompletionMessageParam]", options: Sequence[str], way: Way) -> Choice | None:
+        """Asks in one way; None where the answer is no option."""
+        answer = self._client.chat.completions.create(
+            model=self._model, messages=messages, temperature=0, **way.parameters(options)
+        )
         if not answer.choices:
             raise ModelError(f"{self.name} gave no answer to the choice (prompt {self.prompts.version})")
         scores = answer.choices[0].logprobs
-        if scores and scores.content:
+        if way.top and scores and scores.content:
             first = [(item.token, item.logprob) for item in scores.content[0].top_logprobs]
             return self._weighed(first, options)
-        return self._read(answer.choices[0].message.content or "", options)
+        return read(answer.choices[0].message.content or "", options)
+
+    def _learn(self, way: Way) -> None:
+        self._way = WAYS.index(way)
+        self.capabilities = replace(self.capabilities, logprobs=bool(way.top))
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Estimates the positions: four characters a token, one a Chinese character, 1,000 a picture."""
@@ -150,13 +173,6 @@ class OpenAIModel:
             )
         return Choice(tuple(weight / mass for weight in weights), min(mass, 1.0))
 
-    def _read(self, answer: str, options: Sequence[str]) -> Choice:
-        """Reads an answer without scores; one that names no option is an error, never a choice."""
-        wanted = answer.strip().strip(".()[]*\"'").upper()
-        if wanted not in (option.upper() for option in options):
-            raise ModelError(f"{self.name} answered none of the options (prompt {self.prompts.version})")
-        return Choice(tuple(float(option.upper() == wanted) for option in options), 1.0)
-
     def _messages(self, prompt: Prompt) -> "list[ChatCompletionMessageParam]":
         if not any(isinstance(part, (Text, Picture)) for part in prompt):
             raise ModelError("the prompt is empty: say something")
@@ -173,9 +189,11 @@ class OpenAIModel:
         return [_joined(message) for message in messages]  # type: ignore[misc]  # roles are checked by the endpoint
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         try:
             yield
+        except but:
+            raise
         except openai.AuthenticationError:
             raise ModelError(f"the endpoint {self._base_url} refuses the key: set OPENAI_API_KEY") from None
         except openai.NotFoundError:

