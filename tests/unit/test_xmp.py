@@ -86,9 +86,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_or_broken_packet_says_nothing_and_costs_little(kind: str) -> None:
-    begun = time.monotonic()
+    begun = time.thread_time()  # of this thread's own work, however busy the machine is
     assert xmp.read(HOSTILE[kind].encode()) == {}
-    assert time.monotonic() - begun < 2
+    assert time.thread_time() - begun < 2
 
 
 @pytest.mark.parametrize("packet", [None, 3, "text", b"\xff\xfe\0", b"\0" * 100])
