@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
 LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-PROOFS := decode_fuzz kill_ingest grpc_fuzz composers kills hostile
+PROOFS := decode_fuzz kill_ingest kill_rebuild grpc_fuzz composers kills hostile
 
 .PHONY: demo test check format setup stubs bench soak prove screenshots clean locks sbom audit up
 

@@ -1,7 +1,11 @@
-"""A small sample of the killing proof; `make soak` kills more."""
+"""A small sample of the killing proofs; `make soak` kills more."""
 
-from tests.soak.kill_ingest import kill
+from tests.soak import kill_ingest, kill_rebuild
 
 
 def test_a_kill_at_a_random_moment_leaves_no_trace_after_the_next_run() -> None:
-    assert kill(seed=5, number=0, new=40)["problems"] == []
+    assert kill_ingest.kill(seed=5, number=0, new=40)["problems"] == []
+
+
+def test_a_kill_during_a_rebuild_loses_nothing() -> None:
+    assert kill_rebuild.kill(seed=5, number=0)["problems"] == []
