@@ -198,6 +198,9 @@ class ToyIndexer(rpc.IndexerServicer):
     def Export(self, request: pb.ExportRequest, context: Context) -> Iterator[pb.ExportResponse]:
         raise NotImplementedError
 
+    def Duplicates(self, request: pb.DuplicatesRequest, context: Context) -> Iterator[pb.DuplicatesEvent]:
+        raise NotImplementedError
+
     def Import(self, request_iterator: Iterator[pb.ImportRequest], context: Context) -> pb.ImportResponse:
         raise NotImplementedError
 

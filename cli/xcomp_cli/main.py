@@ -18,6 +18,7 @@ from xcomp_cli import display
 from xcomp_cli.chat import chat
 from xcomp_cli.compose import compose
 from xcomp_cli.doctor import doctor
+from xcomp_cli.duplicates import duplicates
 from xcomp_cli.edit import edit
 from xcomp_cli.eval import evaluate
 from xcomp_cli.exchange import export, import_
@@ -53,6 +54,7 @@ app.command()(select)
 app.command()(chat)
 repo.command()(export)
 repo.command("import")(import_)
+repo.command()(duplicates)
 repo.command()(optimize)
 repo.command()(snapshot)
 repo.add_typer(space, name="space")

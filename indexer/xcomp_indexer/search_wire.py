@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from xcomp_indexer.duplicates import Compared, Duplicate, Event, Outcome
 from xcomp_indexer.query import Part
 from xcomp_indexer.ranking import Hit
 from xcomp_indexer.search import Answer, Question, Route
@@ -28,11 +29,6 @@ def question_of(request: pb.SearchRequest) -> Question:
         raise InvalidRequest(f"queries: send 1 to {MAX_QUERIES} of them, not {len(request.queries)}")
     if not 1 <= request.k <= MAX_K:
         raise InvalidRequest(f"k: must be 1 to {MAX_K}, not {request.k}")
-    if not 0 <= request.diversity <= 1:
-        raise InvalidRequest(f"diversity: must be 0 to 1, not {request.diversity}")
-    for name, share in (("collapse", request.collapse), ("min_confidence", request.min_confidence)):
-        if not 0 <= share <= 1:
-            raise InvalidRequest(f"{name}: must be 0 to 1, not {share}")
     if request.language not in _ROUTES:
         raise InvalidRequest(f"language: {request.language} is none of the enum's values")
     return Question(
@@ -42,13 +38,20 @@ def question_of(request: pb.SearchRequest) -> Question:
         where=parse(list(request.where)),
         exclude_ids=frozenset(request.exclude_ids),
         only_ids=frozenset(request.only_ids),
-        diversity=request.diversity,
+        diversity=share_of(request.diversity, field="diversity"),
         allow_restricted=request.allow_restricted,
-        collapse=request.collapse,
-        min_confidence=request.min_confidence,
+        collapse=share_of(request.collapse, field="collapse"),
+        min_confidence=share_of(request.min_confidence, field="min_confidence"),
         space_weights=_weights(request.space_weights),
         exact=request.exact,
     )
+
+
+def share_of(number: float, *, field: str) -> float:
+    """Checks a number from 0 to 1."""
+    if not 0 <= number <= 1:  # NaN as well
+        raise InvalidRequest(f"{field}: must be 0 to 1, not {number}")
+    return number
 
 
 def _weights(weights: Mapping[str, float]) -> dict[str, float]:
@@ -104,3 +107,20 @@ def _hit_message(hit: Hit, rank: int, repository: str) -> common_pb2.Hit:
         confidence=hit.confidence,
         folded=hit.folded,
     )
+
+
+def duplicates_message(event: Event, repository: str) -> pb.DuplicatesEvent:
+    """Builds the message of an event of a comparison."""
+    if isinstance(event, Compared):
+        return pb.DuplicatesEvent(progress=pb.DuplicatesProgress(**vars(event)))
+    if isinstance(event, Outcome):
+        return pb.DuplicatesEvent(summary=pb.DuplicatesSummary(**vars(event)))
+    images = [_duplicate(each, repository) for each in event.images[:MAX_K]]
+    return pb.DuplicatesEvent(group=pb.DuplicateGroup(copies=event.copies, count=len(event.images), images=images))
+
+
+def _duplicate(each: Duplicate, repository: str) -> pb.Duplicate:
+    image = image_message(each.image, repository)
+    image.ClearField("metadata")  # a thousand of them must fit into a message
+    image.ClearField("labels")
+    return pb.Duplicate(image=image, similarity=each.similarity, distance=each.distance)

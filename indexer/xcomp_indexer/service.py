@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from xcomp_indexer import change, exchange, ledger, publish, search_wire, wire
+from xcomp_indexer import change, duplicates, exchange, ledger, publish, search_wire, wire
 from xcomp_indexer.allowed import Allowed
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.events import Event, Failure, FillSummary, Summary
@@ -318,6 +318,22 @@ class IndexerService(rpc.IndexerServicer):
         """Names the snapshots of a repository."""
         kept = self._library.get(request.repository).store.snapshots()
         return pb.ListSnapshotsResponse(snapshots=[pb.StoredSnapshot(**vars(each)) for each in kept])
+
+    def Duplicates(self, request: pb.DuplicatesRequest, context: grpc.ServicerContext) -> Iterator[pb.DuplicatesEvent]:
+        """Finds the images that are one picture."""
+        alike = search_wire.share_of(request.threshold, field="threshold") or duplicates.ALIKE
+        repository = self._library.get(request.repository)
+        comparison = duplicates.Comparison(
+            repository.store,
+            repository.spaces[0].name,
+            lambda image: self._allowed.content_of(ImagePayload.read(image.payload)),
+            alike=alike,
+            allow_restricted=request.allow_restricted,
+        )
+        for event in comparison.run():
+            if not context.is_active():
+                raise Cancelled("the caller went away")
+            yield search_wire.duplicates_message(event, repository.name)
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
         """Says what the server is and holds."""

@@ -201,6 +201,10 @@ class IndexerClient(_Client):
         """Names the snapshots of a repository."""
         return list(self._call(self._stub.ListSnapshots, pb.ListSnapshotsRequest(repository=repository)).snapshots)
 
+    def duplicates(self, request: pb.DuplicatesRequest) -> Iterator[pb.DuplicatesEvent]:
+        """Finds images that are one picture; the last event is the summary."""
+        return self._stream(self._stub.Duplicates, request)
+
     def describe(self, repository: str = "") -> pb.DescribeResponse:
         """Says what the server is and holds."""
         return self._call(self._stub.Describe, pb.DescribeRequest(repository=repository), again=True)

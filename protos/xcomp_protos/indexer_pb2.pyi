@@ -1476,3 +1476,150 @@ class DescribeResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["build", b"build", "default_profile", b"default_profile", "memory_bytes", b"memory_bytes", "models_loaded", b"models_loaded", "repositories", b"repositories", "store", b"store", "version", b"version"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
+
+@typing.final
+class DuplicatesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    ALLOW_RESTRICTED_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    threshold: builtins.float
+    """0..1: cosine from which two images are compared by their pixels; 0: 0.9"""
+    allow_restricted: builtins.bool
+    """expired, embargoed and internal images as well"""
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+        threshold: builtins.float = ...,
+        allow_restricted: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "repository", b"repository", "threshold", b"threshold"]) -> None: ...
+
+global___DuplicatesRequest = DuplicatesRequest
+
+@typing.final
+class DuplicatesEvent(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    SUMMARY_FIELD_NUMBER: builtins.int
+    @property
+    def progress(self) -> global___DuplicatesProgress: ...
+    @property
+    def group(self) -> global___DuplicateGroup: ...
+    @property
+    def summary(self) -> global___DuplicatesSummary:
+        """last event of a stream that ended well"""
+
+    def __init__(
+        self,
+        *,
+        progress: global___DuplicatesProgress | None = ...,
+        group: global___DuplicateGroup | None = ...,
+        summary: global___DuplicatesSummary | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "group", b"group", "progress", b"progress", "summary", b"summary"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "group", b"group", "progress", b"progress", "summary", b"summary"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["progress", "group", "summary"] | None: ...
+
+global___DuplicatesEvent = DuplicatesEvent
+
+@typing.final
+class DuplicatesProgress(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    done: builtins.int
+    """images compared with the others"""
+    total: builtins.int
+    """images to compare"""
+    def __init__(
+        self,
+        *,
+        done: builtins.int = ...,
+        total: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["done", b"done", "total", b"total"]) -> None: ...
+
+global___DuplicatesProgress = DuplicatesProgress
+
+@typing.final
+class DuplicateGroup(google.protobuf.message.Message):
+    """Images that are one picture."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COPIES_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    copies: builtins.bool
+    """all of the same bytes; else some were resized or encoded anew"""
+    count: builtins.int
+    """images of the group"""
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Duplicate]:
+        """the largest first; without metadata and labels; at most 1000 of them"""
+
+    def __init__(
+        self,
+        *,
+        copies: builtins.bool = ...,
+        count: builtins.int = ...,
+        images: collections.abc.Iterable[global___Duplicate] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["copies", b"copies", "count", b"count", "images", b"images"]) -> None: ...
+
+global___DuplicateGroup = DuplicateGroup
+
+@typing.final
+class Duplicate(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    SIMILARITY_FIELD_NUMBER: builtins.int
+    DISTANCE_FIELD_NUMBER: builtins.int
+    similarity: builtins.float
+    """-1..1: cosine to the group's first image"""
+    distance: builtins.int
+    """0..64: signs of the difference hash in which it differs from the first"""
+    @property
+    def image(self) -> xcomp_protos.common_pb2.Image: ...
+    def __init__(
+        self,
+        *,
+        image: xcomp_protos.common_pb2.Image | None = ...,
+        similarity: builtins.float = ...,
+        distance: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["distance", b"distance", "image", b"image", "similarity", b"similarity"]) -> None: ...
+
+global___Duplicate = Duplicate
+
+@typing.final
+class DuplicatesSummary(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    UNREAD_FIELD_NUMBER: builtins.int
+    images: builtins.int
+    """compared"""
+    groups: builtins.int
+    unread: builtins.int
+    """of them similar to another, but their file could not be read, so that nothing is said of them"""
+    def __init__(
+        self,
+        *,
+        images: builtins.int = ...,
+        groups: builtins.int = ...,
+        unread: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["groups", b"groups", "images", b"images", "unread", b"unread"]) -> None: ...
+
+global___DuplicatesSummary = DuplicatesSummary

@@ -124,6 +124,11 @@ class IndexerStub(object):
                 request_serializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsRequest.SerializeToString,
                 response_deserializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsResponse.FromString,
                 _registered_method=True)
+        self.Duplicates = channel.unary_stream(
+                '/xcomp.v1.Indexer/Duplicates',
+                request_serializer=xcomp__protos_dot_indexer__pb2.DuplicatesRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.DuplicatesEvent.FromString,
+                _registered_method=True)
         self.Describe = channel.unary_unary(
                 '/xcomp.v1.Indexer/Describe',
                 request_serializer=xcomp__protos_dot_indexer__pb2.DescribeRequest.SerializeToString,
@@ -262,6 +267,14 @@ class IndexerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Duplicates(self, request, context):
+        """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+        Streams progress, then the groups, then a summary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Describe(self, request, context):
         """Says what the server is and holds.
         """
@@ -361,6 +374,11 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.ListSnapshots,
                     request_deserializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsRequest.FromString,
                     response_serializer=xcomp__protos_dot_indexer__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'Duplicates': grpc.unary_stream_rpc_method_handler(
+                    servicer.Duplicates,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.DuplicatesRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.DuplicatesEvent.SerializeToString,
             ),
             'Describe': grpc.unary_unary_rpc_method_handler(
                     servicer.Describe,
@@ -854,6 +872,33 @@ class Indexer(object):
             '/xcomp.v1.Indexer/ListSnapshots',
             xcomp__protos_dot_indexer__pb2.ListSnapshotsRequest.SerializeToString,
             xcomp__protos_dot_indexer__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Duplicates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/xcomp.v1.Indexer/Duplicates',
+            xcomp__protos_dot_indexer__pb2.DuplicatesRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.DuplicatesEvent.FromString,
             options,
             channel_credentials,
             insecure,

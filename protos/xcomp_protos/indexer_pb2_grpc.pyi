@@ -131,6 +131,14 @@ class IndexerStub:
     ]
     """Names the snapshots of a repository."""
 
+    Duplicates: grpc.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.DuplicatesRequest,
+        xcomp_protos.indexer_pb2.DuplicatesEvent,
+    ]
+    """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+    Streams progress, then the groups, then a summary.
+    """
+
     Describe: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
         xcomp_protos.indexer_pb2.DescribeResponse,
@@ -249,6 +257,14 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.ListSnapshotsResponse,
     ]
     """Names the snapshots of a repository."""
+
+    Duplicates: grpc.aio.UnaryStreamMultiCallable[
+        xcomp_protos.indexer_pb2.DuplicatesRequest,
+        xcomp_protos.indexer_pb2.DuplicatesEvent,
+    ]
+    """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+    Streams progress, then the groups, then a summary.
+    """
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DescribeRequest,
@@ -404,6 +420,16 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.ListSnapshotsResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.ListSnapshotsResponse]]:
         """Names the snapshots of a repository."""
+
+    @abc.abstractmethod
+    def Duplicates(
+        self,
+        request: xcomp_protos.indexer_pb2.DuplicatesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[xcomp_protos.indexer_pb2.DuplicatesEvent], collections.abc.AsyncIterator[xcomp_protos.indexer_pb2.DuplicatesEvent]]:
+        """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+        Streams progress, then the groups, then a summary.
+        """
 
     @abc.abstractmethod
     def Describe(

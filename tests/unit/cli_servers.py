@@ -115,6 +115,15 @@ class FakeIndexer(rpc.IndexerServicer):
     def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> Iterator[pb.ExportResponse]:  # noqa: N802
         raise NotImplementedError
 
+    def Duplicates(  # noqa: N802
+        self, request: pb.DuplicatesRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.DuplicatesEvent]:
+        self.requests.append(request)
+        yield pb.DuplicatesEvent(progress=pb.DuplicatesProgress(done=2, total=2))
+        images = [pb.Duplicate(image=common.Image(id=each, path=f"/p/{each}.jpg")) for each in ("a", "b")]
+        yield pb.DuplicatesEvent(group=pb.DuplicateGroup(copies=True, count=2, images=images))
+        yield pb.DuplicatesEvent(summary=pb.DuplicatesSummary(images=2, groups=1))
+
     def Import(  # noqa: N802
         self, request_iterator: Iterator[pb.ImportRequest], context: grpc.ServicerContext
     ) -> pb.ImportResponse:

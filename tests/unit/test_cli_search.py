@@ -191,3 +191,18 @@ def test_kitty_image_is_a_png_in_chunks() -> None:
 )
 def test_nothing_is_drawn_outside_a_fitting_terminal(environment: dict[str, str]) -> None:
     assert terminal.drawing(environment) is None  # the last one: stdout of a test is no terminal
+
+
+def test_duplicates_are_listed_by_group(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["repo", "duplicates", "default", "--threshold", "0.8"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "2 copies"
+    assert "/p/a.jpg" in said.out
+    assert "2 pictures compared, 1 group of duplicates" in said.err
+    request = indexer.requests[0]
+    assert isinstance(request, pb.DuplicatesRequest)
+    assert (request.repository, request.threshold, request.allow_restricted) == ("default", 0.8, False)
+    assert run(["repo", "duplicates", "default", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["images"], value["unread"], value["groups"][0]["kind"]) == (2, 0, "copies")
+    assert [each["id"] for each in value["groups"][0]["images"]] == ["a", "b"]

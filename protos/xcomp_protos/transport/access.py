@@ -21,6 +21,7 @@ ROLES: tuple[Role, ...] = get_args(Role)  # each may what those before it may
 # What a method of either service asks for; one that is not listed asks for `admin`.
 NEEDS: Mapping[str, Role] = {
     "Search": "read",
+    "Duplicates": "read",
     "Embed": "read",
     "Fetch": "read",
     "List": "read",
