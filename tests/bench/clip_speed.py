@@ -37,9 +37,9 @@ def main() -> None:
     print("| model | precision | load s | img/s | texts/s | one text ms | cosine to fp32 |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as home:
-        english = released.open_clip(f"open_clip:{_open_clip(Path(home) / 'en')}")
+        english = released.open_clip(f"open_clip:{open_clip_b32(Path(home) / 'en')}")
         _measure("open_clip ViT-B-32", lambda precision: openclip.load(english, precision=precision), EN)
-        han = released.chinese_clip(f"chinese_clip:{_chinese_clip(Path(home) / 'zh')}")
+        han = released.chinese_clip(f"chinese_clip:{chinese_clip(Path(home) / 'zh')}")
         _measure("Chinese-CLIP ViT-B/16", lambda precision: chinese.load(han, precision=precision), ZH)
 
 
@@ -73,7 +73,7 @@ def _picture(seed: int) -> Image.Image:
     return Image.fromarray(noise).resize(SIZE, Image.Resampling.BICUBIC)
 
 
-def _open_clip(folder: Path) -> Path:
+def open_clip_b32(folder: Path) -> Path:
     folder.mkdir()
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
     config = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": preprocess}
@@ -83,7 +83,7 @@ def _open_clip(folder: Path) -> Path:
     return folder
 
 
-def _chinese_clip(folder: Path) -> Path:
+def chinese_clip(folder: Path) -> Path:
     torch.manual_seed(0)
     # Patches and words of OFA-Sys/chinese-clip-vit-base-patch16; the rest of its towers are the library's defaults.
     config = ChineseCLIPConfig(text_config={"vocab_size": 21128}, vision_config={"patch_size": 16}, projection_dim=512)

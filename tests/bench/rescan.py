@@ -1,0 +1,128 @@
+"""What many files cost: `python -m tests.bench.rescan [--files 50000] [--entries 1000000]`.
+
+A first run over tiny pictures with the embedder `color`, and its peak of memory at a few and at many files; a second
+run that finds nothing changed, with a warm cache; a scan of a million names, all of them new. Each runs in a process of
+its own, so that a peak belongs to it alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from tests import images
+from tests.bench import machine
+from xcomp_indexer.events import Order, Summary
+from xcomp_indexer.ingest import Ingest
+from xcomp_indexer.library import Library
+from xcomp_indexer.models import Models
+from xcomp_indexer.reconcile import Roots
+from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.survey import survey
+
+FEW = 1_000
+_PER_FOLDER = 500
+_LINKS = 50_000  # of one file; file systems stop at 65,000
+
+Row = dict[str, float]
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=50_000)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--child", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        what, folder = options.child
+        print(json.dumps(_scan(Path(folder)) if what == "scan" else _ingest(Path(folder))))
+        return
+    print(machine.line(f"python -m tests.bench.rescan --files {options.files} --entries {options.entries}"))
+    print("\n| run | files | seconds | files/s | models loaded | peak RSS, MB |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="xcomp-bench-") as home:
+        for count in (FEW, options.files):
+            place = Path(home, str(count))
+            _pictures(place / "photos", count)
+            for run in ("first", "unchanged", "unchanged"):
+                _show(run, _child("ingest", place))
+        names = Path(home, "names")
+        _names(names, options.entries)
+        _show("scan alone, all new", _child("scan", names))
+
+
+def _pictures(folder: Path, count: int) -> None:
+    """Tiny pictures, each with its own bytes."""
+    picture = images.jpeg(images.RED, (16, 16))
+    for number in range(count):
+        path = folder / f"{number // _PER_FOLDER:04}" / f"picture-{number:07}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture + number.to_bytes(4, "big"))
+
+
+def _names(folder: Path, count: int) -> None:
+    """Many names of few files."""
+    for number in range(count):
+        path = folder / f"{number // _PER_FOLDER:04}" / f"picture-{number:07}.jpg"
+        if not number % _PER_FOLDER:
+            path.parent.mkdir(parents=True)
+        source = folder / f"{number // _LINKS}.txt"
+        source.touch()
+        os.link(source, path)
+
+
+def _child(what: str, folder: Path) -> Row:
+    command = [sys.executable, "-m", "tests.bench.rescan", "--child", what, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    row: Row = json.loads(done.stdout)
+    return row
+
+
+def _show(run: str, row: Row) -> None:
+    rate = row["files"] / row["seconds"]
+    cells = (run, f"{row['files']:,.0f}", f"{row['seconds']:.2f}", f"{rate:,.0f}", f"{row['loads']:.0f}")
+    print(f"| {' | '.join(cells)} | {row['peak'] / 2**20:.0f} |", flush=True)
+
+
+def _ingest(place: Path) -> Row:
+    from xcomp_indexer.embed.color import ColorEmbedder
+
+    loads: list[str] = []
+
+    def load(model: str) -> ColorEmbedder:
+        loads.append(model)
+        return ColorEmbedder()
+
+    library = Library(open_stores(f"edge:{place / 'store'}"), Models(load), default_profile="color")
+    repository = library.get_or_create("default")
+    *_, summary = Ingest(repository, partial(library.embedder, repository), Order([str(place / "photos")])).run()
+    assert isinstance(summary, Summary)
+    assert summary.added + summary.unchanged == summary.scanned
+    library.close()
+    return {"files": summary.scanned, "seconds": summary.seconds, "loads": len(loads), "peak": _peak_bytes()}
+
+
+def _scan(folder: Path) -> Row:
+    begun = time.monotonic()
+    looking = survey(Order([str(folder)]), Roots([str(folder)]), lambda entries: entries)
+    try:
+        while True:
+            next(looking)
+    except StopIteration as end:
+        found = end.value
+    seconds = time.monotonic() - begun
+    return {"files": len(found.todo), "seconds": seconds, "loads": 0, "peak": _peak_bytes()}
+
+
+def _peak_bytes() -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    main()
