@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="the device and ViT-B/32 only")
+    parser.add_argument("--quick", action="store_true", help="1 megapixel and ViT-B/32 only")
     options = parser.parse_args()
     torch.set_num_threads(cores())
     print(machine.line(f"taskset -c 0 python -m tests.bench.ingest_speed --images {options.images}"))
@@ -93,7 +93,7 @@ def main() -> None:
     print(f"| spaces | MP | images | {stages} | ideal img/s | ingest img/s | of the ideal | in cpu time |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="xcomp-bench-") as home:
-        for megapixels in photographs.SIZES:
+        for megapixels in (1,) if options.quick else photographs.SIZES:
             many = photographs.write(Path(home, f"{megapixels}-many"), 8 * options.images, megapixels=megapixels)
             _device_row(Path(home), many, megapixels, options.rounds)
             folder = photographs.write(Path(home, f"{megapixels}"), options.images, megapixels=megapixels)
@@ -168,7 +168,7 @@ def _stages(spaces: Spaces, entries: Sequence[Entry], home: Path) -> Costs:
 
 
 def _point(item: Loaded, seen: Seen) -> Point:
-    content = payload(item, size=item.size, labels=seen.labels, spaces=[*seen.vectors])
+    content = payload(item, size=item.size, labels=seen.labels)
     return Point(image_id("alone", item.entry.path), seen.vectors, content.write())
 
 
