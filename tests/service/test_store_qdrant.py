@@ -1,10 +1,15 @@
 """What only the server store has to bear: refusals, outages and slowness, and what it sends over the wire."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.service.test_store_contract import an_id, point, toward
 from tests.shim import Backend, Fault, Shim
@@ -142,6 +147,30 @@ def test_the_key_is_sent_and_a_wrong_one_is_refused(scheme: str) -> None:
             stores.names()
         assert "wrong" not in str(failed.value)
         stores.close()
+
+
+VISITOR = """
+import sys
+from xcomp_indexer.store.open import open_stores
+from xcomp_protos.transport.errors import Unavailable
+try:
+    print(open_stores(sys.argv[1], api_key="right").names())
+except Unavailable as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+def test_a_server_of_a_certificate_of_ones_own_is_trusted_where_it_is_named(scheme: str, tmp_path: Path) -> None:
+    authority, pem = trustme.CA(), tmp_path / "server.pem"
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+    trust = dict.fromkeys(("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"), str(tmp_path / "ca.pem"))
+    with Shim(scheme, backend=Backend(api_key="right"), pem=pem) as shim:
+        command = [sys.executable, "-c", VISITOR, shim.address]  # the roots of gRPC are read once for a process
+        said = subprocess.run(command, env={**os.environ, **trust}, capture_output=True, text=True, check=True)
+        assert said.stdout == "[]\n"
+        assert {each.api_key for each in shim.backend.seen} == {"right"}
 
 
 def test_a_collection_of_somebody_else_is_not_ours(shim: Shim, stores: QdrantStores) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -104,10 +106,14 @@ class _Rest(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or drop
 
 
-def serve(backend: Backend, port: int) -> tuple[int, Callable[[], None]]:
+def serve(backend: Backend, port: int, pem: Path | None = None) -> tuple[int, Callable[[], None]]:
     """Starts a server and returns its port and what stops it."""
     server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Rest,), {"backend": backend}))
     server.daemon_threads = True
+    if pem:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pem)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -188,7 +189,7 @@ _SNAPSHOTS: dict[str, Callable[[Backend, Any], Any]] = {
 }
 
 
-def serve(backend: Backend, port: int) -> tuple[int, Callable[[], None]]:
+def serve(backend: Backend, port: int, pem: Path | None = None) -> tuple[int, Callable[[], None]]:
     """Starts a server and returns its port and what stops it."""
     server = grpc.server(ThreadPoolExecutor(4))
     for base, answers, register in (
@@ -198,7 +199,11 @@ def serve(backend: Backend, port: int) -> tuple[int, Callable[[], None]]:
     ):
         methods: dict[str, object] = {name: _rpc(answer) for name, answer in answers.items()}
         register(type("Servicer", (base,), {**methods, "backend": backend})(), server)  # type: ignore[no-untyped-call]  # the client ships no types
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    if pem:
+        content = pem.read_bytes()
+        bound = server.add_secure_port(f"localhost:{port}", grpc.ssl_server_credentials([(content, content)]))
+    else:
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
 
     def stop() -> None:
