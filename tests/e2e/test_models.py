@@ -95,6 +95,18 @@ def pictures(article: dict[str, object]) -> list[dict[str, object]]:
     return [segment["illustration"] for segment in segments if segment["illustration"]]
 
 
+def segments_of(article: dict[str, object]) -> list[dict[str, dict[str, object]]]:
+    segments = article["segments"]
+    assert isinstance(segments, list)
+    return segments
+
+
+def unfilled_of(article: dict[str, object]) -> list[object]:
+    unfilled = article["unfilled"]
+    assert isinstance(unfilled, list)
+    return unfilled
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_folder_in_the_released_format_illustrates_selects_chats_and_composes(desk: Desk, version: int) -> None:
     model = f"./tiny{version}"
@@ -132,6 +144,34 @@ def test_an_endpoint_composes_illustrates_selects_and_chats(desk: Desk) -> None:
     assert desk.run("chat", "hello", "--model", "openai:m").stdout == "Words of a model.\n"
     written = desk.json("compose", "A house", "--model", "openai:m", "--out", "written-openai")
     assert written["model"] == "openai:m"
+
+
+def test_a_page_is_illustrated_edited_and_filled(desk: Desk) -> None:
+    page = "<!doctype html>\n<h1>Colours</h1>\n<p>The first house was painted red.</p>\n<p>The sea was blue.</p>\n"
+    (desk.folder / "page.html").write_text(page, encoding="utf-8")
+    listed = desk.json("search", "blue", "-k", "1")["hits"]
+    assert isinstance(listed, list)
+    blue = listed[0]["id"]
+    article = desk.json("illustrate", "page.html", "--must-use", blue, "--images", "1", "--model", "retrieval")
+    assert article["format"] == "html"
+    ((number, picture),) = [(n, s["illustration"]) for n, s in enumerate(segments_of(article)) if s["illustration"]]
+    assert (picture["image_id"], picture["chosen_by"]) == (blue, "user")
+    out = desk.folder / "page.illustrated"
+    assert not (out / "article.md").exists()
+    assert page.splitlines()[1] in (out / "article.html").read_text(encoding="utf-8")
+
+    spot = ("edit", "page.illustrated", "--spot", str(number))
+    captioned = desk.json(*spot, "--caption", "My <own> words", "--alt", "seen")
+    assert pictures(captioned)[0]["caption"] == "My <own> words"
+    assert "My &lt;own&gt; words" in (out / "article.html").read_text(encoding="utf-8")
+    assert desk.json(*spot, "--exclude")["exclude_ids"] == [blue]
+    filled = desk.json("edit", "page.illustrated", "--fill", "--allow-restricted")
+    assert len(pictures(filled)) + len(unfilled_of(filled)) == 1
+    assert all(each["image_id"] != blue for each in pictures(filled))
+    for _ in range(3):
+        undone = desk.json("edit", "page.illustrated", "--undo")
+    assert (pictures(undone), undone["exclude_ids"]) == (pictures(article), [])
+    assert desk.run("edit", "page.illustrated", "--fill").returncode == 2  # nothing is empty
 
 
 def test_the_echo_writes_and_rewords_and_retrieval_illustrates(desk: Desk) -> None:

@@ -1,5 +1,7 @@
 """An illustrator that sees: every decision is the model's and on record, and what it cannot decide stays empty."""
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -365,3 +367,28 @@ def test_reasons_are_in_the_articles_language(stage: Stage) -> None:
     *_, article = pipeline.illustrate(Source("桌上放着一杯咖啡，很香。"), Wish(), setting)
     assert isinstance(article, Article)
     assert "没有指出" in article.unfilled[0].reason
+
+
+def test_a_short_article_is_done_before_the_long_ones_that_came_first(stage: Stage) -> None:
+    long = "\n\n".join(f"The ginger cat number {number} slept." for number in range(8))
+    served = Served(stage.actor, Lane(width=1, waiting=8))
+    stage.actor.on_choice = lambda: time.sleep(0.02)
+    done: list[str] = []
+
+    def make(name: str, text: str, images: int) -> None:
+        reader = Reader()
+        repository = Repository(stage.stub, "toy", Conditions("toy"), reader)
+        setting = Setting(repository, "lite", Vision(Consultation(served, reader)))
+        list(pipeline.illustrate(Source(text), Wish(images=images), setting))
+        done.append(name)
+
+    orders = [("long", long, 8), ("other long", long, 8), ("short", "A cup of espresso stood on the table.", 1)]
+    makers = [threading.Thread(target=make, args=order) for order in orders]
+    for maker in makers:
+        maker.start()
+        while not stage.actor.asked:
+            time.sleep(0.001)
+    for maker in makers:
+        maker.join(timeout=30)
+    assert sorted(done) == ["long", "other long", "short"]
+    assert done[0] == "short"

@@ -1,13 +1,17 @@
 """A close choice is looked at twice, within an allowance that is counted."""
 
 import random
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.actor import Actor
+from tests.checkpoints import write_checkpoint
+from xcomp_model import load, selection
 from xcomp_model.base import Picture, Prompt, Section
 from xcomp_model.selection import EXTRA, Allowance, select
+from xcomp_model.xcomposer.model import XComposer
 
 PICTURES = [Picture(str(number), Image.new("RGB", (4, 4))) for number in range(4)]
 SURE, CLOSE = (0.9, 0.05, 0.03, 0.02), (0.4, 0.35, 0.15, 0.1)
@@ -65,3 +69,25 @@ def test_a_choice_of_its_own_has_no_allowance() -> None:
     actor = Actor()
     actor.choices = [CLOSE]
     assert select(actor, [Section("words")], PICTURES).orders == 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_second_looks_take_at_most_their_share_of_what_a_decoder_reads(
+    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(write_checkpoint(version, tmp_path))
+
+    def positions(close: float) -> int:
+        monkeypatch.setattr(selection, "CLOSE", close)
+        model = load(folder)
+        assert isinstance(model, XComposer)
+        allowance, sections = Allowance(), list[Section]()
+        for spot in range(6):
+            sections += [Section(f"section {spot} " + "a cat on a mat " * 9)]
+            offered = [Picture(f"{spot}.{n}", Image.new("RGB", (8, 8), (spot, n, 9))) for n in range(4)]
+            select(model, sections, offered, allowance=allowance)
+            sections[-1] = Section(sections[-1].text, offered[0])
+        return model.positions_read
+
+    once, twice = positions(-1.0), positions(2.0)  # no choice is close; every one is
+    assert once < twice <= (1 + EXTRA) * once
