@@ -84,7 +84,7 @@ def decode(content: bytes, *, image_size: int | None = None) -> Decoded:
     with _damage():
         image = to_rgb(image)
         if shorter and min(image.size) >= 2 * shorter:
-            image = image.reduce(min(image.size) // shorter)
+            image = _trimmed(image.reduce(min(image.size) // shorter), image.size, at_least=shorter)
     return Decoded(image, *_turned(size, raw), raw=raw)
 
 
@@ -113,11 +113,26 @@ def upright(raw: Image.Image, *, shorter: int | None = None) -> Image.Image:
         ImageError: truncated or not_an_image.
     """
     with _damage():
-        if shorter and raw.format in ("JPEG", "MPO") and min(raw.size) > shorter:
-            scale = shorter / min(raw.size)
+        image, size = raw, raw.size
+        if shorter and raw.format in ("JPEG", "MPO") and min(size) > shorter:
+            scale = shorter / min(size)
             raw.draft("RGB", (round(raw.width * scale), round(raw.height * scale)))
         raw.load()
-        return ImageOps.exif_transpose(raw) if _orientation(raw) > 1 else raw
+        if shorter and raw.size != size:
+            image = _trimmed(raw, size, at_least=shorter)
+        return ImageOps.exif_transpose(image) if _orientation(raw) > 1 else image
+
+
+def _trimmed(image: Image.Image, size: tuple[int, int], *, at_least: int) -> Image.Image:
+    """Cuts off the edge that scaling by a whole number rounded up to, where less than half of it is picture.
+
+    A quarter of a row too much shifts what a model reads, and costs as much as 0.006 of a vector's cosine.
+    """
+    factor = max(round(full / side) for full, side in zip(size, image.size, strict=True))
+    width, height = (
+        min(side, max(round(full / factor), at_least)) for full, side in zip(size, image.size, strict=True)
+    )
+    return image if (width, height) == image.size else image.crop((0, 0, width, height))
 
 
 def upright_size(raw: Image.Image) -> tuple[int, int]:
