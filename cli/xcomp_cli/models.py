@@ -184,6 +184,27 @@ def pull(
 
 
 @models.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL…]", help="Models, or a profile; by default all that were fetched.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Reads fetched models again, and names every file that is not what was fetched; asks no network."""
+    from xcomp_cli import local
+    from xcomp_cli.launch import INDEXER
+
+    local.require(INDEXER)
+    wanted = names or [model.name for model in MODELS if model.repository and model.is_fetched()]
+    if not wanted:
+        display.note("nothing was fetched yet: xcomp models list says what there is")
+        return
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "xcomp_indexer.verify", *wanted]))
+
+
+@models.command()
 def plan(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A hub id or a local folder.", show_default=False)],
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N, spread.")] = "auto",

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="ask no network for models that are here and work")
     options = parser.parse_args(arguments)
     try:
-        for model in _named(options.models):
+        for model in named(options.models):
             embedder = (_kept(model) if options.keep else None) or pull(model)
             print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # its result
     except XcompError as error:
@@ -64,7 +64,8 @@ def _kept(model: str) -> Embedder | None:
         return None
 
 
-def _named(names: Sequence[str]) -> Iterator[str]:
+def named(names: Sequence[str]) -> Iterator[str]:
+    """Yields models; a profile stands for all of its own."""
     for name in names:
         if name in PROFILES or "=" in name:
             yield from (spec.model for spec in spaces_of(name))

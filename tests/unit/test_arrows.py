@@ -38,7 +38,9 @@ ABOUT = {
     "watchfiles": ("xcomp_cli.watch",),
     "prometheus_client": ("xcomp_protos.transport.metrics",),
     "opentelemetry": ("xcomp_protos.transport.tracing",),
-    "huggingface_hub": ("xcomp_indexer.embed.", "xcomp_indexer.pull", "xcomp_model.", "xcomp_cli.models"),
+    "huggingface_hub": (
+        "xcomp_indexer.embed.", "xcomp_indexer.pull", "xcomp_indexer.verify", "xcomp_model.", "xcomp_cli.models",
+    ),
     "qdrant_client": ("xcomp_indexer.store.qdrant",),
     "qdrant_edge": ("xcomp_indexer.store.edge",),
     "grpc": (
