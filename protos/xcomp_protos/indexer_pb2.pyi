@@ -1448,6 +1448,7 @@ class DescribeResponse(google.protobuf.message.Message):
     MEMORY_BYTES_FIELD_NUMBER: builtins.int
     REPOSITORIES_FIELD_NUMBER: builtins.int
     DEFAULT_PROFILE_FIELD_NUMBER: builtins.int
+    UNIX_TIME_MS_FIELD_NUMBER: builtins.int
     version: builtins.str
     build: builtins.str
     """changes with the code"""
@@ -1456,6 +1457,8 @@ class DescribeResponse(google.protobuf.message.Message):
     memory_bytes: builtins.int
     """resident size of the server"""
     default_profile: builtins.str
+    unix_time_ms: builtins.int
+    """clock of the server, milliseconds since 1970 in UTC"""
     @property
     def models_loaded(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """resolved ids of the embedders in memory"""
@@ -1472,8 +1475,9 @@ class DescribeResponse(google.protobuf.message.Message):
         memory_bytes: builtins.int = ...,
         repositories: collections.abc.Iterable[global___Repository] | None = ...,
         default_profile: builtins.str = ...,
+        unix_time_ms: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["build", b"build", "default_profile", b"default_profile", "memory_bytes", b"memory_bytes", "models_loaded", b"models_loaded", "repositories", b"repositories", "store", b"store", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["build", b"build", "default_profile", b"default_profile", "memory_bytes", b"memory_bytes", "models_loaded", b"models_loaded", "repositories", b"repositories", "store", b"store", "unix_time_ms", b"unix_time_ms", "version", b"version"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 

@@ -45,5 +45,6 @@ def test_python_example_of_the_services_page_works(
     assert "3 images" in printed
     assert "coffee" in printed
     assert "image/jpeg" in printed
+    assert "coffee" in printed.partition("by reflection:")[2]
     with IndexerClient(indexer) as client:
         assert client.healthy()
