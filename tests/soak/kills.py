@@ -171,7 +171,8 @@ def store(kills: int, *, first_away_s: float = AWAY_S) -> Result:
                     load.wrong.append(f"after outage {at} of the store a client is not served again")
         load.wrong += [f"acknowledged and lost: {each}" for each in load.acknowledged - everything(indexer.address)]
         shim.__exit__(None, None, None)
-    if first_away_s >= LONG_S and not load.outcomes["search Unavailable"] + load.outcomes["search DeadlineExceeded"]:
+    told = any(each.endswith((" Unavailable", " DeadlineExceeded")) for each in load.outcomes)
+    if first_away_s >= LONG_S and not told:
         load.wrong.append("the store was away, and nobody was told")
     return _result(load, f"{kills} outages of the store")
 
