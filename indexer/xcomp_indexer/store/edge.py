@@ -196,10 +196,13 @@ class EdgeStore:
 
     def wants_optimizing(self) -> bool:
         """Says whether half a graph's worth of vectors is searched one by one."""
+        spaces, enough = self._held.manifest.spaces, self._graph_from // 2
         with self._held.reading() as engine:
-            indexed = engine.info().indexed_vectors_count
-        vectors = sum(self.count(InSpace(space)) for space in self._held.manifest.spaces)
-        return vectors >= self._graph_from and vectors - indexed >= self._graph_from // 2
+            known = engine.info()
+        if known.points_count * len(spaces) - known.indexed_vectors_count < enough:  # spares most the counting
+            return False
+        vectors = sum(self.count(InSpace(space)) for space in spaces)
+        return vectors >= self._graph_from and vectors - known.indexed_vectors_count >= enough
 
     def optimize(self) -> Generator[Step, None, None]:
         """Rebuilds the shard while it serves: without what was removed, and for fast search if it is large."""
