@@ -135,6 +135,16 @@ def _period(text: str) -> tuple[str, str]:
         raise ValueError(f"{text!r} is no date: {error}") from None
 
 
+def _orientation(operator: str, value: str) -> Filter:
+    if fold(value) not in ("landscape", "portrait", "square"):
+        raise ValueError(f"{value!r} is no orientation: write landscape, portrait or square")
+    return _signed(operator, Match("orientation", (fold(value),)))
+
+
+def _camera(operator: str, value: str) -> Filter:
+    return _signed(operator, Match('metadata."camera"', (value,)))
+
+
 def _path(_: str, pattern: str) -> Filter:
     """Compiles a glob over paths: below the indexed root, or absolute with a leading slash."""
     if re.search(r"[?\[\]{}]", pattern):
@@ -180,6 +190,8 @@ FIELDS: Mapping[str, Field] = {
     "date": _dates("date", "when it was taken, in UTC: 2024, 2024-01, 2024-01-31, 2024-01-31T18:00Z"),
     "width": _numbers("width", "pixels"),
     "height": _numbers("height", "pixels"),
+    "orientation": Field(("=", "!="), "landscape, portrait or square", _orientation),
+    "camera": Field(("=", "!="), "model of the camera, spelled as in its metadata", _camera),
     "gps.lat": _degrees("gps.lat", "latitude where it was taken, degrees, north is positive"),
     "gps.lon": _degrees("gps.lon", "longitude where it was taken, degrees, east is positive"),
     "size": _numbers("size", "bytes of the file"),

@@ -99,6 +99,8 @@ def test_a_batch_is_answered_in_the_order_of_its_queries(shared: Indexer) -> Non
         (["path:trips/*.jpg"], {"green.jpg"}),
         (["width>=96", "height<66"], {"red.jpg", "green.jpg"}),
         (["not path:trips/** and height=67"], {"yellow.jpg"}),
+        (["orientation=landscape"], {"red.jpg", "green.jpg", "blue.jpg", "yellow.jpg"}),
+        (["orientation=portrait"], set()),
         (["tag=nothing"], set()),
     ],
 )

@@ -22,6 +22,9 @@ A, B, C = (Match("tags", (tag,)) for tag in "abc")
         ("width>=1200", Range("width", gte=1200)),
         ("height<-1", Range("height", lt=-1)),
         ("size=5", Match("size", (5,))),
+        ("orientation=Portrait", Match("orientation", ("portrait",))),
+        ("orientation!=square", Not(Match("orientation", ("square",)))),
+        ("camera='X-T30'", Match('metadata."camera"', ("X-T30",))),
         ("meta.rating>4", Range('metadata."rating"', gt=4.0)),
         ("meta.rating=4", Match('metadata."rating"', ("4", 4.0))),
         ("meta.camera='X 100'", Match('metadata."camera"', ("X 100",))),
@@ -182,8 +185,10 @@ def test_control_characters_do_not_reach_the_message() -> None:
 
 def test_every_field_but_the_metadata_has_an_index() -> None:
     values = {"date": "2024", "width": "1", "height": "1", "size": "1", "path": "a/**/*.b"}
-    values |= {"gps.lat": "1.5", "gps.lon": "-1"}
+    values |= {"gps.lat": "1.5", "gps.lon": "-1", "orientation": "square"}
     for name, known in FIELDS.items():
+        if name == "camera":  # one of the metadata
+            continue
         part = known.compile(known.operators[0], values.get(name, "x"))
         parts = part.parts if isinstance(part, And) else (part,)
         assert all(isinstance(each, Match | Range) and each.key in INDEXES for each in parts), name

@@ -34,6 +34,7 @@ INDEXES: Mapping[str, IndexKind] = {
     "size": "integer",
     "width": "integer",
     "height": "integer",
+    "orientation": "keyword",
     "gps.lat": "float",
     "gps.lon": "float",
     "date": "datetime",

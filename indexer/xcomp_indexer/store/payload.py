@@ -12,6 +12,7 @@
     sidecar_mtime_ns  the same of its sidecar, 0 if it has none
     content_hash  hex
     width, height pixels, upright
+    orientation   landscape, portrait or square; absent in points that older versions wrote
     date          when it was taken, RFC 3339 in UTC; absent if unknown
     tags, rights, creator   folded by `fold`, so that filters ignore case; rights and creator absent if unknown
     gps           where it was taken, {"lat", "lon"} in degrees; absent if unknown. For filters: no answer shows it
@@ -77,6 +78,7 @@ class ImagePayload:
             "content_hash": self.content_hash,
             "width": self.width,
             "height": self.height,
+            "orientation": orientation(self.width, self.height),
             "tags": sorted({fold(tag) for tag in self.tags}),
             "restricted": int(self.restricted),
             "metadata": plain(self.metadata),
@@ -117,6 +119,13 @@ class ImagePayload:
             place=_place(payload.get("gps")),
             uploaded=str(payload.get("uploaded", "")),
         )
+
+
+def orientation(width: int, height: int) -> str:
+    """Returns how a picture stands."""
+    if width == height:
+        return "square"
+    return "landscape" if width > height else "portrait"
 
 
 def locate(path: Path, root: Path) -> dict[str, object]:
