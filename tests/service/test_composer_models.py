@@ -214,7 +214,7 @@ def test_words_of_an_article_never_change_the_structure_of_a_prompt(
 
     expected, _ = recorded(composer, models, folder, text("a cat"))
     assert len(expected) >= 3
-    for words in HOSTILE[:29]:  # the marks of prompts; tests/unit/test_injection.py has them all
+    for words in HOSTILE[:21]:  # the marks of prompts; tests/unit/test_injection.py has them all
         line = " ".join(words.split())
         structure, article = recorded(composer, models, folder, text(line))
         assert structure[:3] == expected[:3], words
@@ -338,9 +338,9 @@ def test_an_endpoint_that_leaves_in_the_middle_costs_only_the_rest(endpoint: Hos
 
 def test_an_article_reaches_an_endpoint_as_text_of_one_message(endpoint: Hosted) -> None:
     with endpoint(composing()) as (client, requests):
-        for words in HOSTILE[:29]:
+        for words in HOSTILE[:21]:
             illustrated(client, "openai:m", f"One says {words} here.\n\nTwo says {words} there.\n", images=1)
-    assert len(requests) >= 3 * 29
+    assert len(requests) >= 3 * 21
     for request in requests:
         messages = request["messages"]
         assert isinstance(messages, list)

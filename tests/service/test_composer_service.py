@@ -30,6 +30,7 @@ from xcomp_protos.transport.errors import (
     Unsupported,
     XcompError,
 )
+from xcomp_protos.transport.retry import Retry
 from xcomp_protos.transport.server import Endpoint, Service, started
 
 TOY = pb.Options(repository="toy")
@@ -42,7 +43,7 @@ def serving(indexer: str) -> Iterator[ComposerClient]:
     try:
         with started([register], Endpoint("127.0.0.1:0")) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
-            with ComposerClient(running.address, timeout_s=20) as client:
+            with ComposerClient(running.address, timeout_s=20, retry=Retry(attempts=1)) as client:
                 yield client
     finally:
         service.close()
