@@ -1,0 +1,24 @@
+"""Space on disk, measured while an engine replaces its files."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from xcomp_indexer.store import sparse
+
+
+def test_what_goes_away_while_it_is_measured_takes_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "file").write_bytes(b"x" * 10_000)
+    assert sparse.size_bytes(tmp_path) >= 20_000
+    allocated = sparse._allocated
+
+    def losing(path: Path) -> int:
+        for name in ("a", "b"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+        return allocated(path)
+
+    monkeypatch.setattr(sparse, "_allocated", losing)
+    assert sparse.size_bytes(tmp_path) == 0
