@@ -29,7 +29,7 @@ def read(file: Path) -> tuple[str, str]:
 
 
 def target(
-    file: Path, *, out: Path | None, in_place: bool, assets: Path | None, url_prefix: str | None
+    file: Path, *, out: Path | None, is_zip: bool, in_place: bool, assets: Path | None, url_prefix: str | None
 ) -> deliver.Target:
     """Returns where the illustrated article goes.
 
@@ -37,12 +37,12 @@ def target(
         InvalidRequest: options that contradict each other.
     """
     if in_place:
-        if out:
-            raise InvalidRequest("--in-place writes into the article itself: leave --out away")
+        if out or is_zip:
+            raise InvalidRequest("--in-place writes into the article itself: leave --out and --zip away")
         return deliver.in_place(file, assets=assets, url_prefix=url_prefix)
     if assets or url_prefix is not None:
         raise InvalidRequest("--assets and --url-prefix belong to --in-place")
-    return deliver.bundle(out or _folder(file))
+    return deliver.out_of(out, _folder(file), is_zip=is_zip)
 
 
 def _folder(file: Path) -> Path:

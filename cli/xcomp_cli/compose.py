@@ -34,6 +34,7 @@ def compose(
         typer.Option("--reference", metavar="IMAGE", help="A picture to write from; may be repeated."),
     ] = None,
     out: options.Out = None,
+    zip_: options.Zip = False,
     images: options.Images = None,
     max_images: options.MaxImages = None,
     repo: options.Repo = "default",
@@ -81,7 +82,7 @@ def compose(
         connect.indexer(indexer) as client,
     ):
         made = watch(maker.compose(request))
-        goal = deliver.bundle(out or _free_folder(made.title))
+        goal = deliver.out_of(out, _free_folder(made.title), is_zip=zip_)
         with display.waiting("fetching the pictures"):
             made = goal.write(
                 made, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
@@ -106,4 +107,4 @@ def _free_folder(title: str) -> Path:
     """A folder named after the title that is not there yet: an earlier article is never written over."""
     name = re.sub(r"[^\w]+", "-", title.lower()).strip("-")[:LONGEST_NAME].strip("-") or "article"
     names = (f"{name}.illustrated", *(f"{name}-{number}.illustrated" for number in range(2, 1000)))
-    return next(Path(each) for each in names if not Path(each).exists())
+    return next(Path(each) for each in names if not (Path(each).exists() or Path(f"{each}.zip").exists()))

@@ -4,8 +4,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 
 from xcomp_cli import display
+from xcomp_cli.lock import directory_held
+from xcomp_cli.pack import SUFFIX, pack
 from xcomp_composer import manifest, render
 from xcomp_composer.article import Article, Illustration, Unfilled
 from xcomp_protos import indexer_pb2 as pb
@@ -30,6 +33,26 @@ def bundle(folder: Path) -> Target:
     return Target(lambda article, fetch: render.write_bundle(article, folder, fetch), folder / "article.html")
 
 
+def packed(file: Path) -> Target:
+    """The same in one zip."""
+
+    def write(article: Article, fetch: render.Fetch) -> Article:
+        with TemporaryDirectory(prefix="xcomp-") as folder:
+            written = render.write_bundle(article, Path(folder), fetch)
+            pack(Path(folder), file)
+        return written
+
+    return Target(write, file)
+
+
+def out_of(out: Path | None, free: Path, *, is_zip: bool) -> Target:
+    """A bundle where the user wants it, else in a free place: as a zip where that is asked for, or its name says so."""
+    place = out or free
+    if place.suffix.lower() == SUFFIX:
+        return packed(place)
+    return packed(place.with_name(place.name + SUFFIX)) if is_zip else bundle(place)
+
+
 def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:
     """The article's own file in a static site, the pictures in the site's folder for such.
 
@@ -41,7 +64,9 @@ def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Targ
     way = Path(os.path.relpath(assets, file.parent)).as_posix() if url_prefix is None else url_prefix
 
     def write(article: Article, fetch: render.Fetch) -> Article:
-        return render.write_in_place(article, file, assets=assets, url_prefix=way, fetch=fetch)
+        assets.mkdir(parents=True, exist_ok=True)
+        with directory_held(assets):  # two articles of a site share the folder, and its list of pictures
+            return render.write_in_place(article, file, assets=assets, url_prefix=way, fetch=fetch)
 
     return Target(write, file)
 

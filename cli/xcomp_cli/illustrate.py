@@ -13,6 +13,7 @@ def illustrate(
         Path, typer.Argument(metavar="ARTICLE.md", help="A Markdown file, an .html, or a .txt.", show_default=False)
     ],
     out: options.Out = None,
+    zip_: options.Zip = False,
     images: options.Images = None,
     max_images: options.MaxImages = None,
     repo: options.Repo = "default",
@@ -48,7 +49,7 @@ def illustrate(
     from xcomp_protos import composer_pb2 as pb
 
     text, form = read(article)
-    goal = target(article, out=out, in_place=in_place, assets=assets, url_prefix=url_prefix)
+    goal = target(article, out=out, is_zip=zip_, in_place=in_place, assets=assets, url_prefix=url_prefix)
     wanted = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
         max_images=max_images, allow_restricted=allow_restricted, pool=pool, must_use=must_use, exclude=exclude,

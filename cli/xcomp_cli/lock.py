@@ -26,6 +26,17 @@ def held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def directory_held(path: Path) -> Iterator[None]:
+    """Holds the lock on a folder itself, which leaves no file in it; waits for whoever has it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def take(descriptor: int) -> bool:
     """Locks an open file if nobody else has; every process that inherits the descriptor shares the lock."""
     try:

@@ -119,7 +119,10 @@ Images = Annotated[
     int | None, typer.Option("--images", min=0, metavar="N", help="So many pictures, less those where nothing fits.")
 ]
 MaxImages = Annotated[int | None, typer.Option("--max-images", min=0, metavar="N", help="At most so many pictures.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the result.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder of the result, or a .zip.", show_default=False)
+]
+Zip = Annotated[bool, typer.Option("--zip", help="The result as one zip, named like its folder.")]
 InPlace = Annotated[
     bool, typer.Option("--in-place", help="Write the pictures into the article itself; needs --assets.")
 ]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from xcomp_composer import assets as site
 from xcomp_composer import manifest
 from xcomp_composer.article import Article, Illustration
 from xcomp_composer.marks import with_blocks
@@ -54,11 +55,19 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch) -> Article:
 
 
 def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: str, fetch: Fetch) -> Article:
-    """Writes the article back to its file, its pictures to a folder of a site, and links to `url_prefix/NAME`."""
+    """Writes the article back to its file, its pictures to a folder of a site, and links to `url_prefix/NAME`.
+
+    Pictures of ours that no article of the site shows any more are removed.
+    """
     assets.mkdir(parents=True, exist_ok=True)
     prefix = f"{url_prefix.rstrip('/')}/" if url_prefix else ""
     written = _with_files(article, lambda picture: f"{prefix}{_publish(picture, assets, fetch, None)}")
     _write(file, with_blocks(written).encode())
+    names = [picture.file.removeprefix(prefix) for _, picture in written.illustrated]
+    users, unused = site.shown(site.read(assets), file, names, assets=assets)
+    for name in filter(site.is_picture, unused):
+        (assets / name).unlink(missing_ok=True)
+    _write(assets / site.LIST, site.text_of(users).encode())
     return written
 
 
