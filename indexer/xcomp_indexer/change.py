@@ -11,8 +11,9 @@ from xcomp_indexer import spaces
 from xcomp_indexer.embed import templates as wording
 from xcomp_indexer.fill import lacking
 from xcomp_indexer.ledger import IMAGES
-from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.library import Library
 from xcomp_indexer.profiles import SpaceSpec, check_space_name
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.spaces import Space
 from xcomp_indexer.store import And, InSpace
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound

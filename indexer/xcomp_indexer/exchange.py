@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_indexer import ledger, record, spaces
-from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.library import Library
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.spaces import Record
 from xcomp_indexer.store import Found, Point
 from xcomp_indexer.store.check import BATCH

@@ -17,8 +17,8 @@ from xcomp_indexer.embed import Embedder
 from xcomp_indexer.embedding import Embedding
 from xcomp_indexer.events import Failure, FillEvent, FillProgress, FillSummary
 from xcomp_indexer.ledger import IMAGES
-from xcomp_indexer.library import Repository
 from xcomp_indexer.load import Loaded, Loader
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.scan import Entry
 from xcomp_indexer.store import And, Filter, Found, InSpace, Not
 from xcomp_indexer.store.payload import printable, true_path

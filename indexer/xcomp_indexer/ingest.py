@@ -17,9 +17,9 @@ from xcomp_indexer.embedding import Embedding, Seen
 from xcomp_indexer.events import Event, Failure, Order, Progress, Summary
 from xcomp_indexer.holdings import Holdings, Marks
 from xcomp_indexer.ledger import Ledger
-from xcomp_indexer.library import Repository
 from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.reconcile import Roots, above, refusing
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.scan import Entry
 from xcomp_indexer.store import And, Found, InSpace, Not, Or, Point
 from xcomp_indexer.store.payload import ImagePayload, printable, spelled_path

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from xcomp_indexer.events import Event, Progress, Summary
-from xcomp_indexer.library import Repository
+from xcomp_indexer.repository import Repository
 from xcomp_protos.transport.errors import XcompError
 
 _log = logging.getLogger(__name__)

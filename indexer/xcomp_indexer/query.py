@@ -10,7 +10,7 @@ from PIL import Image
 from xcomp_indexer import language
 from xcomp_indexer.decode import decode
 from xcomp_indexer.embed import Embedder, Vectors
-from xcomp_indexer.library import Repository
+from xcomp_indexer.repository import Repository
 from xcomp_protos.transport.errors import ImageError, InvalidRequest, NotFound
 
 Vector = NDArray[np.float32]  # [D]

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from xcomp_indexer.calibrate import Calibration, calibrate
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.library import Repository
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.spaces import Space
 from xcomp_protos.transport import telemetry
 

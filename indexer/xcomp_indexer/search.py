@@ -10,10 +10,11 @@ from typing import Literal
 from xcomp_indexer import background, language
 from xcomp_indexer.calibrate import Calibration
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.library import Library
 from xcomp_indexer.offer import is_offered, now, offered
 from xcomp_indexer.query import Query, Vector, embedded, language_of
 from xcomp_indexer.ranking import Hit, collapsed, fused, spread
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.scales import Scales
 from xcomp_indexer.store import And, Filter, Found, Ids, Near, Not, Store
 from xcomp_indexer.texts import Gone, Texts, nobody_leaves

@@ -12,28 +12,25 @@ from pathlib import Path
 
 import grpc
 
-from xcomp_indexer import change, duplicates, exchange, ledger, publish, search_wire, wire
-from xcomp_indexer.allowed import Allowed
+from xcomp_indexer import ledger, publish, search_wire, wire
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.events import Event, Failure, FillSummary, Summary
-from xcomp_indexer.fill import Fill
+from xcomp_indexer.events import Event, Failure, Summary
 from xcomp_indexer.inbox import Inbox
 from xcomp_indexer.ingest import Ingest
 from xcomp_indexer.ledger import IMAGES, is_failure
-from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.library import Library
 from xcomp_indexer.offer import is_offered, now, offered
 from xcomp_indexer.optimizing import optimized
-from xcomp_indexer.profiles import SpaceSpec
 from xcomp_indexer.query import decode_query
-from xcomp_indexer.search import Search
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.store import And, Found
 from xcomp_indexer.store.payload import ImagePayload, true_path
 from xcomp_indexer.survey import preview
+from xcomp_indexer.upkeep import Upkeep
 from xcomp_indexer.upload import Uploads
 from xcomp_indexer.where import parse
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
@@ -56,15 +53,12 @@ WAIT_S = 0.2
 EventStream = Generator[Event, None, None]
 
 
-class IndexerService(rpc.IndexerServicer):
+class IndexerService(Upkeep):
     """Implements `xcomp.v1.Indexer` over a library."""
 
     def __init__(self, library: Library, *, roots: Sequence[Path], inbox: Inbox) -> None:
-        self._library = library
-        self._search = Search(library)
-        self._inbox = inbox
+        super().__init__(library, roots=roots, inbox=inbox)
         self._uploads = Uploads(library, inbox)
-        self._allowed = Allowed(roots, inbox.folder)
         self._build = build_id()  # of the code that runs, whatever happens to its files
 
     def Ingest(self, request: pb.IngestRequest, context: grpc.ServicerContext) -> Iterator[pb.IngestEvent]:
@@ -243,97 +237,6 @@ class IndexerService(rpc.IndexerServicer):
         deleted = self._library.drop(request.name)
         self._inbox.forget(request.name)
         return pb.DeleteRepositoryResponse(deleted=deleted)
-
-    def AddSpace(self, request: pb.AddSpaceRequest, context: grpc.ServicerContext) -> Iterator[pb.AddSpaceEvent]:
-        """Adds a space, or goes on with one, and embeds every image that lacks its vector."""
-        repository = self._library.get(request.repository)
-        with change.alone(repository):
-            space = change.added(
-                self._library,
-                repository,
-                SpaceSpec(request.space, request.model),
-                templates=tuple(request.templates),
-            )
-            embedder = partial(self._library.embedder, repository)
-            with closing(Fill(repository, space.name, embedder, self._allowed).run()) as events:
-                for event in events:
-                    if not context.is_active():
-                        raise Cancelled("the caller went away")
-                    message = wire.fill_message(event)
-                    if isinstance(event, FillSummary):
-                        self._search.forget(repository)
-                        message.summary.space.CopyFrom(
-                            wire.space_message(repository, repository.record.spaces[space.name])
-                        )
-                    yield message
-
-    def SwitchSpaces(
-        self,
-        request: pb.SwitchSpacesRequest,
-        context: grpc.ServicerContext,
-    ) -> pb.SwitchSpacesResponse:
-        """Says which spaces answer from now on."""
-        repository = self._library.get(request.repository)
-        before = repository.record.active
-        change.check_switch(repository, tuple(request.spaces), force=request.force)
-        self._search.prepare(repository, request.spaces)
-        repository.rewrite(lambda record: record.answering(tuple(request.spaces)))
-        return pb.SwitchSpacesResponse(repository=wire.repository_message(repository), before=before)
-
-    def DropSpace(self, request: pb.DropSpaceRequest, context: grpc.ServicerContext) -> pb.DropSpaceResponse:
-        """Removes a space that does not answer."""
-        repository = self._library.get(request.repository)
-        vectors = change.dropped(repository, request.space)
-        self._search.forget(repository)
-        return pb.DropSpaceResponse(repository=wire.repository_message(repository), vectors=vectors)
-
-    def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> Iterator[pb.ExportResponse]:
-        """Hands out a repository as a stream of bytes."""
-        for piece in exchange.written(self._library.get(request.name)):
-            for start in range(0, len(piece), CHUNK_BYTES):
-                yield pb.ExportResponse(chunk=piece[start : start + CHUNK_BYTES])
-
-    def Import(self, request_iterator: Iterator[pb.ImportRequest], context: grpc.ServicerContext) -> pb.ImportResponse:
-        """Makes a repository of what `Export` handed out."""
-        name = wire.import_of(next(request_iterator, pb.ImportRequest()))
-        reader = exchange.Reader(map(wire.chunk_of, request_iterator))
-        return pb.ImportResponse(repository=wire.repository_message(exchange.adopted(self._library, name, reader)))
-
-    def Optimize(self, request: pb.OptimizeRequest, context: grpc.ServicerContext) -> Iterator[pb.OptimizeEvent]:
-        """Rebuilds how a repository lies in the store, while it serves."""
-        with closing(self._library.get(request.repository).store.optimize()) as steps:
-            for step in steps:
-                if not context.is_active():
-                    raise Cancelled("the caller went away")
-                yield pb.OptimizeEvent(step=step.name, seconds=step.seconds)
-
-    def Snapshot(self, request: pb.SnapshotRequest, context: grpc.ServicerContext) -> pb.SnapshotResponse:
-        """Takes a snapshot where the store keeps them."""
-        taken = self._library.get(request.repository).store.snapshot()
-        return pb.SnapshotResponse(snapshot=pb.StoredSnapshot(**vars(taken)))
-
-    def ListSnapshots(
-        self, request: pb.ListSnapshotsRequest, context: grpc.ServicerContext
-    ) -> pb.ListSnapshotsResponse:
-        """Names the snapshots of a repository."""
-        kept = self._library.get(request.repository).store.snapshots()
-        return pb.ListSnapshotsResponse(snapshots=[pb.StoredSnapshot(**vars(each)) for each in kept])
-
-    def Duplicates(self, request: pb.DuplicatesRequest, context: grpc.ServicerContext) -> Iterator[pb.DuplicatesEvent]:
-        """Finds the images that are one picture."""
-        alike = search_wire.share_of(request.threshold, field="threshold") or duplicates.ALIKE
-        repository = self._library.get(request.repository)
-        comparison = duplicates.Comparison(
-            repository.store,
-            repository.spaces[0].name,
-            lambda image: self._allowed.content_of(ImagePayload.read(image.payload)),
-            alike=alike,
-            allow_restricted=request.allow_restricted,
-        )
-        for event in comparison.run():
-            if not context.is_active():
-                raise Cancelled("the caller went away")
-            yield search_wire.duplicates_message(event, repository.name)
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:
         """Says what the server is and holds."""

@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from xcomp_indexer import decode, inbox, load, record
 from xcomp_indexer.embedding import Embedding, Seen
 from xcomp_indexer.inbox import Inbox
-from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.library import Library
 from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.metadata import MAX_SIDECAR_BYTES, clean
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.scan import Entry
 from xcomp_indexer.store import Found, Match, Point
 from xcomp_indexer.store.payload import ImagePayload

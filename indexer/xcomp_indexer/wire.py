@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from xcomp_indexer import ledger
 from xcomp_indexer.events import Event, Failure, FillEvent, FillProgress, Order, Progress
-from xcomp_indexer.library import Repository
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.spaces import Space
 from xcomp_indexer.store import And, Found, InSpace
 from xcomp_indexer.upload import Offer, Taken

@@ -11,8 +11,9 @@ from tests import images
 from tests.fakes import OtherEmbedder
 from tests.indexing import Indexer, counts, serving
 from xcomp_indexer import decode, fill
-from xcomp_indexer.library import RECORD_S, Library
+from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
+from xcomp_indexer.repository import RECORD_S
 from xcomp_indexer.store import Meta
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2 as pb

@@ -44,8 +44,8 @@ ABOUT = {
     "qdrant_client": ("xcomp_indexer.store.qdrant",),
     "qdrant_edge": ("xcomp_indexer.store.edge",),
     "grpc": (
-        "xcomp_protos.", "xcomp_indexer.service", "xcomp_indexer.store.qdrant_call", "xcomp_composer.service",
-        "xcomp_composer.indexer",
+        "xcomp_protos.", "xcomp_indexer.service", "xcomp_indexer.upkeep", "xcomp_indexer.store.qdrant_call",
+        "xcomp_composer.service", "xcomp_composer.indexer",
     ),
 }  # fmt: skip
 
@@ -53,6 +53,7 @@ ABOUT = {
 MESSAGES = {
     "xcomp_indexer": {
         "xcomp_indexer.service",
+        "xcomp_indexer.upkeep",
         "xcomp_indexer.wire",
         "xcomp_indexer.search_wire",
         "xcomp_indexer.server",

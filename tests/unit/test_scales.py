@@ -11,8 +11,9 @@ import pytest
 from tests.fakes import CountingEmbedder
 from xcomp_indexer import scales
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.library import Library, Repository
+from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
+from xcomp_indexer.repository import Repository
 from xcomp_indexer.scales import Scales
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.open import open_stores
