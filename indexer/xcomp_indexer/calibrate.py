@@ -2,14 +2,16 @@
 
 A cosine means little by itself: it depends on the model, the query and the pictures around. So a score is compared
 with the scores of the same query over a sample of the repository (`standout`, in standard deviations). Standing out
-tells right hits from wrong ones but not wishes from idle talk, the cosine does the opposite; their product, the
-evidence, does both (docs/benchmarks.md). A hit's `confidence` compares it with the evidence that the best hits of
-background queries give, which ask for nothing in particular.
+tells right hits from wrong ones, the more so the clearer the lead over the runners-up, but not wishes from idle talk;
+the cosine does the opposite. Their product, the evidence, does both (docs/benchmarks.md). A hit's `confidence` compares
+it with the evidence that the best hits of background queries give, which ask for nothing in particular.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,12 @@ from numpy.typing import NDArray
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.store import InSpace, Near, Store
 
+Vector: TypeAlias = NDArray[np.float32]  # [D]
+Scores: TypeAlias = NDArray[np.float64]
+
 SAMPLE = 2000  # vectors; the standard error of a standard deviation is then below 2 %
+_RUNNERS_UP = 5  # scores after the best one
+_LEAD = 4.0  # weight of the lead over them beside the standout
 
 
 @dataclass(frozen=True)
@@ -30,19 +37,22 @@ class Calibration:
     )  # of the background's best hits, ascending
     evidence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # of the same hits, ascending
 
-    def standouts(self, query: NDArray[np.float32], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns standard deviations above the mean score of the query [D] over the sample."""
-        if len(self.sample) < 2:
-            return np.zeros_like(scores)
-        everywhere = self.sample @ query
-        spread = max(float(everywhere.std()), 1e-6)
-        return np.asarray((scores - everywhere.mean()) / spread, dtype=np.float64)
+    def weigh(self, query: Vector, scores: Scores) -> tuple[Scores, Scores]:
+        """Returns the standouts and the confidences of scores [N] that a query [D] gave.
 
-    def confidence(self, standout: float, score: float) -> float:
-        """Returns the share of background queries whose best hit gives less evidence, 0..1."""
-        if not len(self.evidence):
-            return 0.0
-        return float(np.searchsorted(self.evidence, _evidence(standout, score))) / len(self.evidence)
+        A standout counts standard deviations above the query's mean score over the sample; a confidence is the share
+        of background queries whose best hit gives less evidence, 0..1.
+        """
+        standouts, evidence = self._weigh(query, scores)
+        confidences = np.searchsorted(self.evidence, evidence) / max(len(self.evidence), 1)
+        return standouts, np.asarray(confidences, dtype=np.float64)
+
+    def measured(self, best: Sequence[tuple[Vector, float]]) -> "Calibration":
+        """Returns the scale with a background: queries [D] with the scores of their best hits."""
+        tops = [self._weigh(query, np.asarray([score])) for query, score in best]
+        standing = np.sort(np.asarray([standouts[0] for standouts, _ in tops], dtype=np.float64))
+        evidence = np.sort(np.asarray([evidence[0] for _, evidence in tops], dtype=np.float64))
+        return Calibration(self.sample, standing, evidence)
 
     @cached_property
     def background(self) -> tuple[float, float] | None:
@@ -51,6 +61,16 @@ class Calibration:
             return None
         median, ninth_decile = np.quantile(self.standing, (0.5, 0.9))
         return float(median), float(ninth_decile)
+
+    def _weigh(self, query: Vector, scores: Scores) -> tuple[Scores, Scores]:
+        """Returns the standouts and the evidence of scores."""
+        if len(self.sample) < 2:
+            return np.zeros_like(scores), np.zeros_like(scores)
+        everywhere = (self.sample @ query).astype(np.float64)
+        spread = max(float(everywhere.std()), 1e-6)
+        standouts = (scores - everywhere.mean()) / spread
+        leads = (scores - _runners_up(everywhere)) / spread
+        return standouts, (standouts + _LEAD * leads) * np.maximum(scores, 0.0)
 
 
 def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
@@ -64,15 +84,11 @@ def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
         return Calibration(np.empty((0, background.shape[1]), dtype=np.float32))
     scale = Calibration(np.stack(vectors))
     best = store.near([Near(space, query, limit=1) for query in background])
-    tops = [
-        (float(scale.standouts(query, np.asarray([found[0].score]))[0]), found[0].score)
-        for query, found in zip(background, best, strict=True)
-        if found
-    ]
-    standing = np.sort(np.asarray([standout for standout, _ in tops], dtype=np.float64))
-    evidence = np.sort(np.asarray([_evidence(*top) for top in tops], dtype=np.float64))
-    return Calibration(scale.sample, standing, evidence)
+    return scale.measured([(query, found[0].score) for query, found in zip(background, best, strict=True) if found])
 
 
-def _evidence(standout: float, score: float) -> float:
-    return standout * max(score, 0.0)
+def _runners_up(scores: Scores) -> float:
+    """Returns the mean of the best scores without the very best."""
+    count = min(_RUNNERS_UP + 1, len(scores))
+    best = np.partition(scores, len(scores) - count)[-count:]
+    return float((best.sum() - best.max()) / (count - 1))

@@ -44,21 +44,22 @@ def fused(
 ) -> list[Hit]:
     """Puts what the spaces found for one query into one ranking; `weights` are those of the spaces, 1 if unnamed."""
     scores: dict[str, dict[str, SpaceScore]] = {}
+    confidences: dict[str, float] = {}  # the largest among the spaces
     for space, (vector, found) in of_query.items():
-        standouts = scales[space].standouts(vector, np.asarray([each.score for each in found], dtype=np.float64))
-        for rank, (each, standout) in enumerate(zip(found, standouts, strict=True), start=1):
+        weighed = scales[space].weigh(vector, np.asarray([each.score for each in found], dtype=np.float64))
+        for rank, (each, standout, confidence) in enumerate(zip(found, *weighed, strict=True), start=1):
             scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, float(standout))
+            confidences[each.id] = max(float(confidence), confidences.get(each.id, 0.0))
     points = {each.id: each for _, found in of_query.values() for each in found}
     if len(of_query) == 1:
         order = [(each.id, each.score) for _, found in of_query.values() for each in found]
     else:
         rankings = {space: [each.id for each in found] for space, (_, found) in of_query.items()}
         order = reciprocal_rank(rankings, weights=weights)
-    return [_hit(scales, points[id_], score, scores[id_]) for id_, score in order]
+    return [_hit(points[id_], score, scores[id_], confidences[id_]) for id_, score in order]
 
 
-def _hit(scales: Mapping[str, Calibration], found: Found, score: float, spaces: Mapping[str, SpaceScore]) -> Hit:
-    confidence = max(scales[name].confidence(each.standout, each.score) for name, each in spaces.items())
+def _hit(found: Found, score: float, spaces: Mapping[str, SpaceScore], confidence: float) -> Hit:
     return Hit(found, score, spaces, max(each.standout for each in spaces.values()), confidence)
 
 

@@ -20,23 +20,38 @@ def test_a_standout_is_measured_in_standard_deviations_over_the_sample() -> None
     sample, query = unit(500), unit(1, seed=1)[0]
     scores = sample @ query
     expected = (0.9 - scores.mean()) / scores.std()
-    assert Calibration(sample).standouts(query, np.asarray([0.9]))[0] == pytest.approx(expected, rel=1e-5)
+    assert Calibration(sample).weigh(query, np.asarray([0.9]))[0][0] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_images_stand_out_of_nothing(count: int) -> None:
-    assert Calibration(unit(count)).standouts(unit(1)[0], np.asarray([0.9])).tolist() == [0.0]
+    standouts, confidences = Calibration(unit(count), evidence=np.arange(9.0)).weigh(unit(1)[0], np.asarray([0.9]))
+    assert standouts.tolist() == confidences.tolist() == [0.0]
 
 
 def test_images_that_are_all_alike_give_finite_standouts() -> None:
     sample = np.repeat(unit(1), 5, axis=0)
-    assert np.isfinite(Calibration(sample).standouts(unit(1)[0], np.asarray([1.0]))).all()
+    assert np.isfinite(Calibration(sample).weigh(unit(1)[0], np.asarray([1.0]))).all()
 
 
 def test_confidence_is_the_share_of_background_queries_with_less_evidence() -> None:
-    scale = Calibration(unit(2), evidence=np.asarray([0.1, 0.2, 0.3, 0.4]))
-    assert [scale.confidence(each, 0.1) for each in (0.5, 1.0, 2.5, 9.0)] == [0.0, 0.0, 0.5, 1.0]
-    assert scale.confidence(9.0, -0.5) == 0.0
+    sample, query = unit(40), unit(1, seed=1)[0]
+    best = float((sample @ query).max())
+    scale = Calibration(sample).measured([(each, float((sample @ each).max())) for each in unit(4, seed=2)])
+    scores = np.asarray([-0.5, best, 1.0])
+    standout = (best - (sample @ query).mean()) / (sample @ query).std()
+    lead = (best - np.sort(sample @ query)[-6:-1].mean()) / (sample @ query).std()
+    below = (scale.evidence < (standout + 4 * lead) * best).sum() / 4
+    assert scale.weigh(query, scores)[1].tolist() == [0.0, below, 1.0]
+
+
+def test_a_lead_over_the_runners_up_is_evidence() -> None:
+    """Where several pictures fit about as well, the best of them is the less sure one."""
+    query = np.ones(1, dtype=np.float32)
+    alone = Calibration(np.asarray([[0.9], *[[0.1]] * 20], dtype=np.float32))
+    crowded = Calibration(np.asarray([[0.9], *[[0.8]] * 10, *[[0.1]] * 10], dtype=np.float32))
+    first, second = (scale.measured([(query, 0.9)]).evidence[0] for scale in (alone, crowded))
+    assert first > 2 * second
 
 
 def test_the_background_is_told_by_its_median_and_ninth_decile() -> None:
@@ -45,7 +60,7 @@ def test_the_background_is_told_by_its_median_and_ninth_decile() -> None:
 
 
 def test_without_a_background_nothing_is_sure() -> None:
-    assert Calibration(unit(2)).confidence(9.0, 1.0) == 0.0
+    assert Calibration(unit(2)).weigh(unit(1)[0], np.asarray([1.0]))[1].tolist() == [0.0]
 
 
 def test_calibrating_asks_the_store_for_each_background_query() -> None:
