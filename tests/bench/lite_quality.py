@@ -1,26 +1,24 @@
-"""How well profile `lite` finds photos: `python -m tests.bench.lite_quality`.
+"""How well profile `lite` finds photos: `python -m tests.bench.lite_quality [--debian FOLDER]`.
 
-Photos and requests are those of demo/photos.toml and demo/queries.tsv, which were written without looking at results.
-The embedder sees pixels only: no file name, folder or caption. The baseline uses the same class probabilities, but
-compares words (TF-IDF) instead of sentence vectors; it says what the sentence model is worth.
+Photos and requests are those of lite_pools.py; the requests were written without looking at results. The embedder sees
+pixels only: no file name, folder or caption. The baseline uses the same class probabilities, but compares words
+(TF-IDF) instead of sentence vectors; it says what the sentence model is worth.
 """
 
-import csv
+import argparse
 import math
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from tests.bench import machine
-from xcomp_indexer import background, decode
+from tests.bench import lite_pools, machine
+from tests.bench.lite_pools import Pool, Request
+from xcomp_indexer import background
+from xcomp_indexer.calibrate import Calibration
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.embed.lite import LiteEmbedder, weights
 from xcomp_indexer.embed.lite.chinese import Dictionary
@@ -28,42 +26,7 @@ from xcomp_indexer.embed.lite.classes import load_classes
 from xcomp_indexer.embed.lite.vision import LITE2, Classifier
 
 Scores = NDArray[np.float64]  # [Q, N]
-_DEMO = Path(__file__).parents[2] / "demo"
 _RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Request:
-    """A wish in both languages and the photos that fulfil it, as indices."""
-
-    texts: dict[str, str]
-    right: frozenset[int]
-
-
-def load_photos(image_size: int) -> dict[str, Image.Image]:
-    """Decodes the allow-listed photos as the indexer does."""
-    table = tomllib.loads((_DEMO / "photos.toml").read_text(encoding="utf-8"))
-    photos = {}
-    for photo in table["photo"]:
-        package, _, inner = table["package"][photo["package"]]["folder"].partition("/")
-        spec = find_spec(package)
-        assert spec is not None, f"{package} is not installed"
-        assert spec.submodule_search_locations
-        content = (Path(spec.submodule_search_locations[0]) / inner / photo["path"]).read_bytes()
-        photos[photo["id"]] = decode.decode(content, image_size=image_size).image
-    return photos
-
-
-def load_requests(ids: Sequence[str]) -> list[Request]:
-    """Reads the requests; comments start with #."""
-    lines = [line for line in (_DEMO / "queries.tsv").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-    return [
-        Request(
-            texts={"en": row["query_en"], "zh": row["query_zh"]},
-            right=frozenset(ids.index(each) for each in re.split(r"[ ,]+", row["ids"].strip())),
-        )
-        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    ]
 
 
 def ranks(scores: Scores, requests: Sequence[Request]) -> NDArray[np.int64]:
@@ -104,16 +67,25 @@ def paired(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> str:
     return f"{100 * gain.mean():+.1f} MRR, 95 % [{100 * low:+.1f}, {100 * high:+.1f}], p = {(draws <= 0).mean():.4f}"
 
 
+def confidences(texts: Vectors, background_texts: Vectors, images: Vectors) -> NDArray[np.float64]:
+    """Returns the confidence of each request's first hit, as a search in a repository of these images reports it."""
+    best = [(text, float((images @ text).max())) for text in background_texts]
+    scale = Calibration(images).measured(best)
+    return np.asarray([scale.weigh(text, np.asarray([(images @ text).max()]))[1][0] for text in texts])
+
+
 def signals(scores: Scores) -> dict[str, NDArray[np.float64]]:
     """Returns what may tell a right first hit from a wrong one, for each request."""
     ordered = np.sort(scores, axis=1)
     standout = _standout(scores)
+    lead = (ordered[:, -1] - ordered[:, -6:-1].mean(axis=1)) / scores.std(axis=1)
     return {
         "cosine": ordered[:, -1],
         "standout (z-score)": standout,
         "margin / spread": (ordered[:, -1] - ordered[:, -2]) / scores.std(axis=1),
         "excess over the mean": ordered[:, -1] - scores.mean(axis=1),
         "standout x cosine": standout * ordered[:, -1],
+        "evidence": (standout + 4 * lead) * ordered[:, -1],
     }
 
 
@@ -134,27 +106,51 @@ def without_answers(scores: Scores, requests: Sequence[Request]) -> Scores:
 
 def main() -> None:
     """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--debian", type=Path, metavar="FOLDER", help="the other pool, of Debian packages unpacked there"
+    )
+    folder = parser.parse_args().debian
     embedder = LiteEmbedder()
-    photos = load_photos(embedder.image_size)
-    requests = load_requests(list(photos))
-    vectors = embedder.encode_images(list(photos.values())).vectors
+    size = embedder.image_size
+    pool = lite_pools.debian(folder, size) if folder else lite_pools.demonstration(size)
+    print(machine.line("python -m tests.bench.lite_quality" + (" --debian FOLDER" if folder else "")))
+    _print_pool(pool, embedder)
+
+
+def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
+    photos, requests = list(pool.photos.values()), pool.requests
+    vectors = embedder.encode_images(photos).vectors
     network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
-    probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos.values()]).astype(np.float64)
+    probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos]).astype(np.float64)
     dictionary = Dictionary(weights.read(weights.CEDICT, None))
-    print(machine.line("python -m tests.bench.lite_quality"))
     print(f"{len(photos)} photos, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n")
     print(f"{'':22}R@1   R@5   MRR")
     print(f"{'chance':20}{_percent(chance(requests, k=1, pool=len(photos)))}", end="")
     print(_percent(chance(requests, k=5, pool=len(photos))))
-    for language, lines in (("en", background.ENGLISH), ("zh", background.CHINESE)):
+    idle = embedder.encode_texts([*background.ENGLISH, *background.CHINESE])
+    for language in ("en", "zh"):
         texts = [request.texts[language] for request in requests]
         words = ranks(word_scores([dictionary.translate(text) for text in texts], probabilities), requests)
-        scores = _cosines(embedder.encode_texts(texts), vectors)
-        found = ranks(scores, requests)
+        asked = embedder.encode_texts(texts)
+        found = ranks(_cosines(asked, vectors), requests)
         _print_recall(f"{language}, words (TF-IDF)", words)
         _print_recall(f"{language}, lite", found)
         print(f"    lite against words: {paired(found, words)}\n")
-        _print_signals(scores, _cosines(embedder.encode_texts(lines), vectors), requests)
+        half = len(background.ENGLISH)
+        _print_confidence(confidences(asked, idle, vectors), found == 1)
+        of_language = idle[:half] if language == "en" else idle[half:]
+        _print_signals(_cosines(asked, vectors), _cosines(of_language, vectors), requests)
+
+
+def _print_confidence(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> None:
+    """Prints how often the first hit is right among the surest requests, by the confidence that a search reports."""
+    order = np.argsort(-confidence, kind="stable")
+    print("    right first hits, by confidence:", end="")
+    for name, share in (("quarter", 0.25), ("half", 0.5)):
+        print(f"  surest {name} {_percent(right[order[: int(share * len(order))]].mean())}", end="")
+    sure = confidence >= 0.95
+    print(f"  at 0.95 and above {_percent(right[sure].mean())} of {sure.sum()}\n")
 
 
 def _print_recall(name: str, found: NDArray[np.int64]) -> None:

@@ -1,0 +1,79 @@
+"""The pictures and requests that `lite_quality` measures with.
+
+Both pools are real photographs that packages install; none is kept here. The demonstration's come with Python packages.
+The other's come with Debian packages, unpacked into a folder (docs/benchmarks.md tells how): other photographs and
+other requests, which the embedder's settings were not chosen by.
+"""
+
+import csv
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image
+
+from tests.bench import resource_file
+from xcomp_indexer import decode
+
+_DEMO = Path(__file__).parents[2] / "demo"
+_POOLS = Path(__file__).with_name("pools")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A wish in both languages and the photos that fulfil it, as indices."""
+
+    texts: Mapping[str, str]
+    right: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Photos by id, and requests for them."""
+
+    photos: Mapping[str, Image.Image]
+    requests: Sequence[Request]
+
+
+def demonstration(image_size: int) -> Pool:
+    """Decodes the allow-listed photos as the indexer does."""
+    table = tomllib.loads((_DEMO / "photos.toml").read_text(encoding="utf-8"))
+    photos = {}
+    for photo in table["photo"]:
+        package, _, inner = table["package"][photo["package"]]["folder"].partition("/")
+        spec = find_spec(package)
+        assert spec is not None, f"{package} is not installed"
+        assert spec.submodule_search_locations
+        content = (Path(spec.submodule_search_locations[0]) / inner / photo["path"]).read_bytes()
+        photos[photo["id"]] = decode.decode(content, image_size=image_size).image
+    return Pool(photos, _requests(_DEMO / "queries.tsv", list(photos)))
+
+
+def debian(root: Path, image_size: int) -> Pool:
+    """Decodes the photos of the Debian packages that lie unpacked under a folder."""
+    contents = cache(resource_file.read)
+    photos = {}
+    for row in _rows(_POOLS / "debian_photos.tsv"):
+        path = root / row["path"]
+        content = contents(path)[row["inner"]] if row["inner"] else path.read_bytes()
+        photos[row["id"]] = decode.decode(content, image_size=image_size).image
+    return Pool(photos, _requests(_POOLS / "debian_requests.tsv", list(photos)))
+
+
+def _requests(table: Path, ids: Sequence[str]) -> list[Request]:
+    return [
+        Request(
+            texts={"en": row["query_en"], "zh": row["query_zh"]},
+            right=frozenset(ids.index(each) for each in re.split(r"[ ,]+", row["ids"].strip())),
+        )
+        for row in _rows(table)
+    ]
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    lines = [line for line in table.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]  # comments
+    yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
