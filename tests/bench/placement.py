@@ -2,8 +2,11 @@
 
 demo/articles/places.toml says which pictures suit which paragraph; it was written with the articles, before any result.
 Once with the titles of the sidecars, once with hashed names and no metadata. "Near" is a picture that is not listed.
+The articles in absent/ are about things that no picture of the demonstration shows: any picture there is a wrong one.
+They were written before any result, too.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import ComposerClient, IndexerClient
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
+ABSENT = Path(__file__).with_name("absent")
 ARTICLES = ("two-days-without-a-plan.en.md", "after-the-rain.zh.md")
 
 
@@ -25,18 +29,34 @@ def main() -> None:
     """Measures and prints the table."""
     print(machine.line("python -m tests.bench.placement"))
     ids = _ids()
-    print("\n| article | pictures | placed | as listed | near | at abstract paragraphs |\n|---|---|---|---|---|---|")
+    sought, absent = [], []
     with tempfile.TemporaryDirectory(prefix="xcomp-bench-") as folder, _services(Path(folder)) as (indexer, composer):
         for repository, options in (("titled", []), ("hashed", ["--hashed"])):
             photos = Path(folder) / repository
             subprocess.run([sys.executable, DEMO / "collect.py", photos, *options], check=True, capture_output=True)
             for _ in indexer.ingest(pb.IngestRequest(repository=repository, paths=[str(photos)], profile="lite")):
                 pass
-            for name in ARTICLES:
-                article = _illustrated(composer, repository, name)
-                verdicts = [_verdict(name, segment, ids) for segment in article.segments]
-                listed, near, abstract = (verdicts.count(word) for word in ("listed", "near", "abstract"))
-                print(f"| {name} | {repository} | {listed + near + abstract} | {listed} | {near} | {abstract} |")
+            sought += [_sought(composer, repository, name, ids) for name in ARTICLES]
+            absent += [_absent(composer, repository, path) for path in sorted(ABSENT.glob("*.md"))]
+    print("\n| article | pictures | placed | as listed | near | at abstract paragraphs |\n|---|---|---|---|---|---|")
+    print("\n".join(sought))
+    print("\n| article that nothing fits | pictures | paragraphs | pictures that came in |\n|---|---|---|---|")
+    print("\n".join(absent))
+
+
+def _sought(composer: ComposerClient, repository: str, name: str, ids: dict[str, str]) -> str:
+    article = _illustrated(composer, repository, DEMO / "articles" / name)
+    verdicts = [_verdict(name, segment, ids) for segment in article.segments]
+    listed, near, abstract = (verdicts.count(word) for word in ("listed", "near", "abstract"))
+    return f"| {name} | {repository} | {listed + near + abstract} | {listed} | {near} | {abstract} |"
+
+
+def _absent(composer: ComposerClient, repository: str, path: Path) -> str:
+    article = _illustrated(composer, repository, path)
+    paragraphs = len(re.findall(r"\n\n(?!#)", path.read_text(encoding="utf-8")))
+    placed = [segment.illustration for segment in article.segments if segment.HasField("illustration")]
+    asked = "; ".join(f"{each.query.strip()} ({each.probability:.2f})" for each in placed)
+    return f"| {path.name} | {repository} | {paragraphs} | {len(placed)}{asked and f': {asked}'} |"
 
 
 def _ids() -> dict[str, str]:
@@ -45,8 +65,8 @@ def _ids() -> dict[str, str]:
     return {key: photo["id"] for photo in photos for key in (photo["sha256"][:16], Path(photo["path"]).stem)}
 
 
-def _illustrated(composer: ComposerClient, repository: str, name: str) -> cpb.Article:
-    text = (DEMO / "articles" / name).read_text(encoding="utf-8")
+def _illustrated(composer: ComposerClient, repository: str, path: Path) -> cpb.Article:
+    text = path.read_text(encoding="utf-8")
     *_, last = composer.illustrate(cpb.IllustrateRequest(text=text, options=cpb.Options(repository=repository)))
     return last.article
 
