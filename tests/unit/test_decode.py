@@ -55,11 +55,11 @@ def test_floats_that_are_no_numbers_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_large_pictures_are_scaled_down_to_twice_the_size_asked_for(kind: str) -> None:
+def test_large_pictures_are_scaled_down_to_some_times_the_size_asked_for(kind: str) -> None:
     content = images.encoded(images.plain(size=(3000, 2000)), kind)
     picture = decode.decode(content, image_size=100)
     assert (picture.width, picture.height) == (3000, 2000)
-    assert 200 <= min(picture.image.size) < 400
+    assert 300 <= min(picture.image.size) < 600
 
 
 def test_small_pictures_are_not_enlarged() -> None:
@@ -135,14 +135,14 @@ def test_reasons_follow_the_error() -> None:
 def test_scaling_down_adds_no_edge(size: tuple[int, int], scaled: tuple[int, int], kind: str) -> None:
     """A fourth of 517 is 129.25: what the codec rounds up to would be squeezed in with the picture."""
     stored = images.encoded(images.plain(size=size), kind)
-    assert decode.decode(stored, image_size=32).image.size == scaled
+    assert decode.decode(stored, image_size=21).image.size == scaled
 
 
 def test_a_turned_picture_is_trimmed_at_the_edge_that_was_stored() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     stored = images.encoded(images.plain(size=(517, 258)), exif=exif)
-    picture = decode.decode(stored, image_size=32)
+    picture = decode.decode(stored, image_size=21)
     assert (picture.width, picture.height) == (258, 517)
     assert picture.image.size == (64, 129)
 
@@ -150,5 +150,5 @@ def test_a_turned_picture_is_trimmed_at_the_edge_that_was_stored() -> None:
 def test_scaling_down_keeps_every_pixel_in_its_place() -> None:
     photograph = Image.open(Path(skimage.__file__).parent / "data" / "coffee.png").convert("RGB")
     stored = images.encoded(photograph.resize((1701, 1129), Image.Resampling.LANCZOS), quality=95)
-    whole, scaled = (decode.decode(stored, image_size=size).image.resize((96, 64), BICUBIC) for size in (None, 128))
+    whole, scaled = (decode.decode(stored, image_size=size).image.resize((96, 64), BICUBIC) for size in (None, 85))
     assert np.abs(np.asarray(whole, float) - np.asarray(scaled, float)).mean() < 0.6
