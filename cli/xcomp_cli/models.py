@@ -138,6 +138,26 @@ MODELS = (
 )
 
 
+def from_modelscope() -> list[Model]:
+    """Returns what was fetched from ModelScope: its cache lies beside the hub's, laid out alike."""
+    if not find_spec("huggingface_hub"):
+        return []
+    from huggingface_hub import constants
+
+    homes = sorted(Path(constants.HF_HUB_CACHE).parent.glob("modelscope/models--*--*/snapshots"))
+    return [
+        Model(
+            name=f"modelscope:{home.parent.name.removeprefix('models--').replace('--', '/', 1)}",
+            profile="one of your own",
+            role="images and texts to vectors",
+            what="fetched from ModelScope; its family stands before its name, as in chinese_clip:modelscope:org/name",
+            cannot="what its page there says",
+            licence="its page there names it",
+        )
+        for home in homes
+    ]
+
+
 @models.callback()
 def root() -> None:
     """Says what the models are, and fetches them."""
@@ -147,9 +167,9 @@ def root() -> None:
 def list_(json: options.Json = False) -> None:
     """Lists the models: what each is, what it cannot do, its licence."""
     if json:
-        display.print_json([_as_json(model) for model in MODELS])
+        display.print_json([_as_json(model) for model in (*MODELS, *from_modelscope())])
         return
-    for model in MODELS:
+    for model in (*MODELS, *from_modelscope()):
         state = model.lack() or "installed"
         display.result(f"{display.strong(model.name)}  {display.faint(f'profile: {model.profile} · {state}')}")
         for name, text in (
@@ -168,7 +188,7 @@ def pull(
         bool, typer.Option("--keep", help="Ask no network for embedding models that are here and work.")
     ] = False,
 ) -> None:
-    """Fetches models from the hub, HF_ENDPOINT or its default; tries those that embed."""
+    """Fetches models from the hub (HF_ENDPOINT) or ModelScope (modelscope:org/name); tries those that embed."""
     from xcomp_cli import local
     from xcomp_cli.launch import INDEXER
 
@@ -197,7 +217,8 @@ def verify(
     from xcomp_cli.launch import INDEXER
 
     local.require(INDEXER)
-    wanted = names or [model.name for model in MODELS if model.repository and model.is_fetched()]
+    here = [model.name for model in MODELS if model.repository and model.is_fetched()]
+    wanted = names or [*here, *(model.name for model in from_modelscope())]
     if not wanted:
         display.note("nothing was fetched yet: xcomp models list says what there is")
         return

@@ -1,7 +1,7 @@
-"""`python -m xcomp_indexer.pull MODEL…`: fetches models into the hub's cache; the only place that asks a network.
+"""`python -m xcomp_indexer.pull MODEL…`: fetches models into their hub's cache; the only place that asks a network.
 
-HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE are honoured by the hub's own client. What was fetched is loaded once, so that a
-model that was pulled is one that works.
+HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE are honoured by the hub's own client, the latter two for ModelScope as well.
+What was fetched is loaded once, so that a model that was pulled is one that works.
 """
 
 import argparse
@@ -12,7 +12,9 @@ from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder, hub, released
 from xcomp_indexer.embed.hub import Place
 from xcomp_indexer.embed.released import Release
+from xcomp_indexer.modelscope import ENDPOINT, ModelScope
 from xcomp_indexer.profiles import PROFILES, spaces_of
+from xcomp_protos import options
 from xcomp_protos.transport.errors import InvalidRequest, ModelError, XcompError
 
 FAILED, USAGE = 1, 2
@@ -20,13 +22,15 @@ FAILED, USAGE = 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fetches the models named; returns the exit status."""
-    parser = argparse.ArgumentParser("xcomp models pull", description="Fetches models from the hub and tries them.")
+    parser = argparse.ArgumentParser("xcomp models pull", description="Fetches models from a hub and tries them.")
     parser.add_argument("models", metavar="MODEL", nargs="+", help="a model, or a profile for all of its models")
     parser.add_argument("--keep", action="store_true", help="ask no network for models that are here and work")
-    options = parser.parse_args(arguments)
+    options.add(parser, "--modelscope", "MODELSCOPE_ENDPOINT", default=ENDPOINT, help="where ModelScope is")
+    given = parser.parse_args(arguments)
     try:
-        for model in named(options.models):
-            embedder = (_kept(model) if options.keep else None) or pull(model)
+        modelscope = ModelScope(given.modelscope)
+        for model in named(given.models):
+            embedder = (_kept(model) if given.keep else None) or pull(model, modelscope)
             print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # its result
     except XcompError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # its last word
@@ -34,25 +38,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def pull(model: str) -> Embedder:
+def pull(model: str, modelscope: ModelScope) -> Embedder:
     """Fetches a model's files, unless they are here already, and loads it.
 
     Raises:
         InvalidRequest: the name is none.
-        ModelError: the hub cannot be reached or has no such files, or the model does not work.
+        ModelError: its hub cannot be reached or has no such files, or the model does not work.
     """
     family = model.partition(":")[0]
     if family == "open_clip":
         hub.require(model, embed.OPEN_CLIP_LIBRARIES)
         release = released.open_clip(model)
-        _fetch(release)
+        _fetch(release, modelscope)
         from xcomp_indexer.embed import openclip
 
         for place, names in openclip.companions(release):
-            _fetch_any(place, names)
+            for name in names:
+                _fetched(place, name, modelscope)
     elif family == "chinese_clip":
         hub.require(model, embed.CHINESE_CLIP_LIBRARIES)
-        _fetch(released.chinese_clip(model))
+        _fetch(released.chinese_clip(model), modelscope)
     return embed.load(model)
 
 
@@ -73,24 +78,29 @@ def named(names: Sequence[str]) -> Iterator[str]:
             yield name
 
 
-def _fetch(release: Release) -> None:
+def _fetch(release: Release, modelscope: ModelScope) -> None:
     place = release.place
     for name in release.files:
-        if not _fetched(place, name):
+        if not _fetched(place, name, modelscope):
             raise ModelError(f"{release.model}: {place.repository} has no {name}, it is no model of this kind")
-    if not any(_fetched(place, name) for name in release.weights):
+    if not any(_fetched(place, name, modelscope) for name in release.weights):
         raise ModelError(f"{release.model}: {place.repository} has none of {', '.join(release.weights)}")
 
 
-def _fetch_any(place: Place, names: Sequence[str]) -> None:
-    for name in names:
-        _fetched(place, name)
-
-
-def _fetched(place: Place, name: str) -> bool:
+def _fetched(place: Place, name: str, modelscope: ModelScope) -> bool:
     """Brings a file into the cache; false if the repository has none of this name."""
     if place.folder is not None:
         return place.has(name)
+    if not place.on_modelscope:
+        return _fetched_from_hub(place, name)
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"cannot fetch {name} of {place.repository} from ModelScope: HF_HUB_OFFLINE is set; unset it")
+    return modelscope.fetch(place, name)
+
+
+def _fetched_from_hub(place: Place, name: str) -> bool:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import (
         HfHubHTTPError,

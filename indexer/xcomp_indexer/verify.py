@@ -1,7 +1,7 @@
 """`python -m xcomp_indexer.verify MODEL…`: reads fetched models again and says which files are not what was fetched.
 
-The hub's cache names every file by the digest that the hub gave it: sha256 for large files, git's own for small ones.
-Nothing here asks a network, and nothing is loaded.
+The cache of a hub names every file by the digest that the hub gave it: sha256 for large files and all of ModelScope's,
+git's own for small ones. Nothing here asks a network, and nothing is loaded.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xcomp_indexer.embed import hub, released
+from xcomp_indexer.embed.hub import Place
 from xcomp_indexer.pull import named
 from xcomp_protos.transport.errors import InvalidRequest, ModelError, XcompError
 
@@ -59,10 +60,7 @@ def verified(model: str) -> Iterator[File]:
     Raises:
         ModelError: nothing of it was fetched, or it has no digests to compare with: it is a folder of yours.
     """
-    from huggingface_hub import constants
-
-    repository = _repository(model)
-    home = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    home = _place(model).home
     paths = sorted(path for path in home.glob("snapshots/*/**/*") if path.is_symlink() or path.is_file())
     if not paths:
         raise ModelError(f"{model} is not on this machine: fetch it with: xcomp models pull {model}")
@@ -70,14 +68,14 @@ def verified(model: str) -> Iterator[File]:
         yield _read(path)
 
 
-def _repository(model: str) -> str:
-    """Returns the hub's repository that a model's files come from."""
+def _place(model: str) -> Place:
+    """Returns the repository that a model's files come from."""
     family = model.partition(":")[0]
     readers = {"open_clip": released.open_clip, "chinese_clip": released.chinese_clip}
     place = readers[family](model).place if family in readers else hub.in_repository(model, model)
     if place.folder is not None:
         raise ModelError(f"{model} is a folder of yours: nobody recorded what its files should be")
-    return place.repository
+    return place
 
 
 def _read(path: Path) -> File:

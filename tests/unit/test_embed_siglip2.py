@@ -1,18 +1,22 @@
 """One multilingual tower for both languages: SigLIP2 of open_clip in its released format, tiny and random, offline."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import open_clip  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from tests import fake_modelscope
 from tests.clip_checkpoints import pictures
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
+from xcomp_indexer.pull import main as pull
 
 NEAR = 1e-4
 TEXTS = ["A red HOUSE, by the sea!", "红色的房子", "red 房子", ""]
@@ -91,3 +95,19 @@ def test_pictures_and_texts_get_the_vectors_of_the_library(folder: Path, embedde
         read = model.encode_text(tokenizer(TEXTS), normalize=True).numpy()
     assert np.abs(embedder.encode_images(pictures()).vectors - seen).max() < NEAR
     assert np.abs(embedder.encode_texts(TEXTS) - read).max() < NEAR
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_modelscope_has_the_tokenizer_beside_the_weights_or_under_its_own_name(
+    folder: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    network, words = tmp_path / "network", tmp_path / "words"
+    for home, pattern in ((network, "open_clip*" if split else "*"), (words, "tokenizer*")):
+        home.mkdir()
+        for file in folder.glob(pattern):
+            shutil.copy(file, home)
+    repositories = {"mirror/en": network, **({"me/siglip2": words} if split else {})}
+    with fake_modelscope.serving(repositories) as address:
+        assert pull(["open_clip:modelscope:mirror/en", "--modelscope", address]) == 0
+    assert embed.load("open_clip:modelscope:mirror/en").digest == embedder.digest

@@ -1,4 +1,4 @@
-"""Where the files of a released model lie on this machine: in a folder of the user's, or in the hub's cache.
+"""Where the files of a released model lie on this machine: in a folder of the user's, or in the cache of a hub.
 
 Nothing here reaches for a network: a missing file is an error that names it and the ways out. It knows names, folders
 and digests; it knows no model.
@@ -14,6 +14,8 @@ from pathlib import Path
 from xcomp_protos.transport.errors import InvalidRequest, ModelError
 
 INSTALL = "pip install 'xcomp[indexer]'"
+MODELSCOPE = "modelscope:"  # before org/name: a repository of that hub
+MODELSCOPE_BRANCH = "master"  # what it calls the branch that everybody means
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _REVISION = re.compile(r"[\w][\w./-]*")
@@ -22,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Place:
-    """Where to look for a model's files: a folder, or a repository of the hub and one of its revisions.
+    """Where to look for a model's files: a folder, or a repository of the hub or of ModelScope, and a revision.
 
     `model` is how the user spelled the model, for messages.
     """
@@ -31,6 +33,7 @@ class Place:
     folder: Path | None = None
     repository: str = ""
     revision: str = ""
+    on_modelscope: bool = False
 
     def find(self, *names: str) -> Path:
         """Returns the first of these files that is there.
@@ -52,39 +55,56 @@ class Place:
         """Whether this file is there."""
         return self._path(name) is not None
 
+    def beside(self, name: str) -> "Place":
+        """Returns another repository, `org/name`, of the same hub."""
+        return in_repository(self.model, f"{MODELSCOPE if self.on_modelscope else ''}{name}")
+
+    @property
+    def cache(self) -> Path:
+        """The folder of everything that was fetched from this place's hub; both are laid out alike."""
+        from huggingface_hub import constants
+
+        cache = Path(constants.HF_HUB_CACHE)
+        return cache.parent / "modelscope" if self.on_modelscope else cache
+
+    @property
+    def home(self) -> Path:
+        """The folder of what was fetched from this repository."""
+        return self.cache / f"models--{self.repository.replace('/', '--')}"
+
     def _path(self, name: str) -> Path | None:
         if self.folder is not None:
             path = self.folder / name
             return path if path.is_file() else None
-        from huggingface_hub import constants, try_to_load_from_cache
+        from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(
-            self.repository, name, revision=self.revision or None, cache_dir=constants.HF_HUB_CACHE
-        )
+        revision = self.revision or (MODELSCOPE_BRANCH if self.on_modelscope else None)
+        found = try_to_load_from_cache(self.repository, name, revision=revision, cache_dir=self.cache)
         return Path(found) if isinstance(found, str) else None
 
     def _not_fetched(self, name: str) -> ModelError:
-        from huggingface_hub import constants
-
         revision = f" at {self.revision}" if self.revision else ""
         return ModelError(
             f"{self.model} is not on this machine: {name} of {self.repository}{revision} is not in"
-            f" {constants.HF_HUB_CACHE}; fetch it with: xcomp models pull {self.model}"
+            f" {self.cache}; fetch it with: xcomp models pull {self.model}"
             f", or choose --profile lite, which needs no download"
         )
 
 
 def in_repository(model: str, name: str, *, revision: str = "") -> Place:
-    """Returns the place of a hub repository, `org/name` or `org/name@revision`.
+    """Returns the place of a repository, `org/name` or `org/name@revision`, on ModelScope after `modelscope:`.
 
     Raises:
         InvalidRequest: that is no name of a repository.
     """
-    repository, _, said = name.partition("@")
+    on_modelscope = name.startswith(MODELSCOPE)
+    repository, _, said = name.removeprefix(MODELSCOPE).partition("@")
     revision = said or revision
     if not _REPOSITORY.fullmatch(repository) or (revision and not _REVISION.fullmatch(revision)) or ".." in name:
         raise InvalidRequest(f"{model!r} names no repository of the hub: write org/name or org/name@revision")
-    return Place(model, repository=repository, revision=revision)
+    if on_modelscope and "/" not in repository:
+        raise InvalidRequest(f"{model!r} names no repository of ModelScope: write {MODELSCOPE}org/name")
+    return Place(model, repository=repository, revision=revision, on_modelscope=on_modelscope)
 
 
 def folder_of(model: str, name: str) -> Place | None:
@@ -102,7 +122,7 @@ def folder_of(model: str, name: str) -> Place | None:
 
 
 def commit_of(path: Path) -> str:
-    """Returns the commit of a file in the hub's cache, or nothing for a file elsewhere."""
+    """Returns the commit of a file in the cache of a hub, or nothing for a file elsewhere."""
     return path.parent.name if path.parent.parent.name == "snapshots" else ""
 
 

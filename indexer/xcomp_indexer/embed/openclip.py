@@ -6,7 +6,7 @@ and refuses those that do not belong together.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -82,17 +82,22 @@ def load(release: Release, *, precision: Precision = "auto") -> ClipEmbedder:
     return ClipEmbedder(towers, precision=precision)
 
 
-def companions(release: Release) -> list[tuple[Place, tuple[str, ...]]]:
-    """Returns what the model needs of other repositories: its tokenizer, the configuration of its text network."""
+def companions(release: Release) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    """Yields what else the model needs: its tokenizer, the configuration of its text network.
+
+    On ModelScope owners have other names, so a tokenizer is first looked for beside the weights; what was yielded is to
+    be fetched before the next is asked for.
+    """
     with reading(release.model):
         text_config = _part(_configuration(release)[0], "text_cfg")
-    needed: list[tuple[Place, tuple[str, ...]]] = []
+    place, files = release.place, openclip_text.TOKENIZER_FILES
     if name := str(text_config.get("hf_tokenizer_name") or ""):
-        home = release.place if release.place.folder else hub.in_repository(release.model, name)
-        needed.append((home, openclip_text.TOKENIZER_FILES))
+        if place.on_modelscope:
+            yield place, files
+        if not place.folder and not (place.on_modelscope and any(map(place.has, files))):
+            yield place.beside(name), files
     if name := str(text_config.get("hf_model_name") or ""):
-        needed.append((hub.in_repository(release.model, name), ("config.json",)))
-    return needed
+        yield place.beside(name), ("config.json",)
 
 
 def _configuration(release: Release) -> tuple[Config, Config]:
@@ -122,7 +127,7 @@ def _network(release: Release, weights: Path, text_config: Config, preprocess: C
     """Builds the network with the weights that were found; never asks for any others."""
     overrides: dict[str, object] = {}
     if tower := str(text_config.get("hf_model_name") or ""):  # only its configuration is read; the weights are ours
-        home = hub.in_repository(release.model, tower).find("config.json").parent
+        home = release.place.beside(tower).find("config.json").parent
         overrides["text_cfg"] = {**text_config, "hf_model_name": str(home), "hf_model_pretrained": False}
     if release.tag:
         name, source = release.architecture, str(weights)

@@ -109,7 +109,7 @@ def load(place: Place, text_config: Config) -> Tokenizer:
         return BytePairs(text_config)
     if text_config.get("tokenizer_mode"):
         raise ModelError(f"{place.model} is not supported: its tokenizer works in mode {text_config['tokenizer_mode']}")
-    home = place if any(map(place.has, TOKENIZER_FILES)) else hub.in_repository(place.model, name)
+    home = place if any(map(place.has, TOKENIZER_FILES)) else place.beside(name)
     return HubTokenizer(home.find(*TOKENIZER_FILES).parent, text_config)
 
 

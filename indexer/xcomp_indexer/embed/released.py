@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from xcomp_indexer.embed.hub import Place, folder_of, in_repository
+from xcomp_indexer.embed.hub import MODELSCOPE, Place, folder_of, in_repository
 from xcomp_protos.transport.errors import InvalidRequest
 
 # Where open_clip keeps the weights of its usual tags: `_PRETRAINED` in open_clip/pretrained.py, which is asked for all
@@ -62,19 +62,21 @@ class Release:
         family = self.model.partition(":")[0]
         if self.tag:
             return f"{family}:{self.architecture}/{self.tag}@{commit}"
-        prefix = _HUB if family == "open_clip" else ""
+        prefix = MODELSCOPE if self.place.on_modelscope else _HUB if family == "open_clip" else ""
         return f"{family}:{prefix}{self.place.repository}@{commit}"
 
 
 def open_clip(model: str) -> Release:
-    """Reads `open_clip:…`: ARCHITECTURE/TAG, with `::` or `__` as well, `hf-hub:org/name`, or a whole path.
+    """Reads `open_clip:…`: ARCHITECTURE/TAG, with `::` or `__` as well, a repository, or a whole path.
+
+    A repository is `hf-hub:org/name` or `modelscope:org/name`.
 
     Raises:
         InvalidRequest: it is none of these, or open_clip knows no such tag.
     """
     name = model.partition(":")[2]
     place = folder_of(model, name)
-    if place is None and name.startswith(_HUB):
+    if place is None and name.startswith((_HUB, MODELSCOPE)):
         place = in_repository(model, name.removeprefix(_HUB))
     if place is not None:
         return Release(model, place, (OPEN_CLIP_CONFIG,), _OPEN_CLIP_WEIGHTS)
@@ -82,7 +84,7 @@ def open_clip(model: str) -> Release:
     if not said:
         raise InvalidRequest(
             f"{model!r} names no model of open_clip: write open_clip:ViT-B-32/laion2b_s34b_b79k,"
-            f" open_clip:hf-hub:org/name or open_clip:/folder"
+            f" open_clip:hf-hub:org/name, open_clip:{MODELSCOPE}org/name or open_clip:/folder"
         )
     repository, _, file = _tagged(model, said["architecture"], said["tag"]).rpartition("/")
     place = in_repository(model, repository, revision=said["revision"] or "")
@@ -93,10 +95,10 @@ def open_clip(model: str) -> Release:
 
 
 def chinese_clip(model: str) -> Release:
-    """Reads `chinese_clip:org/name[@revision]` or `chinese_clip:/folder`.
+    """Reads `chinese_clip:org/name[@revision]`, the same after `modelscope:`, or `chinese_clip:/folder`.
 
     Raises:
-        InvalidRequest: it is neither.
+        InvalidRequest: it is none of these.
     """
     name = model.partition(":")[2]
     place = folder_of(model, name) or in_repository(model, name.removeprefix(_HUB))
