@@ -3,8 +3,8 @@
 Importing this package imports no model library; a family's libraries come with its first model.
 """
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 from xcomp_model.base import ModelError, Runtime, UnknownModel, VisionLanguageModel
 
@@ -71,7 +71,7 @@ def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
     for prefix, family in _FAMILIES:
         if name.startswith(prefix):
             return _with_its_libraries(family, name, runtime)
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112  # a name may be too long for a path, or hold what none may
         return _with_its_libraries(_xcomposer, name, runtime)
     raise UnknownModel(
         f"unknown composer model {name!r}: use internlm/internlm-xcomposer2-7b or a relative of it, "

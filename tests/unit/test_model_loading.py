@@ -359,3 +359,10 @@ def test_the_digest_tells_weights_apart(tmp_path: Path) -> None:
 def test_modules_are_built_without_memory(tmp_path: Path) -> None:
     network = build(read_config(golden_folder(2, tmp_path)))
     assert all(parameter.is_meta for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("start", ["", "/", "~", "./"])
+@pytest.mark.parametrize("rest", ["x" * 5000, "nobody\0", "a/" * 3000, "\ud800"])
+def test_names_that_can_be_no_path_name_no_model(start: str, rest: str) -> None:
+    with pytest.raises(ModelError):
+        load(start + rest)

@@ -1,6 +1,7 @@
 """From a name to a model that answers: finds the folder, checks that it fits, loads it, and gives it its prompts."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,8 +121,11 @@ def _context_tokens(config: Config) -> int:
 
 
 def _local(name: str) -> Path | None:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(name).expanduser()
+    except (ValueError, RuntimeError):  # a name that can be no path, or of a home that nobody has
+        folder = Path(name)
+    if os.path.isdir(folder):  # noqa: PTH112  # false for a name too long to be one, where pathlib raises
         return folder
     if name.startswith(("/", ".", "~")):
         raise ModelError(f"{name} is no folder")
