@@ -121,10 +121,22 @@ class EdgeStore:
             requests = [self._request(near, vector) for near, vector in zip(queries[some], vectors[some], strict=True)]
             with self._held.reading() as engine:
                 found += [_hits(hits) for hits in engine.query_batch(qe.QueryBatchRequest(requests))]
-        return [
+        pages = [
             order.page(near, hits, partial(self._first, near, vector))
             for near, vector, hits in zip(queries, vectors, found, strict=True)
         ]
+        return self._told(pages)
+
+    def _told(self, pages: Sequence[Sequence[Found]]) -> list[list[Found]]:
+        """Fills in the payloads of what is left; what was removed meanwhile is left out.
+
+        In a search the engine takes several times as long for a payload, and the margin would be paid for as well.
+        """
+        known: dict[str, Payload] = {}
+        for part in check.batches(list({hit.id for page in pages for hit in page})):
+            with self._held.reading() as engine:
+                known |= {str(record.id): record.payload or {} for record in engine.retrieve([*part], True, False)}
+        return [[Found(hit.id, hit.score, known[hit.id]) for hit in page if hit.id in known] for page in pages]
 
     def _first(self, near: Near, vector: list[float], take: int) -> list[Found]:
         with self._held.reading() as engine:
@@ -137,7 +149,7 @@ class EdgeStore:
             filter=_optional(near.where),
             score_threshold=order.threshold(near),
             params=_EXACTLY if near.exact else self._params,
-            with_payload=True,
+            with_payload=False,
         )
 
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Found]:
@@ -232,7 +244,7 @@ class EdgeStore:
 
 
 def _hits(points: Sequence[qe.ScoredPoint]) -> list[Found]:
-    return [Found(str(point.id), order.rounded(point.score), point.payload or {}) for point in points]
+    return [Found(str(point.id), order.rounded(point.score), {}) for point in points]
 
 
 def _found(record: qe.Record) -> Found:
