@@ -16,6 +16,7 @@ class Patience:
         self._changed = threading.Condition()
         self._ends: dict[object, tuple[float, Callable[[], object]]] = {}
         self._watching = False
+        self._asleep = False  # until it is called, that is; else it looks around every second by itself
 
     @contextmanager
     def limit(self, seconds: float, give_up: Callable[[], object]) -> Iterator[None]:
@@ -26,7 +27,8 @@ class Patience:
             if not self._watching:
                 self._watching = True
                 threading.Thread(target=self._watch, name="patience", daemon=True).start()
-            self._changed.notify()
+            if self._asleep:
+                self._changed.notify()
         try:
             yield
         finally:
@@ -42,8 +44,10 @@ class Patience:
         with self._changed:
             now = time.monotonic()
             late = [key for key, (end, _) in self._ends.items() if end <= now]
-            if not late:  # a sleeper wakes often enough for limits that were set meanwhile
+            if not late:  # not called for each limit: it looks often enough for those that were set meanwhile
+                self._asleep = not self._ends
                 self._changed.wait(min(1.0, *(end - now for end, _ in self._ends.values())) if self._ends else None)
+                self._asleep = False
             return [self._ends.pop(key)[1] for key in late]
 
 
