@@ -29,7 +29,7 @@ stubs: $(STUBS)/.done  ## generate protos/xcomp_protos/*_pb2* from protos/*.prot
 	@PATH="$(CURDIR)/$(STUBS)/bin:$$PATH" $(STUBS)/bin/python protos/xcomp_protos/generate.py
 
 bench: $(VENV)/.dev  ## print the tables of docs/benchmarks.md; minutes
-	@for name in lite_quality placement lite_speed system selection_cost; do $(BIN)/python -m tests.bench.$$name || exit 1; done
+	@for name in lite_quality placement lite_speed system selection_cost pipeline_cost; do $(BIN)/python -m tests.bench.$$name || exit 1; done
 
 soak: $(VENV)/.dev  ## the long proofs, one after the other; their results go into docs/soak.md
 	@for name in $(PROOFS); do $(BIN)/python -m tests.soak.$$name || failed=1; done; [ -z "$$failed" ]

@@ -1,0 +1,205 @@
+"""What illustrating an article costs in decoder positions, over all stages: `python -m tests.bench.pipeline_cost`.
+
+The composer illustrates an article of 1,200 tokens in twenty-four paragraphs with made-up models whose pictures take as
+many positions as the releases' (66 and 256). Its answers are given: they are read behind their prompts in one pass, one
+position a token, as many as they would be when written. All choices are close, so that second looks take their whole
+allowance. The released procedure reads each of the same prompts anew, beam by beam, and writes nine or ten tokens for a
+choice. It has no captions of pictures and no second looks: these are listed by themselves.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import grpc
+
+from tests.bench import machine
+from tests.checkpoints import write_checkpoint
+from tests.toy_indexer import PatientCaller, ToyIndexer, ToyPicture, serving
+from xcomp_composer import pipeline
+from xcomp_composer.article import Article
+from xcomp_composer.consult import Consultation, Served
+from xcomp_composer.indexer import Conditions, Repository
+from xcomp_composer.lane import Lane
+from xcomp_composer.stage import Wish
+from xcomp_composer.vision import Vision
+from xcomp_model import load
+from xcomp_model.base import Choice, Picture, Prompt, Runtime, Sampling, Template, Text, never
+from xcomp_model.xcomposer.model import XComposer
+from xcomp_protos import indexer_pb2_grpc as rpc
+
+Clock = Callable[[], float]
+
+SPOTS = (1, 4, 10, 20)
+_SECTIONS, _TOKENS, _CANDIDATES = 24, 1200, 4
+_CHOICE_TOKENS = {1: 9, 2: 10}
+_BEAMS = {1: {"spot": 5, "query": 1, "choose": 5}, 2: {"spot": 1, "query": 1, "choose": 1}}
+_OURS_ALONE = ("describe", "second look")
+_CLOSE = (0.45, 0.3, 0.15, 0.1)
+_NAMES = [f"{a}{b}" for a in "qxzvk" for b in "abcd"]  # a word for each spot's pictures
+
+
+class Given:
+    """A model whose answers are given, and whose positions are counted by stage."""
+
+    def __init__(self, model: XComposer, places: Sequence[int]) -> None:
+        self._model, self._places = model, places
+        self.name, self.digest = model.name, model.digest
+        self.capabilities, self.prompts = model.capabilities, model.prompts
+        self.read: Counter[str] = Counter()  # positions by stage
+        self.released: Counter[str] = Counter()  # those of the released procedure at one beam
+        self._asked = self._told = 0
+        self._before: frozenset[str] = frozenset()
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Counts as the model does."""
+        return self._model.count_tokens(prompt)
+
+    def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
+        """Reads the prompt with its given answer, and yields the answer."""
+        stage, answer = self._answer(prompt)
+        whole = (*prompt, Template(answer))
+        before = self._model.positions_read
+        list(self._model.stream(whole, replace(sampling, max_new_tokens=1), cancelled=cancelled))
+        self.read[stage] += self._model.positions_read - before
+        self.released[stage] += self.count_tokens(whole)
+        yield answer
+
+    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
+        """Has the model choose, and answers closely: the same picture in both orders."""
+        offered = [part.key for part in prompt if isinstance(part, Picture)][-len(options) :]
+        stage = "second look" if frozenset(offered) == self._before else "choose"
+        self._before = frozenset(offered)
+        before = self._model.positions_read
+        mass = self._model.choose(prompt, options, cancelled=cancelled).mass
+        self.read[stage] += self._model.positions_read - before
+        self.released[stage] += self.count_tokens(prompt) + _CHOICE_TOKENS[1 if "1" in self.prompts.version else 2]
+        shares = dict(zip(sorted(offered), _CLOSE, strict=True))
+        return Choice(tuple(shares[key] for key in offered), mass)
+
+    def _answer(self, prompt: Prompt) -> tuple[str, str]:
+        cue = prompt[-1].text if isinstance(prompt[-1], Template) else ""
+        if cue.endswith("适合插入图像的行是"):
+            return "spot", ", ".join(f"<Seg{place}>" for place in self._places) + "."
+        if cue.endswith('标题是"'):
+            self._asked += 1
+            return "query", f'{_NAMES[self._asked - 1]} a cat on a mat"'
+        self._told += 1
+        return "describe", f"a cat on a mat, a cat and a mat {self._told}."
+
+    @cached_property
+    def positions(self) -> int:
+        """All that were read."""
+        return sum(self.read.values())
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a model folder instead of made-up ones, such as a release")
+    parser.add_argument("--device", default="cpu", help="on others than cpu, times are those of the clock")
+    options = parser.parse_args()
+    print(machine.line("python -m tests.bench.pipeline_cost"))
+    print(f"article {_TOKENS} tokens in {_SECTIONS} paragraphs, {_CANDIDATES} candidates a spot")
+    pictures = [ToyPicture(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(ToyIndexer(pictures)) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        folders = [options.model] if options.model else [_made_up(version, folder) for version in (1, 2)]
+        clock = time.process_time if options.device == "cpu" else time.perf_counter
+        for each in folders:
+            _report(partial(_loaded, each, options.device), rpc.IndexerStub(channel), clock)
+
+
+def _made_up(version: int, folder: str) -> str:
+    return str(write_checkpoint(version, Path(folder) / str(version), full_pictures=True))
+
+
+def _loaded(folder: str, device: str) -> XComposer:
+    model = load(folder, Runtime(device=device))
+    assert isinstance(model, XComposer), "only the native models count positions"
+    return model
+
+
+def _report(fresh: Callable[[], XComposer], stub: rpc.IndexerStub, clock: Clock) -> None:
+    seconds: dict[int, float] = {}
+    illustrated(fresh(), stub, spots=1)  # so that nothing is timed the first time
+    for spots in SPOTS:
+        model = fresh()
+        started = clock()
+        given = illustrated(model, stub, spots=spots)
+        seconds[spots] = clock() - started
+        _print_positions(given, spots)
+    print("time | " + " | ".join(f"{s} spots {seconds[s] / seconds[1]:.1f}x" for s in SPOTS))
+    alone, together = (_many(fresh(), stub, count, clock) for count in (1, 8))
+    print(f"eight articles of 4 spots at once: {together[0] / alone[0]:.2f}x the articles/s of one after the other,")
+    print(f"{together[1] / alone[1]:.2f}x the positions an article\n")
+
+
+def _print_positions(given: Given, spots: int) -> None:
+    version = 1 if "1" in given.prompts.version else 2
+    common = [stage for stage in given.read if stage not in _OURS_ALONE]
+    one = sum(given.released[stage] for stage in common)
+    own = sum(given.released[stage] * _BEAMS[version][stage] for stage in common)
+    like = sum(given.read[stage] for stage in common)
+    rows = ", ".join(f"{stage} {given.read[stage]:,} of {given.released[stage]:,}" for stage in common)
+    print(f"\nversion {version}, {spots} spots: {rows}")
+    print("ours alone: " + ", ".join(f"{stage} {given.read[stage]:,}" for stage in _OURS_ALONE))
+    for name, ours in (("like for like", like), ("with ours alone", given.positions)):
+        print(
+            f"{name}: {ours:,}; released, one beam {one:,} ({one / ours:.2f}x), its beams {own:,} ({own / ours:.2f}x)"
+        )
+
+
+def _many(model: XComposer, stub: rpc.IndexerStub, count: int, clock: Clock) -> tuple[float, float]:
+    """Returns articles per second and positions per article, through one lane."""
+    lane = Lane(width=1, waiting=31)
+    started, before = clock(), model.positions_read
+    with ThreadPoolExecutor(count) as pool:
+        made = [pool.submit(illustrated, model, stub, spots=4, lane=lane, number=i) for i in range(count)]
+    for each in made:
+        each.result()
+    return count / (clock() - started), (model.positions_read - before) / count
+
+
+def illustrated(
+    model: XComposer, stub: rpc.IndexerStub, *, spots: int, lane: Lane | None = None, number: int = 0
+) -> Given:
+    """Illustrates an article through the composer's own pipeline; returns what was counted."""
+    caller = _Caller()
+    given = Given(model, [(i + 1) * _SECTIONS // spots - 1 for i in range(spots)])
+    vision = Vision(Consultation(Served(given, lane or Lane(width=1, waiting=1)), caller))
+    setting = pipeline.Setting(Repository(stub, "toy", Conditions("toy"), caller), "lite", vision)
+    text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
+    *_, article = pipeline.illustrate(pipeline.Source(text, "text"), Wish(images=spots), setting)
+    assert isinstance(article, Article)
+    if len(article.illustrated) != spots:
+        raise RuntimeError(f"{len(article.illustrated)} of {spots} spots: {[each.reason for each in article.unfilled]}")
+    return given
+
+
+def _section(model: XComposer, number: int) -> str:
+    words = f"section {number} "
+    while (count := model.count_tokens((Text(words),))) < _TOKENS // _SECTIONS - 1:  # its newline is one more
+        words += "a cat on a mat " if count % 3 else "dog "
+    return words.strip()
+
+
+class _Caller(PatientCaller):
+    def remaining_s(self) -> float:
+        return 600.0
+
+    def is_gone(self) -> bool:
+        return False
+
+
+if __name__ == "__main__":
+    main()
