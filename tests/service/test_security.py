@@ -179,9 +179,9 @@ def test_a_private_address_may_stand_open(listen: str) -> None:
     assert _is_private(listen)
 
 
-def test_a_bearer_header_in_odd_bytes_is_unauthenticated() -> None:
+def test_a_header_that_is_nearly_right_is_unauthenticated() -> None:
     with running(access=TOKENS) as server, grpc.insecure_channel(server.address) as channel:
-        for value in ("Bearer \x7f", "bearer a-token", "Basic a-token", "Bearer a-token "):
+        for value in ("Bearer ~", "bearer a-token", "Basic a-token", "Bearer a-token "):
             with pytest.raises(grpc.RpcError) as caught:
                 rpc.IndexerStub(channel).Describe(pb.DescribeRequest(), metadata=(("authorization", value),))
-            assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL), value
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED, value
