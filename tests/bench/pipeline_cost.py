@@ -3,8 +3,8 @@
 The composer illustrates an article of 1,200 tokens in twenty-four paragraphs with made-up models whose pictures take as
 many positions as the releases' (66 and 256). Its answers are given: they are read behind their prompts in one pass, one
 position a token, as many as they would be when written. All choices are close, so that second looks take their whole
-allowance. The released procedure reads each of the same prompts anew, beam by beam, and writes nine or ten tokens for a
-choice. It has no captions of pictures and no second looks: these are listed by themselves.
+allowance. The released procedure reads its own prompts anew each time, beam by beam, cut where its demos cut them, and
+writes nine or ten tokens for a choice. It has no captions of pictures and no second looks: these are listed apart.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import grpc
+from PIL import Image
 
 from tests.bench import machine
 from tests.checkpoints import write_checkpoint
@@ -30,8 +31,10 @@ from xcomp_composer.lane import Lane
 from xcomp_composer.stage import Wish
 from xcomp_composer.vision import Vision
 from xcomp_model import load
-from xcomp_model.base import Choice, Picture, Prompt, Runtime, Sampling, Template, Text, never
+from xcomp_model.base import Choice, Picture, Prompt, Runtime, Sampling, Section, Template, Text, never
 from xcomp_model.xcomposer.model import XComposer
+from xcomp_model.xcomposer.prompts_v1 import Prompts1
+from xcomp_model.xcomposer.prompts_v2 import Prompts2
 from xcomp_protos import indexer_pb2_grpc as rpc
 
 Clock = Callable[[], float]
@@ -39,7 +42,13 @@ Clock = Callable[[], float]
 SPOTS = (1, 4, 10, 20)
 _SECTIONS, _TOKENS, _CANDIDATES = 24, 1200, 4
 _CHOICE_TOKENS = {1: 9, 2: 10}
+_CHOICE_CUT = {1: 1679, 2: 4096}  # positions of a selection prompt that the demos keep
 _BEAMS = {1: {"spot": 5, "query": 1, "choose": 5}, 2: {"spot": 1, "query": 1, "choose": 1}}
+_UNBOUNDED = 1_000_000
+_RELEASED: dict[int, Callable[[Callable[[Prompt], int]], Prompts1 | Prompts2]] = {
+    1: partial(Prompts1, context_tokens=_UNBOUNDED, is_reference=True),
+    2: partial(Prompts2, prompt_tokens=_UNBOUNDED, is_reference=True),
+}
 _OURS_ALONE = ("describe", "second look")
 _CLOSE = (0.45, 0.3, 0.15, 0.1)
 _NAMES = [f"{a}{b}" for a in "qxzvk" for b in "abcd"]  # a word for each spot's pictures
@@ -53,8 +62,8 @@ class Given:
         self.name, self.digest = model.name, model.digest
         self.capabilities, self.prompts = model.capabilities, model.prompts
         self.read: Counter[str] = Counter()  # positions by stage
-        self.released: Counter[str] = Counter()  # those of the released procedure at one beam
-        self._asked = self._told = 0
+        self.queries: list[str] = []
+        self._told = 0
         self._before: frozenset[str] = frozenset()
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -68,7 +77,6 @@ class Given:
         before = self._model.positions_read
         list(self._model.stream(whole, replace(sampling, max_new_tokens=1), cancelled=cancelled))
         self.read[stage] += self._model.positions_read - before
-        self.released[stage] += self.count_tokens(whole)
         yield answer
 
     def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
@@ -79,17 +87,16 @@ class Given:
         before = self._model.positions_read
         mass = self._model.choose(prompt, options, cancelled=cancelled).mass
         self.read[stage] += self._model.positions_read - before
-        self.released[stage] += self.count_tokens(prompt) + _CHOICE_TOKENS[1 if "1" in self.prompts.version else 2]
         shares = dict(zip(sorted(offered), _CLOSE, strict=True))
         return Choice(tuple(shares[key] for key in offered), mass)
 
     def _answer(self, prompt: Prompt) -> tuple[str, str]:
         cue = prompt[-1].text if isinstance(prompt[-1], Template) else ""
         if cue.endswith("适合插入图像的行是"):
-            return "spot", ", ".join(f"<Seg{place}>" for place in self._places) + "."
+            return "spot", _places_answer(self._places)
         if cue.endswith('标题是"'):
-            self._asked += 1
-            return "query", f'{_NAMES[self._asked - 1]} a cat on a mat"'
+            self.queries.append(f"{_NAMES[len(self.queries)]} a cat on a mat")
+            return "query", f'{self.queries[-1]}"'
         self._told += 1
         return "describe", f"a cat on a mat, a cat and a mat {self._told}."
 
@@ -137,20 +144,50 @@ def _report(fresh: Callable[[], XComposer], stub: rpc.IndexerStub, clock: Clock)
         started = clock()
         given = illustrated(model, stub, spots=spots)
         seconds[spots] = clock() - started
-        _print_positions(given, spots)
+        _print_positions(model, given, spots)
     print("time | " + " | ".join(f"{s} spots {seconds[s] / seconds[1]:.1f}x" for s in SPOTS))
     alone, together = (_many(fresh(), stub, count, clock) for count in (1, 8))
     print(f"eight articles of 4 spots at once: {together[0] / alone[0]:.2f}x the articles/s of one after the other,")
     print(f"{together[1] / alone[1]:.2f}x the positions an article\n")
 
 
-def _print_positions(given: Given, spots: int) -> None:
-    version = 1 if "1" in given.prompts.version else 2
-    common = [stage for stage in given.read if stage not in _OURS_ALONE]
-    one = sum(given.released[stage] for stage in common)
-    own = sum(given.released[stage] * _BEAMS[version][stage] for stage in common)
-    like = sum(given.read[stage] for stage in common)
-    rows = ", ".join(f"{stage} {given.read[stage]:,} of {given.released[stage]:,}" for stage in common)
+def released(model: XComposer, places: Sequence[int], queries: Sequence[str]) -> Counter[str]:
+    """Counts what the released procedure reads and writes at one beam, by stage, for the same article and answers."""
+    version = _version(model)
+    prompts = _RELEASED[version](model.count_tokens)
+    sections = [_section(model, i) for i in range(_SECTIONS)]
+    picture, candidates = _blank("chosen"), [_blank(str(i)) for i in range(_CANDIDATES)]
+    counted: Counter[str] = Counter()
+    counted["spot"] = model.count_tokens((*prompts.spot(sections, count=len(places)), Template(_places_answer(places))))
+    for at, (place, query) in enumerate(zip(places, queries, strict=True)):
+        earlier = list(zip(places[:at], queries[:at], strict=True))
+        asked = prompts.query(sections, place, earlier=earlier, language="zh")
+        counted["query"] += model.count_tokens((*asked, Template(f'{query}"')))
+        context = [Section(text, picture if i in places[:at] else None) for i, text in enumerate(sections[: place + 1])]
+        chosen = model.count_tokens(prompts.choose(context, candidates))
+        counted["choose"] += min(chosen, _CHOICE_CUT[version]) + _CHOICE_TOKENS[version]
+    return counted
+
+
+def _version(model: XComposer) -> int:
+    return 1 if "1" in model.prompts.version else 2
+
+
+def _places_answer(places: Sequence[int]) -> str:
+    return ", ".join(f"<Seg{place}>" for place in places) + "."
+
+
+def _blank(key: str) -> Picture:
+    return Picture(key, Image.new("RGB", (32, 32)))
+
+
+def _print_positions(model: XComposer, given: Given, spots: int) -> None:
+    version = _version(model)
+    theirs = released(model, _places(spots), given.queries)
+    one = theirs.total()
+    own = sum(theirs[stage] * _BEAMS[version][stage] for stage in theirs)
+    like = sum(given.read[stage] for stage in theirs)
+    rows = ", ".join(f"{stage} {given.read[stage]:,} of {theirs[stage]:,}" for stage in theirs)
     print(f"\nversion {version}, {spots} spots: {rows}")
     print("ours alone: " + ", ".join(f"{stage} {given.read[stage]:,}" for stage in _OURS_ALONE))
     for name, ours in (("like for like", like), ("with ours alone", given.positions)):
@@ -175,7 +212,7 @@ def illustrated(
 ) -> Given:
     """Illustrates an article through the composer's own pipeline; returns what was counted."""
     caller = _Caller()
-    given = Given(model, [(i + 1) * _SECTIONS // spots - 1 for i in range(spots)])
+    given = Given(model, _places(spots))
     vision = Vision(Consultation(Served(given, lane or Lane(width=1, waiting=1)), caller))
     setting = pipeline.Setting(Repository(stub, "toy", Conditions("toy"), caller), "lite", vision)
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
@@ -184,6 +221,10 @@ def illustrated(
     if len(article.illustrated) != spots:
         raise RuntimeError(f"{len(article.illustrated)} of {spots} spots: {[each.reason for each in article.unfilled]}")
     return given
+
+
+def _places(spots: int) -> list[int]:
+    return [(i + 1) * _SECTIONS // spots - 1 for i in range(spots)]
 
 
 def _section(model: XComposer, number: int) -> str:

@@ -40,6 +40,7 @@ TOKENS_1 = json.loads((GOLDEN / "xcomposer1" / "tokenizer_cases.json").read_text
 RECORDED_2 = json.loads((GOLDEN / "xcomposer2" / "config.json").read_text(encoding="utf-8"))
 CASES_2, TOKENS_2 = RECORDED_2["prompt_cases"], RECORDED_2["tokenizer_cases"]
 PICTURES = tuple(Picture(str(i), Image.new("RGB", (8, 8))) for i in range(8))
+PLACES_1 = ("spotting (free count)", "spotting (n=2)")
 ARTICLE = ["第一段", "第二段", "第三段", "第四段"]
 
 
@@ -105,8 +106,20 @@ def prompt1(name: str, prompts: Prompts1) -> Prompt:
     "name", [name for name in CASES_1 if not name.startswith("api.") and name != "select truncated"]
 )
 def test_prompts_of_version_1_match_row_by_row(tokenizer1: Tokenizer, name: str) -> None:
-    units = tokenizer1.units(prompt1(name, prompts1(tokenizer1)))
+    units = tokenizer1.units(prompt1(name, prompts1(tokenizer1, is_reference=name in PLACES_1)))
     assert rows(units) == CASES_1[name]["segments"]
+
+
+@pytest.mark.parametrize("name", PLACES_1)
+def test_prompts_for_places_of_version_1_begin_like_those_for_descriptions(tokenizer1: Tokenizer, name: str) -> None:
+    released = tokenizer1.units(prompt1(name, prompts1(tokenizer1, is_reference=True)))
+    ours = tokenizer1.units(prompt1(name, prompts1(tokenizer1)))
+    opening = tokenizer1.units((Control("begin"), Template(" <|User|>:")))
+    assert ours == [*opening, *tokenizer1.encode(" "), *released[len(opening) :]], "a blank is all that differs"
+    description = tokenizer1.units(prompts1(tokenizer1).query(ARTICLE, len(ARTICLE) - 1))
+    article = tokenizer1.encode('给定文章"<Seg0> 第一段')
+    assert ours[: len(opening) + 1 + len(article)] == description[: len(opening) + 1 + len(article)]
+    assert article == ours[len(opening) + 1 :][: len(article)]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES_1 if name.startswith("api.")])
@@ -137,7 +150,7 @@ def test_descriptions_of_version_1_are_read_as_released(tokenizer1: Tokenizer, n
     assert prompts1(tokenizer1).query_in(case["mock_model_output"]) == case["parsed"]
 
 
-@pytest.mark.parametrize("name", ["spotting (free count)", "spotting (n=2)"])
+@pytest.mark.parametrize("name", PLACES_1)
 def test_places_of_version_1_are_read_as_released(tokenizer1: Tokenizer, name: str) -> None:
     case = CASES_1[name]
     assert list(prompts1(tokenizer1).spots_in(case["mock_model_output"], sections=4)) == case["parsed"]

@@ -1,7 +1,9 @@
 """The prompts of InternLM-XComposer 1.0, as its web demo wrote them.
 
 They are in Chinese for articles of both languages, because no others were trained. The released end of a selection
-prompt has its mark twice and two leading blanks: it was evaluated so, and stays so.
+prompt has its mark twice and two leading blanks: it was evaluated so, and stays so. One thing differs outside the
+reference procedure: the prompt for places begins with the blank that the prompt for descriptions has, so that the
+article behind it is read once for both.
 """
 
 from collections.abc import Callable, Sequence
@@ -103,7 +105,8 @@ class Prompts1:
     def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
         """Asks for lines; every line keeps its number, long lines lose their ends where they do not all fit."""
         ask = self._words.spot_ask.format(n="" if count is None else count)
-        opening = (BEGIN, Template(f" <|User|>:{self._words.article}"))
+        blank = "" if self._is_reference else " "
+        opening = (BEGIN, Template(f" <|User|>:{blank}{self._words.article}"))
         closing: Prompt = (*pictures, Template(f"{ask} \n"), EOH, Template(f" <|Bot|>:{self._words.spot_cue}"))
         room = self._room("spot") - self._count((*opening, *closing))
         return (*opening, *self._fit.lines(sections, room=room), *closing)
