@@ -65,7 +65,7 @@ COMPOSER = Service(
     libraries=("numpy", "PIL"),
     settings=(
         "OPENAI_BASE_URL", "OPENAI_API_KEY", "XCOMP_DEVICE", "XCOMP_PRECISION", "XCOMP_PROCEDURE",
-        "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE, *_TRACES,
+        "XCOMP_PROMPT_MEMORY", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE, *_TRACES,
     ),
 )  # fmt: skip
 

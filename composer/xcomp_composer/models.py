@@ -59,6 +59,7 @@ class Local:
     device: str = "auto"
     precision: str = "auto"
     procedure: Literal["native", "reference"] = "native"
+    prompts_bytes: int | None = None
 
 
 _ANYWHERE = Local()
@@ -126,6 +127,7 @@ class Models:
             device=self._local.device,
             precision=self._local.precision,
             procedure=self._local.procedure,
+            prompts_bytes=self._local.prompts_bytes,
             base_url=self._endpoint.url,
             api_key=self._endpoint.key,
         )

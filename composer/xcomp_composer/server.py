@@ -5,6 +5,7 @@ a language model is loaded before one is asked for.
 """
 
 import argparse
+import math
 import os
 import sys
 import threading
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> None:
     models = Models(
         Endpoint(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
-        Local(options.device, options.precision, options.procedure),
+        Local(options.device, options.precision, options.procedure, options.prompt_memory),
     )
     token = access.secret(options.indexer_token_file, option=_TOKEN) if options.indexer_token_file else None
     trust = client_tls(options.tls_ca, options.tls_client_cert, options.tls_client_key)
@@ -86,8 +87,20 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--procedure", "XCOMP_PROCEDURE", default="native", choices=("native", "reference"),
         help="of InternLM-XComposer; reference: decode as released, to compare with",
     )  # fmt: skip
+    add(
+        parser, "--prompt-memory", "XCOMP_PROMPT_MEMORY", kind=gib,
+        help="GiB that local models may take for the prompts they have read; default: what a GPU has free, 2 on a CPU",
+    )  # fmt: skip
     observe.add_options(parser, port=9412)
     return parser
+
+
+def gib(text: str) -> int:
+    """Reads a number of GiB; returns bytes. ValueError where it is none, or not over 0."""
+    size = float(text)
+    if not 0 < size < math.inf:
+        raise ValueError(f"{text} is no size")
+    return round(size * (1 << 30))
 
 
 if __name__ == "__main__":

@@ -148,6 +148,9 @@ class Runtime:
         precision: auto, bf16, fp16 or fp32.
         procedure: `reference` decodes as released, to compare with.
         wording: of a local model's prompts: as trained, or in English, which nobody has proven.
+        prompts_bytes: of a local model's keys and values: of what it reads, and of prompts it has read before. None
+            is what a GPU has free once the model is loaded, less its workspace, or 2 GiB on a CPU; never less than two
+            prompts take.
         base_url: of an OpenAI-compatible endpoint, up to and including `/v1`.
         api_key: of that endpoint.
     """
@@ -156,6 +159,7 @@ class Runtime:
     precision: str = "auto"
     procedure: Literal["native", "reference"] = "native"
     wording: Literal["trained", "english"] = "trained"
+    prompts_bytes: int | None = None
     base_url: str = ""
     api_key: str = field(default="", repr=False)
 

@@ -129,7 +129,8 @@ def _model(config: Config, network: convert.Network, place: Place) -> tuple[XCom
     with tempfile.TemporaryDirectory() as name:
         folder = write_checkpoint(1 if is_first else 2, Path(name))
         tokenizer = Tokenizer(folder / "tokenizer.model", family.MARKS)
-    reader = Reader(network, place, features_bytes=FEATURES_BYTES)
+    plan = make_plan("", config, place, context_tokens=_CONTEXT)
+    reader = Reader(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=plan.kv)
     card = Card("random", "", _CONTEXT, ends=family.ENDS, lead_ins=family.LEAD_INS)
 
     def prompts(count: Callable[[Prompt], int]) -> Prompts:

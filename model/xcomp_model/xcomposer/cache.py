@@ -1,21 +1,21 @@
 """What is computed once: the rows of every picture, and the keys and values of prompts that begin alike.
 
 The one idea: prompts of one article grow at their end, so a new prompt is compared, unit by unit, with those before it
-and only what differs is read. Both stores are bounded; neither changes a result beyond rounding.
+and only what differs is read. Both stores are bounded in bytes; neither changes a result beyond rounding.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from xcomp_model.base import Picture
 from xcomp_model.xcomposer.tokenizer import Unit
 
-PREFIX_SLOTS = 2  # prompts that are kept; each may grow to the full context
-_WORTH_KEEPING = 0.5  # share of a prompt's cache that a new prompt must share to take it over
+_GROWS = 0.5  # a prompt that shares so much of a kept one has outgrown it, most likely
 
 
 class Features:
@@ -52,43 +52,93 @@ class Features:
         self._rows.clear()
 
 
-@dataclass
+@dataclass(eq=False)
 class Prefix:
-    """Units that were read, with their keys and values; `rows` counts positions."""
+    """Units that were read, with their keys and values."""
 
     units: list[Unit] = field(default_factory=list)
     values: DynamicCache = field(default_factory=DynamicCache)
 
+    @property
+    def rows(self) -> int:
+        """Positions that were read."""
+        return self.values.get_seq_length()
+
     def crop(self, units: int, *, rows_of: Callable[[Unit], int]) -> None:
-        """Forgets all but the first units."""
+        """Forgets all but the first units; their memory goes with the next position that is read, or with `compact`."""
         dropped = sum(rows_of(unit) for unit in self.units[units:])
         if dropped:
             self.values.crop(-dropped)
         del self.units[units:]
 
+    def beginning(self, units: int, *, rows_of: Callable[[Unit], int]) -> "Prefix":
+        """Copies the first units, with their keys and values."""
+        rows = sum(map(rows_of, self.units[:units]))
+        values = DynamicCache()
+        for number, (_, keys, vals) in enumerate(self.layers()):
+            values.update(keys[..., :rows, :], vals[..., :rows, :], number)
+        return Prefix(self.units[:units], values)
+
+    def compact(self) -> None:
+        """Gives back what was cropped, layer by layer."""
+        for layer, keys, values in self.layers():
+            if keys.untyped_storage().nbytes() > keys.nbytes:
+                layer.keys, layer.values = keys.clone(), values.clone()
+
+    def layers(self) -> Iterator[tuple[DynamicLayer, Tensor, Tensor]]:
+        """Yields every layer with its keys and values, [1, H, T, D] each."""
+        for layer in self.values.layers:
+            assert isinstance(layer, DynamicLayer)
+            assert layer.keys is not None
+            assert layer.values is not None
+            yield layer, layer.keys, layer.values
+
 
 class Prefixes:
-    """The last few prompts that were read."""
+    """Prompts that were read before, as many as a budget of bytes holds beside the one that is being read."""
 
-    def __init__(self, *, slots: int = PREFIX_SLOTS) -> None:
-        self._slots = slots
-        self._kept: list[Prefix] = []  # the most recently used last
+    def __init__(self, *, budget_bytes: int, position_bytes: int) -> None:
+        """Args:
+        budget_bytes: for keys and values, those of the prompt that is being read among them.
+        position_bytes: keys and values of one position.
+        """
+        self._budget_bytes = budget_bytes
+        self._position_bytes = position_bytes
+        self._kept: list[Prefix] = []  # the first to leave first
+
+    @property
+    def size_bytes(self) -> int:
+        """What the kept prompts take."""
+        return sum(prefix.rows for prefix in self._kept) * self._position_bytes
 
     def take(self, units: Sequence[Unit], *, rows_of: Callable[[Unit], int]) -> Prefix:
-        """Returns the prefix that shares most with a prompt, cropped to what they share; it is no longer kept."""
+        """Returns the longest beginning that a prompt shares with one that was read; it is the caller's own.
+
+        A copy, unless there is no room for both: then the caller gets the one that was kept.
+        """
         shared, best = max(((_shared(p.units, units), i) for i, p in enumerate(self._kept)), default=(0, -1))
-        is_worth = best >= 0 and shared >= _WORTH_KEEPING * len(self._kept[best].units)
-        if not is_worth and len(self._kept) < self._slots:
+        shared = min(shared, len(units) - 1)  # the last unit is read again for its scores
+        if shared < 1:
             return Prefix()
-        prefix = self._kept.pop(best if is_worth else 0)
-        shared = _shared(prefix.units, units)
-        prefix.crop(min(shared, len(units) - 1), rows_of=rows_of)  # the last unit is read again for its scores
-        return prefix
+        source = self._kept[best]
+        if shared >= _GROWS * len(source.units):
+            self._kept.insert(0, self._kept.pop(best))
+        self.make_room(sum(map(rows_of, units[:shared])))
+        if source in self._kept:
+            return source.beginning(shared, rows_of=rows_of)
+        source.crop(shared, rows_of=rows_of)
+        return source
+
+    def make_room(self, rows: int) -> None:
+        """Forgets what has been outgrown, then the least recently used, until so many positions fit beside the rest."""
+        while self._kept and self.size_bytes + rows * self._position_bytes > self._budget_bytes:
+            del self._kept[0]
 
     def keep(self, prefix: Prefix) -> None:
         """Keeps a prefix for prompts to come."""
+        prefix.compact()
+        self.make_room(prefix.rows)
         self._kept.append(prefix)
-        del self._kept[: -self._slots]
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -85,6 +85,14 @@ def free_bytes(place: Place) -> int:
     return torch.cuda.mem_get_info(place.main)[0]
 
 
+def unused_bytes(device: torch.device) -> int:
+    """Memory of one device that nobody has, what PyTorch holds in reserve given back first."""
+    if device.type == "cpu":
+        return _free_host_bytes()
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
+
+
 def _free_host_bytes() -> int:
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:

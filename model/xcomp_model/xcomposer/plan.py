@@ -3,9 +3,14 @@
 The one idea: the modules are built without memory and counted, so the plan is as exact as the model.
 """
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from xcomp_model.xcomposer.cache import PREFIX_SLOTS
+import torch
+from transformers import LlamaConfig
+
+from xcomp_model.base import ModelError
 from xcomp_model.xcomposer.config import Config
 from xcomp_model.xcomposer.convert import build, dtype_of
 from xcomp_model.xcomposer.device import Place, free_bytes
@@ -13,6 +18,8 @@ from xcomp_model.xcomposer.device import Place, free_bytes
 _GIB = 1 << 30
 _WORKSPACE_BYTES = 1 << 30  # activations of one chunk, logits, the allocator's own
 FEATURES_BYTES = 256 << 20  # rows of pictures that are kept
+_LEAST_PROMPTS = 2  # of the full context: one for the descriptions of an article, one for its choices
+_CPU_PROMPTS_BYTES = 2 << 30  # where nobody says more: the memory of a computer is not the model's alone
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class MemoryPlan:
     Attributes:
         weights: of each part of the model.
         kv_per_token: keys and values of one position.
-        kv: keys and values of all prompts that are kept, each of the full context.
+        kv: keys and values of two prompts of the full context, the least that is kept; or what was asked for.
         free: what the device has.
     """
 
@@ -62,25 +69,64 @@ class MemoryPlan:
         )
 
 
-def make_plan(name: str, config: Config, place: Place, *, context_tokens: int) -> MemoryPlan:
-    """Counts a model without loading it."""
+def kv_bytes(llm: LlamaConfig, dtype: torch.dtype) -> int:
+    """Bytes of the keys and values of one position."""
+    heads = llm.num_key_value_heads or llm.num_attention_heads
+    head_dim = llm.head_dim or llm.hidden_size // llm.num_attention_heads
+    return 2 * llm.num_hidden_layers * heads * head_dim * dtype.itemsize
+
+
+def make_plan(
+    name: str, config: Config, place: Place, *, context_tokens: int, prompts_bytes: int | None = None
+) -> MemoryPlan:
+    """Counts a model without loading it.
+
+    Args:
+        name: what it is called.
+        config: what it is.
+        place: where it would be.
+        context_tokens: of a prompt with its answer.
+        prompts_bytes: for keys and values; None where nobody said.
+
+    Raises:
+        ModelError: two prompts need more than `prompts_bytes`.
+    """
     weights: dict[str, int] = {}
     for key, parameter in build(config).named_parameters():
         part = _part(key)
         weights[part] = weights.get(part, 0) + parameter.numel() * dtype_of(key, config, place.dtype).itemsize
-    llm = config.llm
-    heads = llm.num_key_value_heads or llm.num_attention_heads
-    head_dim = llm.head_dim or llm.hidden_size // llm.num_attention_heads
-    per_token = 2 * llm.num_hidden_layers * heads * head_dim * place.dtype.itemsize
+    per_token = kv_bytes(config.llm, place.dtype)
+    least = per_token * context_tokens * _LEAST_PROMPTS
+    if prompts_bytes is not None and prompts_bytes < least:
+        raise ModelError(
+            f"{name} needs {least / _GIB:.2f} GiB for two prompts, but may take {prompts_bytes / _GIB:.2f}: raise "
+            "--prompt-memory, or leave it out"
+        )
     return MemoryPlan(
         name=name,
         device=place.device,
         dtype=str(place.dtype).removeprefix("torch."),
         weights=weights,
         kv_per_token=per_token,
-        kv=per_token * context_tokens * PREFIX_SLOTS,
+        kv=prompts_bytes or least,
         free=free_bytes(place),
     )
+
+
+def prompts_room(plan: MemoryPlan, layers: Sequence[torch.device], free: Callable[[torch.device], int]) -> int:
+    """What keys and values may take beside a loaded model, in bytes: on a GPU what is free but for the workspace.
+
+    Args:
+        plan: of the model; its `kv` is the least.
+        layers: where each layer of the decoder is; its keys and values are there, too.
+        free: bytes of a device that nobody has.
+    """
+    room = min(
+        (free(device) - plan.workspace) * len(layers) // count  # the fullest device decides
+        for device, count in Counter(layers).items()
+    )
+    is_shared = any(device.type == "cpu" for device in layers)
+    return max(plan.kv, min(room, _CPU_PROMPTS_BYTES) if is_shared else room)
 
 
 def _part(key: str) -> str:

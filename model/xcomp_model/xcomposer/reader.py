@@ -16,6 +16,7 @@ from xcomp_model.decoding import Path
 from xcomp_model.xcomposer.cache import Features, Prefix, Prefixes
 from xcomp_model.xcomposer.convert import Network
 from xcomp_model.xcomposer.device import Place
+from xcomp_model.xcomposer.plan import kv_bytes
 from xcomp_model.xcomposer.preprocess import pixel_values
 from xcomp_model.xcomposer.tokenizer import Unit
 
@@ -26,6 +27,10 @@ class Cancelled(Exception):
     """The caller wants no more."""
 
 
+class OutOfMemory(ModelError):
+    """There is no memory for this, though everything that was kept has been given back."""
+
+
 class Reader:
     """A network with its caches.
 
@@ -33,12 +38,19 @@ class Reader:
         positions_read: positions that went through the decoder so far; what the caches save is not in it.
     """
 
-    def __init__(self, network: Network, place: Place, *, features_bytes: int) -> None:
+    def __init__(self, network: Network, place: Place, *, features_bytes: int, prompts_bytes: int) -> None:
+        """Args:
+        network: the model.
+        place: where it is.
+        features_bytes: that rows of pictures may take.
+        prompts_bytes: that keys and values may take, those of the prompt that is being read among them.
+        """
         self._network = network
         self._place = place
         self._embedding = network.llm.model.embed_tokens
         self._features = Features(self._encode, capacity_bytes=features_bytes)
-        self._prefixes = Prefixes()
+        position_bytes = kv_bytes(network.llm.config, place.dtype)
+        self._prefixes = Prefixes(budget_bytes=prompts_bytes, position_bytes=position_bytes)
         self.positions_read = 0
 
     @property
@@ -63,9 +75,13 @@ class Reader:
         Raises:
             Cancelled: between two chunks.
         """
-        prefix = self._prefixes.take(units, rows_of=self.rows_of)
-        logits = self._feed(prefix, units[len(prefix.units) :], cancelled=cancelled)
-        return prefix, logits
+        kept_bytes = self._prefixes.size_bytes
+        try:
+            return self._read(units, cancelled)
+        except OutOfMemory:
+            if not kept_bytes:
+                raise
+        return self._read(units, cancelled)  # beside nothing that is kept
 
     def append(self, prefix: Prefix, tokens: Sequence[int], *, cancelled: Callable[[], bool]) -> Tensor:
         """Reads on; returns the scores [V] of what comes next."""
@@ -77,7 +93,8 @@ class Reader:
         The paths form a tree, whose nodes are read in one pass: each sees the prefix and its own ancestors.
         """
         nodes = sorted({path[:n] for path in paths for n in range(1, len(path) + 1)})
-        rows = prefix.values.get_seq_length()
+        rows = prefix.rows
+        self._prefixes.make_room(rows + len(nodes))
         with self._guarded():
             embeds, _ = self._embed([node[-1] for node in nodes])
             self.positions_read += len(nodes)
@@ -108,6 +125,11 @@ class Reader:
             with self._marked(mask):
                 return beam_search(self._network, embeds, sampling, ends=ends, cancelled=cancelled)
 
+    def _read(self, units: Sequence[Unit], cancelled: Callable[[], bool]) -> tuple[Prefix, Tensor]:
+        prefix = self._prefixes.take(units, rows_of=self.rows_of)
+        logits = self._feed(prefix, units[len(prefix.units) :], cancelled=cancelled)
+        return prefix, logits
+
     def _feed(self, prefix: Prefix, units: Sequence[Unit], *, cancelled: Callable[[], bool]) -> Tensor:
         with self._guarded():
             embeds, mask = self._embed(units)
@@ -122,6 +144,7 @@ class Reader:
 
     def _forward(self, prefix: Prefix, embeds: Tensor, mask: Tensor | None) -> Tensor:
         self.positions_read += embeds.shape[1]
+        self._prefixes.make_room(prefix.rows + embeds.shape[1])
         with self._marked(mask):
             out = self._network.llm(inputs_embeds=embeds, cache=prefix.values, use_cache=True, logits_to_keep=1)
         logits: Tensor = out.logits[0, -1]
@@ -166,7 +189,7 @@ class Reader:
             self._features.clear()
             if self._place.device != "cpu":
                 torch.cuda.empty_cache()
-            raise ModelError(
+            raise OutOfMemory(
                 f"out of memory on {self._place.device}: shorten the text or offer fewer pictures"
             ) from None
 

@@ -13,9 +13,9 @@ from xcomp_model.xcomposer import prompts_v1, prompts_v2
 from xcomp_model.xcomposer.checkpoint import shard_files
 from xcomp_model.xcomposer.config import Config, XComposer1Config, read_config
 from xcomp_model.xcomposer.convert import convert, load
-from xcomp_model.xcomposer.device import find_place
+from xcomp_model.xcomposer.device import find_place, unused_bytes
 from xcomp_model.xcomposer.model import Card, XComposer
-from xcomp_model.xcomposer.plan import FEATURES_BYTES, MemoryPlan, make_plan
+from xcomp_model.xcomposer.plan import FEATURES_BYTES, MemoryPlan, make_plan, prompts_room
 from xcomp_model.xcomposer.reader import Reader
 from xcomp_model.xcomposer.rotary import HalfPrecisionRotary
 from xcomp_model.xcomposer.tokenizer import Tokenizer
@@ -45,17 +45,20 @@ def open_model(name: str, runtime: Runtime) -> XComposer:
     if is_reference and isinstance(config, XComposer1Config):
         head_dim = config.llm.hidden_size // config.llm.num_attention_heads
         network.llm.model.rotary_emb = HalfPrecisionRotary(head_dim=head_dim, theta=10000.0).to(place.main)
-    reader = Reader(network, place, features_bytes=FEATURES_BYTES)
+    layers = [layer.self_attn.q_proj.weight.device for layer in network.llm.model.layers]
+    prompts_bytes = runtime.prompts_bytes or prompts_room(plan, layers, unused_bytes)
+    reader = Reader(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=prompts_bytes)
     card = _card(name, folder, config, is_reference=is_reference)
     return XComposer(reader, tokenizer, card, prompts=_prompts(config, runtime))
 
 
 def plan_model(name: str, runtime: Runtime) -> MemoryPlan:
-    """Counts what a release takes; of a hub id only the configuration is fetched."""
+    """Counts what a release takes; of a hub id only the configuration is fetched. Raises like `open_model`."""
     folder = _local(name) or _fetched(_config_only, name)
     config = read_config(folder)
     place = find_place(runtime.device, runtime.precision)
-    return make_plan(name, config, place, context_tokens=_context_tokens(config))
+    context = _context_tokens(config)
+    return make_plan(name, config, place, context_tokens=context, prompts_bytes=runtime.prompts_bytes)
 
 
 def convert_model(name: str, destination: Path, *, precision: str = "fp16") -> None:
