@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.service.test_store_contract import an_id, point, toward
-from xcomp_indexer.store import Filter, Match, Missing, Near, Range, Stores
+from xcomp_indexer.store import Filter, Match, Missing, Near, Range, Stores, edge_config
 from xcomp_indexer.store.edge import EdgeStore
 from xcomp_indexer.store.edge_stores import EdgeStores
 from xcomp_indexer.store.open import open_stores
@@ -193,6 +193,12 @@ def test_lost_or_damaged_engine_files_end_in_one_line(stores: Stores, tmp_path: 
     with pytest.raises(Unavailable, match=r"embedded store in .* failed") as refused:
         stores.open("a")
     assert "\n" not in str(refused.value)
+
+
+def test_the_engine_searches_in_no_more_threads_than_there_are_cores(stores: Stores, tmp_path: Path) -> None:
+    stores.create("a", {"en": 4}).close()
+    kept = json.loads((tmp_path / "a" / "shard" / "edge_config.json").read_text())
+    assert kept["max_search_threads"] == edge_config.cores() >= 1
 
 
 def test_a_panic_of_the_engine_ends_in_one_line(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 A written shard is searched exactly. A rebuilt one has a graph (HNSW) over int8 codes, which stay in memory; the vectors
 themselves lie on disk and rescore what the graph finds. What is written later is searched exactly beside it.
+
+The engine searches in threads of its own, which a shard keeps to for good. They turn idle rounds after every search, so
+that more of them than cores would take the time of whoever is to work next.
 """
 
+import os
 from collections.abc import Mapping
 
 import qdrant_edge as qe
@@ -17,12 +21,18 @@ _EF_CONSTRUCT = 100  # candidates for links
 _FULL_SCAN_KB = 10_000  # of vectors that a filter leaves: fewer are compared one by one
 
 
-def written(spaces: Mapping[str, int]) -> qe.EdgeConfig:
+def cores() -> int:
+    """Returns how many threads can run at once in this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def written(spaces: Mapping[str, int], *, threads: int) -> qe.EdgeConfig:
     """Returns the layout of a shard that is being filled. `optimize` would build no graph in it."""
     return qe.EdgeConfig(
         vectors=_vectors(spaces, qe.Memory.Cached),
         optimizers=qe.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=_NEVER_KB),
         payload_memory=qe.Memory.Cold,
+        max_search_threads=threads,
     )
 
 
@@ -35,7 +45,8 @@ def rebuilt(spaces: Mapping[str, int], *, graph: bool, threads: int) -> qe.EdgeC
         vacuum_min_vector_number=100,
     )
     if not graph:
-        return qe.EdgeConfig(vectors=_vectors(spaces, qe.Memory.Cached), optimizers=optimizers)
+        vectors = _vectors(spaces, qe.Memory.Cached)
+        return qe.EdgeConfig(vectors=vectors, optimizers=optimizers, max_search_threads=threads)
     return qe.EdgeConfig(
         vectors=_vectors(spaces, qe.Memory.Cold),
         hnsw_config=qe.HnswIndexConfig(_M, _EF_CONSTRUCT, _FULL_SCAN_KB, max_indexing_threads=threads),
@@ -43,6 +54,7 @@ def rebuilt(spaces: Mapping[str, int], *, graph: bool, threads: int) -> qe.EdgeC
             qe.ScalarType.Int8, quantile=effort.QUANTILE, memory=qe.Memory.Cached
         ),
         optimizers=optimizers,
+        max_search_threads=threads,
     )
 
 

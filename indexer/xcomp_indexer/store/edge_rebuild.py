@@ -16,7 +16,7 @@ from pathlib import Path
 
 import qdrant_edge as qe
 
-from xcomp_indexer.store import Step, check, folder, sparse
+from xcomp_indexer.store import Step, check, edge_config, folder, sparse
 from xcomp_indexer.store.edge_held import Held, Journal, Shard, translated
 from xcomp_protos.transport.errors import Conflict, Exhausted, Unavailable
 
@@ -106,7 +106,7 @@ class _Rebuild:
     def _command(self) -> list[str]:
         spaces, graph = json.dumps(dict(self._held.manifest.spaces)), "graph" if self._graph else "plain"
         program = [sys.executable, "-m", "xcomp_indexer.store.edge_build", str(os.getpid())]
-        return [*program, str(self._draft), spaces, graph, str(_cores())]
+        return [*program, str(self._draft), spaces, graph, str(edge_config.cores())]
 
     def _exchanged(self, journal: Journal) -> Shard:
         with translated(self._held.path):
@@ -143,10 +143,6 @@ class _Rebuild:
                     engine.update(_UPDATE.upsert_points(points))
                 if gone:
                     engine.update(_UPDATE.delete_points([*gone]))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _wait(builder: "subprocess.Popen[str]", seconds: float) -> None:

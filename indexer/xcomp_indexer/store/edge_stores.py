@@ -59,7 +59,9 @@ class EdgeStores:
                 raise Conflict(f"repository {name!r} exists already")
             shutil.rmtree(path, ignore_errors=True)  # what a crash during a create or a drop left behind
             with translated(path):
-                qe.EdgeShard.create(str(path / "shard"), edge_config.written(spaces)).close()
+                qe.EdgeShard.create(
+                    str(path / "shard"), edge_config.written(spaces, threads=edge_config.cores())
+                ).close()
             folder.write(path, folder.Manifest(dict(spaces), engine=VERSION))
             return self._store(Held(path, lock))
 
