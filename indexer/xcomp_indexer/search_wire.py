@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from xcomp_indexer.duplicates import Compared, Duplicate, Event, Outcome
 from xcomp_indexer.query import Part
+from xcomp_indexer.question import Question, Route
 from xcomp_indexer.ranking import Hit
-from xcomp_indexer.search import Answer, Question, Route
+from xcomp_indexer.search import Answer
 from xcomp_indexer.where import parse
 from xcomp_indexer.wire import MAX_K, image_message, text_of
 from xcomp_protos import common_pb2

@@ -3,14 +3,16 @@
 import json
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
-from xcomp_indexer import search
-from xcomp_indexer.search import SPARE
+from xcomp_indexer import question
+from xcomp_indexer.nearest import SPARE
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound
@@ -61,6 +63,24 @@ def test_a_hit_says_what_it_is_and_how_sure(shared: Indexer) -> None:
     assert first.spaces["color"].score == first.score
     assert first.standout == first.spaces["color"].standout > second.standout
     assert 0 <= second.confidence <= first.confidence <= 1
+
+
+def test_searches_at_once_find_what_each_finds_alone(shared: Indexer) -> None:
+    texts = ("red", "a blue sky", "绿色", "yellow", "red")
+    conditions: list[dict[str, Any]] = [
+        {},
+        {"k": 1},
+        {"where": ["path:trips/**"]},
+        {"exclude_ids": [shared.images()["red.jpg"]]},
+        {"allow_restricted": True},
+        {"diversity": 0.5},
+        {"collapse": 0.9},
+        {"min_confidence": 0.9},
+    ]
+    asked = [(f"{text} {at}", each) for at, text in enumerate(texts) for each in conditions]
+    alone = [shared.hits(text, **each) for text, each in asked]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        assert list(pool.map(lambda one: shared.hits(one[0], **one[1]), asked)) == alone
 
 
 def test_a_picture_finds_its_like(shared: Indexer) -> None:
@@ -173,7 +193,7 @@ def test_near_copies_are_folded_into_the_best_one(library: Indexer, photos: Path
 def test_folding_looks_further_where_copies_fill_the_first_candidates(
     library: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "POOL", 4)
+    monkeypatch.setattr(question, "POOL", 4)
     images.library(photos, {f"red{at}.jpg": (220, 20, 20) for at in range(20)})
     library.ingest(photos)
     answer = library.hits("red", k=2, collapse=1.0)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer import texts
+from xcomp_indexer import texts, together
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.texts import AT_ONCE, Texts
+from xcomp_indexer.together import nobody_leaves
 from xcomp_protos.transport.errors import Cancelled, Exhausted, ModelError
 
 
@@ -47,7 +48,7 @@ class Crowd:
         self.first = self._pool.submit(self.lane.encode, self.embedder, ["first"])
         assert self.embedder.begun.acquire(timeout=10)
 
-    def call(self, *asked: str, gone: Callable[[], bool] = texts.nobody_leaves) -> "Future[Vectors]":
+    def call(self, *asked: str, gone: Callable[[], bool] = nobody_leaves) -> "Future[Vectors]":
         """Returns when the call stands in the queue, or was refused."""
         before = self.waiting()
         future = self._pool.submit(self.lane.encode, self.embedder, asked, gone=gone)
@@ -56,7 +57,7 @@ class Crowd:
         return future
 
     def waiting(self) -> int:
-        return sum(len(lane.waiting) for lane in self.lane._lanes.values())
+        return sum(len(lane) for lane in self.lane._lanes.values())
 
     def go(self, passes: int = 100) -> None:
         self.embedder.sign.release(passes)
@@ -118,7 +119,7 @@ def test_what_fails_fails_for_those_who_waited_for_it_and_nobody_else() -> None:
 
 
 def test_a_full_queue_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "LONGEST_QUEUE", 2)
+    monkeypatch.setattr(together, "LONGEST_QUEUE", 2)
     crowd = Crowd()
     futures = [crowd.call("red"), crowd.call("blue")]
     with pytest.raises(Exhausted, match="try again"):

@@ -1,0 +1,84 @@
+"""From the vectors of queries to the ranking of each: one call of the store for all of them.
+
+What may not be offered is left out here; how a ranking becomes an answer is the business of `search.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from xcomp_indexer.calibrate import Calibration
+from xcomp_indexer.offer import is_offered, now, offered
+from xcomp_indexer.query import Vector
+from xcomp_indexer.question import POOL, Question
+from xcomp_indexer.ranking import Hit, fused
+from xcomp_indexer.store import And, Found, Near, Store
+from xcomp_protos.transport import telemetry
+
+SPARE = 4  # hits asked for beyond the limit, in the place of those that may not be offered
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query on its way: whose it is, its vector in each of the spaces that answer, and their scales."""
+
+    question: Question
+    vectors: Mapping[str, Vector]
+    scales: Mapping[str, Calibration]
+    limit: int  # hits that are ranked
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """A search in one space, and whether what may not be offered is found as well."""
+
+    near: Near
+    restricted: bool
+
+
+def ranked(store: Store, asked: Sequence[Asked]) -> list[list[Hit]]:
+    """Returns the ranking of each query; they go to the store together."""
+    with telemetry.stage("store"):
+        found = iter(_found(store, [each for one in asked for each in _sought(one)]))
+    with telemetry.stage("fuse"):
+        return [
+            fused(
+                one.scales,
+                {space: (vector, next(found)) for space, vector in one.vectors.items()},
+                weights=one.question.space_weights,
+            )
+            for one in asked
+        ]
+
+
+def _sought(one: Asked) -> list[_Sought]:
+    limit = max(one.limit, POOL) if len(one.vectors) > 1 else one.limit
+    where, exact = one.question.condition, one.question.exact
+    return [
+        _Sought(Near(space, vector, limit=limit, where=where, exact=exact), one.question.allow_restricted)
+        for space, vector in one.vectors.items()
+    ]
+
+
+def _found(store: Store, sought: Sequence[_Sought]) -> list[list[Found]]:
+    """Searches for what may be shown.
+
+    Images that may not be offered are few. So they are dropped from what was found, which costs nothing, and filtered
+    by the store, which looks at every image then, only where too little is left.
+    """
+    moment = now()
+    nears = [each.near if each.restricted else replace(each.near, limit=each.near.limit + SPARE) for each in sought]
+    found = store.near(nears)
+    kept = [
+        [hit for hit in hits if each.restricted or is_offered(hit.payload, moment)]
+        for each, hits in zip(sought, found, strict=True)
+    ]
+    short = [at for at, each in enumerate(sought) if len(kept[at]) < each.near.limit and len(kept[at]) < len(found[at])]
+    if short:
+        strict = [_strict(sought[at].near, moment) for at in short]
+        for at, hits in zip(short, store.near(strict), strict=True):
+            kept[at] = hits
+    return [hits[: each.near.limit] for each, hits in zip(sought, kept, strict=True)]
+
+
+def _strict(near: Near, moment: str) -> Near:
+    return replace(near, where=And((near.where, offered(moment))) if near.where else offered(moment))
