@@ -21,10 +21,10 @@ def detect(text: str) -> Language:
     A Chinese character says about as much as a word, so Latin letters are counted in words. A text is mixed where the
     smaller part is a third or more.
     """
-    chinese = sum(map(is_chinese, text))
-    words = sum(part[0].isascii() and part[0].isalpha() for part in _latin(text).split())
+    chinese = 0 if text.isascii() else sum(map(is_chinese, text))
     if not chinese:
         return "en"
+    words = sum(part[0].isascii() and part[0].isalpha() for part in _latin(text).split())
     if 2 * words < chinese:
         return "zh"
     return "mixed" if 2 * chinese >= words else "en"

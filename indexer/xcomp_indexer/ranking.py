@@ -4,7 +4,7 @@ It knows scores and vectors; where they come from is the business of `search.py`
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from xcomp_indexer.query import Vector
 from xcomp_indexer.store import Found, Store
 
 
-@dataclass(frozen=True)
-class SpaceScore:
+class SpaceScore(NamedTuple):
     """What one space says of a hit."""
 
     rank: int
@@ -24,8 +23,7 @@ class SpaceScore:
     standout: float
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """An image found."""
 
     found: Found
@@ -47,9 +45,10 @@ def fused(
     confidences: dict[str, float] = {}  # the largest among the spaces
     for space, (vector, found) in of_query.items():
         weighed = scales[space].weigh(vector, np.asarray([each.score for each in found], dtype=np.float64))
-        for rank, (each, standout, confidence) in enumerate(zip(found, *weighed, strict=True), start=1):
-            scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, float(standout))
-            confidences[each.id] = max(float(confidence), confidences.get(each.id, 0.0))
+        plain = (row.tolist() for row in weighed)
+        for rank, (each, standout, confidence) in enumerate(zip(found, *plain, strict=True), start=1):
+            scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, standout)
+            confidences[each.id] = max(confidence, confidences.get(each.id, 0.0))
     points = {each.id: each for _, found in of_query.values() for each in found}
     if len(of_query) == 1:
         order = [(each.id, each.score) for _, found in of_query.values() for each in found]
@@ -68,7 +67,7 @@ def collapsed(store: Store, hits: Sequence[Hit], *, spaces: Mapping[str, int], a
     if not hits:
         return []
     kept = fold(list(_vectors(store, hits, spaces).values()), alike)
-    return [replace(hits[at], folded=count) for at, count in kept.items()]
+    return [hits[at]._replace(folded=count) for at, count in kept.items()]
 
 
 def spread(store: Store, hits: Sequence[Hit], *, space: str, width: int, diversity: float, k: int) -> list[Hit]:

@@ -1,6 +1,6 @@
 """Between the messages of a search and the indexer's own words: checks what came in, builds what goes out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xcomp_indexer.duplicates import Compared, Duplicate, Event, Outcome
 from xcomp_indexer.query import Part
@@ -8,7 +8,7 @@ from xcomp_indexer.question import Question, Route
 from xcomp_indexer.ranking import Hit
 from xcomp_indexer.search import Answer
 from xcomp_indexer.where import parse
-from xcomp_indexer.wire import MAX_K, image_message, text_of
+from xcomp_indexer.wire import MAX_K, image_message, text_of, write_image
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.transport.errors import InvalidRequest
@@ -82,32 +82,27 @@ def _part(part: pb.QueryPart) -> Part:
     raise InvalidRequest("queries: a part is empty: give it a text, an image or an image_id")
 
 
-def answer_message(answer: Answer, repository: str) -> pb.QueryResult:
-    """Builds the message of one query's hits."""
-    hits = [_hit_message(hit, rank, repository) for rank, hit in enumerate(answer.hits, start=1)]
-    background = answer.background and common_pb2.Background(
-        median=answer.background[0], ninth_decile=answer.background[1]
-    )
-    return pb.QueryResult(
-        language=_LANGUAGES[answer.language],
-        spaces=answer.spaces,
-        hits=hits,
-        background=background,
-        best_confidence=answer.best_confidence,
-    )
+def response_message(answers: Sequence[Answer], repository: str) -> pb.SearchResponse:
+    """Builds the message of what all queries found."""
+    message = pb.SearchResponse()
+    for answer in answers:
+        result = message.results.add(
+            language=_LANGUAGES[answer.language], spaces=answer.spaces, best_confidence=answer.best_confidence
+        )
+        if answer.background:
+            result.background.median, result.background.ninth_decile = answer.background
+        for rank, hit in enumerate(answer.hits, start=1):
+            _write_hit(result.hits.add(rank=rank), hit, repository)
+    return message
 
 
-def _hit_message(hit: Hit, rank: int, repository: str) -> common_pb2.Hit:
-    spaces = {name: common_pb2.SpaceScore(**vars(score)) for name, score in hit.spaces.items()}
-    return common_pb2.Hit(
-        image=image_message(hit.found, repository),
-        rank=rank,
-        score=hit.score,
-        spaces=spaces,
-        standout=hit.standout,
-        confidence=hit.confidence,
-        folded=hit.folded,
-    )
+def _write_hit(message: common_pb2.Hit, hit: Hit, repository: str) -> None:
+    write_image(message.image, hit.found, repository)
+    message.score, message.standout, message.confidence = hit.score, hit.standout, hit.confidence
+    message.folded = hit.folded
+    for name, score in hit.spaces.items():
+        told = message.spaces[name]
+        told.rank, told.score, told.standout = score.rank, score.score, score.standout
 
 
 def duplicates_message(event: Event, repository: str) -> pb.DuplicatesEvent:

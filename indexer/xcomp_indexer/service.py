@@ -124,8 +124,8 @@ class IndexerService(Upkeep):
         remaining_s(context, default=60)
         repository = self._library.get(request.repository, profile=request.profile)
         answers = self._search.answer(repository, question, gone=lambda: not context.is_active())
-        results = [search_wire.answer_message(answer, repository.name) for answer in answers]
-        response = pb.SearchResponse(results=results, seconds=time.monotonic() - started)
+        response = search_wire.response_message(answers, repository.name)
+        response.seconds = time.monotonic() - started
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             raise Exhausted("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
         return response

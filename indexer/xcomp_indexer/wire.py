@@ -109,21 +109,20 @@ def taken_message(taken: Taken | None) -> pb.UploadResponse:
 
 def image_message(found: Found, repository: str) -> common_pb2.Image:
     """Builds the message of an image."""
+    message = common_pb2.Image()
+    write_image(message, found, repository)
+    return message
+
+
+def write_image(message: common_pb2.Image, found: Found, repository: str) -> None:
+    """Fills the empty message of an image in, where it stands in another one: those of a search would all be copied."""
     content = found.payload
-    labels = cast("Sequence[Mapping[str, object]]", content["labels"])
-    return common_pb2.Image(
-        id=found.id,
-        repository=repository,
-        path=str(content["path"]),
-        width=cast("int", content["width"]),
-        height=cast("int", content["height"]),
-        content_hash=str(content["content_hash"]),
-        metadata=struct(cast("Mapping[str, object]", content["metadata"])),
-        labels=[
-            common_pb2.Label(en=str(each["en"]), zh=str(each["zh"]), probability=cast("float", each["p"]))
-            for each in labels
-        ],
-    )
+    message.id, message.repository, message.path = found.id, repository, str(content["path"])
+    message.width, message.height = cast("int", content["width"]), cast("int", content["height"])
+    message.content_hash = str(content["content_hash"])
+    message.metadata.update(cast("dict[str, str]", content["metadata"]))  # of any JSON: see `struct`
+    for each in cast("Sequence[Mapping[str, object]]", content["labels"]):
+        message.labels.add(en=str(each["en"]), zh=str(each["zh"]), probability=cast("float", each["p"]))
 
 
 def repository_message(repository: Repository) -> pb.Repository:

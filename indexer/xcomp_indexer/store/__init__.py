@@ -6,8 +6,9 @@ store knows vectors and payloads; it knows no files and no models. What the payl
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,14 +58,13 @@ class Point:
     payload: Payload
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A point that a search or a scan returned. Scores are cosine similarities, rounded to six decimals."""
 
     id: str
     score: float
     payload: Payload
-    vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    vectors: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -115,14 +115,14 @@ class EdgeStore:
     def near(self, queries: Sequence[Near]) -> list[list[Found]]:
         """Answers each query."""
         vectors = [check.query(near, self._held.manifest.spaces) for near in queries]
-        found: list[list[Found]] = []
+        found: list[list[qe.ScoredPoint]] = []
         for start in range(0, len(queries), _QUERIES_PER_CALL):
             some = slice(start, start + _QUERIES_PER_CALL)
             requests = [self._request(near, vector) for near, vector in zip(queries[some], vectors[some], strict=True)]
             with self._held.reading() as engine:
-                found += [_hits(hits) for hits in engine.query_batch(qe.QueryBatchRequest(requests))]
+                found += engine.query_batch(qe.QueryBatchRequest(requests))
         pages = [
-            order.page(near, hits, partial(self._first, near, vector))
+            order.page(near, hits, fetch=partial(self._first, near, vector), read=_hit)
             for near, vector, hits in zip(queries, vectors, found, strict=True)
         ]
         return self._told(pages)
@@ -138,9 +138,9 @@ class EdgeStore:
                 known |= {str(record.id): record.payload or {} for record in engine.retrieve([*part], True, False)}
         return [[Found(hit.id, hit.score, known[hit.id]) for hit in page if hit.id in known] for page in pages]
 
-    def _first(self, near: Near, vector: list[float], take: int) -> list[Found]:
+    def _first(self, near: Near, vector: list[float], take: int) -> list[qe.ScoredPoint]:
         with self._held.reading() as engine:
-            return _hits(engine.query(self._request(near, vector, take=take)))
+            return engine.query(self._request(near, vector, take=take))
 
     def _request(self, near: Near, vector: list[float], *, take: int | None = None) -> qe.QueryRequest:
         return qe.QueryRequest(
@@ -243,8 +243,8 @@ class EdgeStore:
             return edge_config.search(engine.info().points_count)
 
 
-def _hits(points: Sequence[qe.ScoredPoint]) -> list[Found]:
-    return [Found(str(point.id), order.rounded(point.score), {}) for point in points]
+def _hit(point: qe.ScoredPoint) -> Found:
+    return Found(str(point.id), order.rounded(point.score), {})
 
 
 def _found(record: qe.Record) -> Found:

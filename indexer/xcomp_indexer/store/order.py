@@ -4,12 +4,25 @@ Engines sum in different orders and cut equal scores at random. So scores are ro
 between equal ones more is fetched until it does not: copies of a picture are common, and a page must stay put.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from xcomp_indexer.store import Found, Near
 
 _DECIMALS = 6  # float32 sums of unit vectors agree to about 1e-7
 _MARGIN = 8  # fetched beyond the cut, so that a few equal scores need no second fetch
+
+
+class Scored(Protocol):
+    """A result as an engine gives it."""
+
+    @property
+    def score(self) -> float:
+        """Cosine similarity, not rounded."""
+
+
+Result = TypeVar("Result", bound=Scored)
 
 
 def rounded(score: float) -> float:
@@ -27,19 +40,24 @@ def reach(near: Near) -> int:
     return near.offset + near.limit + _MARGIN
 
 
-def page(near: Near, found: Sequence[Found], fetch: Callable[[int], Sequence[Found]]) -> list[Found]:
+def page(
+    near: Near, found: Sequence[Result], *, fetch: Callable[[int], Sequence[Result]], read: Callable[[Result], Found]
+) -> list[Found]:
     """Cuts the page that `near` asks for out of the first `reach(near)` results of an engine.
 
     Args:
         near: the search.
-        found: what the engine returned first.
+        found: what the engine returned first, best first.
         fetch: asks the engine again for that many results.
+        read: makes a result ours; only of those that may be on the page, since it costs as much as finding them.
     """
     if not near.limit:
         return []
     end, take = near.offset + near.limit, reach(near)
-    while len(found) >= take and found[-1].score == found[end - 1].score:
+    while len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
         take *= 2
         found = fetch(take)
-    ordered = sorted(found, key=lambda each: (-each.score, each.id))[near.offset : end]
+    least = rounded(found[end - 1].score) if len(found) >= end else -math.inf
+    candidates = [read(each) for each in found if rounded(each.score) >= least]
+    ordered = sorted(candidates, key=lambda each: (-each.score, each.id))[near.offset : end]
     return [each for each in ordered if near.minimum is None or each.score >= near.minimum]

@@ -113,15 +113,15 @@ class QdrantStore:
         spaces = self._spaces_with({near.space for near in queries})
         vectors = [check.query(near, spaces) for near in queries]
         requests = [self._request(near, vector) for near, vector in zip(queries, vectors, strict=True)]
-        found: list[list[Found]] = []
+        found: list[list[models.ScoredPoint]] = []
         for start in range(0, len(requests), _QUERIES_PER_CALL):
             found += self._query(requests[start : start + _QUERIES_PER_CALL])
         return [
-            order.page(near, hits, partial(self._first, near, vector))
+            order.page(near, hits, fetch=partial(self._first, near, vector), read=_hit)
             for near, vector, hits in zip(queries, vectors, found, strict=True)
         ]
 
-    def _first(self, near: Near, vector: list[float], take: int) -> list[Found]:
+    def _first(self, near: Near, vector: list[float], take: int) -> list[models.ScoredPoint]:
         return self._query([self._request(near, vector, take=take)])[0]
 
     def _request(self, near: Near, vector: list[float], *, take: int | None = None) -> models.QueryRequest:
@@ -135,12 +135,9 @@ class QdrantStore:
             with_payload=True,
         )
 
-    def _query(self, requests: Sequence[models.QueryRequest]) -> list[list[Found]]:
+    def _query(self, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
         answers = self._call(lambda: self._client.query_batch_points(self._name, requests))
-        return [
-            [Found(str(point.id), order.rounded(point.score), point.payload or {}) for point in answer.points]
-            for answer in answers
-        ]
+        return [answer.points for answer in answers]
 
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Found]:
         """Returns the points that exist, in the order of `ids`."""
@@ -229,6 +226,10 @@ class QdrantStore:
         status = self._call(action).status
         if status != models.UpdateStatus.COMPLETED:
             raise Unavailable(f"the store {self._call.place} took a write but has not applied it: try again later")
+
+
+def _hit(point: models.ScoredPoint) -> Found:
+    return Found(str(point.id), order.rounded(point.score), point.payload or {})
 
 
 def _found(record: models.Record) -> Found:
