@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from xcomp_cli import display
+
 FREE_BYTES = 1_000_000_000  # a vector store and its models' caches stay well below
 LIBRARIES = {  # by extra: import names
     "indexer": ("numpy", "PIL", "qdrant_client", "qdrant_edge"),
@@ -34,6 +36,17 @@ class Finding:
     check: str
     fact: str
     fault: bool = False
+
+
+def line(finding: Finding) -> str:
+    """Returns a finding in a line."""
+    mark = display.strong("✗") if finding.fault else "✓"
+    return f"{mark} {display.printable(finding.check)}: {display.printable(finding.fact)}"
+
+
+def as_json(finding: Finding) -> display.Json:
+    """Returns a finding as a JSON value."""
+    return {"check": finding.check, "ok": not finding.fault, "fact": finding.fact}
 
 
 def versions() -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import typer
 
-from xcomp_cli import checks, display, options
+from xcomp_cli import checks, display, options, trouble
 from xcomp_cli.checks import Finding
 
 SKEW_S = 5.0  # of the server's clock: embargoes and expiries go by it
@@ -19,10 +19,9 @@ def doctor(json: options.Json = False) -> None:
     for finding in _findings():
         findings.append(finding)
         if not json:
-            mark = display.strong("✗") if finding.fault else "✓"
-            display.result(f"{mark} {finding.check}: {display.printable(finding.fact)}")
+            display.result(checks.line(finding))
     if json:
-        display.print_json([{"check": f.check, "ok": not f.fault, "fact": f.fact} for f in findings])
+        display.print_json([checks.as_json(finding) for finding in findings])
     raise typer.Exit(int(any(finding.fault for finding in findings)))
 
 
@@ -92,7 +91,4 @@ def _composer(address: str, indexer: str) -> Iterator[Finding]:
         return
     fact = f"{address or 'starts and'} answers" + ("" if described.version == VERSION else _other(described.version))
     yield Finding(name, fact, fault=described.version != VERSION)
-    if described.indexer_status != "SERVING":
-        way = "look at the indexer above, and at the composer's --indexer and --indexer-token-file"
-        fact = f"{described.indexer_status} for the composer, at {described.indexer}: {way}"
-        yield Finding("indexer of the composer", fact, fault=True)
+    yield from trouble.composer(described)

@@ -1,60 +1,145 @@
-"""`xcomp status`: which servers run and what the repositories hold."""
+"""`xcomp status`: which servers run, what the repositories hold, and what is wrong with either by their own account."""
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xcomp_cli import display, options, repo
+import typer
+
+from xcomp_cli import checks, display, options, repo
+from xcomp_cli.checks import Finding
 
 if TYPE_CHECKING:
-    from xcomp_cli.launch import Service
     from xcomp_cli.state import State
     from xcomp_protos import indexer_pb2 as pb
 
+UNREACHABLE = 4
+ASKED_S = 10.0  # for a local composer to say how it is
 
-def status(json: options.Json = False, indexer: options.Indexer = "") -> None:
-    """Shows the servers and the repositories."""
-    from xcomp_cli import connect
-    from xcomp_cli.home import data_home
+
+@dataclass(frozen=True)
+class _Seen:
+    """The servers as they are now."""
+
+    address: str  # of the indexer
+    described: "pb.DescribeResponse"
+    indexer: "State | None"  # the local one
+    composer: "State | None"
+    findings: Sequence[Finding]
+    is_reached: bool  # the composer as well, if one was named
+
+
+def status(json: options.Json = False, indexer: options.Indexer = "", composer: options.Composer = "") -> None:
+    """Shows the servers and the repositories, what is wrong with them and how to mend it."""
+    seen = _seen(indexer, composer)
+    if json:
+        display.print_json(_as_json(seen, servers=not indexer))
+    else:
+        _show(seen, named=bool(indexer), composer=composer)
+    if not seen.is_reached:
+        raise typer.Exit(UNREACHABLE)
+
+
+def _seen(indexer: str, composer: str) -> _Seen:
+    from xcomp_cli import connect, trouble
     from xcomp_cli.launch import COMPOSER, INDEXER
     from xcomp_cli.state import running
 
     with connect.indexer(indexer) as client:
+        healthy = _is_healthy(client.healthy, client.address, named=bool(indexer))
         described = client.describe()
         address = client.address
-    services = () if indexer else (INDEXER, COMPOSER)
-    states = [(service, running(connect.places(service))) for service in services]
-    if json:
-        display.print_json(_as_json(described, address, states))
-        return
-    display.result(f"indexer    {display.printable(address)}, {_memory(described.memory_bytes)}")
+    log = "" if indexer else f": {connect.places(INDEXER).log}"
+    own = None if indexer else running(connect.places(INDEXER))
+    beside = None if indexer or composer else running(connect.places(COMPOSER))
+    of_composer, is_reached = _composer(composer, address, beside)
+    findings = [
+        *trouble.indexer(healthy=healthy, log=log),
+        *of_composer,
+        *trouble.repositories(described, local=not connect.is_remote(indexer)),
+    ]
+    return _Seen(address, described, own, beside, findings, is_reached)
+
+
+def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
+    from xcomp_protos.transport.errors import Unavailable
+
+    try:
+        return ask()
+    except Unavailable as error:
+        if not named:
+            raise
+        way = f"start it there with: xcomp serve indexer --listen {address}, or read the end of its log"
+        raise Unavailable(f"{error} {way}") from None
+
+
+def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Finding], bool]:
+    """Asks the composer that was named, or a local one that runs; none is started. Says whether it answered."""
+    from xcomp_cli import connect, trouble
+    from xcomp_cli.launch import COMPOSER
+    from xcomp_protos.client import ComposerClient
+    from xcomp_protos.transport.errors import XcompError
+
+    if not named and state is None:
+        return [], True
+    way = f"start it there with: xcomp serve composer --listen {named}, or read the end of its log"
+    client: AbstractContextManager[ComposerClient]
+    if named:
+        client = connect.composer(named, indexer_address=indexer)
+    else:
+        assert state
+        client = ComposerClient(state.address, token=state.token(), timeout_s=ASKED_S)
+        way = f"end process {state.pid}, and the next command starts another; its log: {connect.places(COMPOSER).log}"
+    try:
+        with client as asked:
+            return list(trouble.composer(asked.describe())), True
+    except XcompError as error:
+        return [Finding("composer", f"{error}: {way}", fault=True)], not named
+
+
+def _show(seen: _Seen, *, named: bool, composer: str) -> None:
+    from xcomp_cli.home import data_home
+
+    described = seen.described
+    display.result(f"indexer    {display.printable(seen.address)}, {_memory(described.memory_bytes)}")
     display.result(f"store      {display.printable(described.store)}")
-    if not indexer:
-        composer = states[-1][1]
-        display.result(f"composer   {composer.address if composer else 'not running: it starts when it is needed'}")
+    if composer:
+        display.result(f"composer   {display.printable(composer)}")
+    elif not named:
+        local = seen.composer.address if seen.composer else "not running: it starts when it is needed"
+        display.result(f"composer   {local}")
+    if not named:
         display.result(f"home       {display.printable(str(data_home()))}")
     display.result(
         f"models     {', '.join(described.models_loaded) or 'none in memory: they load when they are needed'}"
     )
+    display.result(f"profile    {display.printable(described.default_profile)} for new repositories")
     for one in described.repositories:
-        display.result(f"repository {repo.line(one)}")
+        if not one.problem:
+            display.result(f"repository {repo.line(one)}")
     if not described.repositories:
         display.note("no repository yet: xcomp index FOLDER makes one")
+    for finding in seen.findings:
+        display.result(checks.line(finding))
 
 
-def _as_json(
-    described: "pb.DescribeResponse", address: str, states: "list[tuple[Service, State | None]]"
-) -> display.Json:
+def _as_json(seen: _Seen, *, servers: bool) -> display.Json:
+    described = seen.described
+    states = {"indexer": seen.indexer, "composer": seen.composer} if servers else {}
     return {
         "version": described.version,
         "build": described.build,
-        "indexer": address,
+        "indexer": seen.address,
         "store": described.store,
         "models_loaded": list(described.models_loaded),
         "memory_bytes": described.memory_bytes,
         "default_profile": described.default_profile,
         "servers": {
-            service.name: {"pid": state.pid, "address": state.address} if state else None for service, state in states
+            name: {"pid": state.pid, "address": state.address} if state else None for name, state in states.items()
         },
         "repositories": [repo.as_json(one) for one in described.repositories],
+        "findings": [checks.as_json(finding) for finding in seen.findings],
     }
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as cpb
@@ -34,6 +35,7 @@ class FakeIndexer(rpc.IndexerServicer):
         self.repositories: list[pb.Repository] = []
         self.refusal: tuple[grpc.StatusCode, str] | None = None
         self.is_changed = False  # the files, since they were indexed
+        self.health = health_pb2.HealthCheckResponse.SERVING
         self.requests: list[object] = []
 
     def _heard(self, request: object, context: grpc.ServicerContext) -> None:
@@ -153,6 +155,7 @@ class FakeComposer(crpc.ComposerServicer):
         self.article = article
         self.events: list[cpb.ComposeEvent] = []
         self.choice = cpb.SelectResponse(choice=1, probabilities=[0.25, 0.75], mass=0.5)
+        self.described = cpb.DescribeComposerResponse(indexer_status="SERVING")
         self.requests: list[object] = []
 
     def Illustrate(  # noqa: N802
@@ -181,7 +184,7 @@ class FakeComposer(crpc.ComposerServicer):
     def Describe(  # noqa: N802
         self, request: cpb.DescribeComposerRequest, context: grpc.ServicerContext
     ) -> cpb.DescribeComposerResponse:
-        return cpb.DescribeComposerResponse()
+        return self.described
 
 
 @contextmanager
@@ -190,6 +193,9 @@ def serving(indexer: FakeIndexer, folder: Path, composer: FakeComposer | None = 
     address = f"unix:{folder}/fake.sock"
     server = grpc.server(ThreadPoolExecutor(max_workers=4))
     rpc.add_IndexerServicer_to_server(indexer, server)
+    status = health.HealthServicer()
+    status.set("xcomp.v1.Indexer", indexer.health)
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if composer:
         crpc.add_ComposerServicer_to_server(composer, server)
     server.add_insecure_port(address)
