@@ -1,5 +1,6 @@
 """The user's article: read as it is, byte for byte, and the place where the illustrated one goes."""
 
+import shlex
 from pathlib import Path
 
 from xcomp_cli import deliver
@@ -16,6 +17,8 @@ def read(file: Path) -> tuple[str, str]:
     Raises:
         InvalidRequest: no such file, too long, or not UTF-8.
     """
+    if file.is_dir():
+        raise InvalidRequest(_instead_of(file))
     if not file.is_file():
         raise InvalidRequest(f"no such article: '{file}'")
     content = file.read_bytes()
@@ -26,6 +29,19 @@ def read(file: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"'{file}' is not UTF-8: {error.reason} at byte {error.start}") from None
     return text, _FORMATS.get(file.suffix.lower(), "markdown")
+
+
+def _instead_of(folder: Path) -> str:
+    """Says what a folder is, and the way on."""
+    try:
+        bundle = read_bundle(folder)
+    except (NotFound, InvalidRequest):
+        return f"'{folder}' is a folder: name the file of an article, Markdown, HTML or text"
+    if bundle.unfilled:
+        command = f"xcomp edit {shlex.quote(str(folder))} --fill"
+        return f"'{folder}' is an article bundle, {len(bundle.unfilled)} of its spots empty: {command} looks again"
+    file = folder / ("article.html" if bundle.format == "html" else "article.md")
+    return f"'{folder}' is an article bundle without empty spots: name '{file}' to illustrate it anew"
 
 
 def target(

@@ -266,3 +266,26 @@ def test_select_says_that_nothing_fits(composer: FakeComposer, capsys: pytest.Ca
 
 def test_select_without_candidates_is_wrong_usage(composer: FakeComposer) -> None:
     assert run(["select", "--context", "post.md"]) == 2
+
+
+def test_a_bundle_in_place_of_an_article_is_told_how_to_fill_it(
+    composer: FakeComposer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["illustrate", "post.md", "--out", "my post"]) == 0
+    capsys.readouterr()
+    asked = len(composer.requests)
+    assert run(["illustrate", "my post"]) == 2
+    error = "error: 'my post' is an article bundle, 1 of its spots empty: xcomp edit 'my post' --fill looks again\n"
+    assert capsys.readouterr().err == error
+    assert len(composer.requests) == asked
+    bundle = json.loads((tmp_path / "my post" / "article.json").read_text())
+    (tmp_path / "my post" / "article.json").write_text(json.dumps({**bundle, "unfilled": []}))
+    assert run(["illustrate", "my post"]) == 2
+    assert "name 'my post/article.md' to illustrate it anew" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_an_article_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["illustrate", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "is a folder: name the file of an article" in said
+    assert len(said.splitlines()) == 1
