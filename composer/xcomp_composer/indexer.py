@@ -143,9 +143,9 @@ class Repository:
         return [hit for hits in self.under(some).search(["?"], k=len(wanted)) for hit in hits]
 
     def seen_by_all(self, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """Adds to each text's hits what the spaces say that were not searched for it; nothing else changes."""
+        """Adds to each text's hits what spaces say that did not find them for it; nothing else changes."""
         ids = tuple({hit.image_id: None for hits in found for hit in hits})
-        if self._spaces < 2 or not ids:
+        if all(len(hit.spaces) >= self._spaces for hits in found for hit in hits):
             return [list(hits) for hits in found]
         everywhere = self.under(replace(self.conditions, language="all", only_ids=ids, exclude_ids=(), where=()))
         by_text = [{hit.image_id: hit.spaces for hit in hits} for hits in everywhere.search(texts, k=len(ids))]

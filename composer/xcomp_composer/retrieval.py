@@ -84,7 +84,7 @@ class Retrieval:
 
     def find(self, query: str, language: str, repository: Repository, *, k: int) -> tuple[Candidate, ...]:
         """Returns the best pictures for a query of the user's, best first, fitting or not."""
-        place = places_for({0: query}, language, repository)[0]
+        ((place, _),) = _evident([(places_for({0: query}, language, repository)[0], None)], repository, k)
         return _candidates(place, None, language, k)
 
 
@@ -144,10 +144,13 @@ def _without(found: Sequence[Place], taken: Collection[str], groups: Mapping[str
 def _evident(
     spots: Sequence[tuple[Place, Offer | None]], repository: Repository, k: int
 ) -> list[tuple[Place, Offer | None]]:
-    """The same spots, with what every space says of the candidates to be shown."""
+    """The same spots, with what every space says of the candidates to be shown, all of them for the spot's query."""
     best = [(offer or next(iter(place.offers), None), place) for place, offer in spots]
     asked = [offer.query if offer else "" for offer, _ in best]
-    shown = [[each.hit for each in _shown(place, offer, k)] for place, offer in spots]
+    shown = [
+        [place.found.get(query, {}).get(each.hit.image_id, each.hit) for each in _shown(place, offer, k)]
+        for query, (place, offer) in zip(asked, spots, strict=True)
+    ]
     told = repository.seen_by_all(asked, shown) if any(shown) else shown
     seen = [{hit.image_id: hit for hit in hits} for hits in told]
 

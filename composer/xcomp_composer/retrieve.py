@@ -8,7 +8,7 @@ around the demonstration's bilingual queries, and were checked on 110 clip-art p
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -50,6 +50,7 @@ class Place:
     segment: int
     visibility: float  # of the paragraph: 1 as visible as a scene, -1 as abstract as a statement
     offers: tuple[Offer, ...]  # best first
+    found: Mapping[str, Mapping[str, Hit]] = field(default_factory=dict)  # by text and id: as found for that text
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class _Scale:
 class _Table:
     """Texts against pictures, [T, P]; a picture outside a text's hits counts as its last hit."""
 
-    pictures: tuple[Hit, ...]
+    pictures: tuple[Hit, ...]  # without what spaces say, which holds for one text only
     standouts: Floats
     similarities: Floats
 
@@ -119,13 +120,16 @@ def places_for(
     sheet = _weighed(table, background, vectors, language=language, repository=repository)
     places, start = [], len(known)
     for segment, group in texts.items():
-        places.append(_place(segment, group, sheet, start, depth))
+        place = _place(segment, group, sheet, start, depth)
+        hits = found[start : start + len(group)]
+        by_text = {text: {hit.image_id: hit for hit in each} for text, each in zip(group, hits, strict=True)}
+        places.append(replace(place, found=by_text))
         start += len(group)
     return places
 
 
 def _table(found: Sequence[Sequence[Hit]]) -> _Table:
-    pictures = {hit.image_id: hit for hits in found for hit in hits}
+    pictures = {hit.image_id: replace(hit, spaces={}) for hits in found for hit in hits}
     columns = {image_id: column for column, image_id in enumerate(sorted(pictures))}
     standouts = np.zeros((len(found), len(columns)))
     similarities = np.zeros_like(standouts)
