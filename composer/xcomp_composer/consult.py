@@ -41,7 +41,7 @@ class Served:
     """A loaded model and the lane before it.
 
     Attributes:
-        lane: one at a time for a model in this process; each call waits there, so that articles take turns.
+        lane: as wide as the model serves calls at once; the others wait there, so that articles take turns.
         writes_lines: a line of its articles is a paragraph; the others write Markdown.
     """
 

@@ -25,7 +25,6 @@ _REMOTE = ("openai:", "openai-text:")
 _MARKDOWN = (*_REMOTE, DRAFT, "echo")  # families that write Markdown; the others end a paragraph with a line
 _BLIND = (DRAFT, "echo", "openai-text:")  # known not to see, without loading them
 _WAITING = 64  # more than there can be calls
-_AT_ONCE = 4  # calls of an endpoint, which keeps a queue of its own
 
 _NO_WRITER = (
     "the model retrieval illustrates, it does not write: name a model that writes with --model openai:MODEL, "
@@ -139,7 +138,6 @@ class Models:
                     raise InvalidRequest(f"model: {error}") from None
                 except base.ModelError as error:
                     raise ModelError(str(error)) from None
-                width = _AT_ONCE if name.startswith(_REMOTE) else 1
-                lane = Lane(width=width, waiting=_WAITING)
+                lane = Lane(width=model.capabilities.at_once, waiting=_WAITING)
                 self._served[name] = Served(model, lane, writes_lines=not name.startswith(_MARKDOWN))
             return self._served[name]

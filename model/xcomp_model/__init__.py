@@ -23,13 +23,15 @@ def _openai(name: str, runtime: Runtime) -> VisionLanguageModel:
 
 def _openai_text(name: str, runtime: Runtime) -> VisionLanguageModel:
     from xcomp_model.base import Capabilities
-    from xcomp_model.openai import OpenAIModel
+    from xcomp_model.openai import AT_ONCE, OpenAIModel
 
     return OpenAIModel(
         name.partition(":")[2],
         base_url=runtime.base_url,
         api_key=runtime.api_key,
-        capabilities=Capabilities(sees=False, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768),
+        capabilities=Capabilities(
+            sees=False, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768, at_once=AT_ONCE
+        ),
     )
 
 

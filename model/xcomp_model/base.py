@@ -173,12 +173,14 @@ class Capabilities:
         languages: of the articles it writes: `en`, `zh`.
         logprobs: `choose` rests on scores, not on a drawn answer.
         context_tokens: prompt and answer together.
+        at_once: calls that it serves at the same time; who shares it keeps the queue of the others.
     """
 
     sees: bool
     languages: frozenset[str]
     logprobs: bool
     context_tokens: int
+    at_once: int = 1
 
 
 class Prompts(Protocol):
@@ -242,7 +244,7 @@ def never() -> bool:
 
 
 class VisionLanguageModel(Protocol):
-    """A composing model in memory. It serves one call at a time; who shares it keeps the queue."""
+    """A composing model in memory, or at an endpoint."""
 
     @property
     def name(self) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 120.0
 RETRIES = 3
+AT_ONCE = 4  # an endpoint keeps a queue of its own
 MIN_MASS = 0.5  # below it the model spoke of something else
 MAX_PICTURE_PX = 1024
 _CONTROL_TOKENS = re.compile(r"<(?=[|/]|s>)|\[(?=/?INST\])", re.IGNORECASE)
@@ -69,7 +70,7 @@ class OpenAIModel:
             )
         self.name = name or f"openai:{model}"
         self.capabilities = capabilities or Capabilities(
-            sees=True, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768
+            sees=True, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768, at_once=AT_ONCE
         )
         self._way = 0  # of WAYS, the best that the endpoint is known to obey
         self._model = model

@@ -72,7 +72,7 @@ def _measure(version: int, place: Place, *, layers: int, bandwidth: float, rate:
     rows, text_rows = model.count_tokens(first), model.count_tokens(text_only)
     cold_s = _timed(place, lambda: _choose(model, first))
     warm_s = _timed(place, lambda: _choose(model, model.prompts.choose(_sections(3), _pictures(4))))
-    prefill_s = _timed(place, lambda: reader.read(model._tokenizer.units(text_only), cancelled=never))
+    prefill_s = _timed(place, lambda: _read(reader, model._tokenizer.units(text_only)))
     decode_s = _decode_s(reader, model._tokenizer.units(model.prompts.spot(_lines(1))), place)
 
     print(
@@ -160,15 +160,23 @@ def _choose(model: XComposer, prompt: Prompt) -> None:
 
 def _decode_s(reader: Reader, units: Sequence[Unit], place: Place) -> float:
     """Seconds of a greedy token, its drawing included, after a short prompt."""
-    prefix, logits = reader.read(units, cancelled=never)
     drawer = Drawer(Sampling(), device=reader.device)
+    with (
+        reader.reading(units, more=_NEW_TOKENS, cancelled=never) as (prefix, logits),
+        reader.drawing(prefix) as read_on,
+    ):
 
-    def decode() -> None:
-        scores = logits
-        for _ in range(_NEW_TOKENS):
-            scores = reader.append(prefix, [drawer.draw(scores)], cancelled=never)
+        def decode() -> None:
+            scores = logits
+            for _ in range(_NEW_TOKENS):
+                scores = read_on(drawer.draw(scores))
 
-    return _timed(place, decode) / _NEW_TOKENS
+        return _timed(place, decode) / _NEW_TOKENS
+
+
+def _read(reader: Reader, units: Sequence[Unit]) -> None:
+    with reader.reading(units, more=0, cancelled=never):
+        pass
 
 
 @torch.inference_mode()

@@ -4,18 +4,29 @@ The one idea: prompts of one article grow at their end, so a new prompt is compa
 and only what differs is read. Both stores are bounded in bytes; neither changes a result beyond rounding.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from xcomp_model.base import Picture
+from xcomp_model.xcomposer.steps import Turns
 from xcomp_model.xcomposer.tokenizer import Unit
 
 _GROWS = 0.5  # a prompt that shares so much of a kept one has outgrown it, most likely
+
+
+_LOOK_S = 0.2  # how often one who waits for room asks whether its caller is still there
+
+
+class Cancelled(Exception):
+    """The caller wants no more."""
 
 
 class Features:
@@ -79,6 +90,10 @@ class Prefix:
             values.update(keys[..., :rows, :], vals[..., :rows, :], number)
         return Prefix(self.units[:units], values)
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.units, self.values = [], DynamicCache()
+
     def compact(self) -> None:
         """Gives back what was cropped, layer by layer."""
         for layer, keys, values in self.layers():
@@ -95,54 +110,115 @@ class Prefix:
 
 
 class Prefixes:
-    """Prompts that were read before, as many as a budget of bytes holds beside the one that is being read."""
+    """Prompts that were read before, as many as a budget of bytes holds beside those that are being read.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, *, budget_bytes: int, position_bytes: int) -> None:
         """Args:
-        budget_bytes: for keys and values, those of the prompt that is being read among them.
+        budget_bytes: for keys and values, those of the prompts that are being read among them.
         position_bytes: keys and values of one position.
         """
-        self._budget_bytes = budget_bytes
+        self._positions = budget_bytes // position_bytes
         self._position_bytes = position_bytes
+        self._queue = Turns()
+        self._changed = threading.Condition()
         self._kept: list[Prefix] = []  # the first to leave first
+        self._taken = 0  # positions that those who read may take, together
 
     @property
     def size_bytes(self) -> int:
         """What the kept prompts take."""
-        return sum(prefix.rows for prefix in self._kept) * self._position_bytes
+        return self._rows() * self._position_bytes
 
-    def take(self, units: Sequence[Unit], *, rows_of: Callable[[Unit], int]) -> Prefix:
-        """Returns the longest beginning that a prompt shares with one that was read; it is the caller's own.
+    @contextmanager
+    def reading(
+        self, units: Sequence[Unit], *, more: int, rows_of: Callable[[Unit], int], cancelled: Callable[[], bool]
+    ) -> Iterator[Prefix]:
+        """Yields the longest beginning that a prompt shares with one that was read, as the caller's own to read on.
 
-        A copy, unless there is no room for both: then the caller gets the one that was kept.
+        It is a copy, unless there is no room for both. What was read is kept for prompts to come, but for what broke
+        off in the middle of a pass. Waits while others take too much of the budget.
+
+        Args:
+            units: the prompt.
+            more: positions that may follow it.
+            rows_of: positions of a unit.
+            cancelled: whether nobody waits any more.
+
+        Raises:
+            Cancelled: while it waited.
         """
+        rows = sum(map(rows_of, units)) + more
+        with self._queue, self._changed:
+            while self._taken and self._taken + rows > self._positions:
+                if cancelled():
+                    raise Cancelled
+                self._changed.wait(_LOOK_S)
+            self._taken += rows
+            prefix = self._beginning(units, rows_of)
+        try:
+            yield prefix
+        finally:
+            whole = sum(map(rows_of, prefix.units))
+            with self._changed:
+                self._taken -= rows
+                if all(keys.shape[-2] == whole for _, keys, _ in prefix.layers()):
+                    prefix.compact()
+                    self._kept.append(prefix)
+                self._make_room()
+                self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Forgets everything that nobody is reading."""
+        with self._changed:
+            self._kept.clear()
+
+    def _beginning(self, units: Sequence[Unit], rows_of: Callable[[Unit], int]) -> Prefix:
         shared, best = max(((_shared(p.units, units), i) for i, p in enumerate(self._kept)), default=(0, -1))
         shared = min(shared, len(units) - 1)  # the last unit is read again for its scores
-        if shared < 1:
-            return Prefix()
-        source = self._kept[best]
-        if shared >= _GROWS * len(source.units):
+        source = self._kept[best] if shared > 0 else Prefix()
+        if shared > 0 and shared >= _GROWS * len(source.units):
             self._kept.insert(0, self._kept.pop(best))
-        self.make_room(sum(map(rows_of, units[:shared])))
+        self._make_room()
         if source in self._kept:
             return source.beginning(shared, rows_of=rows_of)
         source.crop(shared, rows_of=rows_of)
         return source
 
-    def make_room(self, rows: int) -> None:
-        """Forgets what has been outgrown, then the least recently used, until so many positions fit beside the rest."""
-        while self._kept and self.size_bytes + rows * self._position_bytes > self._budget_bytes:
+    def _make_room(self) -> None:
+        """Forgets what has been outgrown, then the least recently used, until all that may be read fits."""
+        while self._kept and self._rows() + self._taken > self._positions:
             del self._kept[0]
 
-    def keep(self, prefix: Prefix) -> None:
-        """Keeps a prefix for prompts to come."""
-        prefix.compact()
-        self.make_room(prefix.rows)
-        self._kept.append(prefix)
+    def _rows(self) -> int:
+        return sum(prefix.rows for prefix in self._kept)
 
-    def clear(self) -> None:
-        """Forgets everything."""
-        self._kept.clear()
+
+class Together(DynamicCache):
+    """The caches of several prompts in one pass of one position each: they grow apart, and are seen side by side."""
+
+    def __init__(self, prefixes: Sequence[Prefix]) -> None:
+        super().__init__()
+        self._prefixes = prefixes
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
+        """Appends a position [B, H, 1, D] to each; returns keys and values [B, H, T, D], zeros behind the shorter."""
+        grown = [
+            prefix.values.update(key_states[i : i + 1], value_states[i : i + 1], layer_idx)
+            for i, prefix in enumerate(self._prefixes)
+        ]
+        keys, values = zip(*grown, strict=True)
+        return _side_by_side(keys), _side_by_side(values)
+
+
+def _side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    longest = max(tensor.shape[-2] for tensor in tensors)
+    padded = [nn.functional.pad(tensor, (0, 0, 0, longest - tensor.shape[-2])) for tensor in tensors]
+    return torch.cat(padded)
 
 
 def _shared(a: Sequence[Unit], b: Sequence[Unit]) -> int:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from xcomp_model.base import Capabilities, Choice, ModelError, Prompt, Prompts, Sampling, never
 from xcomp_model.decoding import Drawer, Stops, weigh
-from xcomp_model.xcomposer.reader import Cancelled, Reader
+from xcomp_model.xcomposer.cache import Cancelled
+from xcomp_model.xcomposer.reader import Reader
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
 _LEAST_MASS = 0.5
+_AT_ONCE = 8  # answers that share their passes
 _LEAST_ANSWER = 8  # positions that a prompt leaves for its answer; every stage's builder leaves more
 
 
@@ -52,7 +54,7 @@ class XComposer:
         self.name, self.digest = card.name, card.digest
         self.capabilities = Capabilities(
             sees=True, languages=frozenset({"en", "zh"}), logprobs=not card.is_reference,
-            context_tokens=card.context_tokens,
+            context_tokens=card.context_tokens, at_once=1 if card.is_reference else _AT_ONCE,
         )  # fmt: skip
         self.prompts = prompts(self.count_tokens)
 
@@ -108,12 +110,10 @@ class XComposer:
             for lead_in in self._card.lead_ins
             for path in self._tokenizer.spellings(lead_in + option)
         }
-        prefix, logits = self._reader.read(units, cancelled=cancelled)
-        shares = weigh(
-            spellings, logits, options=len(options), after=lambda paths: list(self._reader.branch(prefix, paths))
-        )
-        self._reader.keep(prefix)
-        return shares
+        with self._reader.reading(units, more=sum(map(len, spellings)), cancelled=cancelled) as (prefix, logits):
+            return weigh(
+                spellings, logits, options=len(options), after=lambda paths: list(self._reader.branch(prefix, paths))
+            )
 
     def _answered(self, prompt: Prompt, options: Sequence[str], cancelled: Callable[[], bool]) -> Choice:
         # The released parse: the first offered letter of the answer, the first candidate where there is none.
@@ -125,19 +125,18 @@ class XComposer:
     def _drawn(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
         allowed = self._allowed(sampling.allowed) if sampling.allowed else None
         drawer = Drawer(sampling, device=self._reader.device, allowed=allowed)
-        prefix, logits = self._reader.read(units, cancelled=cancelled)
-        unread: tuple[int, ...] = ()
-        try:
-            for _ in range(self._answer_tokens(units, sampling)):
-                if unread:
-                    logits = self._reader.append(prefix, unread, cancelled=cancelled)
+        most = self._answer_tokens(units, sampling)
+        with (
+            self._reader.reading(units, more=most, cancelled=cancelled) as (prefix, logits),
+            self._reader.drawing(prefix) as read_on,
+        ):
+            for number in range(most):
                 token = drawer.draw(logits)
                 if token in self._ends or cancelled():
                     break
                 yield token
-                unread = (token,)
-        finally:
-            self._reader.keep(prefix)
+                if number + 1 < most:
+                    logits = read_on(token)
 
     def _searched(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
         if sampling.temperature or sampling.allowed:

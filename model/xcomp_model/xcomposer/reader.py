@@ -11,20 +11,17 @@ from torch import Tensor
 from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
-from xcomp_model.base import ModelError, Picture, Sampling
+from xcomp_model.base import ModelError, Picture, Sampling, never
 from xcomp_model.decoding import Path
-from xcomp_model.xcomposer.cache import Features, Prefix, Prefixes
+from xcomp_model.xcomposer.cache import Cancelled, Features, Prefix, Prefixes, Together
 from xcomp_model.xcomposer.convert import Network
 from xcomp_model.xcomposer.device import Place
 from xcomp_model.xcomposer.plan import kv_bytes
 from xcomp_model.xcomposer.preprocess import pixel_values
+from xcomp_model.xcomposer.steps import Steps, Turns
 from xcomp_model.xcomposer.tokenizer import Unit
 
 _CHUNK = 512  # positions; cancellation is looked at between chunks
-
-
-class Cancelled(Exception):
-    """The caller wants no more."""
 
 
 class OutOfMemory(ModelError):
@@ -32,7 +29,7 @@ class OutOfMemory(ModelError):
 
 
 class Reader:
-    """A network with its caches.
+    """A network with its caches. Several threads may read: passes take turns, and answers share theirs token by token.
 
     Attributes:
         positions_read: positions that went through the decoder so far; what the caches save is not in it.
@@ -51,6 +48,8 @@ class Reader:
         self._features = Features(self._encode, capacity_bytes=features_bytes)
         position_bytes = kv_bytes(network.llm.config, place.dtype)
         self._prefixes = Prefixes(budget_bytes=prompts_bytes, position_bytes=position_bytes)
+        self._turns = Turns()
+        self._steps = Steps(self._step)
         self.positions_read = 0
 
     @property
@@ -69,23 +68,36 @@ class Reader:
         """Positions that a unit takes."""
         return self._network.rows_per_image if isinstance(unit, Picture) else 1
 
-    def read(self, units: Sequence[Unit], *, cancelled: Callable[[], bool]) -> tuple[Prefix, Tensor]:
-        """Reads a prompt; returns it with the scores [V] of what comes next.
+    @contextmanager
+    def reading(
+        self, units: Sequence[Unit], *, more: int, cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[Prefix, Tensor]]:
+        """Reads a prompt; yields it with the scores [V] of what comes next. At the end it is kept.
+
+        Args:
+            units: the prompt.
+            more: positions that may follow it.
+            cancelled: whether nobody waits any more.
 
         Raises:
             Cancelled: between two chunks.
         """
-        kept_bytes = self._prefixes.size_bytes
-        try:
-            return self._read(units, cancelled)
-        except OutOfMemory:
-            if not kept_bytes:
-                raise
-        return self._read(units, cancelled)  # beside nothing that is kept
+        with self._prefixes.reading(units, more=more, rows_of=self.rows_of, cancelled=cancelled) as prefix:
+            try:
+                logits = self._feed(prefix, units[len(prefix.units) :], cancelled=cancelled)
+            except OutOfMemory:
+                prefix.clear()  # all that was kept has gone: once more beside nothing
+                logits = self._feed(prefix, units, cancelled=cancelled)
+            yield prefix, logits
 
-    def append(self, prefix: Prefix, tokens: Sequence[int], *, cancelled: Callable[[], bool]) -> Tensor:
-        """Reads on; returns the scores [V] of what comes next."""
-        return self._feed(prefix, tokens, cancelled=cancelled)
+    @contextmanager
+    def drawing(self, prefix: Prefix) -> Iterator[Callable[[int], Tensor]]:
+        """Yields the function that reads a token on and returns the scores [V] of what comes next.
+
+        All who draw at the time share a pass.
+        """
+        with self._steps.member() as step:
+            yield lambda token: step((prefix, token))
 
     def branch(self, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
         """Reads several ways to go on at once; returns the scores [N, V] after each, and leaves the prefix as it was.
@@ -94,7 +106,6 @@ class Reader:
         """
         nodes = sorted({path[:n] for path in paths for n in range(1, len(path) + 1)})
         rows = prefix.rows
-        self._prefixes.make_room(rows + len(nodes))
         with self._guarded():
             embeds, _ = self._embed([node[-1] for node in nodes])
             self.positions_read += len(nodes)
@@ -109,12 +120,6 @@ class Reader:
         scores: Tensor = out.logits[0, [nodes.index(path) for path in paths]]
         return scores
 
-    def keep(self, prefix: Prefix) -> None:
-        """Keeps what was read for prompts that begin alike; what broke off in the middle is forgotten."""
-        rows = sum(map(self.rows_of, prefix.units))
-        if all(prefix.values.get_seq_length(i) == rows for i in range(len(prefix.values.layers))):
-            self._prefixes.keep(prefix)
-
     def search(
         self, units: Sequence[Unit], sampling: Sampling, *, ends: Sequence[int], cancelled: Callable[[], bool]
     ) -> list[int]:
@@ -125,30 +130,47 @@ class Reader:
             with self._marked(mask):
                 return beam_search(self._network, embeds, sampling, ends=ends, cancelled=cancelled)
 
-    def _read(self, units: Sequence[Unit], cancelled: Callable[[], bool]) -> tuple[Prefix, Tensor]:
-        prefix = self._prefixes.take(units, rows_of=self.rows_of)
-        logits = self._feed(prefix, units[len(prefix.units) :], cancelled=cancelled)
-        return prefix, logits
-
     def _feed(self, prefix: Prefix, units: Sequence[Unit], *, cancelled: Callable[[], bool]) -> Tensor:
         with self._guarded():
             embeds, mask = self._embed(units)
-            logits = embeds
-            for start in range(0, embeds.shape[1], _CHUNK):
-                if cancelled():
-                    raise Cancelled
-                chunk = slice(start, start + _CHUNK)
-                logits = self._forward(prefix, embeds[:, chunk], None if mask is None else mask[:, chunk])
-            prefix.units += units
+        logits = embeds
+        for start in range(0, embeds.shape[1], _CHUNK):
+            if cancelled():
+                raise Cancelled
+            chunk = slice(start, start + _CHUNK)
+            logits = self._forward(prefix, embeds[:, chunk], None if mask is None else mask[:, chunk])
+        prefix.units += units
         return logits
 
     def _forward(self, prefix: Prefix, embeds: Tensor, mask: Tensor | None) -> Tensor:
-        self.positions_read += embeds.shape[1]
-        self._prefixes.make_room(prefix.rows + embeds.shape[1])
-        with self._marked(mask):
-            out = self._network.llm(inputs_embeds=embeds, cache=prefix.values, use_cache=True, logits_to_keep=1)
+        with self._guarded():
+            self.positions_read += embeds.shape[1]
+            with self._marked(mask):
+                out = self._network.llm(inputs_embeds=embeds, cache=prefix.values, use_cache=True, logits_to_keep=1)
         logits: Tensor = out.logits[0, -1]
         return logits
+
+    def _step(self, rows: Sequence[tuple[Prefix, int]]) -> Sequence[Tensor]:
+        """Reads one token behind each of several prompts."""
+        if len(rows) == 1:
+            ((prefix, token),) = rows
+            return [self._feed(prefix, [token], cancelled=never)]
+        prefixes = [prefix for prefix, _ in rows]
+        lengths = [prefix.rows for prefix in prefixes]
+        with self._guarded():
+            self.positions_read += len(rows)
+            embeds, _ = self._embed([token for _, token in rows])
+            embeds = embeds.transpose(0, 1)  # [B, 1, D]
+            out = self._network.llm(
+                inputs_embeds=embeds,
+                attention_mask=_lengths(lengths, like=embeds),
+                position_ids=torch.tensor(lengths, device=embeds.device)[:, None],
+                cache=Together(prefixes),
+                use_cache=True,
+            )
+        for prefix, token in rows:
+            prefix.units.append(token)
+        return list(out.logits[:, -1])
 
     def _marked(self, mask: Tensor | None) -> AbstractContextManager[None]:
         return nullcontext() if mask is None else self._network.image_rows(mask)
@@ -180,7 +202,7 @@ class Reader:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
-            with torch.inference_mode():
+            with self._turns, torch.inference_mode():
                 yield
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
@@ -220,6 +242,15 @@ def _ancestors(nodes: Sequence[Path], *, rows: int, like: Tensor) -> Tensor:
             if node[: len(other)] != other:
                 mask[0, 0, i, rows + j] = torch.finfo(like.dtype).min
     return mask
+
+
+def _lengths(lengths: Sequence[int], *, like: Tensor) -> Tensor:
+    """Returns [B, 1, 1, T]: 0 where a row sees, itself included, the least number behind its end."""
+    ends = torch.tensor(lengths, device=like.device)[:, None, None, None]
+    places = torch.arange(max(lengths) + 1, device=like.device)
+    return torch.zeros(like.shape[0], 1, 1, len(places), dtype=like.dtype, device=like.device).masked_fill(
+        places > ends, torch.finfo(like.dtype).min
+    )
 
 
 class _Until(StoppingCriteria):

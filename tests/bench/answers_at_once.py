@@ -1,0 +1,82 @@
+"""Answers that are drawn at the same time, against one alone: `python -m tests.bench.answers_at_once [1|2]`.
+
+Greedy tokens behind prompts of about a hundred positions, through the reader that the models use, at tiny size and at
+true width: at full depth on a GPU, at a depth of two layers on a CPU. Weights are random. One and several take turns
+in one run; medians of three.
+"""
+
+import statistics
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from tests.bench import machine, model_speed
+from tests.checkpoints import write_checkpoint
+from xcomp_model.base import Sampling, Text, never
+from xcomp_model.decoding import Drawer
+from xcomp_model.xcomposer import convert
+from xcomp_model.xcomposer.config import read_config
+from xcomp_model.xcomposer.device import Place, find_place
+from xcomp_model.xcomposer.model import XComposer
+from xcomp_model.xcomposer.reader import Reader
+from xcomp_model.xcomposer.tokenizer import Unit
+
+_TOKENS = {"tiny": 64, "true width": 12}
+_COUNTS = (1, 2, 4, 8)
+_ROUNDS = 3
+
+
+def main() -> None:
+    """Prints a line for each version and size."""
+    place = find_place("auto", "auto")
+    on_gpu = place.main.type == "cuda"
+    print(machine.line(f"python -m tests.bench.answers_at_once {' '.join(sys.argv[1:])}".strip()))
+    print(f"{place.device}, {place.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("true width: " + ("all 32 layers" if on_gpu else "two layers"))
+    for version in [int(v) for v in sys.argv[1:]] or [1, 2]:
+        with tempfile.TemporaryDirectory() as name:
+            config = read_config(write_checkpoint(version, Path(name)))
+            _report(version, "tiny", *model_speed._model(config, convert.load(Path(name), place), place), place)
+        config = model_speed._config(version, layers=32 if on_gpu else 2)
+        _report(version, "true width", *model_speed._model(config, model_speed._random(config, place), place), place)
+
+
+def _report(version: int, size: str, model: XComposer, reader: Reader, place: Place) -> None:
+    prompts = [model._tokenizer.units((Text(f"{i} " + "a cat on a mat " * (12 + i)),)) for i in range(max(_COUNTS))]
+    seconds = {count: list[float]() for count in _COUNTS}
+    _seconds(reader, prompts, place, tokens=2)  # warm
+    for _ in range(_ROUNDS):
+        for count in _COUNTS:
+            seconds[count].append(_seconds(reader, prompts[:count], place, tokens=_TOKENS[size]))
+    rates = {count: count * _TOKENS[size] / statistics.median(seconds[count]) for count in _COUNTS}
+    told = ", ".join(f"{count}: {rate:.1f} ({rate / rates[1]:.2f}x)" for count, rate in rates.items())
+    print(f"version {version}, {size}: tokens/s at once {told}", flush=True)
+
+
+def _seconds(reader: Reader, prompts: Sequence[Sequence[Unit]], place: Place, *, tokens: int) -> float:
+    """Seconds of so many tokens behind each prompt, drawn at the same time; reading the prompts is not counted."""
+    ready = threading.Barrier(len(prompts) + 1, timeout=600)
+
+    def draw(units: Sequence[Unit]) -> None:
+        drawer = Drawer(Sampling(), device=reader.device)
+        with (
+            reader.reading(units, more=tokens, cancelled=never) as (prefix, scores),
+            reader.drawing(prefix) as read_on,
+        ):
+            ready.wait()
+            for _ in range(tokens):
+                scores = read_on(drawer.draw(scores))
+
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        drawn = [pool.submit(draw, units) for units in prompts]
+        ready.wait()
+        return model_speed._timed(place, lambda: [each.result() for each in drawn])
+
+
+if __name__ == "__main__":
+    main()
