@@ -19,6 +19,7 @@ from PIL import Image
 from tests.bench import resource_file
 from xcomp_indexer import decode
 
+QUERIES = ("queries.tsv", "queries_second.tsv")
 _DEMO = Path(__file__).parents[2] / "demo"
 _POOLS = Path(__file__).with_name("pools")
 
@@ -39,8 +40,8 @@ class Pool:
     requests: Sequence[Request]
 
 
-def demonstration(image_size: int) -> Pool:
-    """Decodes the allow-listed photos as the indexer does."""
+def demonstration(image_size: int, queries: Sequence[str] = QUERIES) -> Pool:
+    """Decodes the allow-listed photos as the indexer does; the requests are those of the named tables of demo/."""
     table = tomllib.loads((_DEMO / "photos.toml").read_text(encoding="utf-8"))
     photos = {}
     for photo in table["photo"]:
@@ -50,7 +51,7 @@ def demonstration(image_size: int) -> Pool:
         assert spec.submodule_search_locations
         content = (Path(spec.submodule_search_locations[0]) / inner / photo["path"]).read_bytes()
         photos[photo["id"]] = decode.decode(content, image_size=image_size).image
-    return Pool(photos, _requests(_DEMO / "queries.tsv", list(photos)))
+    return Pool(photos, [request for name in queries for request in _requests(_DEMO / name, list(photos))])
 
 
 def debian(root: Path, image_size: int) -> Pool:
