@@ -10,8 +10,9 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import openai
@@ -28,11 +29,12 @@ from xcomp_model.base import (
     Unanswered,
     never,
 )
+from xcomp_model.openai_call import Calls, Left
 from xcomp_model.openai_choice import WAYS, Way, read
 from xcomp_model.openai_prompts import OpenAIPrompts
 
 if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletionMessageParam
+    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 TIMEOUT_S = 120.0
 RETRIES = 3
@@ -75,20 +77,23 @@ class OpenAIModel:
         self._way = 0  # of WAYS, the best that the endpoint is known to obey
         self._model = model
         self._base_url = base_url
+        self._calls = Calls()
         self._client = openai.OpenAI(
-            base_url=base_url, api_key=api_key or "none", timeout=TIMEOUT_S, max_retries=RETRIES
-        )
+            base_url=base_url, api_key=api_key or "none", timeout=TIMEOUT_S, max_retries=RETRIES,
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._calls.prepare]}),
+        )  # fmt: skip
 
     def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
-        """Yields the answer in pieces.
+        """Yields the answer in pieces; ends with the next one, or before the first, once `cancelled` is true.
 
         Raises:
             ModelError: the endpoint does not answer, refuses, or cannot obey the sampling.
         """
         _refuse_unknown(sampling)
         messages = self._messages(prompt)
-        with self._translated():
-            pieces = self._client.chat.completions.create(
+
+        def ask() -> "openai.Stream[ChatCompletionChunk]":
+            return self._client.chat.completions.create(
                 model=self._model,
                 messages=messages,
                 stream=True,
@@ -98,6 +103,9 @@ class OpenAIModel:
                 max_tokens=sampling.max_new_tokens,
                 stop=list(sampling.stop) or None,
             )
+
+        with self._translated(), suppress(Left):
+            pieces = self._calls.run(ask, cancelled=cancelled)
             with pieces:
                 for piece in pieces:
                     if cancelled():
@@ -105,27 +113,23 @@ class OpenAIModel:
                     if piece.choices and (text := piece.choices[0].delta.content):
                         yield text
 
-    def choose(
-        self,
-        prompt: Prompt,
-        options: Sequence[str],
-        *,
-        cancelled: Callable[[], bool] = never,  # noqa: ARG002 one short answer is not broken off
-    ) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         """Says how likely each option is to be the answer.
 
         Scores of the first token say it best; an endpoint that refuses to give them is asked for fewer, then for an
         answer that can be nothing but an option, then for a letter. What it can do is remembered.
 
         Raises:
-            ModelError: as `stream`; or the answer is none of the options.
+            ModelError: as `stream`; or the answer is none of the options; or nobody waits any more.
         """
         messages = self._messages(prompt)
         refusal: openai.APIStatusError | None = None
         for way in WAYS[self._way :]:
             try:
                 with self._translated(but=(openai.BadRequestError, openai.UnprocessableEntityError)):
-                    choice = self._asked(messages, options, way)
+                    choice = self._calls.run(partial(self._asked, messages, options, way), cancelled=cancelled)
+            except Left:
+                raise ModelError("the choice was broken off: nobody waits for it") from None
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 refusal = refusal or error
                 continue

@@ -1,0 +1,129 @@
+"""Requests to an endpoint that says nothing: they end soon after their caller leaves, and the endpoint notices."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import pytest
+
+from tests.images import plain
+from tests.openai_server import message
+from xcomp_composer.consult import Consultation, Served
+from xcomp_composer.lane import Lane
+from xcomp_model.base import Control, ModelError, Picture, Sampling, Section, Text
+from xcomp_model.openai import OpenAIModel
+from xcomp_protos.transport.errors import DeadlineExceeded
+
+ASK = (Control("user"), Text("hello"))
+SOON_S = 2.0  # far below a time-out
+RETRY_S = 1.5  # longer than the pause after which the client would try again
+
+
+class Silent:
+    """An endpoint that answers so many requests and no more; it notes when one is given up."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.kind = 0  # requests that are still answered
+        self.asked, self.left = threading.Event(), threading.Event()  # of a request that is not answered
+        self.connections = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with connection, connection.makefile("rb") as lines:
+                while _request(lines):
+                    if not self.kind:
+                        self.asked.set()
+                        continue
+                    self.kind -= 1
+                    _, body = message("A", scores={"A": 0.0})
+                    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                    connection.sendall(head.encode() + body)
+            if self.asked.is_set():
+                self.left.set()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def _request(lines: BinaryIO) -> bool:
+    """Reads a request; false where the connection was shut instead."""
+    length = 0
+    while (line := lines.readline()).strip():
+        name, _, value = line.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    return bool(line) and len(lines.read(length)) == length
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    endpoint = Silent()
+    yield endpoint
+    endpoint.close()
+
+
+def choose(model: OpenAIModel, cancelled: Callable[[], bool]) -> None:
+    with pytest.raises(ModelError, match="broken off"):
+        model.choose(ASK, ("A", "B"), cancelled=cancelled)
+
+
+def stream(model: OpenAIModel, cancelled: Callable[[], bool]) -> None:
+    assert list(model.stream(ASK, Sampling(), cancelled=cancelled)) == []
+
+
+@pytest.mark.parametrize("ask", [choose, stream])
+def test_a_request_ends_when_its_caller_leaves(
+    silent: Silent, ask: Callable[[OpenAIModel, Callable[[], bool]], None]
+) -> None:
+    started = time.monotonic()
+    ask(OpenAIModel("m", base_url=silent.url), silent.asked.is_set)
+    assert silent.left.wait(SOON_S)
+    assert time.monotonic() - started < SOON_S
+    time.sleep(RETRY_S)
+    assert silent.connections == 1
+
+
+def test_no_connection_is_kept_that_could_not_be_shut(silent: Silent) -> None:
+    model = OpenAIModel("m", base_url=silent.url)
+    silent.kind = 1
+    assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
+    choose(model, silent.asked.is_set)
+    assert silent.left.wait(SOON_S)
+    assert silent.connections == 2
+
+
+class Hurried:
+    """A caller with half a second."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + 0.5
+
+    def remaining_s(self) -> float:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("the time is over")
+        return left
+
+    def is_gone(self) -> bool:
+        return time.monotonic() >= self._end
+
+
+def test_a_deadline_ends_the_choice_and_frees_the_lane(silent: Silent) -> None:
+    lane = Lane(width=1, waiting=0)
+    consultation = Consultation(Served(OpenAIModel("m", base_url=silent.url), lane), Hurried())
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        consultation.choose([Section("text")], [Picture("a", plain()), Picture("b", plain())])
+    assert time.monotonic() - started < 0.5 + SOON_S
+    assert silent.left.wait(SOON_S)
+    with lane.enter(lambda: 1.0):
+        pass
