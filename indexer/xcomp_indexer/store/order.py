@@ -57,7 +57,8 @@ def page(
     while len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
         take *= 2
         found = fetch(take)
-    least = rounded(found[end - 1].score) if len(found) >= end else -math.inf
-    candidates = [read(each) for each in found if rounded(each.score) >= least]
+    scores = [rounded(each.score) for each in found]
+    least = scores[end - 1] if len(found) >= end else -math.inf
+    candidates = [read(each) for each, score in zip(found, scores, strict=True) if score >= least]
     ordered = sorted(candidates, key=lambda each: (-each.score, each.id))[near.offset : end]
     return [each for each in ordered if near.minimum is None or each.score >= near.minimum]
