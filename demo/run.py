@@ -1,4 +1,4 @@
-"""Shows xcomp at work on ninety photographs, offline and without a GPU: `python demo/run.py`, or `make demo`.
+"""Shows xcomp at work on a few dozen photographs, offline and without a GPU: `python demo/run.py`, or `make demo`.
 
 It runs the commands that a user would type and prints each before it runs. All of it stays below demo/out, the library
 and the local servers' state included, so that the user's own library is not touched. A second run finds everything

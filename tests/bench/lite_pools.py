@@ -1,7 +1,7 @@
 """The pictures and requests that `lite_quality` measures with.
 
-Both pools are real photographs that packages install; none is kept here. The demonstration's come with Python packages.
-The other's come with Debian packages, unpacked into a folder (docs/benchmarks.md tells how): other photographs and
+The pools are real photographs that packages install; none is kept here. The demonstration's come with the environment;
+others with packages of Debian or PyPI, laid into a folder (docs/benchmarks.md tells how): other photographs and
 other requests, which the embedder's settings were not chosen by.
 """
 
@@ -19,7 +19,6 @@ from PIL import Image
 from tests.bench import resource_file
 from xcomp_indexer import decode
 
-QUERIES = ("queries.tsv", "queries_second.tsv")
 _DEMO = Path(__file__).parents[2] / "demo"
 _POOLS = Path(__file__).with_name("pools")
 
@@ -40,8 +39,8 @@ class Pool:
     requests: Sequence[Request]
 
 
-def demonstration(image_size: int, queries: Sequence[str] = QUERIES) -> Pool:
-    """Decodes the allow-listed photos as the indexer does; the requests are those of the named tables of demo/."""
+def demonstration(image_size: int) -> Pool:
+    """Decodes the allow-listed photos as the indexer does."""
     table = tomllib.loads((_DEMO / "photos.toml").read_text(encoding="utf-8"))
     photos = {}
     for photo in table["photo"]:
@@ -51,18 +50,29 @@ def demonstration(image_size: int, queries: Sequence[str] = QUERIES) -> Pool:
         assert spec.submodule_search_locations
         content = (Path(spec.submodule_search_locations[0]) / inner / photo["path"]).read_bytes()
         photos[photo["id"]] = decode.decode(content, image_size=image_size).image
-    return Pool(photos, [request for name in queries for request in _requests(_DEMO / name, list(photos))])
+    return Pool(photos, _requests(_DEMO / "queries.tsv", list(photos)))
 
 
 def debian(root: Path, image_size: int) -> Pool:
     """Decodes the photos of the Debian packages that lie unpacked under a folder."""
+    photos = _unpacked("debian", root, image_size)
+    return Pool(photos, _requests(_POOLS / "debian_requests.tsv", list(photos)))
+
+
+def pypi(root: Path, image_size: int) -> Pool:
+    """Decodes the photos of the packages of PyPI that lie under a folder, and lays them among the demonstration's."""
+    photos = {**demonstration(image_size).photos, **_unpacked("pypi", root, image_size)}
+    return Pool(photos, _requests(_POOLS / "pypi_requests.tsv", list(photos)))
+
+
+def _unpacked(name: str, root: Path, image_size: int) -> dict[str, Image.Image]:
     contents = cache(resource_file.read)
     photos = {}
-    for row in _rows(_POOLS / "debian_photos.tsv"):
+    for row in _rows(_POOLS / f"{name}_photos.tsv"):
         path = root / row["path"]
         content = contents(path)[row["inner"]] if row["inner"] else path.read_bytes()
         photos[row["id"]] = decode.decode(content, image_size=image_size).image
-    return Pool(photos, _requests(_POOLS / "debian_requests.tsv", list(photos)))
+    return photos
 
 
 def _requests(table: Path, ids: Sequence[str]) -> list[Request]:

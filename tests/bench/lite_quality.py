@@ -1,4 +1,4 @@
-"""How well profile `lite` finds photos: `python -m tests.bench.lite_quality [--debian FOLDER | --queries TABLE]`.
+"""How well profile `lite` finds photos: `python -m tests.bench.lite_quality [--debian FOLDER | --pypi FOLDER]`.
 
 Photos and requests are those of lite_pools.py; the requests were written without looking at results. The embedder sees
 pixels only: no file name, folder or caption. The baseline uses the same class probabilities, but compares words
@@ -107,18 +107,18 @@ def without_answers(scores: Scores, requests: Sequence[Request]) -> Scores:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--debian", type=Path, metavar="FOLDER", help="the other pool, of Debian packages unpacked there"
-    )
-    which.add_argument("--queries", choices=lite_pools.QUERIES, help="one table of the demonstration's requests alone")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--debian", type=Path, metavar="FOLDER", help="the pool of Debian packages unpacked there")
+    other.add_argument("--pypi", type=Path, metavar="FOLDER", help="the pool of packages of PyPI installed there")
     options = parser.parse_args()
-    folder, table = options.debian, options.queries
     embedder = LiteEmbedder()
-    size = embedder.image_size
-    tables = (table,) if table else lite_pools.QUERIES
-    pool = lite_pools.debian(folder, size) if folder else lite_pools.demonstration(size, tables)
-    asked = " --debian FOLDER" if folder else f" --queries {table}" if table else ""
+    size, asked = embedder.image_size, ""
+    if options.debian:
+        pool, asked = lite_pools.debian(options.debian, size), " --debian FOLDER"
+    elif options.pypi:
+        pool, asked = lite_pools.pypi(options.pypi, size), " --pypi FOLDER"
+    else:
+        pool = lite_pools.demonstration(size)
     print(machine.line(f"python -m tests.bench.lite_quality{asked}"))
     _print_pool(pool, embedder)
 
