@@ -1,7 +1,7 @@
 """What decoding at a reduced size changes: `OMP_NUM_THREADS=1 python -m tests.bench.draft_scaling`.
 
 The demonstration's photographs, enlarged to 12 megapixels, are decoded whole and as an ingest decodes them (never
-below three times the model's input), and both go through profile `lite` with its real weights. Pixels are compared
+below four times the model's input), and both go through profile `lite` with its real weights. Pixels are compared
 where a model of 224 reads them, shortest side and centre, in levels of 255. `--photos N` takes fewer.
 """
 

@@ -1,8 +1,8 @@
 """An ingest against other programs that embed folders, the same network with random weights in each.
 
-`taskset -c 0 python -m tests.bench.ingest_peers [--images 96]`. Every peer comes from the registry into an environment
-of its own below a temporary folder, which finds torch in ours; one that cannot be installed or run says why. Their
-loaders of weights are told to leave the weights random, which is all that is changed of them.
+`taskset -c 0 python -m tests.bench.ingest_peers [--images 96] [--megapixels 12 1]`. Every peer comes from the registry
+into an environment of its own below a temporary folder, which finds torch in ours; one that cannot be installed or run
+says why. Their loaders of weights are told to leave the weights random, which is all that is changed of them.
 """
 
 import argparse
@@ -32,12 +32,13 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--megapixels", nargs="+", type=int, default=photographs.SIZES, choices=photographs.SIZES)
     options = parser.parse_args()
     print(machine.line(f"taskset -c 0 python -m tests.bench.ingest_peers --images {options.images}"))
     with tempfile.TemporaryDirectory(prefix="xcomp-bench-") as home:
         weights = open_clip_b32(Path(home, "weights"))
         pythons = {name: _python(Path(home, f"peer-{at}"), PEERS[name]) for at, name in enumerate(PEERS)}
-        for megapixels in photographs.SIZES:
+        for megapixels in options.megapixels:
             photos = photographs.write(Path(home, str(megapixels)), options.images, megapixels=megapixels)
             _table(pythons, photos, weights, megapixels)
 

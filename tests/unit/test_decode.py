@@ -135,14 +135,14 @@ def test_reasons_follow_the_error() -> None:
 def test_scaling_down_adds_no_edge(size: tuple[int, int], scaled: tuple[int, int], kind: str) -> None:
     """A fourth of 517 is 129.25: what the codec rounds up to would be squeezed in with the picture."""
     stored = images.encoded(images.plain(size=size), kind)
-    assert decode.decode(stored, image_size=21).image.size == scaled
+    assert decode.decode(stored, image_size=16).image.size == scaled
 
 
 def test_a_turned_picture_is_trimmed_at_the_edge_that_was_stored() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     stored = images.encoded(images.plain(size=(517, 258)), exif=exif)
-    picture = decode.decode(stored, image_size=21)
+    picture = decode.decode(stored, image_size=16)
     assert (picture.width, picture.height) == (258, 517)
     assert picture.image.size == (64, 129)
 
@@ -150,5 +150,5 @@ def test_a_turned_picture_is_trimmed_at_the_edge_that_was_stored() -> None:
 def test_scaling_down_keeps_every_pixel_in_its_place() -> None:
     photograph = Image.open(Path(skimage.__file__).parent / "data" / "coffee.png").convert("RGB")
     stored = images.encoded(photograph.resize((1701, 1129), Image.Resampling.LANCZOS), quality=95)
-    whole, scaled = (decode.decode(stored, image_size=size).image.resize((96, 64), BICUBIC) for size in (None, 85))
+    whole, scaled = (decode.decode(stored, image_size=size).image.resize((96, 64), BICUBIC) for size in (None, 64))
     assert np.abs(np.asarray(whole, float) - np.asarray(scaled, float)).mean() < 0.6

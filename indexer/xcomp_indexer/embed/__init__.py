@@ -59,7 +59,7 @@ class Embedder(Protocol):
 
     @property
     def image_size(self) -> int:
-        """Pixels of the longest side that its preprocessing reads; a decoder scales down to no less than twice this."""
+        """Pixels of the longest side that its preprocessing reads; a decoder keeps a multiple of them."""
 
     @property
     def languages(self) -> frozenset[str]:

@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xcomp_indexer.decode import full_size
+
 State = Mapping[str, Tensor]
 
 # Repeats and stride of the seven stages (arXiv:1905.11946, table 1); lite keeps the first and last at one block.
@@ -122,6 +124,8 @@ class Classifier:
         return torch.stack((probabilities[0], probabilities[1:].square().mean(dim=0).sqrt()))
 
     def _scale(self, image: Image.Image) -> Image.Image:
-        scale = min(self._size / min(image.size), _LONGEST * self._size / max(image.size))
-        width, height = (max(_SHORTEST, round(side * scale)) for side in image.size)
-        return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        # From the size of the whole picture: where padding begins depends on whether a side is even.
+        full = full_size(image)
+        scale = min(self._size / min(full), _LONGEST * self._size / max(full))
+        width, height = (max(_SHORTEST, round(side * scale)) for side in full)
+        return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
