@@ -198,7 +198,7 @@ def _print_positions(model: XComposer, given: Given, spots: int) -> None:
 
 def _many(model: XComposer, stub: rpc.IndexerStub, count: int, clock: Clock) -> tuple[float, float]:
     """Returns articles per second and positions per article, through one lane."""
-    lane = Lane(width=1, waiting=31)
+    lane = Lane(width=model.capabilities.at_once, waiting=31)
     started, before = clock(), model.positions_read
     with ThreadPoolExecutor(count) as pool:
         made = [pool.submit(illustrated, model, stub, spots=4, lane=lane, number=i) for i in range(count)]
