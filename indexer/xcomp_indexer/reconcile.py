@@ -27,7 +27,7 @@ class Roots:
     def group(self, path: str) -> int:
         """Returns the group of a file."""
         own = (path,) if path in self._paths else ()
-        folder = os.path.dirname(path)  # noqa: PTH120  # a hot path, and strings are what the scan gives
+        folder = path[: path.rfind(os.sep)] or os.sep  # dirname of an absolute path, in a third of its time
         return self._numbers.setdefault(own + self._over_folder(folder), len(self._numbers))
 
     def of(self, group: int) -> tuple[str, ...]:

@@ -182,7 +182,9 @@ class EdgeStore:
             )
             with self._held.reading() as engine:
                 records, start = engine.scroll(page)
-            yield from (_found(record) for record in records if str(record.id) != after)
+            found = [_found(record) for record in records]
+            yield from found[1:] if after and found and found[0].id == after else found
+            after = None
             if start is None:
                 return
 
@@ -248,13 +250,11 @@ def _hit(point: qe.ScoredPoint) -> Found:
 
 
 def _found(record: qe.Record) -> Found:
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    return Found(
-        str(record.id),
-        0.0,
-        record.payload or {},
-        {space: np.asarray(vector, np.float32) for space, vector in vectors.items()},
-    )
+    found = Found(str(record.id), 0.0, record.payload or {})
+    held = record.vector
+    if not isinstance(held, dict):
+        return found
+    return found._replace(vectors={space: np.asarray(vector, np.float32) for space, vector in held.items()})
 
 
 def _optional(where: Filter | None) -> qe.Filter | None:
