@@ -20,8 +20,6 @@ from xcomp_model.xcomposer.steps import Turns
 from xcomp_model.xcomposer.tokenizer import Unit
 
 _GROWS = 0.5  # a prompt that shares so much of a kept one has outgrown it, most likely
-
-
 _LOOK_S = 0.2  # how often one who waits for room asks whether its caller is still there
 
 
