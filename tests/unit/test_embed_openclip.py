@@ -110,6 +110,32 @@ def test_texts_get_the_vectors_of_the_library(embedder: Embedder, reference: Ref
     assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < NEAR
 
 
+def widths_read(embedder: Embedder, texts: Sequence[str]) -> list[int]:
+    """Tokens to a text of each pass of the text tower."""
+    widths: list[int] = []
+    network = embedder._towers.network  # type: ignore[attr-defined]  # a hook shows what no result shows
+    watch = network.token_embedding.register_forward_hook(lambda _, ids, __: widths.append(ids[0].shape[1]))
+    embedder.encode_texts(texts)
+    watch.remove()
+    return widths
+
+
+def test_the_padding_behind_a_text_is_not_read(embedder: Embedder, reference: Reference) -> None:
+    assert widths_read(embedder, ["a house", "a red house"]) == [5], "three words between two marks"
+    assert widths_read(embedder, ["house " * 300]) == [77], "windows of full length"
+    alone = embedder.encode_texts(["a house"])
+    assert np.abs(embedder.encode_texts(["a house", "house " * 75])[0] - alone).max() < 1e-6
+    assert np.abs(alone - reference.texts(["a house"])).max() < 1e-6
+
+
+def test_padding_that_a_text_sees_is_read(folder: Path, tmp_path: Path) -> None:
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    seeing = changed(folder, tmp_path, model_cfg={"text_cfg": {**text, "no_causal_mask": True}})
+    embedder = embed.load(f"open_clip:{seeing}")
+    assert widths_read(embedder, TEXTS) == [77]
+    assert np.abs(embedder.encode_texts(TEXTS) - reference_of(seeing).texts(TEXTS)).max() < NEAR
+
+
 @pytest.mark.parametrize("resize_mode", ["squash", "longest"])
 def test_the_preprocessing_is_the_models_own(folder: Path, tmp_path: Path, resize_mode: str) -> None:
     said = {"resize_mode": resize_mode, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}

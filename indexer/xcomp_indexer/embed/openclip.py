@@ -43,6 +43,7 @@ class OpenClipTowers:
         self._tokenizer = openclip_text.load(release.place, text_config)
         self._model = _network(release, weights, text_config, preprocess)
         self.network: torch.nn.Module = self._model
+        self._ends_at_mark = _ends_at_mark(self._model)
         self._preprocess = PreprocessCfg(**_checked(release.model, self.network, preprocess))
         self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(self._preprocess, is_train=False)
         self.dimension = int(str(config["embed_dim"]))
@@ -67,8 +68,31 @@ class OpenClipTowers:
 
     def text_features(self, input_ids: Tensor) -> Tensor:
         """Returns `[W, D]` of any length."""
-        features: Tensor = self._model.encode_text(input_ids)
+        features: Tensor = _short(self._model, input_ids) if self._ends_at_mark else self._model.encode_text(input_ids)
         return features
+
+
+def _ends_at_mark(network: torch.nn.Module) -> bool:
+    """Whether a text is what its end mark, the largest id, says, and no token sees a later one: CLIP's own design."""
+    plain = isinstance(network, open_clip.CLIP) and isinstance(network.positional_embedding, Tensor)
+    return plain and network.attn_mask is not None and network.text_pool_type == "argmax"
+
+
+def _short(network: open_clip.CLIP, input_ids: Tensor) -> Tensor:
+    """Does what `encode_text` of the library does, without the padding behind the longest text.
+
+    Nothing before sees it, and it is most of what a query of a few words costs.
+    """
+    ends = input_ids.argmax(dim=-1)
+    length = int(ends.max()) + 1
+    x = network.token_embedding(input_ids[:, :length]) + network.positional_embedding[:length]
+    x = network.ln_final(network.transformer(x, attn_mask=network.attn_mask[:length, :length]))
+    features: Tensor = x[torch.arange(len(x), device=x.device), ends]
+    if isinstance(network.text_projection, torch.nn.Linear):
+        features = network.text_projection(features)
+    elif network.text_projection is not None:
+        features = features @ network.text_projection
+    return features
 
 
 def load(release: Release, *, precision: Precision = "auto") -> ClipEmbedder:
