@@ -70,6 +70,9 @@ def fill(home: Path, profile: str, count: int) -> None:
             rows = {space: vectors(each, size, generator) for space, each in centres.items()}
             store.upsert([_point(start + at, {space: each[at] for space, each in rows.items()}) for at in range(size)])
         store.flush()
+        if store.wants_optimizing():  # as an ingest would
+            for _ in store.optimize():
+                pass
     finally:
         library.close()
 

@@ -23,6 +23,7 @@ from tests.bench import filled, machine
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.profiles import spaces_of
+from xcomp_indexer.store import edge_config, folder
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 
@@ -79,12 +80,14 @@ def _request(text: str) -> pb.SearchRequest:
 
 def _engine(home: Path, space: str, vectors: Vectors) -> Sequence[float]:
     """Times the engine alone: the nearest points with their payloads, nothing else asked."""
-    shard = qe.EdgeShard.load(str(home / "repositories" / filled.REPOSITORY / "shard"))
+    repository = home / "repositories" / filled.REPOSITORY
+    shard = qe.EdgeShard.load(str(repository / folder.read(repository).shard))
+    params = edge_config.search(shard.info().points_count)
     rows = vectors.tolist()
 
     def nearest(at: int) -> None:
         query = qe.Query.Nearest(rows[at], using=space)
-        shard.query(qe.QueryRequest(limit=K, query=query, with_payload=True))
+        shard.query(qe.QueryRequest(limit=K, query=query, params=params, with_payload=True))
 
     try:
         nearest(0)
