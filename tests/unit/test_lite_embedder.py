@@ -1,16 +1,19 @@
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 from PIL import Image
 
+from tests import images
+from xcomp_indexer import decode
 from xcomp_indexer.embed import load
 from xcomp_indexer.embed.lite import LiteEmbedder, colours
 from xcomp_indexer.embed.lite.classes import load_classes
 from xcomp_protos.transport.errors import ModelError
 
+_FOLDER = Path(skimage.__file__).parent / "data"
 _PHOTOS = ("chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
@@ -21,11 +24,7 @@ def embedder() -> LiteEmbedder:
 
 @pytest.fixture(scope="module")
 def photos() -> list[Image.Image]:
-    spec = find_spec("skimage")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0]) / "data"
-    return [Image.open(folder / name).convert("RGB") for name in _PHOTOS]
+    return [Image.open(_FOLDER / name).convert("RGB") for name in _PHOTOS]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +61,15 @@ def test_pictures_of_any_shape_have_unit_vectors(embedder: LiteEmbedder, size: t
     vectors = embedder.encode_images([Image.new("RGB", size, "teal")]).vectors
     assert vectors.shape == (1, embedder.dimension)
     assert np.linalg.norm(vectors) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_picture_scaled_while_decoding_has_the_vector_of_the_whole(embedder: LiteEmbedder) -> None:
+    for name, size in (("chelsea.png", (3407, 3522)), ("coffee.png", (3714, 3231)), ("rocket.jpg", (2601, 3523))):
+        stored = images.encoded(Image.open(_FOLDER / name).convert("RGB").resize(size, Image.Resampling.LANCZOS))
+        pair = [decode.decode(stored, image_size=size).image for size in (None, embedder.image_size)]
+        assert pair[1].width < pair[0].width / 1.5
+        vectors = embedder.encode_images(pair).vectors
+        assert vectors[0] @ vectors[1] >= 0.999, name
 
 
 def test_a_batch_equals_its_pictures_alone(embedder: LiteEmbedder, photos: list[Image.Image]) -> None:
