@@ -41,7 +41,6 @@ def _findings() -> Iterator[Finding]:
 def _indexer(address: str) -> Iterator[Finding]:
     """Finds or starts the indexer; then its version, its clock, its store and each repository."""
     from xcomp_cli import connect
-    from xcomp_protos.build import VERSION
     from xcomp_protos.transport.errors import XcompError
 
     name = "indexer" if address else "local indexer"
@@ -52,8 +51,7 @@ def _indexer(address: str) -> Iterator[Finding]:
     except XcompError as error:
         yield Finding(name, str(error), fault=True)
         return
-    fact = f"{address or 'starts and'} answers" + ("" if described.version == VERSION else _other(described.version))
-    yield Finding(name, fact, fault=described.version != VERSION)
+    yield _answers(name, address, described.version)
     yield Finding("store", described.store)
     if described.unix_time_ms:
         yield _clock(described.unix_time_ms / 1000, before, time.time())
@@ -62,10 +60,14 @@ def _indexer(address: str) -> Iterator[Finding]:
             yield Finding(f"repository {one.name}", one.problem, fault=True)
 
 
-def _other(version: str) -> str:
+def _answers(name: str, address: str, version: str) -> Finding:
+    """A server that answers; another version than ours is a fault."""
     from xcomp_protos.build import VERSION
 
-    return f"; it is version {version}, this is {VERSION}: install the same on both sides"
+    fact = f"{address or 'starts and'} answers"
+    if version != VERSION:
+        fact += f"; it is version {version}, this is {VERSION}: install the same on both sides"
+    return Finding(name, fact, fault=version != VERSION)
 
 
 def _clock(server: float, before: float, after: float) -> Finding:
@@ -77,7 +79,6 @@ def _clock(server: float, before: float, after: float) -> Finding:
 
 def _composer(address: str, indexer: str) -> Iterator[Finding]:
     from xcomp_cli import connect
-    from xcomp_protos.build import VERSION
     from xcomp_protos.client import ComposerClient
     from xcomp_protos.transport.errors import XcompError
 
@@ -89,6 +90,5 @@ def _composer(address: str, indexer: str) -> Iterator[Finding]:
     except XcompError as error:
         yield Finding(name, str(error), fault=True)
         return
-    fact = f"{address or 'starts and'} answers" + ("" if described.version == VERSION else _other(described.version))
-    yield Finding(name, fact, fault=described.version != VERSION)
+    yield _answers(name, address, described.version)
     yield from trouble.composer(described)
