@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+from tests import loopback
 
 OLD, COMMIT = "0123" + 36 * "0", "abcdef" + 34 * "1"
 REVISIONS = ("master", COMMIT)
@@ -54,13 +55,8 @@ def serving(repositories: Mapping[str, Path], *, asked: list[str] | None = None,
                 return None
             return file.read_bytes() + (b"!" if lies else b"")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback.serving(Handler) as url:
+        yield url
 
 
 def _entry(file: Path, *, newest: bool) -> dict[str, object]:

@@ -2,10 +2,11 @@
 
 import json
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests import loopback
 
 Reply = tuple[int, bytes]  # status, body
 Answer = Callable[[dict[str, object]], Reply]
@@ -76,12 +77,5 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, object]]]]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback.serving(Handler) as url:
+        yield f"{url}/v1", requests
