@@ -136,7 +136,7 @@ def _model(config: Config, network: convert.Network, place: Place) -> tuple[XCom
     def prompts(count: Callable[[Prompt], int]) -> Prompts:
         if is_first:
             return prompts_v1.Prompts1(count, context_tokens=_CONTEXT)
-        return prompts_v2.Prompts2(count, prompt_tokens=_CONTEXT)
+        return prompts_v2.Prompts2(count, context_tokens=_CONTEXT)
 
     return XComposer(reader, tokenizer, card, prompts=prompts), reader
 

@@ -21,6 +21,7 @@ import grpc
 from PIL import Image
 
 from tests.bench import machine
+from tests.bench.selection_cost import RELEASED_ANSWER, RELEASED_CUT
 from tests.checkpoints import write_checkpoint
 from tests.toy_indexer import PatientCaller, ToyIndexer, ToyPicture, serving
 from xcomp_composer import pipeline
@@ -41,13 +42,11 @@ Clock = Callable[[], float]
 
 SPOTS = (1, 4, 10, 20)
 _SECTIONS, _TOKENS, _CANDIDATES = 24, 1200, 4
-_CHOICE_TOKENS = {1: 9, 2: 10}
-_CHOICE_CUT = {1: 1679, 2: 4096}  # positions of a selection prompt that the demos keep
 _BEAMS = {1: {"spot": 5, "query": 1, "choose": 5}, 2: {"spot": 1, "query": 1, "choose": 1}}
 _UNBOUNDED = 1_000_000
 _RELEASED: dict[int, Callable[[Callable[[Prompt], int]], Prompts1 | Prompts2]] = {
     1: partial(Prompts1, context_tokens=_UNBOUNDED, is_reference=True),
-    2: partial(Prompts2, prompt_tokens=_UNBOUNDED, is_reference=True),
+    2: partial(Prompts2, context_tokens=_UNBOUNDED, is_reference=True),
 }
 _OURS_ALONE = ("describe", "second look")
 _CLOSE = (0.45, 0.3, 0.15, 0.1)
@@ -165,7 +164,7 @@ def released(model: XComposer, places: Sequence[int], queries: Sequence[str]) ->
         counted["query"] += model.count_tokens((*asked, Template(f'{query}"')))
         context = [Section(text, picture if i in places[:at] else None) for i, text in enumerate(sections[: place + 1])]
         chosen = model.count_tokens(prompts.choose(context, candidates))
-        counted["choose"] += min(chosen, _CHOICE_CUT[version]) + _CHOICE_TOKENS[version]
+        counted["choose"] += min(chosen, RELEASED_CUT[version]) + RELEASED_ANSWER[version]
     return counted
 
 

@@ -65,7 +65,7 @@ def prompts2(tokenizer: Tokenizer) -> Prompts2:
     def count(prompt: Prompt) -> int:
         return sum(ROWS_2 if isinstance(unit, Picture) else 1 for unit in tokenizer.units(prompt))
 
-    return Prompts2(count, prompt_tokens=4096)
+    return Prompts2(count, context_tokens=8192)
 
 
 def rows(units: Sequence[Unit]) -> list[Json]:

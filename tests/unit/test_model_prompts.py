@@ -29,7 +29,7 @@ def make1(words: wording.Wording) -> Prompts:
 
 
 def make2(words: wording.Wording) -> Prompts:
-    return Prompts2(count, prompt_tokens=LIMIT, wording=words)
+    return Prompts2(count, context_tokens=LIMIT, wording=words)
 
 
 @pytest.fixture(params=[make1, make2], ids=["version 1", "version 2"])
@@ -56,6 +56,16 @@ def test_a_long_context_loses_its_farthest_sections_first(prompts: Prompts) -> N
     assert "p7" in kept
     assert "p0" not in kept
     assert "the place" in text_of(prompt)
+
+
+def test_version_2_reads_what_its_answer_leaves_and_no_more_than_was_released_where_that_is_asked_for() -> None:
+    sections = [Section(words("A", 60)) for _ in range(60)]
+    ours = Prompts2(count, context_tokens=LIMIT).choose(sections, PICTURES[:4])
+    released = Prompts2(count, context_tokens=LIMIT, prompt_tokens=LIMIT // 2, is_reference=True).choose(
+        sections, PICTURES[:4]
+    )
+    assert LIMIT // 2 < count(ours) <= LIMIT - 10, "ten tokens are left for a choice"
+    assert count(released) <= LIMIT // 2
 
 
 def test_a_single_section_over_the_limit_keeps_its_end(prompts: Prompts) -> None:

@@ -84,7 +84,10 @@ _REFERENCE: dict[Stage, Sampling] = _SAMPLING | {
 
 
 class Prompts2:
-    """Builds the turns of version 2 around the common sentences."""
+    """Builds the turns of version 2 around the common sentences.
+
+    A prompt may take what its answer leaves of `context_tokens`, or `prompt_tokens` where they are given.
+    """
 
     candidates_at_once = 4
 
@@ -92,13 +95,15 @@ class Prompts2:
         self,
         count: Callable[[Prompt], int],
         *,
-        prompt_tokens: int,
+        context_tokens: int,
+        prompt_tokens: int | None = None,
         meta: str = META,
         is_reference: bool = False,
         wording: w.Wording = w.TRAINED,
     ) -> None:
         self._count = count
         self._fit = w.Fit(lambda parts: count(tuple(parts)))
+        self._context_tokens = context_tokens
         self._prompt_tokens = prompt_tokens
         self._meta = meta
         self._is_reference = is_reference
@@ -128,7 +133,7 @@ class Prompts2:
         opening: list[Part] = [*_spaced(pictures), *([Template(" ")] if pictures else [])]
         opening += [Template(self._words.article)]
         closing = [Template(self._words.spot_ask.format(n="" if count is None else count))]
-        room = self._room([*opening, *closing], self._words.spot_cue)
+        room = self._room("spot", [*opening, *closing], self._words.spot_cue)
         return _asked([*opening, *self._fit.lines(sections, room=room), *closing], cue=self._words.spot_cue)
 
     def query(
@@ -140,7 +145,7 @@ class Prompts2:
         ask += self._words.query_in_english if w.in_english(sections, language) else ""
         closing = [Template('" '), *w.described(earlier, self._words), Template(ask)]
         opening = Template(self._words.article)
-        room = self._room([opening, *closing], self._words.query_cue)
+        room = self._room("query", [opening, *closing], self._words.query_cue)
         lines = self._fit.last_lines(sections[: place + 2], room=room)
         return _asked([opening, *lines, *closing], cue=self._words.query_cue)
 
@@ -148,7 +153,7 @@ class Prompts2:
         """Asks with the sections up to the place and the pictures already there."""
         opening = Template(self._words.choose_ask)
         closing = [Template(self._words.candidates), *w.lettered(candidates)]
-        room = self._room([opening, *closing], self._words.choose_cue)
+        room = self._room("choose", [opening, *closing], self._words.choose_cue)
         context = self._fit.context(sections, room=room)
         return _asked([opening, *context, *closing], cue=self._words.choose_cue)
 
@@ -161,7 +166,7 @@ class Prompts2:
         w.check_chat(turns)
         system: Prompt = (BEGIN, TURN, Template(f"system\n{self._meta}"), TURN_END, Template("\n"))
         blocks = [_turn(turn) for turn in turns]
-        room = self._prompt_tokens - self._count((*system, *_answer("")))
+        room = self._longest("chat") - self._count((*system, *_answer("")))
         return (*system, *w.joined(blocks[self._fit.latest(blocks, room=room) :]), *_answer(""))
 
     def edit(self, change: Change, sections: Sequence[str], place: int, *, hint: str = "") -> Prompt:
@@ -180,8 +185,11 @@ class Prompts2:
         """Reads up to the closing quotation mark; the reference procedure cuts what it searches for."""
         return w.query_in(answer, cut=self._is_reference)
 
-    def _room(self, parts: Sequence[Part], cue: str) -> int:
-        return self._prompt_tokens - self._count(_asked(parts, cue=cue))
+    def _room(self, stage: Stage, parts: Sequence[Part], cue: str) -> int:
+        return self._longest(stage) - self._count(_asked(parts, cue=cue))
+
+    def _longest(self, stage: Stage) -> int:
+        return self._prompt_tokens or self._context_tokens - self.sampling(stage).max_new_tokens
 
 
 def _asked(parts: Sequence[Part], *, cue: str = "") -> Prompt:

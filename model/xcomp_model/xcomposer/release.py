@@ -22,7 +22,7 @@ from xcomp_model.xcomposer.tokenizer import Tokenizer
 from xcomp_model.xcomposer.wording import TRAINED, UNPROVEN_ENGLISH
 
 _FILES = ("*.json", "tokenizer.model", "*.safetensors", "*.bin")
-_ROOM_TO_WRITE = 4096  # version 2 writes so much beside a full prompt; its rotary table reaches 32768
+_ROOM_TO_WRITE = 4096  # version 2 writes so much beside a full prompt of its release; its rotary table reaches 32768
 _SAMPLE_BYTES = 1 << 20
 
 
@@ -110,11 +110,17 @@ def _prompts(config: Config, runtime: Runtime) -> Callable[[Callable[[Prompt], i
     is_reference = runtime.procedure == "reference"
 
     def make(count: Callable[[Prompt], int]) -> Prompts:
-        limit = config.context_tokens
+        context = _context_tokens(config)
         if isinstance(config, XComposer1Config):
-            return prompts_v1.Prompts1(count, context_tokens=limit, is_reference=is_reference, wording=words)
-        meta = prompts_v2.META if config.patches <= prompts_v2.PATCHES_TO_COMPOSE else prompts_v2.META_VL
-        return prompts_v2.Prompts2(count, prompt_tokens=limit, meta=meta, is_reference=is_reference, wording=words)
+            return prompts_v1.Prompts1(count, context_tokens=context, is_reference=is_reference, wording=words)
+        return prompts_v2.Prompts2(
+            count,
+            context_tokens=context,
+            prompt_tokens=config.context_tokens if is_reference else None,
+            meta=prompts_v2.META if config.patches <= prompts_v2.PATCHES_TO_COMPOSE else prompts_v2.META_VL,
+            is_reference=is_reference,
+            wording=words,
+        )
 
     return make
 
