@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ class OpenAIModel:
         )  # fmt: skip
 
     def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
-        """Yields the answer in pieces; ends with the next one, or before the first, once `cancelled` is true.
+        """Yields the answer in pieces; ends once `cancelled` is true, though the endpoint be silent.
 
         Raises:
             ModelError: the endpoint does not answer, refuses, or cannot obey the sampling.
@@ -92,8 +92,8 @@ class OpenAIModel:
         _refuse_unknown(sampling)
         messages = self._messages(prompt)
 
-        def ask() -> "openai.Stream[ChatCompletionChunk]":
-            return self._client.chat.completions.create(
+        def ask() -> "Iterator[ChatCompletionChunk]":
+            with self._client.chat.completions.create(
                 model=self._model,
                 messages=messages,
                 stream=True,
@@ -102,16 +102,13 @@ class OpenAIModel:
                 seed=sampling.seed,
                 max_tokens=sampling.max_new_tokens,
                 stop=list(sampling.stop) or None,
-            )
+            ) as chunks:
+                yield from chunks
 
-        with self._translated(), suppress(Left):
-            pieces = self._calls.run(ask, cancelled=cancelled)
-            with pieces:
-                for piece in pieces:
-                    if cancelled():
-                        return
-                    if piece.choices and (text := piece.choices[0].delta.content):
-                        yield text
+        with self._translated(), suppress(Left), closing(self._calls.stream(ask, cancelled=cancelled)) as chunks:
+            for chunk in chunks:
+                if chunk.choices and (text := chunk.choices[0].delta.content):
+                    yield text
 
     def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         """Says how likely each option is to be the answer.

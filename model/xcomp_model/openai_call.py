@@ -9,15 +9,17 @@ import contextvars
 import queue
 import socket
 import threading
-from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import suppress
-from typing import Protocol, TypeVar, cast
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
+from contextlib import closing, suppress
+from typing import Generic, Protocol, TypeVar, cast
 
 import openai
 
 T = TypeVar("T")
+_Told = tuple[T] | BaseException | None  # a piece, what went wrong, or the end
 
 _LOOK_S = 0.1  # how often one who waits asks whether its caller is still there
+_AHEAD = 64  # pieces of an answer that wait for a reader
 _OPENED = (".connect_tcp.complete", ".start_tls.complete")  # events of httpcore that return a stream of the network
 
 
@@ -38,12 +40,13 @@ class Left(Exception):
     """Nobody waits for the answer."""
 
 
-class _Call:
-    """One request, with its retries: the sockets that it opened."""
+class _Call(Generic[T]):
+    """One request, with its retries: the sockets that it opened, and what has come of it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self.told = queue.Queue[_Told[T]](maxsize=_AHEAD)
         self.is_over = False
 
     def trace(self, event: str, told: Mapping[str, object]) -> None:
@@ -56,6 +59,21 @@ class _Call:
                 self._sockets.append(opened)
                 if self.is_over:
                     _shut(opened)
+
+    def work(self, request: Callable[[], Iterable[T]]) -> None:
+        """Tells what a request yields."""
+        try:
+            for piece in request():
+                self._tell((piece,))
+            self._tell(None)
+        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+            self._tell(error)
+
+    def _tell(self, what: _Told[T]) -> None:
+        while not self.is_over:
+            with suppress(queue.Full):
+                self.told.put(what, timeout=_LOOK_S)
+                break
 
     def end(self) -> None:
         """Shuts every connection; later ones will be shut when they open."""
@@ -77,40 +95,43 @@ class Calls:
         Raises:
             openai.OpenAIError: nobody waits for it; this type is not tried again.
         """
-        call: _Call = self._now.call
+        call: _Call[object] = self._now.call
         if call.is_over:
             raise openai.OpenAIError("nobody waits for the answer")
         request.headers["Connection"] = "close"
         request.extensions["trace"] = call.trace
 
     def run(self, request: Callable[[], T], *, cancelled: Callable[[], bool]) -> T:
-        """Returns what a request returns, and raises what it raises.
+        """Returns what a request returns, and raises what it raises; raises like `stream`."""
+        with closing(self.stream(lambda: (request(),), cancelled=cancelled)) as answers:
+            return next(answers)
+
+    def stream(self, request: Callable[[], Iterable[T]], *, cancelled: Callable[[], bool]) -> Generator[T]:
+        """Yields what a request yields, as it comes, and raises what it raises. Whoever stops early shuts it.
 
         Raises:
             Left: `cancelled` has become true; the connection is shut.
         """
-        call, done = _Call(), queue.SimpleQueue[tuple[T | None, BaseException | None]]()
+        call = _Call[T]()
 
         def work() -> None:
             self._now.call = call
-            try:
-                done.put((request(), None))
-            except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
-                done.put((None, error))
+            call.work(request)
 
         begin = contextvars.copy_context().run  # the request's id and trace go along
         threading.Thread(target=begin, args=(work,), name="endpoint", daemon=True).start()
-        while True:
-            try:
-                answer, error = done.get(timeout=_LOOK_S)
-                break
-            except queue.Empty:
-                if cancelled():
-                    call.end()
-                    raise Left from None
-        if error is not None:
-            raise error
-        return cast("T", answer)
+        try:
+            while not cancelled():
+                with suppress(queue.Empty):
+                    what = call.told.get(timeout=_LOOK_S)
+                    if what is None:
+                        return
+                    if isinstance(what, BaseException):
+                        raise what
+                    yield what[0]
+            raise Left
+        finally:
+            call.end()
 
 
 def _shut(opened: socket.socket) -> None:

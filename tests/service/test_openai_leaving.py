@@ -1,10 +1,12 @@
 """Requests to an endpoint that says nothing: they end soon after their caller leaves, and the endpoint notices."""
 
+import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -18,6 +20,8 @@ from xcomp_protos.transport.errors import DeadlineExceeded
 
 ASK = (Control("user"), Text("hello"))
 SOON_S = 2.0  # far below a time-out
+_PIECE = json.dumps({"choices": [{"index": 0, "delta": {"content": "Once"}}]})
+_BEGINNING = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {_PIECE}\n\n".encode()
 RETRY_S = 1.5  # longer than the pause after which the client would try again
 
 
@@ -28,6 +32,7 @@ class Silent:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.kind = 0  # requests that are still answered
+        self.begins = False  # whether the others get the first piece of a stream
         self.asked, self.left = threading.Event(), threading.Event()  # of a request that is not answered
         self.connections = 0
         threading.Thread(target=self._serve, daemon=True).start()
@@ -42,6 +47,8 @@ class Silent:
             with connection, connection.makefile("rb") as lines:
                 while _request(lines):
                     if not self.kind:
+                        if self.begins:
+                            connection.sendall(_BEGINNING)
                         self.asked.set()
                         continue
                     self.kind -= 1
@@ -90,6 +97,22 @@ def test_a_request_ends_when_its_caller_leaves(
     assert time.monotonic() - started < SOON_S
     time.sleep(RETRY_S)
     assert silent.connections == 1
+
+
+def test_a_stream_that_falls_silent_ends_when_its_caller_leaves(silent: Silent) -> None:
+    silent.begins = True
+    taken: list[str] = []
+    for piece in OpenAIModel("m", base_url=silent.url).stream(ASK, Sampling(), cancelled=lambda: bool(taken)):
+        taken.append(piece)  # noqa: PERF402  # the stream looks at it meanwhile
+    assert taken == ["Once"]
+    assert silent.left.wait(SOON_S)
+
+
+def test_a_stream_whose_reader_stops_is_shut(silent: Silent) -> None:
+    silent.begins = True
+    with closing(cast("Generator[str]", OpenAIModel("m", base_url=silent.url).stream(ASK, Sampling()))) as pieces:
+        assert next(pieces) == "Once"
+    assert silent.left.wait(SOON_S)
 
 
 def test_no_connection_is_kept_that_could_not_be_shut(silent: Silent) -> None:
