@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,14 @@ _RUNNERS_UP = 5  # scores after the best one
 _LEAD = 4.0  # weight of the lead over them beside the standout
 
 
+class Yardstick(NamedTuple):
+    """What a query scores over the sample of a space."""
+
+    mean: float
+    spread: float  # standard deviation
+    runners_up: float  # mean of the best scores without the very best
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The scale of one space of one repository at one moment."""
@@ -37,19 +45,32 @@ class Calibration:
     )  # of the background's best hits, ascending
     evidence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # of the same hits, ascending
 
-    def weigh(self, query: Vector, scores: Scores) -> tuple[Scores, Scores]:
-        """Returns the standouts and the confidences of scores [N] that a query [D] gave.
+    def yardsticks(self, queries: Vectors) -> list[Yardstick | None]:
+        """Measures queries [B, D] at the sample, all of them in one go; None where there is nothing to measure at."""
+        if len(self.sample) < 2:
+            return [None] * len(queries)
+        everywhere = (queries @ self.sample.T).astype(np.float64)  # [B, N]
+        spreads = np.maximum(everywhere.std(axis=1), 1e-6)
+        return list(
+            map(Yardstick, everywhere.mean(axis=1).tolist(), spreads.tolist(), _runners_up(everywhere).tolist())
+        )
+
+    def weigh(self, yardstick: Yardstick | None, scores: Scores) -> tuple[Scores, Scores]:
+        """Returns the standouts and the confidences of scores [N] that the query of a yardstick gave.
 
         A standout counts standard deviations above the query's mean score over the sample; a confidence is the share
         of background queries whose best hit gives less evidence, 0..1.
         """
-        standouts, evidence = self._weigh(query, scores)
+        standouts, evidence = _weighed(yardstick, scores)
         confidences = np.searchsorted(self.evidence, evidence) / max(len(self.evidence), 1)
         return standouts, np.asarray(confidences, dtype=np.float64)
 
-    def measured(self, best: Sequence[tuple[Vector, float]]) -> "Calibration":
-        """Returns the scale with a background: queries [D] with the scores of their best hits."""
-        tops = [self._weigh(query, np.asarray([score])) for query, score in best]
+    def measured(self, queries: Vectors, best: Sequence[float]) -> "Calibration":
+        """Returns the scale with a background: queries [B, D] with the scores of their best hits."""
+        tops = [
+            _weighed(yardstick, np.asarray([score]))
+            for yardstick, score in zip(self.yardsticks(queries), best, strict=True)
+        ]
         standing = np.sort(np.asarray([standouts[0] for standouts, _ in tops], dtype=np.float64))
         evidence = np.sort(np.asarray([evidence[0] for _, evidence in tops], dtype=np.float64))
         return Calibration(self.sample, standing, evidence)
@@ -61,16 +82,6 @@ class Calibration:
             return None
         median, ninth_decile = np.quantile(self.standing, (0.5, 0.9))
         return float(median), float(ninth_decile)
-
-    def _weigh(self, query: Vector, scores: Scores) -> tuple[Scores, Scores]:
-        """Returns the standouts and the evidence of scores."""
-        if len(self.sample) < 2:
-            return np.zeros_like(scores), np.zeros_like(scores)
-        everywhere = (self.sample @ query).astype(np.float64)
-        spread = max(float(everywhere.std()), 1e-6)
-        standouts = (scores - everywhere.mean()) / spread
-        leads = (scores - _runners_up(everywhere)) / spread
-        return standouts, (standouts + _LEAD * leads) * np.maximum(scores, 0.0)
 
 
 def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
@@ -84,11 +95,21 @@ def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
         return Calibration(np.empty((0, background.shape[1]), dtype=np.float32))
     scale = Calibration(np.stack(vectors))
     best = store.near([Near(space, query, limit=1) for query in background])
-    return scale.measured([(query, found[0].score) for query, found in zip(background, best, strict=True) if found])
+    answered = [at for at, found in enumerate(best) if found]
+    return scale.measured(background[answered], [best[at][0].score for at in answered])
 
 
-def _runners_up(scores: Scores) -> float:
-    """Returns the mean of the best scores without the very best."""
-    count = min(_RUNNERS_UP + 1, len(scores))
-    best = np.partition(scores, len(scores) - count)[-count:]
-    return float((best.sum() - best.max()) / (count - 1))
+def _weighed(yardstick: Yardstick | None, scores: Scores) -> tuple[Scores, Scores]:
+    """Returns the standouts and the evidence of scores."""
+    if yardstick is None:
+        return np.zeros_like(scores), np.zeros_like(scores)
+    standouts = (scores - yardstick.mean) / yardstick.spread
+    leads = (scores - yardstick.runners_up) / yardstick.spread
+    return standouts, (standouts + _LEAD * leads) * np.maximum(scores, 0.0)
+
+
+def _runners_up(scores: Scores) -> Scores:
+    """Returns the mean of the best scores without the very best, of each row [B, N]."""
+    count = min(_RUNNERS_UP + 1, scores.shape[1])
+    best = np.partition(scores, scores.shape[1] - count, axis=1)[:, -count:]
+    return np.asarray((best.sum(axis=1) - best.max(axis=1)) / (count - 1))

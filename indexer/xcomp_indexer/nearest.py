@@ -6,7 +6,9 @@ What may not be offered is left out here; how a ranking becomes an answer is the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xcomp_indexer.calibrate import Calibration
+import numpy as np
+
+from xcomp_indexer.calibrate import Calibration, Yardstick
 from xcomp_indexer.offer import is_offered, now, offered
 from xcomp_indexer.query import Vector
 from xcomp_indexer.question import POOL, Question
@@ -23,7 +25,7 @@ class Asked:
 
     question: Question
     vectors: Mapping[str, Vector]
-    scales: Mapping[str, Calibration]
+    scales: Mapping[str, Calibration]  # by space; queries that go together share them
     limit: int  # hits that are ranked
 
 
@@ -40,14 +42,25 @@ def ranked(store: Store, asked: Sequence[Asked]) -> list[list[Hit]]:
     with telemetry.stage("store"):
         found = iter(_found(store, [each for one in asked for each in _sought(one)]))
     with telemetry.stage("fuse"):
+        yardsticks = {space: iter(each) for space, each in _yardsticks(asked).items()}
         return [
             fused(
                 one.scales,
-                {space: (vector, next(found)) for space, vector in one.vectors.items()},
+                {space: (next(yardsticks[space]), next(found)) for space in one.vectors},
                 weights=one.question.space_weights,
             )
             for one in asked
         ]
+
+
+def _yardsticks(asked: Sequence[Asked]) -> dict[str, list[Yardstick | None]]:
+    """Measures each query in its spaces, those of a space together; a space's are in the order of its queries."""
+    vectors: dict[str, list[Vector]] = {}
+    for one in asked:
+        for space, vector in one.vectors.items():
+            vectors.setdefault(space, []).append(vector)
+    scales = {space: scale for one in asked for space, scale in one.scales.items()}
+    return {space: scales[space].yardsticks(np.stack(rows)) for space, rows in vectors.items()}
 
 
 def _sought(one: Asked) -> list[_Sought]:

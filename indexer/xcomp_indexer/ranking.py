@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xcomp_indexer.calibrate import Calibration
+from xcomp_indexer.calibrate import Calibration, Yardstick
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.fusion import diversify, fold, reciprocal_rank
-from xcomp_indexer.query import Vector
 from xcomp_indexer.store import Found, Store
 
 
@@ -34,32 +33,47 @@ class Hit(NamedTuple):
     folded: int = 0  # worse hits that look like it and were left out
 
 
+class _Scored(NamedTuple):
+    """What one space found."""
+
+    found: Found
+    said: SpaceScore
+    confidence: float
+
+
 def fused(
     scales: Mapping[str, Calibration],
-    of_query: Mapping[str, tuple[Vector, list[Found]]],
+    of_query: Mapping[str, tuple[Yardstick | None, list[Found]]],
     *,
     weights: Mapping[str, float],
 ) -> list[Hit]:
     """Puts what the spaces found for one query into one ranking; `weights` are those of the spaces, 1 if unnamed."""
-    scores: dict[str, dict[str, SpaceScore]] = {}
-    confidences: dict[str, float] = {}  # the largest among the spaces
-    for space, (vector, found) in of_query.items():
-        weighed = scales[space].weigh(vector, np.asarray([each.score for each in found], dtype=np.float64))
-        plain = (row.tolist() for row in weighed)
-        for rank, (each, standout, confidence) in enumerate(zip(found, *plain, strict=True), start=1):
-            scores.setdefault(each.id, {})[space] = SpaceScore(rank, each.score, standout)
-            confidences[each.id] = max(confidence, confidences.get(each.id, 0.0))
-    points = {each.id: each for _, found in of_query.values() for each in found}
-    if len(of_query) == 1:
-        order = [(each.id, each.score) for _, found in of_query.values() for each in found]
-    else:
-        rankings = {space: [each.id for each in found] for space, (_, found) in of_query.items()}
-        order = reciprocal_rank(rankings, weights=weights)
-    return [_hit(points[id_], score, scores[id_], confidences[id_]) for id_, score in order]
+    scored = {space: _scored(scales[space], *found) for space, found in of_query.items()}
+    if len(scored) == 1:
+        ((space, only),) = scored.items()
+        return [Hit(found, said.score, {space: said}, said.standout, sure) for found, said, sure in only]
+    by_id: dict[str, dict[str, _Scored]] = {}
+    for space, those in scored.items():
+        for each in those:
+            by_id.setdefault(each.found.id, {})[space] = each
+    rankings = {space: [each.found.id for each in those] for space, those in scored.items()}
+    return [_hit(by_id[id_], score) for id_, score in reciprocal_rank(rankings, weights=weights)]
 
 
-def _hit(found: Found, score: float, spaces: Mapping[str, SpaceScore], confidence: float) -> Hit:
-    return Hit(found, score, spaces, max(each.standout for each in spaces.values()), confidence)
+def _scored(scale: Calibration, yardstick: Yardstick | None, found: Sequence[Found]) -> list[_Scored]:
+    weighed = scale.weigh(yardstick, np.asarray([each.score for each in found], dtype=np.float64))
+    plain = (row.tolist() for row in weighed)
+    return [
+        _Scored(each, SpaceScore(rank, each.score, standout), confidence)
+        for rank, (each, standout, confidence) in enumerate(zip(found, *plain, strict=True), start=1)
+    ]
+
+
+def _hit(scored: Mapping[str, _Scored], score: float) -> Hit:
+    said = {space: each.said for space, each in scored.items()}
+    standout = max(each.standout for each in said.values())
+    confidence = max(each.confidence for each in scored.values())
+    return Hit(next(iter(scored.values())).found, score, said, standout, confidence)
 
 
 def collapsed(store: Store, hits: Sequence[Hit], *, spaces: Mapping[str, int], alike: float) -> list[Hit]:

@@ -69,9 +69,9 @@ def paired(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> str:
 
 def confidences(texts: Vectors, background_texts: Vectors, images: Vectors) -> NDArray[np.float64]:
     """Returns the confidence of each request's first hit, as a search in a repository of these images reports it."""
-    best = [(text, float((images @ text).max())) for text in background_texts]
-    scale = Calibration(images).measured(best)
-    return np.asarray([scale.weigh(text, np.asarray([(images @ text).max()]))[1][0] for text in texts])
+    scale = Calibration(images).measured(background_texts, (background_texts @ images.T).max(axis=1).tolist())
+    best = (texts @ images.T).max(axis=1, keepdims=True)
+    return np.asarray([scale.weigh(*each)[1][0] for each in zip(scale.yardsticks(texts), best, strict=True)])
 
 
 def signals(scores: Scores) -> dict[str, NDArray[np.float64]]:

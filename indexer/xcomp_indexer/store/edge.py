@@ -245,8 +245,8 @@ class EdgeStore:
             return edge_config.search(engine.info().points_count)
 
 
-def _hit(point: qe.ScoredPoint) -> Found:
-    return Found(str(point.id), order.rounded(point.score), {})
+def _hit(point: qe.ScoredPoint, score: float) -> Found:
+    return Found(str(point.id), score, {})
 
 
 def _found(record: qe.Record) -> Found:

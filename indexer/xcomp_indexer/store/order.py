@@ -6,6 +6,7 @@ between equal ones more is fetched until it does not: copies of a picture are co
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Protocol, TypeVar
 
 from xcomp_indexer.store import Found, Near
@@ -41,7 +42,11 @@ def reach(near: Near) -> int:
 
 
 def page(
-    near: Near, found: Sequence[Result], *, fetch: Callable[[int], Sequence[Result]], read: Callable[[Result], Found]
+    near: Near,
+    found: Sequence[Result],
+    *,
+    fetch: Callable[[int], Sequence[Result]],
+    read: Callable[[Result, float], Found],
 ) -> list[Found]:
     """Cuts the page that `near` asks for out of the first `reach(near)` results of an engine.
 
@@ -49,7 +54,8 @@ def page(
         near: the search.
         found: what the engine returned first, best first.
         fetch: asks the engine again for that many results.
-        read: makes a result ours; only of those that may be on the page, since it costs as much as finding them.
+        read: makes a result with its rounded score ours; only of those that may be on the page, since it costs as
+            much as finding them.
     """
     if not near.limit:
         return []
@@ -57,8 +63,8 @@ def page(
     while len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
         take *= 2
         found = fetch(take)
-    scores = [rounded(each.score) for each in found]
-    least = scores[end - 1] if len(found) >= end else -math.inf
-    candidates = [read(each) for each, score in zip(found, scores, strict=True) if score >= least]
+    least = rounded(found[end - 1].score) if len(found) >= end else -math.inf
+    scores = takewhile(lambda score: score >= least, (rounded(each.score) for each in found))
+    candidates = list(map(read, found, scores))
     ordered = sorted(candidates, key=lambda each: (-each.score, each.id))[near.offset : end]
     return [each for each in ordered if near.minimum is None or each.score >= near.minimum]

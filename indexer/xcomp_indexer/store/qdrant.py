@@ -228,8 +228,8 @@ class QdrantStore:
             raise Unavailable(f"the store {self._call.place} took a write but has not applied it: try again later")
 
 
-def _hit(point: models.ScoredPoint) -> Found:
-    return Found(str(point.id), order.rounded(point.score), point.payload or {})
+def _hit(point: models.ScoredPoint, score: float) -> Found:
+    return Found(str(point.id), score, point.payload or {})
 
 
 def _found(record: models.Record) -> Found:
