@@ -14,8 +14,10 @@ _FILE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/resolve/[^/]+/(?P<name>.+)")
 
 
 @contextmanager
-def serving(repositories: Mapping[str, Path]) -> Iterator[str]:
-    """Serves repositories by name; yields the address for HF_ENDPOINT."""
+def serving(repositories: Mapping[str, Path], *, asked: list[str] | None = None) -> Iterator[str]:
+    """Serves repositories by name; yields the address for HF_ENDPOINT. What was asked for is added to `asked`."""
+
+    paths = [] if asked is None else asked
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:  # the base class calls it so
@@ -28,9 +30,10 @@ def serving(repositories: Mapping[str, Path]) -> Iterator[str]:
             pass
 
         def _answer(self) -> bytes:
-            asked = _FILE.fullmatch(self.path)
-            folder = repositories.get(asked["repository"]) if asked else None
-            file = folder / asked["name"] if folder and asked else None
+            paths.append(self.path)
+            named = _FILE.fullmatch(self.path)
+            folder = repositories.get(named["repository"]) if named else None
+            file = folder / named["name"] if folder and named else None
             content = file.read_bytes() if file and file.is_file() else b""
             self.send_response(200 if content else 404)
             if not content:

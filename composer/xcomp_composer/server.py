@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the composer; returns the exit status."""
     options = _parser().parse_args(arguments)
     logs.configure(options.log_level, options.log_format)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub is asked for files, and told nothing of who asks
     try:
         _serve(options)
     except XcompError as error:

@@ -103,11 +103,11 @@ def _fetched(place: Place, name: str, modelscope: ModelScope) -> bool:
 def _fetched_from_hub(place: Place, name: str) -> bool:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import (
-        HfHubHTTPError,
         RemoteEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # kept for those who must tell its errors
 
     try:
         hf_hub_download(place.repository, name, revision=place.revision or None, cache_dir=constants.HF_HUB_CACHE)
@@ -118,7 +118,7 @@ def _fetched_from_hub(place: Place, name: str) -> bool:
         raise ModelError(
             f"{constants.ENDPOINT} has no {place.repository}{revision} to read: check its name, or set HF_TOKEN"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise ModelError(
             f"cannot fetch {name} of {place.repository} from {constants.ENDPOINT}: {_reason(error)};"
             f" HF_ENDPOINT names a mirror, HF_HOME a folder with what was fetched elsewhere"

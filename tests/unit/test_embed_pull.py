@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from tests import fake_hub
+from tests import fake_hub, loopback
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder
 from xcomp_indexer import embed
+from xcomp_indexer.modelscope import ModelScope
 from xcomp_indexer.profiles import spaces_of
 from xcomp_indexer.pull import main
+from xcomp_indexer.pull import pull as fetch
 from xcomp_protos.transport.errors import InvalidRequest, ModelError
 
 
@@ -66,6 +69,60 @@ def test_what_cannot_be_fetched_is_one_line(hub: str, tmp_path: Path, name: str,
     assert failed.returncode == status
     assert said in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
+
+
+def test_only_files_are_asked_for(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with fake_hub.serving({"me/zh": chinese_clip_folder(tmp_path / "zh")}, asked=asked) as address:
+        command = [str(Path(sys.executable).parent / "xcomp"), "models", "pull", "chinese_clip:me/zh"]
+        variables = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")}
+        variables.pop("HF_HUB_DISABLE_TELEMETRY", None)
+        subprocess.run(command, capture_output=True, env=variables, check=True)
+    assert asked
+    assert all(path.startswith("/me/zh/resolve/") for path in asked)
+
+
+class HangsUp(BaseHTTPRequestHandler):
+    """Says how much will come, and leaves after the first byte, or before."""
+
+    def do_HEAD(self) -> None:  # the base class calls it so
+        self.send_response(200)
+        for name, value in (("X-Repo-Commit", fake_hub.COMMIT), ("ETag", '"e"'), ("Content-Length", "9")):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(b"{")
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+class Silent(HangsUp):
+    """Leaves without a word."""
+
+    def do_HEAD(self) -> None:
+        self.close_connection = True
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+
+
+@pytest.mark.parametrize(
+    ("hub_is", "said"),
+    [(HangsUp, "peer closed connection"), (Silent, "Server disconnected without sending a response")],
+)
+def test_a_hub_that_hangs_up_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub_is: type[HangsUp], said: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda _: None)  # the client tries again, later each time
+    with loopback.serving(hub_is) as address:
+        redirect(monkeypatch, address)
+        with pytest.raises(ModelError, match=said):
+            fetch("chinese_clip:me/zh", ModelScope())
 
 
 def test_offline_means_offline(hub: str, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # kept for those who must tell its errors
 
 from xcomp_model.base import ModelError, Prompt, Prompts, Runtime
 from xcomp_model.xcomposer import prompts_v1, prompts_v2
@@ -160,5 +161,5 @@ def _fetched(fetch: Callable[[str, str | None], Path], name: str) -> Path:
         raise ModelError(f"{repository} is not here and the hub cannot be reached: name a local folder") from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"the hub has no model {repository}, or keeps it private") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise ModelError(f"{repository} cannot be fetched: {str(error).strip().splitlines()[0]}") from error
