@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -133,8 +132,6 @@ def test_a_missing_model_is_noticed_before_any_large_library_is_imported() -> No
         "    except embed.ModelError: pass\n"
         "print(sorted({'torch', 'open_clip', 'transformers'} & set(sys.modules)))"
     )
-    started = time.monotonic()
     environment = {"HF_HOME": "/nowhere", "PATH": ""}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert said.stdout == "[]\n"
-    assert time.monotonic() - started < 5
