@@ -23,7 +23,7 @@ from xcomp_indexer import background
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.transport.errors import Conflict, Denied, NotFound, Unavailable
+from xcomp_protos.transport.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
 from xcomp_protos.transport.server import Endpoint, Service, started
 
 Context = grpc.ServicerContext
@@ -104,7 +104,10 @@ class ToyIndexer(rpc.IndexerServicer):
 
     def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         self._called("Embed", context)
-        texts = [each.text or each.image.decode() for each in request.inputs]
+        try:
+            texts = [each.text or each.image.decode() for each in request.inputs]
+        except UnicodeDecodeError:
+            raise InvalidRequest("inputs: an image cannot be used: it is none") from None
         vectors = [pb.Vector(values=self.embed(text).tolist()) for text in texts]
         return pb.EmbedResponse(space="toy", vectors=vectors)
 

@@ -57,8 +57,12 @@ def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Targ
     """The article's own file in a static site, the pictures in the site's folder for such.
 
     Raises:
-        InvalidRequest: that folder was not named.
+        InvalidRequest: that folder was not named, or the article takes no marks.
     """
+    if file.suffix.lower() == ".mdx":
+        raise InvalidRequest(
+            "--in-place marks our pictures with HTML comments, which MDX does not take: leave --in-place away"
+        )
     if assets is None:
         raise InvalidRequest("--in-place needs --assets DIR, the folder of the site's pictures")
     way = Path(os.path.relpath(assets, file.parent)).as_posix() if url_prefix is None else url_prefix

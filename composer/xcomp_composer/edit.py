@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from xcomp_composer.article import Article, Candidate, Illustration, Unfilled
-from xcomp_composer.describe import clean, described
+from xcomp_composer.describe import LONGEST, clean, described
 from xcomp_composer.history import changed
 from xcomp_composer.marks import with_blocks, without_blocks
 from xcomp_composer.rewording import check_whole, segment_of
@@ -74,9 +74,16 @@ def recaption(article: Article, spot: int, *, caption: str | None, alt: str | No
         raise InvalidRequest(f"spot: there is no picture after segment {spot}")
     if caption is None and alt is None:
         raise InvalidRequest("recaption: give a caption, an alt text, or both")
-    words = {name: clean(text) for name, text in (("caption", caption), ("alt", alt)) if text is not None}
+    words = {name: _line(text, name) for name, text in (("caption", caption), ("alt", alt)) if text is not None}
     shown = replace(picture, caption=words.get("caption", picture.caption), alt=words.get("alt", picture.alt))
     return _shown(article, spot, shown, operation=f"caption the picture of spot {spot}")
+
+
+def _line(text: str, field: str) -> str:
+    """Returns a person's words as they are printed, none of them cut off."""
+    if len(" ".join(text.split())) > LONGEST:
+        raise InvalidRequest(f"{field}: is longer than {LONGEST} characters")
+    return clean(text)
 
 
 def exclude(article: Article, spot: int) -> Article:

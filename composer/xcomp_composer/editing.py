@@ -40,6 +40,8 @@ class Editor:
         """
         if not article.segments:
             raise InvalidRequest("article: has no segments")
+        if article.format not in asked.FORMATS:
+            raise InvalidRequest(f"article.format: {article.format!r} is unknown: use {', '.join(asked.FORMATS)}")
         match operation.WhichOneof("operation"):
             case "search":
                 return self._searched(article, operation.search)
@@ -63,7 +65,7 @@ class Editor:
 
     def _reworded(self, article: Article, change: pb.EditSegment) -> Article:
         if change.kind not in _CHANGES:
-            raise InvalidRequest("operation.segment.kind: is unspecified: say what to do with the segment")
+            raise InvalidRequest("operation.segment.kind: is unspecified or unknown: say what to do with the segment")
         kind, words = _CHANGES[change.kind], change.text
         if not words.strip():
             order = self._order(article)

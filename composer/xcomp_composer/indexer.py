@@ -17,7 +17,7 @@ from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport.channel import translated
-from xcomp_protos.transport.errors import Cancelled, Conflict, DeadlineExceeded, Exhausted, NotFound
+from xcomp_protos.transport.errors import Cancelled, Conflict, DeadlineExceeded, Exhausted, InvalidRequest, NotFound
 
 Vectors = NDArray[np.float64]  # [B, D], rows of unit length
 Response = TypeVar("Response")
@@ -119,8 +119,15 @@ class Repository:
         return self._embed([pb.EmbedInput(text=text) for text in texts])
 
     def embed_images(self, images: Sequence[bytes]) -> Vectors:
-        """Embeds encoded pictures in the same space, [B, D]."""
-        return self._embed([pb.EmbedInput(image=image) for image in images])
+        """Embeds encoded pictures in the same space, [B, D].
+
+        Raises:
+            InvalidRequest: one is no readable picture.
+        """
+        try:
+            return self._embed([pb.EmbedInput(image=image) for image in images])
+        except InvalidRequest as error:  # in the words of the indexer, whose field the caller does not know
+            raise InvalidRequest(f"candidates: {str(error).removeprefix('inputs: ')}") from None
 
     def search(self, texts: Sequence[str], *, k: int) -> list[list[Hit]]:
         """Finds the k best pictures for each text."""

@@ -20,11 +20,13 @@ from xcomp_composer.parser import PARSER
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as CommonMark counts lines; str.splitlines knows many more
 _FRONT_MATTER = re.compile(
     r"""\ufeff?(?: ---[ \t]*\n (?=[\w"'][\w\ ."'-]*:) (?:.*\n)*? (?:---|\.\.\.)  # YAML
-        | \+\+\+[ \t]*\n (?:.*\n)*? \+\+\+ )                                   # TOML
+        | \+\+\+[ \t]*\n (?:.*\n)*? \+\+\+                                    # TOML
+        | \{[ \t]*\n (?=\s*"[^"\n]*"[ \t]*:) (?:.*\n)*? \} )                   # JSON
         [ \t]* (?:\n|$)""",
     re.VERBOSE,
 )
-_TITLE_ENTRY = re.compile(r"^title[ \t]*[:=][ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_TITLE_ENTRY = re.compile(r'^(?:title|[ \t]+"title")[ \t]*[:=][ \t]*(.+?)[ \t]*$', re.MULTILINE | re.IGNORECASE)
+_DEFINITION = re.compile(r"^ {0,3}:[ \t]+\S", re.MULTILINE)  # under its term, in a list of Hugo, kramdown or Pandoc
 _CAPTION_START = re.compile(
     r"\s*(?:(?:figure|fig|photo|picture|image)\b[\s\d.:]|[图圖][\s\d一二三四五六七八九十：:]|(?:照片|图片)[：:])",
     re.IGNORECASE,
@@ -83,7 +85,7 @@ def title_of(blocks: Sequence[Block]) -> str:
     """Returns the title in the front matter, else the first heading, else the first words."""
     for block in blocks:
         entry = _TITLE_ENTRY.search(normalised(block.text)) if block.kind is Kind.FRONT_MATTER else None
-        if entry and (title := entry.group(1).strip("\"' ")):
+        if entry and (title := entry.group(1).strip("\"', ")):
             return title
     for block in blocks:
         if block.kind is Kind.HEADING and block.prose:
@@ -143,13 +145,13 @@ def _span(token: Token, inline: Token) -> _Span:
 
 
 def _is_aside(inline: Token) -> bool:
-    """Directives of a site generator, and captions or notes that are emphasised as a whole."""
+    """Directives and definitions of a site generator, and captions or notes that are emphasised as a whole."""
     children = inline.children or []
     depth, outside = 0, 0
     for child in children:
         depth += child.nesting if child.type.startswith("em_") else 0
         outside += child.type == "text" and not depth and bool(child.content.strip())
-    return bool(MACHINERY.match(inline.content)) or not outside
+    return bool(MACHINERY.match(inline.content) or _DEFINITION.search(inline.content)) or not outside
 
 
 def prose_of(inline: Token) -> str:

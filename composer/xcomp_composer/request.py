@@ -72,6 +72,9 @@ def wish_of(options: pb.Options) -> Wish:
         raise InvalidRequest(f"options.k: must be 1 to {MAX_CANDIDATES}, not {options.k}")
     if options.pool and not (options.k or CANDIDATES) <= options.pool <= MAX_POOL:
         raise InvalidRequest(f"options.pool: must be {options.k or CANDIDATES} to {MAX_POOL}, not {options.pool}")
+    both = sorted({*options.must_use_ids} & {*options.exclude_ids})
+    if both:
+        raise InvalidRequest(f"options.must_use_ids: {both[0]!r} is among exclude_ids as well: name it in one of them")
     return Wish(
         images=options.images if options.HasField("images") else None,
         max_images=options.max_images if options.HasField("max_images") else None,
@@ -85,6 +88,8 @@ def conditions_of(options: pb.Options, *, text: str, format_: str = "markdown", 
     """Returns which pictures are wanted; the language is the request's, else the article's, else the text's."""
     if not options.repository:
         raise InvalidRequest("options.repository: is empty: name the repository that holds the pictures")
+    if options.language not in common.Language.values():
+        raise InvalidRequest(f"options.language: {options.language} is none of the enum's values")
     return Conditions(
         repository=options.repository,
         profile=options.profile,

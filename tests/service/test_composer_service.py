@@ -113,6 +113,13 @@ def test_a_page_is_illustrated(composer: ComposerClient) -> None:
         (pb.IllustrateRequest(text="Words.", options=pb.Options(repository="toy", k=65)), "k"),
         (pb.IllustrateRequest(text="Words.", options=pb.Options(repository="toy", k=8, pool=7)), "pool"),
         (pb.IllustrateRequest(text="Words.", options=pb.Options(repository="toy", model="gpt")), "model"),
+        (pb.IllustrateRequest(text="Words.", options=pb.Options(repository="toy", language=99)), "language"),  # type: ignore[arg-type]  # of another version
+        (
+            pb.IllustrateRequest(
+                text="Words.", options=pb.Options(repository="toy", must_use_ids=["cat"], exclude_ids=["cat"])
+            ),
+            "must_use_ids",
+        ),
     ],
 )
 def test_bad_input_names_its_field(composer: ComposerClient, request_: pb.IllustrateRequest, field: str) -> None:
@@ -217,6 +224,11 @@ def choice(context: str, *candidates: str) -> pb.SelectRequest:
         (choice("Words."), InvalidRequest, "candidates"),
         (choice("Words.", ""), InvalidRequest, "candidates"),
         (choice("Words.", "nobody"), NotFound, "nobody"),
+        (
+            pb.SelectRequest(context="Words.", candidates=[pb.SelectCandidate(image=b"\xff")], options=TOY),
+            InvalidRequest,
+            "^candidates: an image cannot be used",
+        ),
     ],
 )
 def test_a_choice_that_makes_no_sense_is_refused(
@@ -321,6 +333,9 @@ def test_an_edit_that_makes_no_sense_is_refused(composer: ComposerClient, operat
 def test_an_edit_of_no_article_is_refused(composer: ComposerClient) -> None:
     with pytest.raises(InvalidRequest, match="article"):
         composer.edit(pb.EditRequest(operation=pb.EditOperation(undo=True)))
+    docx = pb.Article(segments=[pb.Segment(text="Words.")], format="docx")
+    with pytest.raises(InvalidRequest, match=r"^article.format"):
+        composer.edit(pb.EditRequest(article=docx, operation=pb.EditOperation(remove=0)))
 
 
 def test_describe_says_what_the_composer_can_and_who_it_works_with(composer: ComposerClient) -> None:

@@ -124,6 +124,7 @@ def test_in_place_links_relatively_without_a_prefix(composer: FakeComposer) -> N
         ["none.md"],
         ["latin.md"],
         ["post.md", "--in-place"],
+        ["post.mdx", "--in-place", "--assets", "a"],
         ["post.md", "--in-place", "--assets", "a", "--out", "b"],
         ["post.md", "--assets", "a"],
         ["post.md", "-k", "0"],
@@ -134,6 +135,7 @@ def test_wrong_usage_of_illustrate_touches_nothing(
     composer: FakeComposer, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "latin.md").write_bytes(b"caf\xe9")
+    (tmp_path / "post.mdx").write_text(TEXT)
     assert run(["illustrate", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not composer.requests

@@ -157,6 +157,8 @@ def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) 
         (lambda article: edit.exclude(article, 2), "spot"),
         (lambda article: edit.recaption(article, 1, caption=None, alt=None), "recaption"),
         (lambda article: edit.recaption(article, 2, caption="x", alt=None), "spot"),
+        (lambda article: edit.recaption(article, 1, caption="x" * 301, alt=None), "caption"),
+        (lambda article: edit.recaption(article, 1, caption=None, alt="x" * 301), "alt"),
         (lambda article: rewording.rewrite(article, 1, " \n "), "text"),
         (lambda article: history.undo(article), "undo"),
         (lambda article: edit.found(article, 1, "q", (), chosen_by="x"), "query"),

@@ -20,6 +20,9 @@ NASTY = [
     "---\ntitle: 'Front matter'\ndate: 2024-01-01\n---\n\nWords after it.\n",
     "+++\ntitle = \"TOML\"\n+++\nWords after it.\n",
     "---\n\nNot front matter.\n\n---\n",
+    '{\r\n  "title": "JSON",\r\n\r\n  "a": {\r\n  }\r\n}\r\n\r\nWords after it.\r\n',
+    '{\n  "a": 1,\n\nWords in a brace that nobody closes.\n',
+    "Term\n: A definition.\n\n    More of it.\n\nWords.\n",
     "Lone\rcarriage\r\rreturns\r",
     "Line\u2028separators \x0b and \x0c and \x85 are words here.\n\nMore\x00words.\n",
     "Words\n# A heading without a blank line\nWords again\n- a list\n- more\n",
@@ -124,6 +127,31 @@ def test_an_existing_image_its_caption_and_its_paragraph_are_left_alone(caption:
 def test_directives_of_site_generators_are_no_paragraphs() -> None:
     text = "{{< youtube abc >}}\n\n{% include x %}\n\n::: note\n\n[TOC]\n\n$$ x = y $$\n\nWords.\n"
     assert [block.prose for block in split(text) if block.kind is Kind.PARAGRAPH] == ["Words."]
+
+
+@pytest.mark.parametrize(
+    "list_", ["Term\n: What it means.\n: Again.\n", "Term\n\n:   What it means.\n\n    And more.\n"]
+)
+def test_a_list_of_definitions_is_no_paragraph(list_: str) -> None:
+    assert [blocks.prose for blocks in split(f"{list_}\nWords: these.\n") if blocks.prose][-1] == "Words: these."
+    assert [blocks.kind for blocks in split(f"{list_}\nWords: these.\n") if "means" in blocks.text] == [Kind.OTHER]
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "---\ntitle: Days\n\nnote: |\n\n  Words.\n---\n",
+        '+++\ntitle = "Days"\n\nnote = "Words."\n+++\n',
+        '{\n  "note": "Words.",\n\n  "title": "Days",\n\n  "more": {"a": 1}\n}\n',
+    ],
+)
+def test_nothing_stands_in_front_matter(front: str) -> None:
+    blocks = split(f"{front}\nFirst words.\n")
+    assert [(block.kind, block.prose) for block in blocks] == [
+        (Kind.FRONT_MATTER, ""),
+        (Kind.PARAGRAPH, "First words."),
+    ]
+    assert title_of(blocks) == "Days"
 
 
 def test_prose_is_what_a_reader_sees() -> None:
