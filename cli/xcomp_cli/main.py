@@ -3,6 +3,7 @@
 The modules of the commands import nothing heavy before they run, so that help comes at once.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ from xcomp_protos.transport import telemetry
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
+COLLECTOR_S = 2.0  # that a command waits for a collector at its end, unless a variable says another time
 _GROUPS = ("repo", "models", "serve")
 
 app = typer.Typer(
@@ -119,6 +121,18 @@ def main() -> None:
     sys.exit(status)
 
 
+class _Unsent(logging.Handler):
+    """Notes that a trace was not sent, in place of the library's own lines on stderr."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.happened = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes no note of what will be tried again."""
+        self.happened = self.happened or record.levelno >= logging.ERROR
+
+
 @contextmanager
 def _traced(arguments: Sequence[str]) -> Iterator[None]:
     """Spans the whole command where the environment asks for traces; the span has the command's name alone."""
@@ -127,10 +141,18 @@ def _traced(arguments: Sequence[str]) -> Iterator[None]:
         return
     from xcomp_protos.transport import observe
 
+    unsent = _Unsent()
+    logging.getLogger("opentelemetry").addHandler(unsent)
     known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     name = next((word for word in arguments if word in known or word in _GROUPS), "help")
-    with observe.traced("xcomp"), telemetry.stage(f"xcomp {name}"):
+    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
+    with observe.traced("xcomp", timeout_s=None if named else COLLECTOR_S), telemetry.stage(f"xcomp {name}"):
         yield
+    if unsent.happened:
+        place = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
+            "OTEL_EXPORTER_OTLP_ENDPOINT", ""
+        )
+        display.warn(f"the trace was not sent: no collector took it at {display.printable(place)}")
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:

@@ -111,6 +111,15 @@ def test_the_message_of_a_failure_stays_out_of_its_span(
     assert SECRET not in str(kept.requests)
 
 
+def test_a_collector_that_is_away_costs_a_command_one_line() -> None:
+    gone = "http://127.0.0.1:9"
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": gone, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    command = [str(Path(sys.executable).with_name("xcomp")), "models", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings}, check=True)
+    assert done.stdout
+    assert done.stderr.splitlines() == [f"warning: the trace was not sent: no collector took it at {gone}"]
+
+
 @pytest.mark.parametrize(
     ("environment", "wanted"),
     [

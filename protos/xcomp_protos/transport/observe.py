@@ -50,8 +50,8 @@ def observed(options: argparse.Namespace, readings: Readings, *, service: str) -
 
 
 @contextmanager
-def traced(service: str) -> Iterator[None]:
-    """Keeps traces of this process while the body runs, then sends what is left.
+def traced(service: str, *, timeout_s: float | None = None) -> Iterator[None]:
+    """Keeps traces of this process while the body runs, then sends what is left, in the time given.
 
     Raises:
         Unsupported: the libraries are not installed.
@@ -60,7 +60,7 @@ def traced(service: str) -> Iterator[None]:
         from xcomp_protos.transport.tracing import Tracing
     except ImportError:
         raise Unsupported("traces (OTEL_… is set) need OpenTelemetry: pip install 'xcomp[observe]'") from None
-    tracing = Tracing(service)
+    tracing = Tracing(service, timeout_s=timeout_s)
     try:
         with telemetry.tracing(tracing):
             yield

@@ -54,12 +54,13 @@ class Tracing:
 
     Args:
         service: name of this process in the traces, unless `OTEL_SERVICE_NAME` says another.
+        timeout_s: how long a collector may take; None: as the environment has it.
     """
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, *, timeout_s: float | None = None) -> None:
         resource = Resource.create({"service.version": VERSION}).merge(_named(service))
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout_s)))
         self._tracer = self._provider.get_tracer("xcomp", VERSION)
 
     def close(self) -> None:
