@@ -6,7 +6,7 @@ there.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from xcomp_indexer.together import Gone, Together, nobody_leaves
 from xcomp_protos.transport import telemetry
 
 AT_ONCE = 32  # texts of a forward pass; more gain nothing on a CPU and would keep others waiting
+LENGTH_AT_ONCE = 8192  # characters of a forward pass, seconds on a core; a longer text has one of its own
 KEPT = 2048  # vectors of single texts that are remembered, 4 MB at 512 dimensions
 KEPT_CHARACTERS = 1000  # longer texts are not asked twice
 
@@ -49,8 +50,7 @@ class Texts:
         """
         if len(texts) == 1:
             return self.encode_singles(embedder, texts, gone=gone)
-        parts = [_Pass(embedder, texts[at : at + AT_ONCE]) for at in range(0, len(texts), AT_ONCE)]
-        rows = [self._lane(embedder).result(each, gone=gone) for each in parts]
+        rows = [self._lane(embedder).result(_Pass(embedder, part), gone=gone) for part in _parts(texts)]
         return np.concatenate(rows) if rows else np.empty((0, embedder.dimension), np.float32)
 
     def encode_singles(self, embedder: Embedder, texts: Sequence[str], *, gone: Gone = nobody_leaves) -> Vectors:
@@ -85,6 +85,18 @@ class Texts:
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
         return row
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cuts the texts of a caller into what goes through a model at once: nobody waits longer, nor leaves later."""
+    start, length = 0, 0
+    for at, text in enumerate(texts):
+        if at > start and (at - start == AT_ONCE or length + len(text) > LENGTH_AT_ONCE):
+            yield texts[start:at]
+            start, length = at, 0
+        length += len(text)
+    if texts:
+        yield texts[start:]
 
 
 def _passed(passes: Sequence[_Pass]) -> list[Vectors]:

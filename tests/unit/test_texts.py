@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import CountingEmbedder
 from xcomp_indexer import texts, together
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.texts import AT_ONCE, Texts
+from xcomp_indexer.texts import AT_ONCE, LENGTH_AT_ONCE, Texts
 from xcomp_indexer.together import nobody_leaves
 from xcomp_protos.transport.errors import Cancelled, Exhausted, ModelError
 
@@ -94,6 +94,22 @@ def test_a_call_of_several_texts_keeps_its_batches() -> None:
     assert np.array_equal(batch.result(10), alone(several))
     assert single.result(10).shape == (1, 12)
     assert sorted(crowd.embedder.passes[1:]) == sorted([several[:AT_ONCE], several[AT_ONCE:], ["red"]])
+
+
+def test_long_texts_of_a_call_go_in_small_batches_and_end_with_its_caller() -> None:
+    crowd = Crowd()
+    has_left = threading.Event()
+    long = [f"{word} ".ljust(LENGTH_AT_ONCE // 2) for word in words(5)]
+    kept, left = crowd.call(*long), crowd.call(*long, gone=has_left.is_set)
+    crowd.go(2)  # what came first, and the first batch of one of them
+    assert crowd.embedder.begun.acquire(timeout=10)
+    has_left.set()
+    crowd.go()
+    assert np.array_equal(kept.result(10), alone(long))
+    with pytest.raises(Cancelled):
+        left.result(10)
+    assert all(each == ["first"] or len(each) <= 2 for each in crowd.embedder.passes)
+    assert len(crowd.embedder.passes) <= 1 + 3 + 1
 
 
 def test_a_caller_who_left_is_dropped_and_the_others_are_served() -> None:
