@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated
 
@@ -111,6 +112,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The entry point of `xcomp`."""
     sys.excepthook = _defect
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no error
@@ -119,6 +121,13 @@ def main() -> None:
     with _traced(sys.argv[1:]):
         status = run(sys.argv[1:])
     sys.exit(status)
+
+
+def _open_closed_streams() -> None:
+    """Lets what was closed (`>&-`) lead nowhere, so that no other file takes its number and nothing fails to print."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for as long as the process
 
 
 class _Unsent(logging.Handler):

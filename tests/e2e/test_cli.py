@@ -287,6 +287,16 @@ def test_wrong_usage_is_status_2(indexed: Machine) -> None:
         _error(done)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(indexed: Machine, closed: str) -> None:
+    shell = ["sh", "-c", f'"$@" {closed}', "sh"]
+    done = subprocess.run(
+        [*shell, *XCOMP, "search", "red"], capture_output=True, text=True, env=indexed.environment, cwd=indexed.folder
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (" >&-" not in f" {closed}")
+
+
 def test_long_query_is_answered(indexed: Machine) -> None:
     assert indexed.run("search", "red " * 2500).returncode == 0
 
