@@ -93,7 +93,10 @@ def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Fin
         way = f"end process {state.pid}, and the next command starts another; its log: {connect.places(COMPOSER).log}"
     try:
         with client as asked:
-            return list(trouble.composer(asked.describe())), True
+            described = asked.describe()
+        if not named and described.indexer != indexer:
+            return [], True  # of an indexer that was here before: the next command that needs it starts another
+        return list(trouble.composer(described)), True
     except XcompError as error:
         return [Finding("composer", f"{error}: {way}", fault=True)], not named
 

@@ -1,6 +1,7 @@
 """What `xcomp status` says is wrong, and that it comes with a way to mend it."""
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from tests.unit.cli_servers import FakeComposer, FakeIndexer, serving
-from xcomp_cli import trouble
+from xcomp_cli import status, trouble
 from xcomp_cli.main import run
+from xcomp_cli.state import State
 from xcomp_protos import composer_pb2 as cpb
 from xcomp_protos import indexer_pb2 as pb
 
@@ -139,6 +141,16 @@ def test_a_composer_that_is_away_ends_in_4_after_all_else_was_said(
     said = capsys.readouterr().out
     assert "repository default: 10 images" in said
     assert "xcomp serve composer --listen 127.0.0.1:1" in said
+
+
+def test_a_local_composer_that_the_next_command_replaces_is_nothing_wrong(tmp_path: Path) -> None:
+    composer = FakeComposer(cpb.Article())
+    composer.described = cpb.DescribeComposerResponse(indexer="unix:/before.sock", indexer_status="UNREACHABLE")
+    with serving(FakeIndexer(), tmp_path, composer) as address:
+        state = State(os.getpid(), address, build="", options=())
+        assert status._composer("", "unix:/now.sock", state) == ([], True)
+        (told,), _ = status._composer("", "unix:/before.sock", state)
+    assert told.fault
 
 
 def test_a_composer_whose_indexer_is_away_says_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
