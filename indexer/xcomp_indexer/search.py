@@ -21,7 +21,7 @@ from xcomp_indexer.repository import Repository
 from xcomp_indexer.scales import Scales
 from xcomp_indexer.texts import AT_ONCE, Texts
 from xcomp_indexer.together import Gone, Together, nobody_leaves
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_protos.transport.errors import InvalidRequest, NotFound
 
 _BACKGROUND = {"en": background.ENGLISH, "zh": background.CHINESE}
 FURTHEST = 4096  # candidates that are looked at when near copies are folded
@@ -65,7 +65,7 @@ class Search:
         """Answers each query; `gone` tells whether anybody still waits for it.
 
         Raises:
-            NotFound: an id that a query names is not there.
+            NotFound: an id that a query names, or a space that is weighed, is not there.
             InvalidRequest: a query's picture is none, or its parts cancel each other out.
             Cancelled, Exhausted: as `Texts.encode` has it.
         """
@@ -100,6 +100,10 @@ class Search:
 
     def _spaces(self, repository: Repository, question: Question, found: language.Language) -> list[str]:
         weights = question.space_weights
+        held = [space.name for space in repository.held]
+        if unknown := sorted(weights.keys() - {*held}):
+            has = ", ".join(held)
+            raise NotFound(f"space_weights: there is no space {unknown[0]!r} in {repository.name!r}: it has {has}")
         names = [name for name in _able(repository, question.route, found) if weights.get(name, 1.0)]
         if not names:
             raise InvalidRequest("space_weights: leave no space that answers: give one a weight above 0")

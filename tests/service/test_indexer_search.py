@@ -278,12 +278,14 @@ def test_bad_input_is_refused_with_the_name_of_the_field(
         shared.client.search(pb.SearchRequest(**values))  # type: ignore[arg-type]
 
 
-def test_an_unknown_repository_or_image_is_not_found(shared: Indexer) -> None:
+def test_an_unknown_repository_image_or_space_is_not_found(shared: Indexer) -> None:
     with pytest.raises(NotFound, match="no repository 'nope'"):
         shared.client.search(pb.SearchRequest(repository="nope", queries=[pb.Query(parts=[text("a")])], k=1))
     for image_id in ("nonsense", "00000000-0000-0000-0000-000000000000"):
         with pytest.raises(NotFound, match=f"image_id: .*{image_id}"):
             shared.search(pb.QueryPart(image_id=image_id))
+    with pytest.raises(NotFound, match="space_weights: there is no space 'smell' in 'default': it has color"):
+        shared.hits("red", space_weights={"smell": 2.0})
 
 
 def test_another_profile_than_the_recorded_one_is_a_conflict(shared: Indexer) -> None:
