@@ -61,9 +61,13 @@ def versions() -> Iterator[Finding]:
 def extras(*, local: bool) -> Iterator[Finding]:
     """What is installed; with servers elsewhere nothing has to be."""
     for part, names in LIBRARIES.items():
-        missing = [name for name in names if find_spec(name) is None]
-        way = f"{', '.join(missing)} missing: pip install 'xcomp[{part}]'"
-        yield Finding(part, way if missing else "installed", fault=bool(missing) and local and part not in OPTIONAL)
+        missing = ", ".join(name for name in names if find_spec(name) is None)
+        if not missing:
+            yield Finding(part, "installed")
+        elif local and part not in OPTIONAL:
+            yield Finding(part, f"{missing} missing: pip install 'xcomp[{part}]'", fault=True)
+        else:
+            yield Finding(part, f"not installed ({missing}); where it is wanted: pip install 'xcomp[{part}]'")
 
 
 def models() -> Iterator[Finding]:

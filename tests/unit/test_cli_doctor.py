@@ -77,6 +77,7 @@ def test_missing_parts_matter_to_local_servers_alone(monkeypatch: pytest.MonkeyP
     local, remote = by_name(checks.extras(local=True)), by_name(checks.extras(local=False))
     assert "pip install 'xcomp[indexer]'" in local["indexer"].fact
     assert [local["indexer"].fault, local["lite"].fault, remote["indexer"].fault] == [True, False, False]
+    assert remote["indexer"].fact.startswith("not installed (no_such_library); where it is wanted: pip install")
 
 
 def test_models_of_the_profile_asked_for_must_be_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
