@@ -22,6 +22,7 @@ def pick(article: Article, spot: int, candidate: int) -> Article:
     offered = picture.candidates if picture else _unfilled(article, spot).candidates
     if candidate >= len(offered):
         raise InvalidRequest(f"candidate: spot {spot} has {len(offered)} of them, numbered from 0; {candidate} is none")
+    _check_alone(article, offered[candidate].image_id, spot, field="candidate")
     query = picture.query if picture else _unfilled(article, spot).query
     shown = _picture(article, offered[candidate], query=query, candidates=offered, chosen_by=USER)
     return _shown(article, spot, shown, operation=f"pick candidate {candidate} for spot {spot}")
@@ -56,9 +57,7 @@ def lock(article: Article, spot: int) -> Article:
 def show(article: Article, spot: int, candidate: Candidate) -> Article:
     """Shows an image of the user's choice; what was offered stays on record."""
     picture = _changeable(article, spot)
-    for number, other in article.illustrated:
-        if other.image_id == candidate.image_id:
-            raise InvalidRequest(f"image_id: this picture stands after segment {number} already: remove it there first")
+    _check_alone(article, candidate.image_id, None, field="image_id")
     empty = next((each for each in article.unfilled if each.segment == spot), None)
     offered = picture.candidates if picture else empty.candidates if empty else ()
     query = picture.query if picture else empty.query if empty else ""
@@ -153,6 +152,13 @@ def _changeable(article: Article, spot: int) -> Illustration | None:
     if picture and picture.locked:
         raise InvalidRequest(f"spot: the picture after segment {spot} is locked: unlock it first with --lock")
     return picture
+
+
+def _check_alone(article: Article, image_id: str, spot: int | None, *, field: str) -> None:
+    """No picture is shown twice."""
+    for number, other in article.illustrated:
+        if other.image_id == image_id and number != spot:
+            raise InvalidRequest(f"{field}: this picture stands after segment {number} already: remove it there first")
 
 
 def _unfilled(article: Article, spot: int) -> Unfilled:

@@ -32,7 +32,7 @@ def article() -> Article:
 
 CHANGES: list[Callable[[Article], Article]] = [
     lambda article: edit.pick(article, 1, 1),
-    lambda article: edit.pick(article, 2, 0),
+    lambda article: edit.pick(article, 2, 1),
     lambda article: edit.found(article, 4, "asked", CANDIDATES, chosen_by="retrieval"),
     lambda article: edit.remove(article, 1),
     lambda article: edit.lock(article, 1),
@@ -114,7 +114,7 @@ def test_words_about_a_picture_are_one_clean_line(article: Article) -> None:
 
 
 def test_an_empty_spot_is_filled_from_what_was_offered(article: Article) -> None:
-    changed = edit.pick(article, 2, 0)
+    changed = edit.pick(article, 2, 1)
     assert changed.segments[2].illustration
     assert changed.unfilled == ()
 
@@ -151,6 +151,7 @@ def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) 
     [
         (lambda article: edit.pick(article, 1, 2), "candidate"),
         (lambda article: edit.pick(article, 0, 0), "spot"),
+        (lambda article: edit.pick(article, 2, 0), "candidate: this picture stands after segment 1"),
         (lambda article: edit.pick(article, 9, 0), "segment"),
         (lambda article: edit.remove(article, 2), "spot"),
         (lambda article: edit.lock(article, 2), "spot"),
