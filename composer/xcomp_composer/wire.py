@@ -55,7 +55,7 @@ def from_proto(message: pb.Article) -> Article:
         seed=message.seed,
         unfilled=tuple(unfilled_from_proto(unfilled) for unfilled in message.unfilled),
         history=tuple(HistoryEntry(entry.operation, entry.before) for entry in message.history),
-        seconds=dict(message.seconds),
+        seconds=dict(sorted(message.seconds.items())),
         format=message.format or "markdown",
         repository=message.repository,
         draft=message.draft,

@@ -12,7 +12,7 @@ from xcomp_protos import composer_pb2 as pb
 
 
 def metadata_from_struct(struct: Struct) -> dict[str, Json]:
-    """Returns the entries of a struct, whole numbers as integers."""
+    """Returns the entries of a struct in the order of their names, whole numbers as integers."""
     return cast("dict[str, Json]", _whole(json_format.MessageToDict(struct)))
 
 
@@ -154,13 +154,13 @@ def _evidence_message(evidence: Evidence | None) -> pb.Evidence | None:
 
 
 def _whole(value: object) -> object:
-    """A struct knows only doubles; 4.0 was an integer before it travelled."""
+    """A struct knows only doubles, 4.0 was an integer before it travelled, and its order is another in every process."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
         return [_whole(item) for item in value]
     if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _whole(item) for key, item in sorted(value.items())}
     return value
 
 

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from google.protobuf.struct_pb2 import Struct
 
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer import manifest, wire
@@ -26,6 +27,7 @@ from xcomp_composer.events import Event, Spot, SpotCandidates, SpotIllustration,
 from xcomp_composer.markdown import split
 from xcomp_composer.marks import without_blocks
 from xcomp_composer.render import THUMBNAIL_PX, read_bundle, write_bundle, write_in_place
+from xcomp_composer.wire_pictures import metadata_from_struct
 from xcomp_protos.transport.errors import InvalidRequest, NotFound
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -232,6 +234,15 @@ def test_a_picture_without_words_is_listed(article: Article) -> None:
     bare = replace(article.segments[1], illustration=replace(PICTURE, caption="", alt=""))
     shown = replace(article, segments=(article.segments[0], bare, *article.segments[2:]))
     assert manifest.to_json(shown)["uncaptioned"] == [1]
+
+
+def test_metadata_come_off_the_wire_in_one_order() -> None:
+    names = [f"key{number}" for number in range(20)]
+    struct = Struct()
+    struct.update({"last": {name: 1 for name in reversed(names)}, **dict.fromkeys(reversed(names), 1)})
+    read = metadata_from_struct(struct)
+    assert list(read) == sorted([*names, "last"])
+    assert json.dumps(read["last"]) == json.dumps({name: 1 for name in sorted(names)})
 
 
 def test_an_article_travels_over_the_wire_unchanged(article: Article) -> None:
