@@ -65,9 +65,12 @@ def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Targ
         )
     if assets is None:
         raise InvalidRequest("--in-place needs --assets DIR, the folder of the site's pictures")
+    before = file.read_bytes()
     way = Path(os.path.relpath(assets, file.parent)).as_posix() if url_prefix is None else url_prefix
 
     def write(article: Article, fetch: render.Fetch) -> Article:
+        if file.read_bytes() != before:
+            raise Conflict(f"'{file}' was changed meanwhile, and stays as it is: run the command again")
         assets.mkdir(parents=True, exist_ok=True)
         with directory_held(assets):  # two articles of a site share the folder, and its list of pictures
             return render.write_in_place(article, file, assets=assets, url_prefix=way, fetch=fetch)

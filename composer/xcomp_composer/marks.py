@@ -20,6 +20,7 @@ from xcomp_composer.markdown import lines_of, normalised, parse, split
 
 _MARK = re.compile(r"<!-- xcomp:(begin|end)(\+?) ([0-9a-f]{12}) -->")
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>~&|$])")
+_UNLINKED = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})|[\s<>()\\\"']")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -141,7 +142,8 @@ def _html(picture: Illustration, newline: str) -> str:
 
 
 def _target(file: str) -> str:
-    return re.sub(r"[\s<>()\\\"']", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), file)
+    """Escapes what would end a link; an expression of a site generator becomes a link before Markdown reads it."""
+    return _UNLINKED.sub(lambda match: match[1] or "".join(f"%{byte:02X}" for byte in match[0].encode()), file)
 
 
 def _digest(body: str) -> str:

@@ -62,7 +62,7 @@ def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: st
     assets.mkdir(parents=True, exist_ok=True)
     prefix = f"{url_prefix.rstrip('/')}/" if url_prefix else ""
     written = _with_files(article, lambda picture: f"{prefix}{_publish(picture, assets, fetch, None)}")
-    _write(file, with_blocks(written).encode())
+    _write(file.resolve(), with_blocks(written).encode())  # a link goes on leading there
     names = [picture.file.removeprefix(prefix) for _, picture in written.illustrated]
     users, unused = site.shown(site.read(assets), file, names, assets=assets)
     for name in filter(site.is_picture, unused):
@@ -146,10 +146,12 @@ def _inside_images(files: Iterable[str]) -> Iterable[str]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replaces a file as a whole; a reader sees the old bytes or the new ones."""
+    """Replaces a file as a whole, for whom it was open before; a reader sees the old bytes or the new ones."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         beside.write_bytes(data)
+        with suppress(FileNotFoundError):
+            beside.chmod(path.stat().st_mode & 0o777)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -154,7 +154,7 @@ def _evidence_message(evidence: Evidence | None) -> pb.Evidence | None:
 
 
 def _whole(value: object) -> object:
-    """A struct knows only doubles, 4.0 was an integer before it travelled, and its order is another in every process."""
+    """A struct knows only doubles, 4.0 was an integer before it travelled, and no order."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):

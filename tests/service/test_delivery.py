@@ -122,6 +122,10 @@ SITES = {
         JEKYLL, "_posts/2026-05-01-day.md", "assets/img", ["--url-prefix", "{{site.baseurl}}/assets/img"],
         "({{site.baseurl}}/assets/img/",
     ),
+    "jekyll, filtered": (
+        JEKYLL, "_posts/2026-05-01-day.md", "assets/img", ["--url-prefix", "{{ '/assets/img' | relative_url }}"],
+        "({{ '/assets/img' | relative_url }}/",
+    ),
     "jekyll, relative": (JEKYLL, "_posts/2026-05-01-day.md", "assets/img", [], "(../assets/img/"),
 }  # fmt: skip
 

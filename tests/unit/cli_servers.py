@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,7 +153,7 @@ class FakeComposer(crpc.ComposerServicer):
 
     def __init__(self, article: cpb.Article) -> None:
         self.article = article
-        self.events: list[cpb.ComposeEvent] = []
+        self.events: Iterable[cpb.ComposeEvent] = ()
         self.choice = cpb.SelectResponse(choice=1, probabilities=[0.25, 0.75], mass=0.5)
         self.described = cpb.DescribeComposerResponse(indexer_status="SERVING")
         self.requests: list[object] = []

@@ -111,6 +111,18 @@ def test_in_place_links_to_the_assets(composer: FakeComposer) -> None:
     assert f"(/img/{name})" in Path("post.md").read_text()
 
 
+def test_in_place_keeps_what_was_written_meanwhile(composer: FakeComposer, capsys: pytest.CaptureFixture[str]) -> None:
+    def somebody_writes() -> Iterator[pb.ComposeEvent]:
+        Path("post.md").write_text("Words of another day.")
+        yield from ()
+
+    composer.events = somebody_writes()
+    assert run(["illustrate", "post.md", "--in-place", "--assets", "static"]) == 1
+    assert "changed meanwhile" in capsys.readouterr().err
+    assert Path("post.md").read_text() == "Words of another day."
+    assert not Path("static").exists()
+
+
 def test_in_place_links_relatively_without_a_prefix(composer: FakeComposer) -> None:
     Path("posts").mkdir()
     Path("post.md").rename("posts/post.md")

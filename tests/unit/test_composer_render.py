@@ -205,6 +205,17 @@ def test_an_article_in_place_keeps_its_words_and_links_to_the_site(article: Arti
     assert without_blocks(marked)[0] == article.text
 
 
+def test_an_article_in_place_stays_private_and_where_its_link_leads(article: Article, tmp_path: Path) -> None:
+    file, link = tmp_path / "post.md", tmp_path / "link.md"
+    file.write_text("Before.")
+    file.chmod(0o600)
+    link.symlink_to(file)
+    write_in_place(article, link, assets=tmp_path / "static", url_prefix="", fetch=fetch)
+    assert link.is_symlink()
+    assert without_blocks(file.read_bytes().decode())[0] == article.text
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_bundle_is_read_back_as_it_was_written(article: Article, tmp_path: Path) -> None:
     written = write_bundle(article, tmp_path, fetch)
     assert read_bundle(tmp_path) == written
@@ -239,10 +250,10 @@ def test_a_picture_without_words_is_listed(article: Article) -> None:
 def test_metadata_come_off_the_wire_in_one_order() -> None:
     names = [f"key{number}" for number in range(20)]
     struct = Struct()
-    struct.update({"last": {name: 1 for name in reversed(names)}, **dict.fromkeys(reversed(names), 1)})
+    struct.update({"last": dict.fromkeys(reversed(names), 1), **dict.fromkeys(reversed(names), 1)})
     read = metadata_from_struct(struct)
     assert list(read) == sorted([*names, "last"])
-    assert json.dumps(read["last"]) == json.dumps({name: 1 for name in sorted(names)})
+    assert json.dumps(read["last"]) == json.dumps(dict.fromkeys(sorted(names), 1))
 
 
 def test_an_article_travels_over_the_wire_unchanged(article: Article) -> None:
