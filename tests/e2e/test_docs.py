@@ -1,5 +1,6 @@
 """The examples of docs/services.md, run against a real indexer with the real `lite` profile."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,24 +13,31 @@ from xcomp_protos.client import IndexerClient
 
 ROOT = Path(__file__).resolve().parents[2]
 _PYTHON = re.compile(r"<!-- tested -->\n```python\n(.*?)```", re.DOTALL)
+_SHELL = re.compile(r"<!-- tested -->\n```sh\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
 def indexer(tmp_path: Path) -> Iterator[str]:
     """The address of an indexer process."""
-    address = f"unix:{tmp_path / 's'}"
-    command = [sys.executable, "-m", "xcomp_indexer.server", "--listen", address, "--home", str(tmp_path / "home")]
+    command = [
+        sys.executable,
+        "-m",
+        "xcomp_indexer.server",
+        "--listen",
+        "127.0.0.1:0",
+        "--home",
+        str(tmp_path / "home"),
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        assert "listening" in process.stderr.readline()
+        said, _, address = process.stderr.readline().strip().rpartition(" ")
+        assert said == "listening on"
         yield address
         process.terminate()
         process.communicate(timeout=60)
 
 
-def test_python_example_of_the_services_page_works(
-    indexer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_examples_of_the_services_page_work(indexer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     collected = tmp_path / "collected"
@@ -37,7 +45,8 @@ def test_python_example_of_the_services_page_works(
     for name in ("coffee", "rocket", "chelsea"):
         for file in collected.rglob(f"*{name}*"):
             file.rename(photos / file.name)
-    examples = _PYTHON.findall((ROOT / "docs" / "services.md").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
+    examples = _PYTHON.findall(page)
     assert examples
     for example in examples:
         exec(example, {"address": indexer, "photos": str(photos)})
@@ -48,3 +57,10 @@ def test_python_example_of_the_services_page_works(
     assert "coffee" in printed.partition("by reflection:")[2]
     with IndexerClient(indexer) as client:
         assert client.healthy()
+    asked = "".join(_SHELL.findall(page)).replace("127.0.0.1:7411", indexer)
+    assert "buf curl" in asked
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    told = subprocess.run(["sh", "-e", "-c", asked], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("grpc.health.v1.Health\n")
+    assert "coffee" in told.stdout
