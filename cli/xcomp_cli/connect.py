@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from xcomp_cli import display, local
 from xcomp_cli.home import Places, data_home
-from xcomp_cli.launch import COMPOSER, INDEXER, Service
+from xcomp_cli.launch import COMPOSER, INDEXER, Service, until
 from xcomp_cli.state import State, running
 from xcomp_protos.client import ComposerClient, IndexerClient
 from xcomp_protos.transport.errors import InvalidRequest, Unavailable
@@ -15,6 +15,7 @@ from xcomp_protos.transport.tls import CLIENT_FILES, ClientTls, client_tls
 
 ANSWER_S = 600.0  # of a single call; the first one of a profile loads its models
 IDLE_S = 900
+DYING_S = 1.0  # from the end of its connections to that of its lock
 TLS_FILES = (
     "XCOMP_TLS_CA",
     "XCOMP_TLS_CLIENT_CERT",
@@ -115,7 +116,7 @@ def _explained(service: Service) -> Iterator[None]:
     try:
         yield
     except Unavailable:
-        if running(places(service)):
+        if not until(lambda: running(places(service)) is None, DYING_S):
             raise
         log = places(service).log
         raise Unavailable(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from xcomp_cli import launch, local, lock
+from xcomp_cli import connect, launch, local, lock
 from xcomp_cli.home import LOOPBACK, Places, data_home
-from xcomp_cli.launch import Service, until
-from xcomp_cli.state import State, running
+from xcomp_cli.launch import INDEXER, Service, until
+from xcomp_cli.state import State, running, write
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Unauthenticated, Unavailable, Unsupported
 
@@ -171,3 +171,16 @@ def test_lock_is_free_again_when_its_holder_dies(tmp_path: Path) -> None:
     os.close(descriptor)
     os.waitpid(child, 0)
     assert not lock.is_held(path)
+
+
+def test_a_server_that_is_just_dying_is_said_to_have_ended(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "data_home", lambda: places.home)
+    places.create()
+    descriptor = lock.open_private(connect.places(INDEXER).state)
+    assert lock.take(descriptor)
+    write(connect.places(INDEXER), State(os.getpid(), "unix:/x", build="", options=()))
+    closing = threading.Timer(0.2, os.close, [descriptor])
+    closing.start()
+    with pytest.raises(Unavailable, match="a new one starts"), connect._explained(INDEXER):
+        raise Unavailable("it does not answer")
+    closing.join()
