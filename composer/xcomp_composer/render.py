@@ -146,12 +146,19 @@ def _inside_images(files: Iterable[str]) -> Iterable[str]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replaces a file as a whole, for whom it was open before; a reader sees the old bytes or the new ones."""
+    """Replaces a file as a whole, for whom it was open before; a reader sees the old bytes or the new ones.
+
+    Raises:
+        OSError: with the file's name, which a full disk alone does not say.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         beside.write_bytes(data)
         with suppress(FileNotFoundError):
             beside.chmod(path.stat().st_mode & 0o777)
         beside.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Bundles: every word stays, nothing of a user's acts, and the same article gives the same bytes."""
 
+import errno
 import json
 import re
 from dataclasses import replace
@@ -203,6 +204,19 @@ def test_an_article_in_place_keeps_its_words_and_links_to_the_site(article: Arti
     assert f"]({picture.file})" in marked
     assert (tmp_path / "static" / picture.file.removeprefix("/assets/")).is_file()
     assert without_blocks(marked)[0] == article.text
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(
+    article: Article, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device") as failed:
+        write_bundle(article, tmp_path, fetch)
+    assert Path(failed.value.filename).parent == tmp_path / "images"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_an_article_in_place_stays_private_and_where_its_link_leads(article: Article, tmp_path: Path) -> None:
