@@ -30,9 +30,12 @@ _RESAMPLES = 10_000
 
 
 def ranks(scores: Scores, requests: Sequence[Request]) -> NDArray[np.int64]:
-    """Returns the rank of the best right photo for each request, from 1."""
-    best = [max(row[list(request.right)]) for row, request in zip(scores, requests, strict=True)]
-    return np.asarray([1 + (row > top).sum() for row, top in zip(scores, best, strict=True)])
+    """Returns the rank of the best right picture for each request, from 1.
+
+    Wrong pictures with the same score count as better: a text whose words no picture has finds nothing.
+    """
+    pairs = ((row, list(request.right)) for row, request in zip(scores, requests, strict=True))
+    return np.asarray([1 + (np.delete(row, right) >= row[right].max()).sum() for row, right in pairs])
 
 
 def chance(requests: Sequence[Request], *, k: int, pool: int) -> float:
