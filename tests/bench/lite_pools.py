@@ -1,8 +1,8 @@
 """The pictures and requests that `lite_quality` measures with.
 
-The pools are real photographs that packages install; none is kept here. The demonstration's come with the environment;
-others with packages of Debian or PyPI, laid into a folder (docs/benchmarks.md tells how): other photographs and
-other requests, which the embedder's settings were not chosen by.
+The pools are pictures that packages install; none is kept here. The demonstration's photographs come with the
+environment; others with packages of Debian or PyPI, laid into a folder (docs/benchmarks.md tells how): other
+photographs and other requests, which the embedder's settings were not chosen by, and things cut out or drawn.
 """
 
 import csv
@@ -21,6 +21,8 @@ from xcomp_indexer import decode
 
 _DEMO = Path(__file__).parents[2] / "demo"
 _POOLS = Path(__file__).with_name("pools")
+# Stamps that show letters, coins and signs.
+_SIGNS = ("symbols/", "town/flags/", "town/roadsigns/")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,37 @@ def pypi(root: Path, image_size: int) -> Pool:
     """Decodes the photos of the packages of PyPI that lie under a folder, and lays them among the demonstration's."""
     photos = {**demonstration(image_size).photos, **_unpacked("pypi", root, image_size)}
     return Pool(photos, _requests(_POOLS / "pypi_requests.tsv", list(photos)))
+
+
+def cutouts(root: Path, image_size: int) -> Pool:
+    """Decodes the stamps of Tux Paint that lie unpacked under a folder, but for cartoons: mostly photographs."""
+    return _stamps(root, image_size, cartoons=False)
+
+
+def cartoons(root: Path, image_size: int) -> Pool:
+    """Decodes those stamps of Tux Paint that lie in its folders of cartoons."""
+    return _stamps(root, image_size, cartoons=True)
+
+
+def _stamps(root: Path, image_size: int, *, cartoons: bool) -> Pool:
+    # Requests are the stamps' own descriptions, of those that have one in both languages; some stamps share one.
+    folder = root / "usr/share/tuxpaint/stamps"
+    pictures, texts, owners = dict[str, Image.Image](), dict[str, str](), dict[str, set[int]]()
+    for path in sorted(folder.rglob("*.png")):
+        key = path.relative_to(folder).as_posix()
+        english, chinese = _description(path.with_suffix(".txt"))
+        if chinese and not key.startswith(_SIGNS) and ("/cartoon/" in key) == cartoons:
+            owners.setdefault(english, set()).add(len(pictures))
+            texts.setdefault(english, chinese)
+            pictures[key] = decode.decode(path.read_bytes(), image_size=image_size).image
+    requests = [Request({"en": each, "zh": texts[each]}, frozenset(right)) for each, right in owners.items()]
+    return Pool(pictures, requests)
+
+
+def _description(path: Path) -> tuple[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    chinese = [line.partition("=")[2] for line in lines if line.startswith("zh_CN")]
+    return (lines[0].strip(), chinese[0].strip()) if chinese else ("", "")
 
 
 def _unpacked(name: str, root: Path, image_size: int) -> dict[str, Image.Image]:

@@ -1,7 +1,7 @@
-"""How well profile `lite` finds photos: `python -m tests.bench.lite_quality [--debian FOLDER | --pypi FOLDER]`.
+"""How well profile `lite` finds pictures: `python -m tests.bench.lite_quality [--POOL FOLDER]`.
 
-Photos and requests are those of lite_pools.py; the requests were written without looking at results. The embedder sees
-pixels only: no file name, folder or caption. The baseline uses the same class probabilities, but compares words
+Pictures and requests are those of lite_pools.py; the requests were written without looking at results. The embedder
+sees pixels only: no file name, folder or caption. The baseline uses the same class probabilities, but compares words
 (TF-IDF) instead of sentence vectors; it says what the sentence model is worth.
 """
 
@@ -27,6 +27,12 @@ from xcomp_indexer.embed.lite.vision import LITE2, Classifier
 
 Scores = NDArray[np.float64]  # [Q, N]
 _RESAMPLES = 10_000
+_OTHERS = {
+    "debian": (lite_pools.debian, "photographs of Debian packages unpacked there"),
+    "pypi": (lite_pools.pypi, "photographs of packages of PyPI installed there"),
+    "cutouts": (lite_pools.cutouts, "things cut out, of Tux Paint's stamps unpacked there"),
+    "cartoons": (lite_pools.cartoons, "things drawn, of Tux Paint's stamps unpacked there"),
+}
 
 
 def ranks(scores: Scores, requests: Sequence[Request]) -> NDArray[np.int64]:
@@ -111,19 +117,15 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--debian", type=Path, metavar="FOLDER", help="the pool of Debian packages unpacked there")
-    other.add_argument("--pypi", type=Path, metavar="FOLDER", help="the pool of packages of PyPI installed there")
-    options = parser.parse_args()
+    for name, (_, origin) in _OTHERS.items():
+        other.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"the pool of {origin}")
+    folders = {name: folder for name, folder in vars(parser.parse_args()).items() if folder}
     embedder = LiteEmbedder()
-    size, asked = embedder.image_size, ""
-    if options.debian:
-        pool, asked = lite_pools.debian(options.debian, size), " --debian FOLDER"
-    elif options.pypi:
-        pool, asked = lite_pools.pypi(options.pypi, size), " --pypi FOLDER"
-    else:
-        pool = lite_pools.demonstration(size)
+    pool, asked = None, ""
+    for name, folder in folders.items():  # at most one
+        pool, asked = _OTHERS[name][0](folder, embedder.image_size), f" --{name} FOLDER"
     print(machine.line(f"python -m tests.bench.lite_quality{asked}"))
-    _print_pool(pool, embedder)
+    _print_pool(pool or lite_pools.demonstration(embedder.image_size), embedder)
 
 
 def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
@@ -132,7 +134,9 @@ def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
     network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
     probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos]).astype(np.float64)
     dictionary = Dictionary(weights.read(weights.CEDICT, None))
-    print(f"{len(photos)} photos, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n")
+    print(
+        f"{len(photos)} pictures, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n"
+    )
     print(f"{'':22}R@1   R@5   MRR")
     print(f"{'chance':20}{_percent(chance(requests, k=1, pool=len(photos)))}", end="")
     print(_percent(chance(requests, k=5, pool=len(photos))))
