@@ -79,10 +79,9 @@ def _found(store: Store, sought: Sequence[_Sought]) -> list[list[Found]]:
     by the store, which looks at every image then, only where too little is left.
     """
     moment = now()
-    nears = [each.near if each.restricted else replace(each.near, limit=each.near.limit + SPARE) for each in sought]
-    found = store.near(nears)
+    found = store.near([each.near if each.restricted else _spared(each.near) for each in sought])
     kept = [
-        [hit for hit in hits if each.restricted or is_offered(hit.payload, moment)]
+        hits if each.restricted else _kept(store, hits, limit=each.near.limit, moment=moment)
         for each, hits in zip(sought, found, strict=True)
     ]
     short = [at for at, each in enumerate(sought) if len(kept[at]) < each.near.limit and len(kept[at]) < len(found[at])]
@@ -91,6 +90,20 @@ def _found(store: Store, sought: Sequence[_Sought]) -> list[list[Found]]:
         for at, hits in zip(short, store.near(strict), strict=True):
             kept[at] = hits
     return [hits[: each.near.limit] for each, hits in zip(sought, kept, strict=True)]
+
+
+def _spared(near: Near) -> Near:
+    return replace(near, limit=near.limit + SPARE, told=near.limit)
+
+
+def _kept(store: Store, hits: Sequence[Found], *, limit: int, moment: str) -> list[Found]:
+    """Drops what may not be offered; the spare hits are read only where one of them has to stand in."""
+    kept = [hit for hit in hits if hit.payload and is_offered(hit.payload, moment)]
+    spare = {hit.id: hit.score for hit in hits if not hit.payload}
+    if len(kept) < limit and spare:
+        read = [point._replace(score=spare[point.id]) for point in store.get(list(spare))]
+        kept += [hit for hit in read if is_offered(hit.payload, moment)]
+    return kept
 
 
 def _strict(near: Near, moment: str) -> Near:

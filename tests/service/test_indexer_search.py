@@ -167,6 +167,20 @@ def test_many_restricted_images_before_the_others_cost_no_hit(library: Indexer, 
     assert [Path(each.hits[0].image.path).name for each in results] == ["red.jpg", "blue.jpg"]
 
 
+def test_the_next_best_stand_in_for_what_may_not_be_offered(library: Indexer, photos: Path) -> None:
+    images.library(photos, {f"red{at}.jpg": (220 - at, 20, 20) for at in range(8)})
+    library.ingest(photos)
+    expected = library.hits("red", k=9, allow_restricted=True).hits
+    hidden = {hit.image.id for hit in (expected[0], expected[2])}
+    for hit in (expected[0], expected[2]):
+        Path(f"{hit.image.path}.json").write_text('{"internal": true}')
+    library.ingest(photos)
+    hits = library.hits("red", k=3).hits
+    allowed = [hit for hit in expected if hit.image.id not in hidden]
+    assert [(hit.image.id, hit.score) for hit in hits] == [(hit.image.id, hit.score) for hit in allowed[:3]]
+    assert all(Path(hit.image.path).is_file() for hit in hits)
+
+
 def test_diversity_puts_near_copies_behind(library: Indexer, photos: Path) -> None:
     images.library(photos, {f"red{at}.jpg": (220 - at, 20, 20) for at in range(5)})
     library.ingest(photos)

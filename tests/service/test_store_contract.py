@@ -262,6 +262,18 @@ def test_near_obeys_limit_offset_minimum_and_filter(store: Store) -> None:
     assert [hit.id for hit in odd] == [an_id(1), an_id(3)]
 
 
+def test_near_tells_payloads_of_so_many_as_are_asked_for(store: Store) -> None:
+    store.upsert([point(number, kind=number) for number in range(6)])
+    whole, part, none = store.near([Near("en", toward(1, 0, 0, 0), 4, told=count) for count in (None, 2, 0)])
+    assert [hit.payload for hit in whole] == [{"kind": number} for number in range(4)]
+    assert [hit.payload for hit in part[:2]] == [hit.payload for hit in whole[:2]]
+    bare = [[(hit.id, hit.score) for hit in hits] for hits in (whole, part, none)]
+    assert bare[0] == bare[1] == bare[2]
+    assert all(
+        hit.payload in ({}, told.payload) for hits in (part, none) for hit, told in zip(hits, whole, strict=True)
+    )
+
+
 def test_near_finds_only_points_that_have_the_space(store: Store) -> None:
     assert store.near([Near("en", toward(1, 0, 0, 0), 5)]) == [[]]
     store.upsert([point(1), Point(an_id(2), {"zh": toward(1, 0, 0)}, {}), Point(an_id(3), {}, {})])

@@ -78,6 +78,7 @@ class Near:
     offset: int = 0
     minimum: float | None = None  # cosine similarity below which nothing is returned
     exact: bool = False  # compare with every vector, whatever index there is: slow, for evaluations
+    told: int | None = None  # payloads are needed of the first so many alone, others may come empty; None: of all
 
 
 @dataclass(frozen=True)

@@ -125,18 +125,22 @@ class EdgeStore:
             order.page(near, hits, fetch=partial(self._first, near, vector), read=_hit)
             for near, vector, hits in zip(queries, vectors, found, strict=True)
         ]
-        return self._told(pages)
+        return self._told(pages, [near.limit if near.told is None else near.told for near in queries])
 
-    def _told(self, pages: Sequence[Sequence[Found]]) -> list[list[Found]]:
-        """Fills in the payloads of what is left; what was removed meanwhile is left out.
+    def _told(self, pages: Sequence[Sequence[Found]], counts: Sequence[int]) -> list[list[Found]]:
+        """Fills in the payloads of the first so many of each page; what was removed meanwhile is left out.
 
         In a search the engine takes several times as long for a payload, and the margin would be paid for as well.
         """
+        ids = {hit.id for page, count in zip(pages, counts, strict=True) for hit in page[:count]}
         known: dict[str, Payload] = {}
-        for part in check.batches(list({hit.id for page in pages for hit in page})):
+        for part in check.batches(list(ids)):
             with self._held.reading() as engine:
                 known |= {str(record.id): record.payload or {} for record in engine.retrieve([*part], True, False)}
-        return [[Found(hit.id, hit.score, known[hit.id]) for hit in page if hit.id in known] for page in pages]
+        return [
+            [Found(hit.id, hit.score, known[hit.id]) for hit in page[:count] if hit.id in known] + [*page[count:]]
+            for page, count in zip(pages, counts, strict=True)
+        ]
 
     def _first(self, near: Near, vector: list[float], take: int) -> list[qe.ScoredPoint]:
         with self._held.reading() as engine:
