@@ -17,6 +17,7 @@ class Patience:
         self._ends: dict[object, tuple[float, Callable[[], object]]] = {}
         self._watching = False
         self._asleep = False  # until it is called, that is; else it looks around every second by itself
+        self._idle = False  # since it looked last nothing was to be watched
 
     @contextmanager
     def limit(self, seconds: float, give_up: Callable[[], object]) -> Iterator[None]:
@@ -24,6 +25,7 @@ class Patience:
         key = object()
         with self._changed:
             self._ends[key] = time.monotonic() + seconds, give_up
+            self._idle = False
             if not self._watching:
                 self._watching = True
                 threading.Thread(target=self._watch, name="patience", daemon=True).start()
@@ -45,8 +47,9 @@ class Patience:
             now = time.monotonic()
             late = [key for key, (end, _) in self._ends.items() if end <= now]
             if not late:  # not called for each limit: it looks often enough for those that were set meanwhile
-                self._asleep = not self._ends
-                self._changed.wait(min(1.0, *(end - now for end, _ in self._ends.values())) if self._ends else None)
+                self._asleep, self._idle = self._idle and not self._ends, not self._ends
+                soonest = min((end - now for end, _ in self._ends.values()), default=1.0)
+                self._changed.wait(None if self._asleep else min(1.0, soonest))
                 self._asleep = False
             return [self._ends.pop(key)[1] for key in late]
 
