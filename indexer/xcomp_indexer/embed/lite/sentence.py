@@ -65,9 +65,10 @@ class SentenceEncoder:
         x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
         for index in range(_LAYERS):
             layer = f"encoder.layer.{index}"
-            x = self._norm(x + self._attend(x, attention_mask, layer), f"{layer}.attention.output.LayerNorm")
-            hidden = functional.gelu(self._linear(x, f"{layer}.intermediate.dense"))
-            x = self._norm(x + self._linear(hidden, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
+            # In place: a fresh tensor of a batch comes as fresh pages of memory, whose making costs as much as the sum.
+            x = self._norm(self._attend(x, attention_mask, layer).add_(x), f"{layer}.attention.output.LayerNorm")
+            hidden = torch.ops.aten.gelu_(self._linear(x, f"{layer}.intermediate.dense"))
+            x = self._norm(self._linear(hidden, f"{layer}.output.dense").add_(x), f"{layer}.output.LayerNorm")
         return x
 
     def _attend(self, x: Tensor, mask: Tensor, layer: str) -> Tensor:
