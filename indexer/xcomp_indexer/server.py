@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from xcomp_indexer import allocation
 from xcomp_indexer.inbox import FOLDER, Inbox
 from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the indexer; returns the exit status."""
     options = _parser().parse_args(arguments)
     logs.configure(options.log_level, options.log_format)
+    allocation.settle()
     try:
         _serve(options)
     except XcompError as error:
