@@ -85,6 +85,7 @@ class Library:
             ModelError: a model of the profile cannot be loaded; nothing was made then.
         """
         check_name(name)
+        self._check_free(name)  # before a model is loaded for nothing, or missed
         profile = profile or self.default_profile
         embedders = {spec.name: self.models.get(spec.model) for spec in spaces_of(profile)}
         record = spaces.of_profile(profile, embedders)
@@ -116,9 +117,12 @@ class Library:
                     self.stores.drop(name)
                 self._filling.discard(name)
 
-    def _made(self, name: str, record: Record, meta: Meta) -> Store:
+    def _check_free(self, name: str) -> None:
         if self.stores.exists(name):
             raise Exists(f"repository {name!r} exists already")
+
+    def _made(self, name: str, record: Record, meta: Meta) -> Store:
+        self._check_free(name)
         store = self.stores.create(name, {space.name: space.dimension for space in record.spaces.values()})
         store.set_meta(meta)
         return store

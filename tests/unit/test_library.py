@@ -63,6 +63,18 @@ def test_creating_twice_is_a_conflict(library: Library) -> None:
         library.create("trips")
 
 
+def test_creating_twice_loads_no_model(library: Library, home: Path) -> None:
+    def missing(model: str) -> CountingEmbedder:
+        raise ModelError(f"{model} is not on this machine")
+
+    library.create("trips")
+    library.close()
+    again = reopened(home, missing)
+    with pytest.raises(Conflict, match="exists already"):
+        again.create("trips", profile="lite")
+    again.close()
+
+
 def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(home: Path) -> None:
     def fail(_: str) -> CountingEmbedder:
         raise ModelError("no weights here")
