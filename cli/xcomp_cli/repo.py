@@ -87,7 +87,9 @@ def delete(
 
 
 def line(one: "pb.Repository") -> str:
-    """Returns a repository in a line."""
+    """Returns a repository in a line; of one that cannot be opened, why."""
+    if one.problem:
+        return f"{display.strong(display.printable(one.name))}: cannot be opened: {display.printable(one.problem)}"
     size = f", {one.size_bytes / 1e6:.1f} MB" if one.size_bytes else ""
     name = display.strong(display.printable(one.name))
     failed = f", {sum(one.failures.values())} failed ({failures(one)})" if one.failures else ""
@@ -134,4 +136,5 @@ def as_json(one: "pb.Repository") -> display.Json:
             for space in one.spaces
         ],
         "last_ingest": metadata_from_struct(one.last_ingest),
+        "problem": one.problem,
     }

@@ -89,6 +89,11 @@ def test_a_repository_that_cannot_be_opened_says_why(tmp_path: Path, capsys: pyt
     fake.repositories = [pb.Repository(name="old", problem="it is damaged: delete it"), repository()]
     told = facts(fake, tmp_path, capsys)
     assert told == ["repository old: it is damaged: delete it"]
+    with serving(fake, tmp_path) as address:
+        assert run(["repo", "list", "--indexer", address]) == 0
+        assert "old: cannot be opened: it is damaged: delete it\n" in capsys.readouterr().out
+        assert run(["repo", "list", "--json", "--indexer", address]) == 0
+    assert [one["problem"] for one in json.loads(capsys.readouterr().out)] == ["it is damaged: delete it", ""]
 
 
 @pytest.mark.parametrize("loaded", [False, True])
