@@ -283,12 +283,16 @@ def test_names_without_a_model_are_errors(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_fetched_is_told(
     error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> str:
+    asked: list[tuple[object, ...]] = []
+
+    def fail(*names: object, **__: object) -> str:
+        asked.append(names)
         raise error
 
     monkeypatch.setattr("xcomp_model.xcomposer.release.hf_hub_download", fail)
     with pytest.raises(ModelError, match=message):
         load("internlm-xcomposer2-7b")
+    assert asked == [("internlm/internlm-xcomposer2-7b", "config.json")]  # whoever is away is asked once
     config = write_checkpoint(2, tmp_path) / "config.json"
     monkeypatch.setattr("xcomp_model.xcomposer.release.hf_hub_download", lambda *_, **__: str(config))
     monkeypatch.setattr("xcomp_model.xcomposer.release.snapshot_download", fail)

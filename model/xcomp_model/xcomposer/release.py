@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, snapshot_download
@@ -143,12 +144,9 @@ def _local(name: str) -> Path | None:
 
 
 def _config_only(repository: str, revision: str | None) -> Path:
-    for name in ("quantize_config.json", "config.json"):
-        try:
-            found = hf_hub_download(repository, name, revision=revision)
-        except EntryNotFoundError:
-            if name == "config.json":
-                raise
+    found = hf_hub_download(repository, "config.json", revision=revision)  # first: who is away is waited for once
+    with suppress(EntryNotFoundError):  # only what is quantised has it
+        hf_hub_download(repository, "quantize_config.json", revision=revision)
     return Path(found).parent
 
 
