@@ -4,6 +4,7 @@ Names, queries and captions are a stranger's text: before a terminal sees them, 
 """
 
 import json
+import os
 import re
 import sys
 from bisect import bisect
@@ -48,12 +49,12 @@ def note(line: str) -> None:
 
 def warn(line: str) -> None:
     """Prints a warning."""
-    note(typer.style("warning: ", fg="yellow") + line)
+    note(_styled("warning: ", fg="yellow") + line)
 
 
 def fail(message: str) -> None:
     """Prints an error as one line."""
-    note(typer.style("error: ", fg="red", bold=True) + printable(" ".join(message.split())))
+    note(_styled("error: ", fg="red", bold=True) + printable(" ".join(message.split())))
 
 
 def print_json(value: Json) -> None:
@@ -89,14 +90,19 @@ def nearby(path: str) -> str:
     return path.removeprefix(here) if path.startswith(here) else path
 
 
+def _styled(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:
+    """Returns the text set off, unless the user wants none of it (no-color.org)."""
+    return text if os.environ.get("NO_COLOR") else typer.style(text, fg=fg, bold=bold or None, dim=dim or None)
+
+
 def strong(text: str) -> str:
     """Returns the text set off, where colour is shown."""
-    return typer.style(text, bold=True)
+    return _styled(text, bold=True)
 
 
 def faint(text: str) -> str:
     """Returns the text held back, where colour is shown."""
-    return typer.style(text, dim=True)
+    return _styled(text, dim=True)
 
 
 class Advance(Protocol):

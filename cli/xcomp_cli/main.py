@@ -117,6 +117,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no error
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own remarks are no lines for a user
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its tries are no lines for a user, what came of them is
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub is asked for files, and told nothing of who asks
     with _traced(sys.argv[1:]):
         status = run(sys.argv[1:])

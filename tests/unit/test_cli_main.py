@@ -146,6 +146,23 @@ def test_printable_escapes_what_a_terminal_would_obey() -> None:
     assert display.printable("港口 – café") == "港口 – café"
 
 
+def test_no_color_sets_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert display.strong("x") != "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert (display.strong("x"), display.faint("x")) == ("x", "x")
+
+
+def test_tries_of_a_hub_are_no_lines_for_a_user() -> None:
+    code = (
+        "import sys\nfrom xcomp_cli.main import main\nsys.argv = ['xcomp', '--version']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "from huggingface_hub.utils import logging\nprint(logging.get_verbosity() == logging.ERROR)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_VERBOSITY"}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert said.stdout.endswith("\nTrue\n")
+
+
 def test_long_line_is_cut_to_its_columns() -> None:
     assert display.fitted("abcdefghij", 10) == "abcdefghij"
     assert display.fitted("abcdefghijk", 10) == "abcdefghi…"
