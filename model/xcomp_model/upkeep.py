@@ -5,6 +5,7 @@ It loads no model: a plan counts, a conversion passes tensors through.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"needs the Python package {error.name}, which is not installed: pip install 'xcomp[composer]'")
     except ModelError as error:
         return _failed(str(error))
+    except BrokenPipeError:  # whoever read it had enough; the rest goes nowhere, at the end of the process as well
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return 0
 
 

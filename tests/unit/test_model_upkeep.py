@@ -1,6 +1,9 @@
 """Plans and conversions, as `xcomp models` runs them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,19 @@ def test_a_plan_names_every_part(folder: Path, capsys: pytest.CaptureFixture[str
     assert plan["headroom"] == plan["free"] - plan["needed"]
     assert main(["plan", str(folder)]) == 0
     assert "headroom" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("sink", "says"), [("pipe", ""), ("/dev/full", "error: [Errno 28] No space left on device\n")])
+def test_a_result_that_nobody_takes_is_no_traceback(folder: Path, sink: str, says: str) -> None:
+    if sink == "pipe":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open(sink, os.O_WRONLY)
+    command = [sys.executable, "-m", "xcomp_model.upkeep", "plan", str(folder), "--device", "cpu"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, says)
 
 
 def test_a_plan_that_does_not_fit_names_the_ways_out(
