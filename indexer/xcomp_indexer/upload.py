@@ -106,7 +106,7 @@ class Uploads:
         beside = Path(f"{content.path}.json")
         if (beside.read_bytes() if beside.is_file() else b"") == offer.sidecar:
             return False
-        with self._inbox.draft(content.path.name) as draft:
+        with self._inbox.draft(offer.name) as draft:
             raw = decode.opened(decode.read(str(content.path)))
             draft.touch()
             known = load.facts(raw, _entry(draft, offer.sidecar))

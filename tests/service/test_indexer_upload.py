@@ -91,6 +91,9 @@ def test_a_sidecar_travels_with_its_file_and_may_change_later(indexer: Indexer, 
     assert not indexer.client.upload(changed).updated
     assert indexer.search("red", where=["rights=cc0 and path:trips"]) == ["red.jpg"]
     assert indexer.client.upload(header(RED, sidecar=b'{"expires": "someday"}')).failure.reason == "sidecar"
+    copy = indexer.client.upload(header(RED, name="copies/copy.jpg", sidecar=b"[1]")).failure
+    assert (copy.path, copy.reason) == ("copies/copy.jpg", "sidecar")
+    assert "copy.jpg.json holds no JSON object" in copy.message
     assert indexer.search("red", where=["rights=cc0"]) == ["red.jpg"]
     assert indexer.client.upload(header(RED)).updated
     assert indexer.search("red", where=["rights=cc0"]) == []
