@@ -123,7 +123,7 @@ def test_a_deadline_ends_the_call() -> None:
 
 def test_a_method_learns_what_time_is_left() -> None:
     with running(scripted()) as server, IndexerClient(server.address, timeout_s=30) as client:
-        assert 20 < client.search(pb.SearchRequest()).seconds <= 30
+        assert 20 < client.search(pb.SearchRequest()).seconds < 31  # gRPC rounds what is left up on its way
 
 
 def test_closing_a_stream_ends_the_work_behind_it() -> None:
