@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from xcomp_composer.lane import Lane
 from xcomp_composer.retrieval import NAME as RETRIEVAL
-from xcomp_protos.transport.errors import InvalidRequest, ModelError, Unsupported
+from xcomp_protos.transport.errors import Conflict, InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
     from xcomp_composer.consult import Served
@@ -87,7 +87,7 @@ class Models:
 
         Raises:
             InvalidRequest: there is no such model.
-            ModelError: the model cannot be loaded.
+            Conflict: the model cannot be loaded, and nothing that a caller says would change that.
         """
         name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
         if name == RETRIEVAL or name.startswith(_BLIND):
@@ -137,7 +137,7 @@ class Models:
                 except base.UnknownModel as error:
                     raise InvalidRequest(f"model: {error}") from None
                 except base.ModelError as error:
-                    raise ModelError(str(error)) from None
+                    raise Conflict(str(error)) from None
                 lane = Lane(width=model.capabilities.at_once, waiting=_WAITING)
                 self._served[name] = Served(model, lane, writes_lines=not name.startswith(_MARKDOWN))
             return self._served[name]

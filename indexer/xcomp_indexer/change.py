@@ -39,8 +39,8 @@ def added(library: Library, repository: Repository, spec: SpaceSpec, *, template
 
     Raises:
         InvalidRequest: the name is none, a template is none, or no model is named.
-        ModelError: the model cannot be loaded; nothing was changed then.
-        Conflict: there is one of this name with another model or other templates.
+        Conflict: the model cannot be loaded, or there is one of this name with another model or other templates;
+            nothing was changed then.
     """
     check_space_name(spec.name)
     wording.check(templates)

@@ -20,7 +20,7 @@ from xcomp_indexer.profiles import spaces_of, stage_of
 from xcomp_indexer.repository import Repository, recorded
 from xcomp_indexer.spaces import Record, Space
 from xcomp_indexer.store import Meta, Store, Stores
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, ModelError, NotFound, Unavailable, XcompError
+from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -65,7 +65,7 @@ class Library:
         """Returns a repository, making it with the given or the default profile where there is none.
 
         Raises:
-            ModelError: a model of the profile cannot be loaded; nothing was made then.
+            Conflict: a model of the profile cannot be loaded; nothing was made then.
         """
         while True:  # without the lock, since making one may load a model while others want to search
             try:
@@ -82,7 +82,7 @@ class Library:
 
         Raises:
             Exists: there is one of this name.
-            ModelError: a model of the profile cannot be loaded; nothing was made then.
+            Conflict: a model of the profile cannot be loaded; nothing was made then.
         """
         check_name(name)
         self._check_free(name)  # before a model is loaded for nothing, or missed
@@ -131,18 +131,17 @@ class Library:
         """Returns the embedder of a space, the very one that made its vectors.
 
         Raises:
-            ModelError: it cannot be loaded.
-            Conflict: what is installed now makes other vectors than those recorded.
+            Conflict: it cannot be loaded, or what is installed now makes other vectors than those recorded.
         """
         record = repository.record
         try:
             embedder = self.models.get(record.spaces[space].source)
             _check_version(repository.name, record.spaces[space], embedder)
-        except (ModelError, Conflict) as error:
+        except Conflict as error:
             if space in record.active:
                 raise
             way_out = f"if space {space!r} is not wanted any more: xcomp repo space drop {repository.name} {space}"
-            raise type(error)(f"{error}; {way_out}") from None
+            raise Conflict(f"{error}; {way_out}") from None
         return Measured(templated(embedder, record.spaces[space].templates), stage_of(space))
 
     def exists(self, name: str) -> bool:

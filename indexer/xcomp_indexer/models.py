@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
+from xcomp_protos.transport.errors import Conflict, ModelError
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class Models:
         """Returns an embedder, loading it if need be; callers that come meanwhile wait.
 
         Raises:
-            ModelError: it cannot be loaded.
+            Conflict: it cannot be loaded, and nothing that a caller says would change that.
         """
         with self._lock:
             loading = self._loading.setdefault(model, threading.Lock())
@@ -38,7 +39,10 @@ class Models:
 
     def _fresh(self, model: str) -> Embedder:
         started = time.monotonic()
-        embedder = self._load(model)
+        try:
+            embedder = self._load(model)
+        except ModelError as error:
+            raise Conflict(str(error)) from error
         log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
         return embedder
 

@@ -80,7 +80,7 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(home: Path) -> None
         raise ModelError("no weights here")
 
     library = reopened(home, fail)
-    with pytest.raises(ModelError):
+    with pytest.raises(Conflict, match="no weights here"):
         library.get_or_create("trips")
     assert library.names() == []
 

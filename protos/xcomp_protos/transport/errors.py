@@ -26,7 +26,7 @@ class NotFound(XcompError):
 
 
 class Conflict(XcompError):
-    """The thing exists in another state than the caller believes: another profile, another model, a held lock."""
+    """Things stand otherwise than the call needs: another profile, a held lock, a model whose weights are missing."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 
