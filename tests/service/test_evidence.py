@@ -53,7 +53,7 @@ def illustrated(indexer: Indexer, text: str) -> Article:
 
 def scores(indexer: Indexer, query: str, space: str) -> dict[str, float]:
     """What a space alone gives every picture."""
-    others = {name: 0.0 for name in ("color", "new") if name != space}
+    others = {each.name: 0.0 for each in indexer.library.get("default").held if each.name != space}
     answer = indexer.hits(query, k=4, language=common.LANGUAGE_ALL, space_weights=others)
     assert list(answer.spaces) == [space]
     return {hit.image.id: hit.spaces[space].score for hit in answer.hits}
