@@ -15,6 +15,7 @@ from tests.indexing import Indexer
 from tests.service.test_composer_models import serving
 from xcomp_cli.main import run
 from xcomp_composer.models import Endpoint, Models
+from xcomp_model.xcomposer.model import XComposer
 
 COLOURS = {"red": (200, 20, 20), "green": (20, 160, 40), "blue": (30, 40, 200), "yellow": (230, 210, 30)}
 NAMES = tuple(COLOURS)
@@ -138,6 +139,18 @@ def test_the_same_seed_gives_the_same_figures(bench: Bench, models: dict[str, st
     bench.write([0, 1])
     flags = ("--model", models["biased"], "--no-controls", "--seed", "5")
     assert bench.figures(*flags) == bench.figures(*flags)
+
+
+def test_choices_without_a_usable_answer_are_counted_and_the_others_go_on(
+    bench: Bench, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write([0, 1])
+    options = ("--model", models["biased"], "--no-controls")
+    assert bench.figures(*options)["abstention"]["failed"] == 0
+    monkeypatch.setattr(XComposer, "_weighed", lambda *_: [0.0] * 4)
+    figures = bench.figures(*options)
+    assert figures["abstention"]["failed"] == 2
+    assert figures["accuracy"]["clip"]["count"] == 2
 
 
 def test_an_unknown_id_is_named_with_its_item(bench: Bench) -> None:

@@ -23,12 +23,12 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 def test_both_sides_raise_the_same_class(kind: type[XcompError]) -> None:
     service = scripted()
     service.describe = raising(kind("the fact: and the way out"))
-    expected = XcompError if kind.code is grpc.StatusCode.INTERNAL else kind
     with running(service) as server, IndexerClient(server.address) as client:
-        with pytest.raises(expected, match=r"^the fact: and the way out$"):
+        with pytest.raises(kind, match=r"^the fact: and the way out$") as unary:
             client.describe()
-        with pytest.raises(expected, match=r"^the fact: and the way out$"):
+        with pytest.raises(kind, match=r"^the fact: and the way out$") as streamed:
             list(client.ingest(pb.IngestRequest()))
+    assert type(unary.value) is type(streamed.value) is kind
 
 
 def test_a_defect_is_internal_with_its_traceback_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:

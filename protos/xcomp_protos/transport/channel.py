@@ -71,7 +71,7 @@ def translated(service: str, address: str) -> Iterator[None]:
         if error.code() is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
             doubt = ", and do both sides trust each other's certificates" if address.startswith(SCHEME) else ""
             raise Unavailable(f"the {service} at {address} does not answer: is it running there{doubt}?") from None
-        failure = from_status(error.code(), message)
+        failure = from_status(error.code(), message, name=_trailing(error).get("xcomp-error", ""))
         if isinstance(failure, Exhausted):
             failure.retry_after_s = _retry_after_s(error)
         raise failure from None

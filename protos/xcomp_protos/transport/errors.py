@@ -112,8 +112,13 @@ _BY_CODE: dict[grpc.StatusCode, type[XcompError]] = {
 }  # fmt: skip
 
 
-def from_status(code: grpc.StatusCode, details: str) -> XcompError:
-    """Returns the error that a status stands for; an unlisted status becomes a plain `XcompError`."""
+def from_status(code: grpc.StatusCode, details: str, *, name: str = "") -> XcompError:
+    """Returns the error that a status stands for; an unlisted status becomes a plain `XcompError`.
+
+    Two classes share INTERNAL: `name`, the server's own word for its error, tells them apart.
+    """
     if code is grpc.StatusCode.DATA_LOSS:
         return ImageError(details)
+    if code is ModelError.code and name == ModelError.__name__:
+        return ModelError(details)
     return _BY_CODE.get(code, XcompError)(details)
