@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from xcomp_composer.article import Candidate, Illustration, Json, Label, language_of
 
-SURE = 0.5  # half of all probability on one class of 1000; measured in docs/lite.md
+SURE = 0.5  # half of all probability on one class of 1000
 LONGEST = 300  # characters of a caption
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 

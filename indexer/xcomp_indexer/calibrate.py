@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.store import InSpace, Near, Store
 
-Vector: TypeAlias = NDArray[np.float32]  # [D]
 Scores: TypeAlias = NDArray[np.float64]
 
 SAMPLE = 2000  # vectors; the standard error of a standard deviation is then below 2 %
