@@ -48,7 +48,7 @@ def open_clip_folder(
     folder.mkdir(parents=True)
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(seed)
-    state = open_clip.CLIP(**_NETWORK).state_dict()
+    state = open_clip.CLIP(**config["model_cfg"]).state_dict()  # type: ignore[arg-type]  # a mapping
     if safe:
         save_file(state, folder / "open_clip_model.safetensors")
     else:

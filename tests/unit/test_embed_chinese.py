@@ -85,6 +85,18 @@ def test_texts_get_the_vectors_of_the_library(embedder: Embedder, reference: Ref
     assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < NEAR
 
 
+@pytest.mark.parametrize("part", ["vision_model.encoder", "text_model.encoder"])
+def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseTowers, part: str) -> None:
+    name = "mlp.fc1" if part.startswith("vision") else "intermediate.dense"
+    *_, last = (module for path, module in towers.network.get_submodule(part).named_modules() if path.endswith(name))
+    shapes: list[torch.Size] = []
+    watch = last.register_forward_hook(lambda _, inputs, __: shapes.append(inputs[0].shape))
+    towers.image_features(torch.stack([towers.pixels(picture) for picture in pictures()]))
+    towers.text_features(towers.windows(TEXTS).input_ids)
+    watch.remove()
+    assert shapes == [(len(pictures()) if part.startswith("vision") else len(TEXTS), 32)]
+
+
 def test_pixels_are_those_of_the_authors(towers: ChineseTowers) -> None:
     authors = pytest.importorskip("cn_clip.clip.utils", reason="the package cn-clip is not installed")
     transform = authors.image_transform(towers.image_size)

@@ -110,6 +110,70 @@ def test_texts_get_the_vectors_of_the_library(embedder: Embedder, reference: Ref
     assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < NEAR
 
 
+def of_other_parts(home: Path, *, vision: Mapping[str, object], text: Mapping[str, object], **more: object) -> Path:
+    """Writes a model whose towers differ in some settings of the library."""
+    network = OPEN_CLIP["model_cfg"]
+    assert isinstance(network, dict)
+    towers = {"vision_cfg": {**network["vision_cfg"], **vision}, "text_cfg": {**network["text_cfg"], **text}}
+    return open_clip_folder(home / "other", config={**OPEN_CLIP, "model_cfg": {**network, **towers, **more}})
+
+
+def rows_of_last_mlp(embedder: Embedder, tower: str) -> int:
+    """Tokens whose output the last block of a tower computes for one picture or text."""
+    network = embedder._towers.network  # type: ignore[attr-defined]  # a hook shows what no result shows
+    *_, last = (module for name, module in network.get_submodule(tower).named_modules() if name.endswith("mlp.c_fc"))
+    rows: list[int] = []
+    watch = last.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].numel() // inputs[0].shape[-1]))
+    embedder.encode_images(pictures()[:1])
+    embedder.encode_texts(["a red house"])
+    watch.remove()
+    return sum(rows)
+
+
+SCALED = {"ls_init_value": 0.5}
+PICTURE_TOKENS = (SIZE // 8) ** 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("vision", "text", "more"),
+    [
+        ({}, {}, {}),
+        ({}, {}, {"quick_gelu": True}),
+        (SCALED, SCALED, {}),
+        ({"final_ln_after_pool": True, "no_ln_pre": True}, {"proj_bias": True}, {}),
+        ({"layers": 1}, {"layers": 1}, {}),
+    ],
+)
+def test_of_the_last_block_only_the_token_that_is_pooled_is_computed(
+    tmp_path: Path, vision: Mapping[str, object], text: Mapping[str, object], more: Mapping[str, object]
+) -> None:
+    folder = of_other_parts(tmp_path, vision=vision, text=text, **more)
+    embedder, reference = embed.load(f"open_clip:{folder}"), reference_of(folder)
+    assert np.abs(embedder.encode_images(pictures()).vectors - reference.images(pictures())).max() < 1e-6
+    assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < 1e-6
+    assert rows_of_last_mlp(embedder, "visual.transformer") == 1
+    assert rows_of_last_mlp(embedder, "transformer") == 1
+
+
+@pytest.mark.parametrize(
+    "vision", [{"pool_type": "avg"}, {"attentional_pool": True, "attn_pooler_heads": 2}, {"scale_attn": True}]
+)
+def test_a_picture_tower_of_another_design_is_left_to_the_library(tmp_path: Path, vision: Mapping[str, object]) -> None:
+    folder = of_other_parts(tmp_path, vision=vision, text={})
+    embedder = embed.load(f"open_clip:{folder}")
+    vectors = embedder.encode_images(pictures()).vectors
+    assert np.abs(vectors - reference_of(folder).images(pictures())).max() < 1e-6
+    assert rows_of_last_mlp(embedder, "visual.transformer") == PICTURE_TOKENS
+
+
+@pytest.mark.parametrize("text", [{"pool_type": "last"}, {"no_causal_mask": True}, {"scale_fc": True}])
+def test_a_text_tower_of_another_design_is_left_to_the_library(tmp_path: Path, text: Mapping[str, object]) -> None:
+    folder = of_other_parts(tmp_path, vision={}, text=text)
+    embedder = embed.load(f"open_clip:{folder}")
+    assert np.abs(embedder.encode_texts(TEXTS) - reference_of(folder).texts(TEXTS)).max() < 1e-6
+    assert rows_of_last_mlp(embedder, "transformer") == 77
+
+
 def widths_read(embedder: Embedder, texts: Sequence[str]) -> list[int]:
     """Tokens to a text of each pass of the text tower."""
     widths: list[int] = []

@@ -18,9 +18,10 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 from transformers import ChineseCLIPModel
+from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTextLayer, ChineseCLIPVisionLayer
 from transformers.utils import logging as transformers_logging
 
-from xcomp_indexer.embed import hub
+from xcomp_indexer.embed import hub, pooled
 from xcomp_indexer.embed.released import Release
 from xcomp_indexer.embed.towers import ClipEmbedder, Precision, Windows, cut, reading
 from xcomp_protos.transport.errors import ModelError
@@ -45,6 +46,7 @@ class ChineseTowers:
         self.name = release.resolved(hub.commit_of(weights))
         self.digest = hub.combined([_REVISION, *map(hub.sha256, (config, preprocessor, vocabulary, weights))])
         self._model = _model(release.model, weights)
+        _pool(self._model)
         self.network: torch.nn.Module = self._model
         self.dimension = _number(self._model.config, "projection_dim")
         self.image_size = _number(self._model.config.vision_config, "image_size")
@@ -93,6 +95,7 @@ def _model(model: str, weights: Path) -> ChineseCLIPModel:
         use_safetensors=weights.suffix == ".safetensors",
         weights_only=True,
         dtype=torch.float32,
+        attn_implementation="sdpa",  # its masks are those that `pooled.attend` takes
         output_loading_info=True,
     )
     network, report = loaded
@@ -100,6 +103,58 @@ def _model(model: str, weights: Path) -> ChineseCLIPModel:
     if missing:
         raise ModelError(f"{model}: {weights} lacks {len(missing)} tensors of the network, {missing[0]} for one")
     return network
+
+
+def _pool(network: ChineseCLIPModel) -> None:
+    """Makes the last layer of both towers compute the first token alone, since the library uses no other."""
+    of_pictures, of_texts = network.vision_model.encoder.layers, network.text_model.encoder.layer
+    of_pictures[-1] = _PictureLayer(of_pictures[-1])
+    of_texts[-1] = _TextLayer(of_texts[-1])  # type: ignore[arg-type]  # a list of modules does not say of which
+
+
+class _PictureLayer(torch.nn.Module):
+    """Does what a layer of the vision tower does, for the first token."""
+
+    def __init__(self, layer: ChineseCLIPVisionLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:  # [B, T, D] -> [B, 1, D]
+        attn, tokens = self.layer.self_attn, self.layer.layer_norm1(x)
+        projections = [attn.q_proj, attn.k_proj, attn.v_proj]
+        seen = _first_sees(tokens, projections, heads=attn.num_heads, attention_mask=attention_mask)
+        token: Tensor = x[:, 0] + attn.out_proj(seen)
+        token = token + self.layer.mlp(self.layer.layer_norm2(token))
+        return token[:, None]
+
+
+class _TextLayer(torch.nn.Module):
+    """Does what a layer of the text tower does, for the first token."""
+
+    def __init__(self, layer: ChineseCLIPTextLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:  # [B, T, D] -> [B, 1, D]
+        attn = self.layer.attention.self
+        projections = [attn.query, attn.key, attn.value]
+        seen = _first_sees(x, projections, heads=attn.num_attention_heads, attention_mask=attention_mask)
+        token: Tensor = self.layer.attention.output(seen, x[:, 0])
+        token = self.layer.output(self.layer.intermediate(token), token)
+        return token[:, None]
+
+
+def _first_sees(
+    tokens: Tensor, projections: Sequence[torch.nn.Linear], *, heads: int, attention_mask: Tensor | None
+) -> Tensor:
+    return pooled.attend(
+        tokens[:, 0],
+        tokens,
+        weights=[each.weight for each in projections],
+        biases=[each.bias for each in projections],
+        heads=heads,
+        mask=None if attention_mask is None else attention_mask[:, 0, :1],  # [B, 1, T, T] -> [B, 1, T]
+    )
 
 
 def _number(config: object, name: str) -> int:

@@ -17,10 +17,11 @@ from open_clip.transform import (  # type: ignore[import-untyped]
     image_transform_v2,
     merge_preprocess_dict,
 )
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 
-from xcomp_indexer.embed import hub, openclip_text, released
+from xcomp_indexer.embed import hub, openclip_text, pooled, released
 from xcomp_indexer.embed.hub import Place
 from xcomp_indexer.embed.released import Release
 from xcomp_indexer.embed.towers import ClipEmbedder, Config, Precision, Windows, reading
@@ -44,6 +45,9 @@ class OpenClipTowers:
         self._model = _network(release, weights, text_config, preprocess)
         self.network: torch.nn.Module = self._model
         self._ends_at_mark = _ends_at_mark(self._model)
+        if _begins_with_class(self._model.visual):
+            blocks = self._model.visual.transformer.resblocks
+            blocks[-1] = _ClassBlock(blocks[-1])
         self._preprocess = PreprocessCfg(**_checked(release.model, self.network, preprocess))
         self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(self._preprocess, is_train=False)
         self.dimension = int(str(config["embed_dim"]))
@@ -72,9 +76,30 @@ class OpenClipTowers:
         return features
 
 
+def _begins_with_class(visual: torch.nn.Module) -> bool:
+    """Whether a picture is what its first token says, and nothing else that leaves the last block is used."""
+    if type(visual) is not VisionTransformer or visual.attn_pool is not None or visual.output_tokens:
+        return False
+    return visual.pool_type == "tok" and type(visual.transformer.resblocks[-1]) is ResidualAttentionBlock
+
+
+class _ClassBlock(torch.nn.Module):
+    """A last block that computes the first token only, in the place of one that computes all."""
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:  # [B, T, D] -> [B, 1, D]
+        first = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        return _token_of(self.block, x, first, attn_mask=attn_mask)[:, None]
+
+
 def _ends_at_mark(network: torch.nn.Module) -> bool:
     """Whether a text is what its end mark, the largest id, says, and no token sees a later one: CLIP's own design."""
-    plain = isinstance(network, open_clip.CLIP) and isinstance(network.positional_embedding, Tensor)
+    if not (isinstance(network, open_clip.CLIP) and isinstance(network.positional_embedding, Tensor)):
+        return False
+    plain = type(network.transformer.resblocks[-1]) is ResidualAttentionBlock
     return plain and network.attn_mask is not None and network.text_pool_type == "argmax"
 
 
@@ -85,14 +110,34 @@ def _short(network: open_clip.CLIP, input_ids: Tensor) -> Tensor:
     """
     ends = input_ids.argmax(dim=-1)
     length = int(ends.max()) + 1
+    mask = network.attn_mask[:length, :length]
     x = network.token_embedding(input_ids[:, :length]) + network.positional_embedding[:length]
-    x = network.ln_final(network.transformer(x, attn_mask=network.attn_mask[:length, :length]))
-    features: Tensor = x[torch.arange(len(x), device=x.device), ends]
+    *blocks, last = network.transformer.resblocks
+    for block in blocks:
+        x = block(x, attn_mask=mask)
+    features: Tensor = network.ln_final(_token_of(last, x, ends, attn_mask=mask))
     if isinstance(network.text_projection, torch.nn.Linear):
         features = network.text_projection(features)
     elif network.text_projection is not None:
         features = features @ network.text_projection
     return features
+
+
+def _token_of(block: ResidualAttentionBlock, x: Tensor, at: Tensor, *, attn_mask: Tensor | None) -> Tensor:
+    """Does what a block of the library does, for the token at one place of each row: `[B, T, D]` to `[B, D]`."""
+    rows = torch.arange(len(x), device=x.device)
+    tokens, attn = block.ln_1(x), block.attn
+    seen = pooled.attend(
+        tokens[rows, at],
+        tokens,
+        weights=attn.in_proj_weight.chunk(3),
+        biases=attn.in_proj_bias.chunk(3),
+        heads=attn.num_heads,
+        mask=None if attn_mask is None else attn_mask[at, None],  # [T, T] -> [B, 1, T]
+    )
+    token = x[rows, at] + block.ls_1(attn.out_proj(seen))
+    said: Tensor = token + block.ls_2(block.mlp(block.ln_2(token)))
+    return said
 
 
 def load(release: Release, *, precision: Precision = "auto") -> ClipEmbedder:
