@@ -6,12 +6,12 @@ This file knows no article.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from xcomp_composer.lane import Lane
 from xcomp_model import base
-from xcomp_model.base import Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
+from xcomp_model.base import Choice, Form, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
 from xcomp_model.selection import LETTERS, Allowance, select
 from xcomp_protos.transport import telemetry
 from xcomp_protos.transport.errors import ModelError, Unavailable
@@ -59,8 +59,8 @@ class Consultation:
         self._caller = caller
         self._seed = seed
 
-    def stream(self, build: Build, stage: Stage) -> Iterator[str]:
-        """Yields an answer in pieces; ends within one token once nobody listens.
+    def stream(self, build: Build, stage: Stage, *, form: Form | None = None) -> Iterator[str]:
+        """Yields an answer in pieces, in a form if one is given; ends within one token once nobody listens.
 
         Raises:
             ModelError: the model cannot be asked this, or failed.
@@ -68,7 +68,7 @@ class Consultation:
         """
         with self._turn(stage):
             prompts = self.model.prompts
-            sampling = prompts.sampling(stage, seed=self._seed)
+            sampling = replace(prompts.sampling(stage, seed=self._seed), form=form)
             room = sampling.max_new_tokens * CHARACTERS_PER_TOKEN
             pieces = self.model.stream(build(prompts), sampling, cancelled=self._caller.is_gone)
             with closing(cast("Generator[str]", pieces)):  # before the lane is left: it ends the model's work
@@ -80,9 +80,9 @@ class Consultation:
                         break
         self._caller.remaining_s()  # an answer that broke off is none
 
-    def say(self, build: Build, stage: Stage) -> str:
+    def say(self, build: Build, stage: Stage, *, form: Form | None = None) -> str:
         """Returns a whole answer; raises like `stream`."""
-        return "".join(self.stream(build, stage))
+        return "".join(self.stream(build, stage, form=form))
 
     def choose(
         self, sections: Sequence[Section], candidates: Sequence[Picture], allowance: Allowance | None = None

@@ -1,7 +1,8 @@
 """After which passages of an article a model wants pictures.
 
-It is asked for numbers of passages, and whatever else it answers counts for nothing. A place that was wanted and not
-named is reported as missing; nobody guesses in the model's stead.
+A model that draws its answer here can draw nothing but free passages, each once, as many as are wanted and apart from
+each other. Another is asked for numbers, and whatever else it answers counts for nothing. A place that was wanted and
+not named is reported as missing; nobody guesses in the model's stead.
 """
 
 import math
@@ -40,24 +41,40 @@ def plan(model: Consultation, passages: Sequence[str], wish: Wish, *, free: Coll
     limit = wish.limit(len(free))
     if not limit:
         return Plan()
-    taken = len(passages) - len(free)
-    count = None if wish.images is None else min(limit + taken, len(passages))
-    named = [number for number in _named(model, passages, count=count) if number in free]
+    count = None if wish.images is None else limit
+    named = [number for number in _named(model, passages, sorted(free), count=count) if number in free]
     kept = [named[i * len(named) // limit] for i in range(limit)] if len(named) > limit else named
     wanted = max(1, len(kept)) if wish.images is None else limit
     others = sorted(set(free) - set(kept), key=lambda number: (-len(passages[number]), number))
     return Plan(tuple(kept), tuple(sorted(others[: wanted - len(kept)])))
 
 
-def _named(model: Consultation, passages: Sequence[str], *, count: int | None) -> Iterator[int]:
+def _named(model: Consultation, passages: Sequence[str], free: Sequence[int], *, count: int | None) -> Iterator[int]:
+    """Asks window by window, in each for the share of its free passages."""
     windows = math.ceil(len(passages) / WINDOW)
+    before = 0
     for window in range(windows):
         start, end = (len(passages) * edge // windows for edge in (window, window + 1))
-        share = None if count is None else count * (window + 1) // windows - count * window // windows
-        if share != 0:
-            yield from (start + number for number in _answer(model, passages[start:end], share))
+        here = [number - start for number in free if start <= number < end]
+        share = (
+            None if count is None else _share(count, before + len(here), len(free)) - _share(count, before, len(free))
+        )
+        before += len(here)
+        if here and share != 0:
+            yield from (start + number for number in _answer(model, passages[start:end], here, share))
 
 
-def _answer(model: Consultation, passages: Sequence[str], count: int | None) -> tuple[int, ...]:
-    said = model.say(lambda prompts: prompts.spot(passages, count=count), "spot")
+def _answer(model: Consultation, passages: Sequence[str], free: Sequence[int], count: int | None) -> tuple[int, ...]:
+    form = model.model.prompts.spot_form(free, count=count, apart=_apart(len(free), count))
+    asked = count if form or count is None else count + len(passages) - len(free)  # others may be named as well
+    said = model.say(lambda prompts: prompts.spot(passages, count=asked), "spot", form=form)
     return model.model.prompts.spots_in(said, sections=len(passages))
+
+
+def _share(count: int, part: int, whole: int) -> int:
+    return (2 * count * part + whole) // (2 * whole)  # to the nearest
+
+
+def _apart(free: int, count: int | None) -> int:
+    """The least distance of two places; each rules `2 * distance - 1` out, so that the last still finds one."""
+    return (free // count + 1) // 2 if count else 1

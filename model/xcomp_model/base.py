@@ -5,7 +5,7 @@ user's, which are ours, where a picture stands and where a turn ends; so user te
 file knows no model, no library and no service.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -96,9 +96,23 @@ class Turn:
     pictures: tuple[Picture, ...] = ()
 
 
+class Form(Protocol):
+    """What an answer must look like, told by how it may begin."""
+
+    @property
+    def characters(self) -> frozenset[str]:
+        """All that it may consist of."""
+
+    def may_begin(self, said: str) -> bool:
+        """Whether what is said can become such an answer, or is one."""
+
+    def may_end(self, said: str) -> bool:
+        """Whether what is said is such an answer."""
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. A backend that cannot obey a field says so in a ModelError, but for `allowed`.
+    """How tokens are drawn. A backend that cannot obey a field says so in a ModelError.
 
     Attributes:
         temperature: 0 is greedy.
@@ -107,8 +121,7 @@ class Sampling:
         repetition_penalty: divides the scores of tokens already in the answer (not in the prompt); 1 is none.
         beams: more than 1 searches instead of streaming token by token, and yields the answer at its end.
         stop: strings that end the answer; they are not part of it.
-        allowed: characters that the answer may consist of; empty allows all. Tokens with other characters are never
-            drawn; a remote backend may leave this to the reader of the answer.
+        form: what the answer must look like; tokens that would leave it are never drawn. None leaves it free.
     """
 
     temperature: float = 0.0
@@ -119,7 +132,7 @@ class Sampling:
     max_new_tokens: int = 512
     beams: int = 1
     stop: tuple[str, ...] = ()
-    allowed: frozenset[str] = frozenset()
+    form: Form | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +243,15 @@ class Prompts(Protocol):
 
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
         """How the stage's answer is drawn."""
+
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> Form | None:
+        """What the answer to `spot` must look like; None where the backend cannot be bound to it.
+
+        Args:
+            free: sections that may be named.
+            count: so many are; None: one at least.
+            apart: the least distance between two of them; free are `count * (2 * apart - 1)` at least.
+        """
 
     def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
         """Reads the answer to `spot`: existing sections only, ascending, each once."""

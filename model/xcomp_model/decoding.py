@@ -3,7 +3,8 @@
 It knows scores and ids; where they come from, a model or a test, is the caller's matter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import exp
 
 import torch
@@ -16,7 +17,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from xcomp_model.base import ModelError, Sampling
+from xcomp_model.base import Form, ModelError, Sampling
 
 Path = tuple[int, ...]  # ids of an answer's beginning
 
@@ -24,21 +25,20 @@ Path = tuple[int, ...]  # ids of an answer's beginning
 class Drawer:
     """Draws the next token again and again; its state is the answer so far and the seed."""
 
-    def __init__(self, sampling: Sampling, *, device: torch.device, allowed: Tensor | None = None) -> None:
+    def __init__(self, sampling: Sampling, *, device: torch.device) -> None:
         self._is_greedy = sampling.temperature == 0
         self._penalty = RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)
         self._warpers = _warpers(sampling)
-        self._allowed = allowed
         self._answer = torch.empty(1, 0, dtype=torch.long, device=device)
         self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
 
-    def draw(self, logits: Tensor) -> int:
-        """Picks the next token from its scores [V]."""
+    def draw(self, logits: Tensor, allowed: Tensor | None = None) -> int:
+        """Picks the next token from its scores [V], among those that are allowed [V]."""
         scores = logits.float()[None].to(self._answer.device)
         if bool(scores.isnan().any()):
             raise ModelError("the model's scores are no numbers: try the precision bf16 or fp32")
-        if self._allowed is not None:
-            scores = scores.masked_fill(~self._allowed, -torch.inf)
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed, -torch.inf)
         scores = self._penalty(self._answer, scores)
         if self._is_greedy:
             token = scores.argmax(dim=-1, keepdim=True)
@@ -48,6 +48,64 @@ class Drawer:
             token = torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator)
         self._answer = torch.cat((self._answer, token), dim=-1)
         return int(token)
+
+
+class Bound:
+    """Says which tokens may come next, so that an answer keeps to its form.
+
+    Args:
+        form: of the answer.
+        pieces: text of every token that has one.
+        ends: tokens that end an answer.
+        size: of the vocabulary.
+        device: where scores are.
+    """
+
+    def __init__(
+        self, form: Form, pieces: Mapping[int, str], ends: Sequence[int], *, size: int, device: torch.device
+    ) -> None:
+        self._form = form
+        self._pieces = {token: piece for token, piece in pieces.items() if form.characters.issuperset(piece)}
+        self._tree = _Tree()
+        for token, piece in self._pieces.items():
+            self._tree.add(piece, token)
+        self._ends = list(ends)
+        self._size, self._device = size, device
+        self._said = ""
+
+    def allowed(self) -> Tensor:
+        """Returns the tokens that may come next, [V]."""
+        next_ = list(self._tree.tokens(self._said, self._form))
+        next_ += self._ends if self._form.may_end(self._said) else []
+        if not next_:
+            raise ModelError(f"the tokens of the model cannot go on from {self._said!r} in the form that is asked for")
+        mask = torch.zeros(self._size, dtype=torch.bool)
+        mask[next_] = True
+        return mask.to(self._device)
+
+    def push(self, token: int) -> None:
+        """Takes a token that was drawn."""
+        self._said += self._pieces[token]
+
+
+@dataclass
+class _Tree:
+    """Tokens by their text, character by character: what no answer begins with is passed over with all below it."""
+
+    here: list[int] = field(default_factory=list)
+    below: dict[str, "_Tree"] = field(default_factory=dict)
+
+    def add(self, piece: str, token: int) -> None:
+        tree = self
+        for character in piece:
+            tree = tree.below.setdefault(character, _Tree())
+        tree.here.append(token)
+
+    def tokens(self, said: str, form: Form) -> Iterator[int]:
+        for character, tree in self.below.items():
+            if form.may_begin(longer := said + character):
+                yield from tree.here
+                yield from tree.tokens(longer, form)
 
 
 class Stops:

@@ -5,7 +5,7 @@ last words back, prefers the option that stands first, and sees nothing.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from xcomp_model.base import (
     Brief,
@@ -78,6 +78,9 @@ class EchoPrompts:
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:  # noqa: ARG002 the protocol's
         """Nothing is drawn."""
         return Sampling(seed=seed)
+
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> None:
+        """The echo says what it is told."""
 
     def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
         """Reads numbers."""

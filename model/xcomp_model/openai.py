@@ -216,6 +216,7 @@ def _refuse_unknown(sampling: Sampling) -> None:
         (sampling.top_k, 0, "top_k"),
         (sampling.repetition_penalty, 1.0, "repetition_penalty"),
         (sampling.beams, 1, "beams"),
+        (sampling.form, None, "form"),
     ):
         if given != neutral:
             raise ModelError(f"an OpenAI-compatible endpoint cannot obey {word}={given}: leave it out")

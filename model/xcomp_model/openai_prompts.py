@@ -6,7 +6,7 @@ used throughout; articles and captions stand between marks, and the model is tol
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from xcomp_model.base import (
     Brief,
@@ -189,6 +189,9 @@ class OpenAIPrompts:
             stop=drawn.stop,
             seed=seed,
         )
+
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> None:
+        """An endpoint answers freely: numbers are all that is read."""
 
     def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
         """Reads the answer to `spot`."""

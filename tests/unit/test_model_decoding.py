@@ -7,19 +7,47 @@ import torch
 from torch import Tensor
 
 from xcomp_model.base import ModelError, Sampling
-from xcomp_model.decoding import Drawer, Stops, weigh
+from xcomp_model.decoding import Bound, Drawer, Stops, weigh
 
 CPU = torch.device("cpu")
 
 
 def drawn(sampling: Sampling, scores: list[float], *, count: int, allowed: Tensor | None = None) -> list[int]:
-    drawer = Drawer(sampling, device=CPU, allowed=allowed)
-    return [drawer.draw(torch.tensor(scores)) for _ in range(count)]
+    drawer = Drawer(sampling, device=CPU)
+    return [drawer.draw(torch.tensor(scores), allowed) for _ in range(count)]
 
 
 def test_greedy_takes_the_best_and_never_a_forbidden_token() -> None:
     assert drawn(Sampling(), [1.0, 3.0, 2.0], count=2) == [1, 1]
     assert drawn(Sampling(), [1.0, 3.0, 2.0], count=1, allowed=torch.tensor([True, False, True])) == [2]
+
+
+class Abba:
+    """A form that one answer has."""
+
+    characters = frozenset("ab")
+
+    def may_begin(self, said: str) -> bool:
+        return "abba".startswith(said)
+
+    def may_end(self, said: str) -> bool:
+        return said == "abba"
+
+
+def test_a_bound_answer_has_its_form_whatever_the_scores_prefer() -> None:
+    pieces = {0: "b", 1: "x", 2: "ba", 3: "a", 4: "bb"}
+    bound = Bound(Abba(), pieces, ends=[5], size=6, device=CPU)
+    drawer, said = Drawer(Sampling(), device=CPU), []
+    while (token := drawer.draw(torch.tensor([3.0, 9.0, 2.0, 1.0, 0.0, 8.0]), bound.allowed())) != 5:
+        bound.push(token)
+        said.append(token)
+    assert said == [3, 0, 0, 3]
+
+
+def test_tokens_that_cannot_write_the_form_are_an_error() -> None:
+    bound = Bound(Abba(), {0: "b"}, ends=[1], size=2, device=CPU)
+    with pytest.raises(ModelError, match="cannot go on from ''"):
+        bound.allowed()
 
 
 def test_penalty_moves_on_from_tokens_already_said() -> None:

@@ -1,6 +1,8 @@
 """Both versions of the model behind the seam, on made-up checkpoints in the released formats."""
 
+import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -257,10 +259,21 @@ def test_scores_that_are_no_numbers_are_never_a_choice(model: XComposer, monkeyp
         model.choose(model.prompts.choose(sections(2), PICTURES[:4]), "ABCD")
 
 
-def test_stop_strings_and_allowed_characters_hold(model: XComposer) -> None:
-    prompt = model.prompts.write(Brief("cats"))
-    only = Sampling(max_new_tokens=20, temperature=1.0, allowed=frozenset("abc"))
-    assert set(said(model, prompt, only)) <= set("abc")
+@pytest.mark.parametrize(("free", "count", "apart"), [((0, 2, 3, 5, 11), 5, 1), (range(12), 4, 2), ((7,), None, 1)])
+@pytest.mark.parametrize("seed", range(5))
+def test_places_are_those_that_may_be_named_however_they_are_drawn(
+    model: XComposer, free: Sequence[int], count: int | None, apart: int, seed: int
+) -> None:
+    form = model.prompts.spot_form(free, count=count, apart=apart)
+    sampling = Sampling(max_new_tokens=200, temperature=5.0, seed=seed, form=form)
+    answer = said(model, model.prompts.spot(ARTICLE, count=count), sampling)
+    named = model.prompts.spots_in(answer, sections=12)
+    assert len(named) == len(re.findall("<Seg", answer)) == (count or 1)
+    assert set(named) <= set(free)
+    assert all(later - one >= apart for one, later in pairwise(named))
+
+
+def test_stop_strings_hold(model: XComposer) -> None:
     stopped = said(model, model.prompts.query(ARTICLE, 0), Sampling(max_new_tokens=20, stop=("t",)))
     assert stopped == "ca"
 

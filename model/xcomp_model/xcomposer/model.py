@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 
-import torch
-from torch import Tensor
-
-from xcomp_model.base import Capabilities, Choice, ModelError, Prompt, Prompts, Sampling, never
-from xcomp_model.decoding import Drawer, Stops, weigh
+from xcomp_model.base import Capabilities, Choice, Form, ModelError, Prompt, Prompts, Sampling, never
+from xcomp_model.decoding import Bound, Drawer, Stops, weigh
 from xcomp_model.xcomposer.cache import Cancelled
 from xcomp_model.xcomposer.reader import Reader
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
@@ -123,24 +120,26 @@ class XComposer:
         return Choice(tuple(float(number == chosen) for number in range(len(options))), mass=1.0)
 
     def _drawn(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
-        allowed = self._allowed(sampling.allowed) if sampling.allowed else None
-        drawer = Drawer(sampling, device=self._reader.device, allowed=allowed)
+        drawer = Drawer(sampling, device=self._reader.device)
+        bound = self._bound(sampling.form) if sampling.form else None
         most = self._answer_tokens(units, sampling)
         with (
             self._reader.reading(units, more=most, cancelled=cancelled) as (prefix, logits),
             self._reader.drawing(prefix) as read_on,
         ):
             for number in range(most):
-                token = drawer.draw(logits)
+                token = drawer.draw(logits, bound.allowed() if bound else None)
                 if token in self._ends or cancelled():
                     break
+                if bound:
+                    bound.push(token)
                 yield token
                 if number + 1 < most:
                     logits = read_on(token)
 
     def _searched(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
-        if sampling.temperature or sampling.allowed:
-            raise ModelError("beams search, they do not draw: leave temperature and allowed characters out")
+        if sampling.temperature or sampling.form:
+            raise ModelError("beams search, they do not draw: leave temperature and form out")
         bounded = replace(sampling, max_new_tokens=self._answer_tokens(units, sampling))
         found = self._reader.search(units, bounded, ends=self._ends, cancelled=cancelled)
         yield from takewhile(lambda token: token not in self._ends and not cancelled(), found)
@@ -150,14 +149,11 @@ class XComposer:
         return min(sampling.max_new_tokens, room)
 
     @cached_property
-    def _pieces(self) -> list[tuple[int, frozenset[str]]]:
-        return [(i, frozenset(piece)) for i, piece in self._tokenizer.pieces() if piece]
+    def _pieces(self) -> dict[int, str]:
+        return {i: piece for i, piece in self._tokenizer.pieces() if piece}
 
-    def _allowed(self, characters: frozenset[str]) -> Tensor:
-        mask = torch.zeros(self._reader.vocabulary, dtype=torch.bool)
-        mask[[i for i, piece in self._pieces if piece <= characters]] = True
-        mask[list(self._ends)] = True
-        return mask.to(self._reader.device)
+    def _bound(self, form: Form) -> Bound:
+        return Bound(form, self._pieces, self._ends, size=self._reader.vocabulary, device=self._reader.device)
 
     def _checked(self, prompt: Prompt) -> list[Unit]:
         units = self._tokenizer.units(prompt)

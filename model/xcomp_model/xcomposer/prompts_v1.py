@@ -6,13 +6,14 @@ reference procedure: the prompt for places begins with the blank that the prompt
 article behind it is read once for both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from xcomp_model.base import (
     Brief,
     Change,
     Control,
+    Form,
     ModelError,
     Part,
     Picture,
@@ -25,6 +26,7 @@ from xcomp_model.base import (
     Turn,
 )
 from xcomp_model.xcomposer import wording as w
+from xcomp_model.xcomposer.places import MarkedPlaces
 from xcomp_model.xcomposer.tokenizer import Marks
 
 MARKS = Marks(
@@ -45,12 +47,11 @@ _META = Template(
     "conversation\n"
 )
 _BOT = Template(" <|Bot|>:")
-_SPOT_CHARACTERS = frozenset("<Seg>0123456789, ，、。.")
 
 # As released, but one beam: answers are streamed.
 _SAMPLING: dict[Stage, Sampling] = {
     "write": Sampling(repetition_penalty=5.0, max_new_tokens=999),
-    "spot": Sampling(max_new_tokens=299, allowed=_SPOT_CHARACTERS),
+    "spot": Sampling(max_new_tokens=299),
     "query": Sampling(repetition_penalty=5.0, max_new_tokens=99, stop=('"',)),
     "choose": Sampling(max_new_tokens=9),
     "describe": Sampling(repetition_penalty=1.5, max_new_tokens=120),
@@ -155,6 +156,10 @@ class Prompts1:
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
         """The released settings of the stage."""
         return replace((_REFERENCE if self._is_reference else _SAMPLING)[stage], seed=seed)
+
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> Form | None:
+        """Marks of places; the reference procedure is bound to nothing."""
+        return None if self._is_reference else MarkedPlaces(free, count=count, apart=apart)
 
     def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
         """Reads `<Seg3>, <Seg5>`."""

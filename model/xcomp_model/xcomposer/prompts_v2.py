@@ -3,13 +3,14 @@
 An article is asked for in the user's own sentence: the release has no template for titles, outlines or keywords.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from xcomp_model.base import (
     Brief,
     Change,
     Control,
+    Form,
     Part,
     Picture,
     Prompt,
@@ -21,6 +22,7 @@ from xcomp_model.base import (
     Turn,
 )
 from xcomp_model.xcomposer import wording as w
+from xcomp_model.xcomposer.places import MarkedPlaces
 from xcomp_model.xcomposer.tokenizer import Marks
 
 MARKS = Marks(
@@ -43,7 +45,6 @@ META = _META.format(kind="conversational")
 META_VL = _META.format(kind="multi-modality conversational") + (
     f"- {_NAME} is capable of comprehending and articulating responses effectively based on the provided image."
 )
-_SPOT_CHARACTERS = frozenset("<Seg>0123456789, ，、。.")
 PATCHES_TO_COMPOSE = 256  # of a picture; the release that answers questions has more
 
 _DRAWN = Sampling(temperature=1.0, top_k=40, top_p=0.8, repetition_penalty=1.005)
@@ -68,7 +69,7 @@ _WRITE: dict[str, dict[str, tuple[str, str]]] = {
 # Places, descriptions and choices are greedy: nothing is won by chance there.
 _SAMPLING: dict[Stage, Sampling] = {
     "write": replace(_DRAWN, max_new_tokens=4096),
-    "spot": Sampling(max_new_tokens=200, allowed=_SPOT_CHARACTERS),
+    "spot": Sampling(max_new_tokens=200),
     "query": Sampling(max_new_tokens=200, stop=('"',)),
     "choose": Sampling(max_new_tokens=10),
     "describe": Sampling(max_new_tokens=120),
@@ -176,6 +177,10 @@ class Prompts2:
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
         """The released settings where an answer is drawn, greedy elsewhere."""
         return replace(self._sampling[stage], seed=seed)
+
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> Form | None:
+        """Marks of places; the reference procedure is bound to nothing."""
+        return None if self._is_reference else MarkedPlaces(free, count=count, apart=apart)
 
     def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
         """Reads `<Seg3>, <Seg5>`."""

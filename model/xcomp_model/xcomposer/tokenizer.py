@@ -17,6 +17,7 @@ from xcomp_model.base import Control, ModelError, Picture, Prompt, Template, Tex
 Unit = int | Picture  # a token, or a picture with all its rows
 
 _ERRORS = 2  # of sentencepiece's log levels
+_BYTES_OF_CHARACTERS = 0x80  # in UTF-8, from here on a byte is a part of one
 _MAX_SPELLED = 4  # characters of an option whose every segmentation is tried
 
 
@@ -75,11 +76,16 @@ class Tokenizer:
         return str(self._pieces.decode([i for i in ids if i not in self._silent and i < len(self)]))
 
     def pieces(self) -> Iterator[tuple[int, str]]:
-        """Every ordinary token with its text; bytes, control marks and unused ones left out."""
+        """Every token that is text by itself, with that text: marks, unused ones and parts of characters left out."""
         for i in range(len(self)):
-            kinds = (self._pieces.is_control, self._pieces.is_unknown, self._pieces.is_byte, self._pieces.is_unused)
-            if i not in self._silent and not any(kind(i) for kind in kinds):
-                yield i, self._pieces.id_to_piece(i).replace("▁", " ")
+            kinds = (self._pieces.is_control, self._pieces.is_unknown, self._pieces.is_unused)
+            if i in self._silent or any(kind(i) for kind in kinds):
+                continue
+            piece = str(self._pieces.id_to_piece(i))
+            if not self._pieces.is_byte(i):
+                yield i, piece.replace("▁", " ")
+            elif (byte := int(piece.strip("<>"), 16)) < _BYTES_OF_CHARACTERS:
+                yield i, chr(byte)
 
     def spellings(self, text: str) -> list[tuple[int, ...]]:
         """Every way to write a short text in tokens; for a longer one the way of the tokenizer."""
