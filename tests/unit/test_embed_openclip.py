@@ -209,6 +209,15 @@ def test_the_preprocessing_is_the_models_own(folder: Path, tmp_path: Path, resiz
     assert np.abs(vectors - reference_of(folder).images(pictures())).max() > NEAR
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU reads either layout as fast")
+def test_weights_lie_as_a_processor_reads_them(embedder: Embedder) -> None:
+    network = embedder._towers.network  # type: ignore[attr-defined]  # a layout shows in no result
+    linear = [each.weight for each in network.modules() if isinstance(each, torch.nn.Linear)]
+    packed = [each.in_proj_weight for each in network.modules() if isinstance(each, torch.nn.MultiheadAttention)]
+    assert len(linear) == 3 * len(packed) == 12, "of two towers with two blocks each"
+    assert all(weight.t().is_contiguous() for weight in (*linear, *packed))
+
+
 def test_a_batch_gives_what_single_calls_give(embedder: Embedder) -> None:
     many = pictures() * 5  # more than a batch of the CPU
     singly = np.concatenate([embedder.encode_images([image]).vectors for image in many])
