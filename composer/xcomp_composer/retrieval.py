@@ -178,7 +178,7 @@ def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[Place, Offe
 def _events(place: Place, offer: Offer | None, language: str, k: int, repository: str) -> Iterator[StageEvent]:
     candidates = _candidates(place, offer, language, k)
     best = offer or next(iter(place.offers), None)
-    query = best.query if best else ""
+    query = best.query if best else place.query
     yield Spot(place.segment, round(place.visibility, 4))
     yield SpotQuery(place.segment, query)
     yield SpotCandidates(place.segment, candidates)

@@ -50,6 +50,7 @@ class Place:
     segment: int
     visibility: float  # of the paragraph: 1 as visible as a scene, -1 as abstract as a statement
     offers: tuple[Offer, ...]  # best first
+    query: str = ""  # what was searched for where nothing at all was found: its most visible text
     found: Mapping[str, Mapping[str, Hit]] = field(default_factory=dict)  # by text and id: as found for that text
 
 
@@ -111,9 +112,9 @@ def places_for(
     asked = [*known, *(text for group in texts.values() for text in group)]
     with telemetry.stage("retrieve"):
         found, background = repository.weighed(asked, k=depth)
-        if not any(found):
-            return [Place(segment, 0.0, ()) for segment in paragraphs]
         vectors = repository.embed(asked)
+    if not any(found):
+        return _empty_places(texts, vectors, language)
     table = _table(found)
     for name, vector in (pictures or {}).items():
         table = _with_picture(table, Hit(name, "", 0.0, 0.0, 0.0), vectors @ vector)
@@ -124,6 +125,19 @@ def places_for(
         hits = found[start : start + len(group)]
         by_text = {text: {hit.image_id: hit for hit in each} for text, each in zip(group, hits, strict=True)}
         places.append(replace(place, found=by_text))
+        start += len(group)
+    return places
+
+
+def _empty_places(texts: Mapping[int, Sequence[str]], asked: Vectors, language: str) -> list[Place]:
+    """Places for which there is no picture at all, whatever it shows."""
+    scenes = len(SCENES[language])
+    start = scenes + len(STATEMENTS[language])
+    seen = visibility(asked, scenes=asked[:scenes], statements=asked[scenes:start])
+    places = []
+    for segment, group in texts.items():
+        most = int(seen[start : start + len(group)].argmax())
+        places.append(Place(segment, float(seen[start]), (), query=group[most]))
         start += len(group)
     return places
 

@@ -172,8 +172,12 @@ def test_a_repository_without_fitting_pictures_leaves_every_spot_empty() -> None
 
 def test_an_empty_repository_leaves_every_spot_empty() -> None:
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
-        article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)), Wish(images=1))
-    assert [spot.reason for spot in article.unfilled] == ["the repository has no picture to offer"]
+        asked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)), Wish(images=1))
+        unasked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
+    assert [spot.reason for spot in asked.unfilled] == ["the repository has no picture to offer"]
+    assert {spot.reason for spot in unasked.unfilled} == {"the repository has no picture to offer"}
+    assert all(spot.query and spot.query in ARTICLE.replace("\n", " ") for spot in unasked.shots)
+    assert len(unasked.shots) == len(unasked.unfilled) > 1
 
 
 @pytest.mark.parametrize("content_hash", ["", "same"])
