@@ -39,10 +39,11 @@ def body_of(article: Article) -> str:
     return _with_lede("".join([*pieces, _render(tokens[done:])]), article.language)
 
 
-def figure(picture: Illustration) -> str:
-    """Returns the figure of a picture: the image, and under it what is known about it."""
+def figure(picture: Illustration, *, style: str = "") -> str:
+    """Returns the figure of a picture: the image, in a style of its own if any, and under it what is known about it."""
     size = f' width="{picture.width}" height="{picture.height}"' if picture.width and picture.height else ""
-    image = f'<img src="{attribute_url(picture.file)}" alt="{escape(picture.alt)}"{size}>'
+    styled = f' style="{style}"' if style else ""
+    image = f'<img src="{attribute_url(picture.file)}" alt="{escape(picture.alt)}"{size}{styled}>'
     words = [
         f'<span class="{name}"><bdi>{escape(text)}</bdi></span>'
         for name, text in (("caption", picture.caption), ("credit", picture.credit))

@@ -21,6 +21,7 @@ from xcomp_composer.markdown import lines_of, normalised, parse, split
 _MARK = re.compile(r"<!-- xcomp:(begin|end)(\+?) ([0-9a-f]{12}) -->")
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>~&|$])")
 _UNLINKED = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})|[\s<>()\\\"']")
+_WITHIN = "max-width: 100%; height: auto"  # the author's own styles may set no bound
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -138,7 +139,7 @@ def _body(picture: Illustration, newline: str) -> str:
 
 
 def _html(picture: Illustration, newline: str) -> str:
-    return f"{newline}{figure(picture).rstrip()}{newline}"
+    return f"{newline}{figure(picture, style=_WITHIN).rstrip()}{newline}"
 
 
 def _target(file: str) -> str:

@@ -147,6 +147,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield running
 
 
+def test_a_page_without_styles_of_its_own_keeps_our_pictures_within(browser: Browser, tmp_path: Path) -> None:
+    page = "<!doctype html>\n<meta name=viewport content='width=device-width'>\n<p>The harbour wakes early.</p>\n"
+    segments = [Segment(block.text) for block in split(page, "html")]
+    shown = Illustration("plain", "r", "/plain.jpg", alt="A harbour", width=1600, height=1000)
+    segments[-1] = replace(segments[-1], illustration=shown)
+    write_bundle(Article("", "en", "m", "p", tuple(segments), format="html"), tmp_path, fetch)
+    for width in WIDTHS:
+        assert browser.look(tmp_path / "article.html", width=width) == Look(width, 1, (), (), ())
+    assert browser.evaluate("Math.abs(document.images[0].width / document.images[0].height - 1.6) < 0.15")
+
+
 KINDS = [f"{kind} {language}" for kind in ("article", "review", "search", "label") for language in ("en", "zh")]
 
 

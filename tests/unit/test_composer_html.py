@@ -64,7 +64,7 @@ def test_pictures_stand_right_after_their_paragraphs_and_go_without_a_trace() ->
     marked = with_blocks(article)
     assert without_blocks(marked, "html") == (PAGE, 2)
     assert "stood on the table.</p><!-- xcomp:begin " in marked
-    assert '<img src="images/a%20%22b%22.jpg" alt="&quot;&gt;&lt;script&gt;x&lt;/script&gt;">' in marked
+    assert '<img src="images/a%20%22b%22.jpg" alt="&quot;&gt;&lt;script&gt;x&lt;/script&gt;" ' in marked
     assert "&lt;b&gt;--&gt;" in marked
     assert marked.count("<script") == PAGE.count("<script")
 
