@@ -28,6 +28,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "why": "Why",
         "gone": "no longer there",
         "none": "No spot was found.",
+        "edit": "To change a spot, type the command under a picture in the folder of this page; instead of --pick K "
+        "also --search QUERY, --image ID, --caption TEXT, --exclude, --remove or --lock.",
         "rests": "Rests on",
         "prompt": "prompt {prompt}",
         "mass": "mass {mass:.2f}",
@@ -47,9 +49,11 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "why": "理由",
         "gone": "图片已不在",
         "none": "没有找到适合配图的位置。",
+        "edit": "要更改某处配图，请在本页所在的文件夹中运行图片下方的命令；--pick K 也可换成 "
+        "--search QUERY、--image ID、--caption TEXT、--exclude、--remove 或 --lock。",
         "rests": "依据",
         "prompt": "提示 {prompt}",
-        "mass": "质量 {mass:.2f}",
+        "mass": "概率质量 {mass:.2f}",
         "orders": "以 {orders} 种顺序展示",
         "flipped": "两种顺序的偏好不同",
         "digest": "权重 {digest}",
@@ -72,7 +76,7 @@ def review_page(article: Article, thumbnail: Thumbnail) -> str:
         repository=article.repository,
     )
     heading = f'<h1>{escape(article.title)}</h1>\n<p class="summary">{words["review"]} · {escape(summary)}</p>\n'
-    body = "".join(sections) or f"<p>{words['none']}</p>"
+    body = "".join([f'<p class="why">{words["edit"]}</p>\n', *sections]) if sections else f"<p>{words['none']}</p>"
     title = f"{article.title} · {words['review']}"
     return document(article, f"<main>\n{heading}{body}</main>", "page.css", "review.css", title=title)
 
@@ -82,7 +86,10 @@ def _spot(
 ) -> str:
     is_filled = isinstance(spot, Illustration)
     chosen = spot.image_id if isinstance(spot, Illustration) else ""
-    cards = "".join(_card(candidate, candidate.image_id == chosen, words, thumbnail) for candidate in _offers(spot))
+    cards = "".join(
+        _card(candidate, "" if candidate.image_id == chosen else _command(number, pick), words, thumbnail)
+        for pick, candidate in _offers(spot)
+    )
     pills = "".join(f'<span class="pill">{words[name]}</span>' for name in _states(spot))
     return (
         f'<section class="spot{"" if is_filled else " unfilled"}" id="spot-{number}">\n<div>\n'
@@ -115,12 +122,15 @@ def _evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
     return f'<p class="evidence">{words["rests"]}: {escape(" · ".join(said))}</p>\n' if said else ""
 
 
-def _offers(spot: Illustration | Unfilled) -> Iterable[Candidate]:
-    """The candidates, with the shown picture first even where it was none of them."""
-    candidates = spot.candidates
-    if isinstance(spot, Illustration) and all(candidate.image_id != spot.image_id for candidate in candidates):
-        return (Candidate(spot.image_id, spot.path, 0.0, reason=spot.reason), *candidates)
-    return candidates
+def _offers(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
+    """The candidates by number, with the shown picture first even where it was none of them."""
+    if isinstance(spot, Illustration) and all(each.image_id != spot.image_id for each in spot.candidates):
+        yield -1, Candidate(spot.image_id, spot.path, 0.0, reason=spot.reason)
+    yield from enumerate(spot.candidates)
+
+
+def _command(spot: int, pick: int) -> str:
+    return f"xcomp edit . --spot {spot} --pick {pick}"
 
 
 def _states(spot: Illustration | Unfilled) -> Iterable[str]:
@@ -138,7 +148,8 @@ def _prose(article: Article, number: int) -> str:
     return " ".join(block.prose or block.text.strip() for block in blocks)
 
 
-def _card(candidate: Candidate, is_chosen: bool, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
+def _card(candidate: Candidate, command: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
+    """A candidate, with the command that takes it; the shown one has none."""
     found = thumbnail(candidate.image_id)
     name = PurePath(candidate.path).name
     image = f'<span class="missing">{words["gone"]}</span>'
@@ -150,13 +161,14 @@ def _card(candidate: Candidate, is_chosen: bool, words: Mapping[str, str], thumb
     spaces = "".join(
         f'<span class="score">{escape(_space(name, score, words))}</span>' for name, score in candidate.spaces.items()
     )
-    opening = '<li class="chosen">' if is_chosen else "<li>"
+    opening = "<li>" if command else '<li class="chosen">'
+    taking = f"<code>{command}</code>" if command else ""
     return (
         f"{opening}{image}"
         f'<span class="name" title="{escape(candidate.path)}">{escape(name)}</span>'
         f'<span class="score">{candidate.retrieval_score:.2f}{probability}</span>'
         f"{spaces}"
-        f'<span class="reason">{escape(candidate.reason)}</span></li>\n'
+        f'<span class="reason">{escape(candidate.reason)}</span>{taking}</li>\n'
     )
 
 

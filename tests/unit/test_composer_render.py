@@ -160,6 +160,25 @@ def test_the_review_shows_every_spot_with_its_runners_up(article: Article, tmp_p
     assert "left empty" in html
 
 
+def test_the_review_gives_the_command_that_takes_a_runner_up(article: Article, tmp_path: Path) -> None:
+    write_bundle(article, tmp_path, fetch)
+    commands = re.findall("<code>(.*?)</code>", (tmp_path / "review.html").read_text(encoding="utf-8"))
+    taken = {
+        (number, each.image_id)
+        for command in commands
+        for number, pick in [map(int, re.fullmatch(r"xcomp edit \. --spot (\d+) --pick (\d+)", command).groups())]  # type: ignore[union-attr]
+        for each in [_offered(article, number)[pick]]
+    }
+    shown = {(number, picture.image_id) for number, picture in article.illustrated}
+    spots = {*dict(article.illustrated), *(spot.segment for spot in article.unfilled)}
+    assert taken == {(number, each.image_id) for number in spots for each in _offered(article, number)} - shown
+
+
+def _offered(article: Article, number: int) -> tuple[Candidate, ...]:
+    spots = [each for each in article.unfilled if each.segment == number]
+    return (article.segments[number].illustration or spots[0]).candidates
+
+
 def test_thumbnails_are_small_and_no_runner_up_lies_among_the_pictures(article: Article, tmp_path: Path) -> None:
     asked: list[tuple[str, int]] = []
 
