@@ -7,6 +7,7 @@ the input byte for byte. Raw HTML is a block of its own here and never a paragra
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +28,9 @@ _FRONT_MATTER = re.compile(
 )
 _TITLE_ENTRY = re.compile(r'^(?:title|[ \t]+"title")[ \t]*[:=][ \t]*(.+?)[ \t]*$', re.MULTILINE | re.IGNORECASE)
 _DEFINITION = re.compile(r"^ {0,3}:[ \t]+\S", re.MULTILINE)  # under its term, in a list of Hugo, kramdown or Pandoc
+# Of Hugo and of Liquid (Jekyll); what stands between them is often code, and never the page's own Markdown for certain.
+_OPENING = re.compile(r" {0,3}(?:\{\{<\s*([\w./-]+)(?!.*/>\}\})|\{%-?\s*(\w+))")
+_CLOSING = re.compile(r"\{\{<\s*/\s*([\w./-]+)|\{%-?\s*end(\w+)")
 _CAPTION_START = re.compile(
     r"\s*(?:(?:figure|fig|photo|picture|image)\b[\s\d.:]|[图圖][\s\d一二三四五六七八九十：:]|(?:照片|图片)[：:])",
     re.IGNORECASE,
@@ -115,7 +119,7 @@ def _markdown_spans(text: str, lines: Sequence[str]) -> list[_Span]:
         spans.append(_span(token, tokens[i + 1] if i + 1 < len(tokens) else token))
         covered = end
     spans += _uncovered(lines, covered, len(lines))
-    return _without_captions(spans) or [_Span(0, Kind.OTHER)]
+    return _without_captions(_without_insides(spans, lines)) or [_Span(0, Kind.OTHER)]
 
 
 def _with_front_matter(text: str) -> list[_Span]:
@@ -163,6 +167,25 @@ def prose_of(inline: Token) -> str:
         elif child.type in ("softbreak", "hardbreak"):
             pieces.append("\n")
     return one_line("".join(pieces))
+
+
+def _without_insides(spans: Sequence[_Span], lines: Sequence[str]) -> list[_Span]:
+    """What stands between a tag of a site generator and the one that closes it is no prose of the page."""
+    texts = ["".join(lines[a.start : b.start]) for a, b in pairwise([*spans, _Span(len(lines), Kind.OTHER)])]
+    closings: dict[tuple[str, str], list[int]] = {}
+    for number, text in enumerate(texts):
+        for tag in _CLOSING.findall(text):
+            closings.setdefault(tag, []).append(number)
+    kept: list[_Span] = []
+    end = -1  # of the stretch that is being passed over
+    for number, span in enumerate(spans):
+        kept.append(_Span(span.start, Kind.OTHER) if number <= end else span)
+        opening = _OPENING.match(texts[number]) if number > end and span.kind is Kind.OTHER else None
+        if opening:
+            ends = closings.get((opening[1] or "", opening[2] or ""), [])
+            found = bisect_left(ends, number)
+            end = ends[found] if found < len(ends) else -1
+    return kept
 
 
 def _without_captions(spans: Sequence[_Span]) -> list[_Span]:

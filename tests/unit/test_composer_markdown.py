@@ -55,6 +55,27 @@ def kinds(text: str, format_: str = "markdown") -> list[Kind]:
     return [block.kind for block in split(text, format_)]
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("{{< highlight go >}}", "{{< /highlight >}}"), ("{{< tab/one >}}", "{{</ tab/one >}}"),
+        ("{% highlight ruby %}", "{% endhighlight %}"), ("{%- raw -%}", "{%- endraw -%}"),
+    ],
+)  # fmt: skip
+def test_between_the_tags_of_a_site_generator_nothing_is_a_place(opening: str, closing: str) -> None:
+    inside = "code that reads like words\n\n# a comment\n\nmore of it that reads like words"
+    for text in (f"{opening}\n\n{inside}\n\n{closing}\n\n", f"{opening}\n{inside}\n{closing}\n\n"):
+        blocks = split(f"Words before.\n\n{text}Words after.\n")
+        assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "Words after."]
+        assert not any(block.kind is Kind.HEADING for block in blocks)
+
+
+@pytest.mark.parametrize("opening", ["{{< figure src=a.jpg >}}", "{{< note />}}", "{% include x %}", "{{% notice %}}"])
+def test_a_tag_that_nothing_closes_stands_alone(opening: str) -> None:
+    blocks = split(f"{opening}\n\nWords after.\n\n{{{{< /note >}}}}\n\n{{{{% /notice %}}}}\n")
+    assert [blocks[number].prose for number in places(blocks)] == ["Words after."]
+
+
 @pytest.mark.parametrize("text", NASTY)
 @pytest.mark.parametrize("format_", ["markdown", "text"])
 def test_blocks_joined_are_the_text(text: str, format_: str) -> None:
