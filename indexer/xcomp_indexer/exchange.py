@@ -80,7 +80,9 @@ class Reader:
             values = _object(line, number)
             if "points" in values:
                 if values["points"] != count or next(self._lines, None):
-                    raise InvalidRequest(f"line {number} says that {values['points']} points came: it were {count}")
+                    raise InvalidRequest(
+                        f"line {number} ends the file after {values['points']} points: {count} came, or more follows"
+                    )
                 return
             yield _point(values, number, repository)
             count += 1
