@@ -3,8 +3,10 @@
 Names, captions and the query are a stranger's text and stand escaped; nothing on the page runs.
 """
 
+import os
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -84,7 +86,24 @@ def write_page(file: Path, query: str, hits: Iterable[common.Hit], *, client: In
         count=count.format(count=len(cards), repository=escape(", ".join(names) or "–")),
         hits="\n".join(cards),
     )
-    file.write_text(page, encoding="utf-8")
+    _write(file, page)
+
+
+def _write(file: Path, page: str) -> None:
+    """Writes the page whole or not at all; into what is no plain file, such as a pipe, as it comes."""
+    if file.exists() and not file.is_file():
+        file.write_text(page, encoding="utf-8")
+        return
+    target = file.resolve()  # a link stays one
+    beside = target.with_name(f".xcomp.{os.getpid()}.part")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def _card(hit: common.Hit, client: IndexerClient, words: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """`xcomp search` against a canned indexer: output, page, pictures in the terminal."""
 
 import json
+import resource
 from base64 import standard_b64decode
 from collections.abc import Iterator
 from io import BytesIO
@@ -165,6 +166,31 @@ def test_page_that_cannot_be_written_is_one_line(
 ) -> None:
     assert run(["search", "harbour", "--html", str(tmp_path / "no" / "page.html")]) == 1
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_page_without_room_leaves_what_was_there(
+    indexer: FakeIndexer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # half of a page is written, as on a disk that fills
+    try:
+        assert run(["search", "harbour", "--html", str(page)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"{page}: File too large" in capsys.readouterr().err
+    assert page.read_text() == "old"
+    assert list(tmp_path.glob(".*.part")) == []
+
+
+def test_page_goes_through_a_link_and_into_a_pipe(indexer: FakeIndexer, tmp_path: Path) -> None:
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    assert run(["search", "harbour", "--html", str(tmp_path / "link.html")]) == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert "Harbour" in (tmp_path / "page.html").read_text()
+    assert run(["search", "harbour", "--html", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
 
 
 def test_inline_image_of_iterm_holds_the_bytes() -> None:
