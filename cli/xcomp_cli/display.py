@@ -91,8 +91,19 @@ def nearby(path: str) -> str:
 
 
 def _styled(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:
-    """Returns the text set off, unless the user wants none of it (no-color.org)."""
-    return text if os.environ.get("NO_COLOR") else typer.style(text, fg=fg, bold=bold or None, dim=dim or None)
+    """Returns the text set off, unless the user wants none of it (no-color.org) or the terminal cannot."""
+    plain = os.environ.get("NO_COLOR") or _is_dumb()
+    return text if plain else typer.style(text, fg=fg, bold=bold or None, dim=dim or None)
+
+
+def _is_dumb() -> bool:
+    """Whether the terminal takes escape codes for text, as an editor's does."""
+    return os.environ.get("TERM") == "dumb"
+
+
+def _is_watched() -> bool:
+    """Whether a person looks on, at a terminal that can take a line back."""
+    return sys.stderr.isatty() and not _is_dumb()
 
 
 def strong(text: str) -> str:
@@ -120,7 +131,7 @@ def _unseen(_done: int, _total: int, /, *, what: str) -> None:
 @contextmanager
 def progress(unit: str) -> Iterator[Advance]:
     """Shows a bar with rate and time left while a person looks on, nothing otherwise."""
-    if not sys.stderr.isatty():
+    if not _is_watched():
         yield _unseen
         return
     from xcomp_cli.bar import bar
@@ -132,7 +143,7 @@ def progress(unit: str) -> Iterator[Advance]:
 @contextmanager
 def waiting(what: str, *, after_s: float = 0.0) -> Iterator[None]:
     """Says what is being waited for while a person looks on and waits longer than `after_s`; then takes it back."""
-    if not sys.stderr.isatty():
+    if not _is_watched():
         yield
         return
     timer = Timer(after_s, _draw, args=(f"{what} …",))

@@ -152,6 +152,21 @@ def test_no_color_sets_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (display.strong("x"), display.faint("x")) == ("x", "x")
 
 
+def test_a_dumb_terminal_gets_no_escape_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert (display.strong("x"), display.faint("x")) == ("x", "x")
+    code = (
+        "from xcomp_cli import display\n"
+        "with display.progress('images') as advance, display.waiting('work'): advance(1, 2, what='indexing')\n"
+        "display.warn('done')"
+    )
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True)
+    os.close(theirs)
+    assert os.read(ours, 65536) == b"warning: done\r\n"
+    os.close(ours)
+
+
 def test_tries_of_a_hub_are_no_lines_for_a_user() -> None:
     code = (
         "import sys\nfrom xcomp_cli.main import main\nsys.argv = ['xcomp', '--version']\n"
