@@ -118,7 +118,5 @@ def _explained(service: Service) -> Iterator[None]:
     except Unavailable:
         if not until(lambda: running(places(service)) is None, DYING_S):
             raise
-        log = places(service).log
-        raise Unavailable(
-            f"the local {service.name} ended (log: {log}): run the command again, a new one starts"
-        ) from None
+        why = local.full_disk(places(service)) or "run the command again, a new one starts"
+        raise Unavailable(f"the local {service.name} ended (log: {places(service).log}): {why}") from None

@@ -5,6 +5,7 @@ not know what the servers do.
 """
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from xcomp_protos.transport.errors import Unavailable, Unsupported, XcompError
 START_S = 60.0
 DRAIN_S = 30.0  # a server drains for 25
 KILL_S = 5.0
+# The embedded engine maps files of 32 MiB and fills them later; if the disk has no room then, the system kills it.
+ROOM_BYTES = 64 * 2**20
 
 Waiting = Callable[[str], AbstractContextManager[None]]  # shows a person what is being waited for
 
@@ -46,7 +49,8 @@ def ensure(service: Service, places: Places, *, options: Sequence[str] = (), wai
         retire(places)
         state = launch(service, places, wanted[1])
         if not _comes_up(service, places, state):
-            raise Unavailable(f"the {service.name} did not start: {last_line(places.log)} (log: {places.log})")
+            why = full_disk(places) or last_line(places.log)
+            raise Unavailable(f"the {service.name} did not start: {why} (log: {places.log})")
         return state
 
 
@@ -92,6 +96,12 @@ def last_line(log: Path) -> str:
     """Returns the last line of a log that says something."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def full_disk(places: Places) -> str:
+    """Says that a server's disk is full, which ends one without a last word, and the way out; nothing if it is not."""
+    full = shutil.disk_usage(places.home).free < ROOM_BYTES
+    return f"the disk of {places.home} is full: make room, then run the command again" if full else ""
 
 
 def _fitting(places: Places, wanted: tuple[str, tuple[str, ...]]) -> State | None:

@@ -104,6 +104,15 @@ def test_dying_server_is_reported_with_its_last_line(places: Places) -> None:
         ensure(places, "--die")
 
 
+def test_full_disk_is_named_where_a_server_dies(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    with pytest.raises(Unavailable, match=rf"did not start: the disk of {places.home} is full: make room"):
+        ensure(places, "--die")
+    monkeypatch.setattr(connect, "data_home", lambda: places.home)
+    with pytest.raises(Unavailable, match=r"ended \(log: .*\): the disk of .* is full"), connect._explained(INDEXER):
+        raise Unavailable("it does not answer")
+
+
 def test_missing_library_names_the_install_command(places: Places) -> None:
     service = Service("indexer", "nothing", ("no_such_library",))
     with pytest.raises(Unsupported, match=r"needs no_such_library: pip install 'xcomp\[local\]'"):
