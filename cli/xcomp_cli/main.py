@@ -35,6 +35,7 @@ from xcomp_cli.space import space
 from xcomp_cli.status import status
 from xcomp_cli.token import token
 from xcomp_cli.upkeep import optimize, snapshot
+from xcomp_protos import hub
 from xcomp_protos.transport import telemetry
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
@@ -86,6 +87,8 @@ def root(
     debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
     """Find your own pictures by what they show, and illustrate texts with them."""
+    del version, debug  # told and heeded before
+    hub.check_endpoint(os.environ)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -110,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The entry point of `xcomp`."""
+    """Runs the command line of this process, and ends it."""
     sys.excepthook = _defect
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add(parser, "--modelscope", "MODELSCOPE_ENDPOINT", default=ENDPOINT, help="where ModelScope is")
     given = parser.parse_args(arguments)
     try:
+        options.check_hub()
         modelscope = ModelScope(given.modelscope)
         for model in named(given.models):
             embedder = (_kept(model) if given.keep else None) or pull(model, modelscope)
@@ -80,6 +81,8 @@ def named(names: Sequence[str]) -> Iterator[str]:
 
 def _fetch(release: Release, modelscope: ModelScope) -> None:
     place = release.place
+    if place.folder is not None:  # nothing to fetch; what it lacks is told when it is loaded
+        return
     for name in release.files:
         if not _fetched(place, name, modelscope):
             raise ModelError(f"{release.model}: {place.repository} has no {name}, it is no model of this kind")

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from xcomp_protos import hub
 from xcomp_protos.transport import access, telemetry
 from xcomp_protos.transport.errors import InvalidRequest
 from xcomp_protos.transport.server import Endpoint
@@ -48,6 +49,11 @@ def traces_wanted() -> bool:
     return telemetry.traces_wanted(os.environ)
 
 
+def check_hub() -> None:
+    """Raises `InvalidRequest` if the environment's address of the model hub is none."""
+    hub.check_endpoint(os.environ)
+
+
 class _Repeated(argparse.Action):
     """Collects a repeated flag. Unlike argparse's own `append`, the first one replaces the default."""
 
@@ -74,8 +80,10 @@ def endpoint(options: argparse.Namespace) -> Endpoint:
     """Reads what `add_endpoint` added.
 
     Raises:
-        InvalidRequest: a file cannot be read or is none, or whoever reaches this machine could call.
+        InvalidRequest: a file cannot be read or is none, or whoever reaches this machine could call, or the address of
+            the hub is none.
     """
+    check_hub()
     made = Endpoint(
         options.listen,
         access=access.read(options.token_file, option="--token-file") if options.token_file else None,

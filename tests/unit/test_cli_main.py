@@ -167,6 +167,16 @@ def test_a_dumb_terminal_gets_no_escape_codes(monkeypatch: pytest.MonkeyPatch) -
     os.close(ours)
 
 
+def test_an_address_of_a_hub_that_is_none_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://[bad")
+    assert run(["models", "list"]) == 2
+    said = capsys.readouterr().err
+    assert "HF_ENDPOINT 'http://[bad' is no address" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_tries_of_a_hub_are_no_lines_for_a_user() -> None:
     code = (
         "import sys\nfrom xcomp_cli.main import main\nsys.argv = ['xcomp', '--version']\n"

@@ -62,12 +62,20 @@ def test_pulled_models_are_tried_and_then_load_offline(
         ("chinese_clip:me/en", 1, "me/en has no config.json"),
         ("open_clip:nothing", 2, "names no model of open_clip"),
         ("nobody", 2, "unknown embedder"),
+        ("open_clip:/no/folder", 1, "there is no folder /no/folder"),
     ],
 )
 def test_what_cannot_be_fetched_is_one_line(hub: str, tmp_path: Path, name: str, status: int, said: str) -> None:
     failed = pull(hub, tmp_path, name)
     assert failed.returncode == status
     assert said in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+
+
+def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
+    failed = pull("http://[bad", tmp_path, "open_clip:hf-hub:me/en")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: HF_ENDPOINT 'http://[bad' is no address")
     assert len(failed.stderr.splitlines()) == 1
 
 

@@ -93,3 +93,11 @@ def test_the_indexer_refuses_wrong_options_in_one_line(
     assert status == 2
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
+
+
+def test_a_server_names_an_address_of_a_hub_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://[bad")
+    assert indexer_server.main(["--listen", "127.0.0.1:0", "--home", str(tmp_path)]) == 2
+    assert "HF_ENDPOINT 'http://[bad' is no address" in capsys.readouterr().err

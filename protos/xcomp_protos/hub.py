@@ -1,0 +1,20 @@
+"""The address of the model hub, looked at before its client reads it.
+
+The client parses `HF_ENDPOINT` while it is imported, wherever in a program that happens to be.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+
+def check_endpoint(environment: Mapping[str, str]) -> None:
+    """Raises `InvalidRequest` if `HF_ENDPOINT` is set to what no program can read as an address."""
+    address = environment.get("HF_ENDPOINT", "")
+    try:
+        urlsplit(address)
+    except ValueError as error:
+        from xcomp_protos.transport.errors import InvalidRequest  # here, since it imports gRPC
+
+        raise InvalidRequest(
+            f"HF_ENDPOINT {address!r} is no address ({error}): write https://host, or unset it"
+        ) from None
