@@ -177,6 +177,18 @@ def test_an_address_of_a_hub_that_is_none_is_one_line(
     assert len(said.splitlines()) == 1
 
 
+def test_interrupt_while_the_commands_are_imported_is_one_line() -> None:
+    code = (
+        "import sys\nfrom xcomp_cli.__main__ import main\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_tries_of_a_hub_are_no_lines_for_a_user() -> None:
     code = (
         "import sys\nfrom xcomp_cli.main import main\nsys.argv = ['xcomp', '--version']\n"
