@@ -15,6 +15,8 @@ import typer
 
 from xcomp_cli import display, options
 
+_HOMES = "models--*--*/snapshots"  # of fetched repositories in the cache of a hub
+
 models = typer.Typer(help="Says what the models are, fetches and converts them.", rich_markup_mode=None)
 
 
@@ -138,24 +140,53 @@ MODELS = (
 )
 
 
-def from_modelscope() -> list[Model]:
-    """Returns what was fetched from ModelScope: its cache lies beside the hub's, laid out alike."""
+def others() -> list[Model]:
+    """Returns what embeds and was fetched beside the table's models, from the hub and from ModelScope.
+
+    The hub's cache is every program's: what counts there are the files of the families that run here.
+    """
     if not find_spec("huggingface_hub"):
         return []
     from huggingface_hub import constants
 
-    homes = sorted(Path(constants.HF_HUB_CACHE).parent.glob("modelscope/models--*--*/snapshots"))
-    return [
-        Model(
-            name=f"modelscope:{home.parent.name.removeprefix('models--').replace('--', '/', 1)}",
-            profile="one of your own",
-            role="images and texts to vectors",
-            what="fetched from ModelScope; its family stands before its name, as in chinese_clip:modelscope:org/name",
-            cannot="what its page there says",
-            licence="its page there names it",
-        )
-        for home in homes
+    cache = Path(constants.HF_HUB_CACHE)
+    known = {model.repository for model in MODELS}
+    from_hub = [
+        _other(f"{family}{_repository(home)}", "the hub")
+        for home in sorted(cache.glob(_HOMES))
+        if _repository(home) not in known and (family := _family(home))
     ]
+    from_modelscope = [  # the cache is ours and lies beside the hub's, laid out alike
+        _other(
+            f"modelscope:{_repository(home)}",
+            "ModelScope; its family stands before its name, as in chinese_clip:modelscope:org/name",
+        )
+        for home in sorted(cache.parent.glob(f"modelscope/{_HOMES}"))
+    ]
+    return [*from_hub, *from_modelscope]
+
+
+def _other(name: str, hub: str) -> Model:
+    return Model(
+        name=name,
+        profile="one of your own",
+        role="images and texts to vectors",
+        what=f"fetched from {hub}",
+        cannot="what its page there says",
+        licence="its page there names it",
+    )
+
+
+def _repository(home: Path) -> str:
+    return home.parent.name.removeprefix("models--").replace("--", "/", 1)
+
+
+def _family(home: Path) -> str:
+    """Returns what stands before the name of a model that was fetched from the hub; nothing if it is not for here."""
+    if any(home.glob("*/open_clip_*model.*")):
+        return "open_clip:hf-hub:"
+    configs = (file.read_bytes() for file in home.glob("*/config.json"))
+    return "chinese_clip:" if any(b'"chinese_clip"' in config for config in configs) else ""
 
 
 @models.callback()
@@ -167,9 +198,9 @@ def root() -> None:
 def list_(json: options.Json = False) -> None:
     """Lists the models: what each is, what it cannot do, its licence."""
     if json:
-        display.print_json([_as_json(model) for model in (*MODELS, *from_modelscope())])
+        display.print_json([_as_json(model) for model in (*MODELS, *others())])
         return
-    for model in (*MODELS, *from_modelscope()):
+    for model in (*MODELS, *others()):
         state = model.lack() or "installed"
         display.result(f"{display.strong(model.name)}  {display.faint(f'profile: {model.profile} · {state}')}")
         for name, text in (
@@ -218,7 +249,7 @@ def verify(
 
     local.require(INDEXER)
     here = [model.name for model in MODELS if model.repository and model.is_fetched()]
-    wanted = names or [*here, *(model.name for model in from_modelscope())]
+    wanted = names or [*here, *(model.name for model in others())]
     if not wanted:
         display.note("nothing was fetched yet: xcomp models list says what there is")
         return

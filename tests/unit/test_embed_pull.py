@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from tests import fake_hub, loopback
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder
+from xcomp_cli.models import others
 from xcomp_indexer import embed
 from xcomp_indexer.modelscope import ModelScope
 from xcomp_indexer.profiles import spaces_of
@@ -52,6 +53,18 @@ def test_pulled_models_are_tried_and_then_load_offline(
     assert names == [f"open_clip:hf-hub:me/en@{fake_hub.COMMIT}", f"chinese_clip:me/zh@{fake_hub.COMMIT}"]
     redirect(monkeypatch, "http://127.0.0.1:9")
     assert [embed.load(name).name for name in names] == names
+
+
+def test_what_was_pulled_is_listed_and_what_other_programs_keep_is_not(
+    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pull(hub, tmp_path, "open_clip:hf-hub:me/en", "chinese_clip:me/zh").returncode == 0
+    cache = tmp_path / "hub"
+    theirs = cache / "models--them--bert" / "snapshots" / "1"
+    theirs.mkdir(parents=True)
+    (theirs / "config.json").write_text('{"model_type": "bert"}')
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    assert [model.name for model in others()] == ["open_clip:hf-hub:me/en", "chinese_clip:me/zh"]
 
 
 @pytest.mark.parametrize(
