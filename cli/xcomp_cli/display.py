@@ -86,8 +86,11 @@ def columns() -> int:
 
 def nearby(path: str) -> str:
     """Returns the path from here if it lies below this folder, else as it is."""
-    here = str(Path.cwd()) + "/"
-    return path.removeprefix(here) if path.startswith(here) else path
+    try:
+        here = f"{Path.cwd()}/"
+    except FileNotFoundError:  # somebody removed this folder
+        return path
+    return path.removeprefix(here)
 
 
 def _styled(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:

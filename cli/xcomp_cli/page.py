@@ -94,13 +94,17 @@ def _write(file: Path, page: str) -> None:
     if file.exists() and not file.is_file():
         file.write_text(page, encoding="utf-8")
         return
-    target = file.resolve()  # a link stays one
+    try:
+        _replace(Path(os.path.realpath(file)), page)  # a link stays one
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
+
+
+def _replace(target: Path, page: str) -> None:
     beside = target.with_name(f".xcomp.{os.getpid()}.part")
     try:
         beside.write_text(page, encoding="utf-8")
         beside.replace(target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from None
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)

@@ -207,6 +207,19 @@ def test_long_line_is_cut_to_its_columns() -> None:
     assert display.fitted("港口的早晨啊", 10) == "港口的早…"
 
 
+def test_a_path_is_whole_where_the_folder_of_the_command_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert display.nearby(f"{tmp_path}/a.jpg") == "a.jpg"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert display.nearby(f"{tmp_path}/a.jpg") == f"{tmp_path}/a.jpg"
+    monkeypatch.chdir(tmp_path)
+
+
 def test_json_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
     display.print_json({"path": "a\x1b\x9b\u202e\x7f"})
     said = capsys.readouterr().out
