@@ -58,7 +58,7 @@ def target(
         return deliver.in_place(file, assets=assets, url_prefix=url_prefix)
     if assets or url_prefix is not None:
         raise InvalidRequest("--assets and --url-prefix belong to --in-place")
-    return deliver.out_of(out, _folder(file), is_zip=is_zip)
+    return deliver.out_of(out, _folder(file), is_zip=is_zip, source=file.parent)
 
 
 def _folder(file: Path) -> Path:

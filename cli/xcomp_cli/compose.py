@@ -87,7 +87,7 @@ def compose(
             made = goal.write(
                 made, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
             )
-    raise typer.Exit(deliver.report(made, goal, json=json, strict=strict))
+    raise typer.Exit(deliver.report(made, goal, json=json, strict=strict, images=deliver.least(images, max_images)))
 
 
 def _request(instruction: str, outline: Path | None, *, keywords: str, reference: list[Path]) -> "pb.ComposeRequest":

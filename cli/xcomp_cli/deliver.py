@@ -28,29 +28,31 @@ class Target:
     shown: Path
 
 
-def bundle(folder: Path) -> Target:
-    """A folder with the article as Markdown, page, review page and JSON."""
-    return Target(lambda article, fetch: render.write_bundle(article, folder, fetch), folder / "article.html")
+def bundle(folder: Path, source: Path | None = None) -> Target:
+    """A folder with the article as Markdown, page, review page and JSON; from `source` the author's own pictures."""
+    return Target(
+        lambda article, fetch: render.write_bundle(article, folder, fetch, source=source), folder / "article.html"
+    )
 
 
-def packed(file: Path) -> Target:
+def packed(file: Path, source: Path | None = None) -> Target:
     """The same in one zip."""
 
     def write(article: Article, fetch: render.Fetch) -> Article:
         with TemporaryDirectory(prefix="xcomp-") as folder:
-            written = render.write_bundle(article, Path(folder), fetch)
+            written = render.write_bundle(article, Path(folder), fetch, source=source)
             pack(Path(folder), file)
         return written
 
     return Target(write, file)
 
 
-def out_of(out: Path | None, free: Path, *, is_zip: bool) -> Target:
+def out_of(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = None) -> Target:
     """A bundle where the user wants it, else in a free place: as a zip where that is asked for, or its name says so."""
     place = out or free
     if place.suffix.lower() == SUFFIX:
-        return packed(place)
-    return packed(place.with_name(place.name + SUFFIX)) if is_zip else bundle(place)
+        return packed(place, source)
+    return packed(place.with_name(place.name + SUFFIX), source) if is_zip else bundle(place, source)
 
 
 def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:
@@ -106,13 +108,23 @@ def fetcher(
     return fetch
 
 
-def report(article: Article, target: Target, *, json: bool, strict: bool) -> int:
-    """Prints what was made; returns the exit status."""
+def report(article: Article, target: Target, *, json: bool, strict: bool, images: int = 0) -> int:
+    """Prints what was made, and says where it is less than the `images` asked for; returns the exit status."""
     if json:
         display.print_json(manifest.to_json(article))
     else:
         _show(article, target)
-    return PARTIAL if strict and article.unfilled else 0
+    spots = len(article.illustrated) + len(article.unfilled)
+    if spots < images:
+        display.warn(f"pictures asked for: {images}; places that the text has for them, after its paragraphs: {spots}")
+    if line := render.doubtful_line(article):
+        display.warn(f"the tags are in doubt from line {line} of the page on: nothing behind it was touched")
+    return PARTIAL if strict and (article.unfilled or spots < images) else 0
+
+
+def least(images: int | None, max_images: int | None) -> int:
+    """Returns how many places are asked for at least."""
+    return min(bound for bound in (images or 0, max_images) if bound is not None)
 
 
 def _show(article: Article, target: Target) -> None:

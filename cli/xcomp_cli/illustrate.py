@@ -63,4 +63,4 @@ def illustrate(
             made = goal.write(
                 made, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
             )
-    raise typer.Exit(deliver.report(made, goal, json=json, strict=strict))
+    raise typer.Exit(deliver.report(made, goal, json=json, strict=strict, images=deliver.least(images, max_images)))

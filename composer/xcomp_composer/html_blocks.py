@@ -8,7 +8,6 @@ rest of the source is one block that nobody touches. The blocks joined are the s
 import html
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import accumulate
@@ -66,6 +65,7 @@ class _Reader(HTMLParser):
         self.spans: list[_Span] = []
         self.comments: list[tuple[int, int]] = []
         self.read_to = 0
+        self.doubt: int | None = None  # line of the first one, from 1
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 the library's
         start, text = self._at, self.get_starttag_text() or ""
@@ -172,6 +172,11 @@ def split_html(source: str) -> list[Block]:
     return blocks
 
 
+def doubt_in(source: str) -> int | None:
+    """Returns the line, from 1, from which on nothing is touched because tags are in doubt; None where none is."""
+    return _read(source).doubt
+
+
 def quoted(source: str) -> Iterator[tuple[int, int]]:
     """Yields the stretches in which a comment mark is none: scripts, texts of forms, values of attributes."""
     reader = _read(source)
@@ -184,8 +189,12 @@ def quoted(source: str) -> Iterator[tuple[int, int]]:
 
 def _read(source: str) -> _Reader:
     reader = _Reader(source)
-    with suppress(_Doubt, AssertionError):  # the library asserts where a declaration makes no sense
+    try:
         reader.feed(source)  # and no `close`: what is unfinished stays unread
+        is_read = "<" not in source[reader.read_to :]
+    except (_Doubt, AssertionError):  # the library asserts where a declaration makes no sense
+        is_read = False
+    reader.doubt = None if is_read else reader.getpos()[0]
     return reader
 
 

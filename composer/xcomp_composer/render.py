@@ -16,7 +16,9 @@ from pathlib import Path
 from xcomp_composer import assets as site
 from xcomp_composer import manifest
 from xcomp_composer.article import Article, Illustration
+from xcomp_composer.html_blocks import doubt_in
 from xcomp_composer.marks import with_blocks
+from xcomp_composer.own_pictures import copy_own_pictures
 from xcomp_composer.page import article_page
 from xcomp_composer.review import review_page
 from xcomp_protos.transport.errors import InvalidRequest, NotFound
@@ -29,11 +31,12 @@ _LONGEST_SLUG = 48
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
-def write_bundle(article: Article, folder: Path, fetch: Fetch) -> Article:
+def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path | None = None) -> Article:
     """Writes the bundle of an article into a folder, and returns the article with its picture files named.
 
     Pictures of an earlier bundle that are shown no more are removed; other files in the folder are left alone. An
-    image that left the repository keeps the file that the bundle already has.
+    image that left the repository keeps the file that the bundle already has. The author's own pictures come along from
+    `source`, the folder where the article lies.
 
     Raises:
         NotFound: an image that is neither in the repository nor in the bundle.
@@ -47,6 +50,8 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch) -> Article:
     else:
         _write(folder / "article.md", with_blocks(written).encode())
         _write(folder / "article.html", article_page(written).encode())
+    if source:
+        copy_own_pictures(written, source, folder)
     _write(folder / "review.html", review_page(written, _thumbnails(fetch)).encode())
     _write(folder / "article.json", manifest.dumps(written).encode())
     for stale in before - {picture.file for _, picture in written.illustrated}:
@@ -69,6 +74,11 @@ def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: st
         (assets / name).unlink(missing_ok=True)
     _write(assets / site.LIST, site.text_of(users).encode())
     return written
+
+
+def doubtful_line(article: Article) -> int | None:
+    """Returns the line of a page behind which nothing was touched, its tags being in doubt; None where all was read."""
+    return doubt_in(article.text) if article.format == "html" else None
 
 
 def read_bundle(folder: Path) -> Article:

@@ -94,6 +94,28 @@ def test_bounds_are_left_out_without_flags(composer: FakeComposer) -> None:
     assert not request.options.HasField("max_images")
 
 
+@pytest.mark.parametrize(("flags", "asked"), [([], 3), (["--max-images", "4"], 3), (["--max-images", "2"], 0)])
+def test_fewer_places_than_pictures_asked_for_are_said(
+    composer: FakeComposer, capsys: pytest.CaptureFixture[str], flags: list[str], asked: int
+) -> None:
+    assert run(["illustrate", "post.md", "--images", "3", *flags]) == 0
+    said = "warning: pictures asked for: 3; places that the text has for them, after its paragraphs: 2\n"
+    assert capsys.readouterr().err == (said if asked else "")
+
+
+def test_fewer_places_than_pictures_asked_for_are_no_success_under_strict(composer: FakeComposer) -> None:
+    del composer.article.unfilled[:]
+    assert run(["illustrate", "post.md", "--images", "1", "--strict"]) == 0
+    assert run(["illustrate", "post.md", "--images", "2", "--strict"]) == 3
+
+
+def test_a_page_whose_tags_are_in_doubt_says_where(composer: FakeComposer, capsys: pytest.CaptureFixture[str]) -> None:
+    page = "<p>The harbour wakes early.</p>\n<p>But <b>why <i>now</b></i>?</p>\n"
+    composer.article.CopyFrom(pb.Article(format="html", segments=[pb.Segment(text=page)]))
+    assert run(["illustrate", "post.md"]) == 0
+    assert "the tags are in doubt from line 2 of the page on" in capsys.readouterr().err
+
+
 def test_strict_ends_in_3_when_a_spot_stays_empty(composer: FakeComposer) -> None:
     assert run(["illustrate", "post.md", "--strict"]) == 3
 

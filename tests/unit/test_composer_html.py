@@ -9,6 +9,7 @@ import pytest
 from xcomp_composer import edit, rewording
 from xcomp_composer.article import Article, Candidate, Illustration, Segment
 from xcomp_composer.block import Kind
+from xcomp_composer.html_blocks import doubt_in
 from xcomp_composer.markdown import split, title_of
 from xcomp_composer.marks import with_blocks, without_blocks
 from xcomp_composer.render import write_bundle
@@ -52,6 +53,13 @@ def illustrated(text: str, *, share: float = 1.0, seed: int = 0) -> Article:
 def prose(text: str) -> list[str]:
     blocks = split(text, "html")
     return [blocks[number].prose for number in places(blocks)]
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), [(PAGE, None), ("<p>One.</p>\n\n<p>Two.<p>Three.</p></div>", 3), ("<p>a</p>\n<![CDATA[x", 2)]
+)
+def test_the_line_of_the_first_doubt_is_known(page: str, line: int | None) -> None:
+    assert doubt_in(page) == line
 
 
 def test_paragraphs_of_the_page_itself_are_places() -> None:

@@ -179,6 +179,28 @@ def _offered(article: Article, number: int) -> tuple[Candidate, ...]:
     return (article.segments[number].illustration or spots[0]).candidates
 
 
+def test_the_authors_own_pictures_come_along_and_nothing_else(article: Article, tmp_path: Path) -> None:
+    source, bundle = tmp_path / "post", tmp_path / "bundle"
+    (source / "img" / "my dog").mkdir(parents=True)
+    for name in ("img/my dog/a.jpg", "b.PNG", "c.webp", "key.pem", "article.json"):
+        (source / name).write_bytes(name.encode())
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (source / "way-out.png").symlink_to(tmp_path / "secret.png")
+    links = ("img/my%20dog/a.jpg", "b.PNG", "../secret.png", "way-out.png", "key.pem", "article.json", "gone.png",
+             "http://example.org/b.png", "/etc/b.png", "http://[/b.png")  # fmt: skip
+    text = "".join(f"![]({link})\n\n" for link in links) + '<img alt="x" src="c.webp">\n'
+    shown = replace(article, segments=(*article.segments, Segment(text)))
+    before = {path.name for path in write_and_list(article, tmp_path / "plain")}
+    assert {path.name for path in write_and_list(shown, bundle, source)} - before == {"a.jpg", "b.PNG", "c.webp"}
+    assert (bundle / "img" / "my dog" / "a.jpg").read_bytes() == b"img/my dog/a.jpg"
+    assert json.loads((bundle / "article.json").read_text())["title"] == article.title
+
+
+def write_and_list(article: Article, folder: Path, source: Path | None = None) -> list[Path]:
+    write_bundle(article, folder, fetch, source=source)
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def test_thumbnails_are_small_and_no_runner_up_lies_among_the_pictures(article: Article, tmp_path: Path) -> None:
     asked: list[tuple[str, int]] = []
 
