@@ -123,20 +123,22 @@ def _random(config: Config, place: Place) -> convert.Network:
     return network
 
 
-def _model(config: Config, network: convert.Network, place: Place) -> tuple[XComposer, Reader]:
+def _model(
+    config: Config, network: convert.Network, place: Place, *, context_tokens: int = _CONTEXT
+) -> tuple[XComposer, Reader]:
     is_first = isinstance(config, XComposer1Config)
     family = prompts_v1 if is_first else prompts_v2
     with tempfile.TemporaryDirectory() as name:
         folder = write_checkpoint(1 if is_first else 2, Path(name))
         tokenizer = Tokenizer(folder / "tokenizer.model", family.MARKS)
-    plan = make_plan("", config, place, context_tokens=_CONTEXT)
+    plan = make_plan("", config, place, context_tokens=context_tokens)
     reader = Reader(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=plan.kv)
-    card = Card("random", "", _CONTEXT, ends=family.ENDS, lead_ins=family.LEAD_INS)
+    card = Card("random", "", context_tokens, ends=family.ENDS, lead_ins=family.LEAD_INS)
 
     def prompts(count: Callable[[Prompt], int]) -> Prompts:
         if is_first:
-            return prompts_v1.Prompts1(count, context_tokens=_CONTEXT)
-        return prompts_v2.Prompts2(count, context_tokens=_CONTEXT)
+            return prompts_v1.Prompts1(count, context_tokens=context_tokens)
+        return prompts_v2.Prompts2(count, context_tokens=context_tokens)
 
     return XComposer(reader, tokenizer, card, prompts=prompts), reader
 

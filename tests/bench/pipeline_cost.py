@@ -72,11 +72,15 @@ class Given:
     def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
         """Reads the prompt with its given answer, and yields the answer."""
         stage, answer = self._answer(prompt)
-        whole = (*prompt, Template(answer))
         before = self._model.positions_read
-        list(self._model.stream(whole, replace(sampling, max_new_tokens=1), cancelled=cancelled))
+        self.say(prompt, answer, sampling, cancelled)
         self.read[stage] += self._model.positions_read - before
         yield answer
+
+    def say(self, prompt: Prompt, answer: str, sampling: Sampling, cancelled: Callable[[], bool]) -> None:
+        """Has the model read the answer behind its prompt."""
+        whole = (*prompt, Template(answer))
+        list(self._model.stream(whole, replace(sampling, form=None, max_new_tokens=1), cancelled=cancelled))
 
     def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         """Has the model choose, and answers closely: the same picture in both orders."""
@@ -84,10 +88,14 @@ class Given:
         stage = "second look" if frozenset(offered) == self._before else "choose"
         self._before = frozenset(offered)
         before = self._model.positions_read
-        mass = self._model.choose(prompt, options, cancelled=cancelled).mass
+        mass = self.weigh(prompt, options, cancelled)
         self.read[stage] += self._model.positions_read - before
         shares = dict(zip(sorted(offered), _CLOSE, strict=True))
         return Choice(tuple(shares[key] for key in offered), mass)
+
+    def weigh(self, prompt: Prompt, options: Sequence[str], cancelled: Callable[[], bool]) -> float:
+        """Has the model weigh the options; returns the share of its probability that fell on them."""
+        return self._model.choose(prompt, options, cancelled=cancelled).mass
 
     def _answer(self, prompt: Prompt) -> tuple[str, str]:
         cue = prompt[-1].text if isinstance(prompt[-1], Template) else ""
@@ -113,16 +121,20 @@ def main() -> None:
     options = parser.parse_args()
     print(machine.line("python -m tests.bench.pipeline_cost"))
     print(f"article {_TOKENS} tokens in {_SECTIONS} paragraphs, {_CANDIDATES} candidates a spot")
-    pictures = [ToyPicture(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(ToyIndexer(pictures)) as address,
+        serving(ToyIndexer(pictures())) as address,
         grpc.insecure_channel(address) as channel,
     ):
         folders = [options.model] if options.model else [_made_up(version, folder) for version in (1, 2)]
         clock = time.process_time if options.device == "cpu" else time.perf_counter
         for each in folders:
             _report(partial(_loaded, each, options.device), rpc.IndexerStub(channel), clock)
+
+
+def pictures() -> list[ToyPicture]:
+    """Four for each spot."""
+    return [ToyPicture(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
 
 
 def _made_up(version: int, folder: str) -> str:
@@ -207,11 +219,17 @@ def _many(model: XComposer, stub: rpc.IndexerStub, count: int, clock: Clock) -> 
 
 
 def illustrated(
-    model: XComposer, stub: rpc.IndexerStub, *, spots: int, lane: Lane | None = None, number: int = 0
+    model: XComposer,
+    stub: rpc.IndexerStub,
+    *,
+    spots: int,
+    lane: Lane | None = None,
+    number: int = 0,
+    kind: type[Given] = Given,
 ) -> Given:
     """Illustrates an article through the composer's own pipeline; returns what was counted."""
     caller = _Caller()
-    given = Given(model, _places(spots))
+    given = kind(model, _places(spots))
     vision = Vision(Consultation(Served(given, lane or Lane(width=1, waiting=1)), caller))
     setting = pipeline.Setting(Repository(stub, "toy", Conditions("toy"), caller), "lite", vision)
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
