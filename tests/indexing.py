@@ -15,7 +15,7 @@ from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
 from xcomp_indexer.service import IndexerService
 from xcomp_indexer.store import Stores
-from xcomp_indexer.store.edge_stores import GRAPH_FROM, EdgeStores
+from xcomp_indexer.store.edge_stores import GRAPH_FROM, SEAL_FROM, EdgeStores
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
@@ -85,8 +85,8 @@ def counts(summary: pb.IngestSummary) -> dict[str, int]:
     return {name: value for name in fields if (value := getattr(summary, name))}
 
 
-def _stores(home: Path, graph_from: int, store: str) -> Stores:
-    return open_stores(store) if store else EdgeStores(home, indexes={}, graph_from=graph_from)
+def _stores(home: Path, store: str, *, seal_from: int, graph_from: int) -> Stores:
+    return open_stores(store) if store else EdgeStores(home, indexes={}, seal_from=seal_from, graph_from=graph_from)
 
 
 @contextmanager
@@ -96,6 +96,7 @@ def serving(
     roots: Sequence[Path] = (Path("/"),),
     access: Access | None = None,
     listen: str = "127.0.0.1:0",
+    seal_from: int = SEAL_FROM,
     graph_from: int = GRAPH_FROM,
     others: Mapping[str, Embedder] = MappingProxyType({}),
     store: str = "",
@@ -111,7 +112,9 @@ def serving(
         loads.append(model)
         return others.get(model, embedder)
 
-    library = Library(_stores(home, graph_from, store), Models(load), default_profile="color")
+    library = Library(
+        _stores(home, store, seal_from=seal_from, graph_from=graph_from), Models(load), default_profile="color"
+    )
     service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))
     register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:

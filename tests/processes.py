@@ -10,9 +10,11 @@ from pathlib import Path
 
 
 @contextmanager
-def process(home: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def process(
+    home: Path, *arguments: str, module: str = "xcomp_indexer.server"
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Starts an indexer and yields it with its address; it is gone afterwards."""
-    command = [sys.executable, "-m", "xcomp_indexer.server", "--profile", "color", "--home", str(home), *arguments]
+    command = [sys.executable, "-m", module, "--profile", "color", "--home", str(home), *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("XCOMP_")}
     with subprocess.Popen(
         command if "--listen" in arguments else [*command, "--listen", "127.0.0.1:0"],

@@ -77,7 +77,7 @@ def _follow(events: "Iterable[pb.IngestEvent]") -> Outcome:
                 if kind == "failure":
                     failures.append(event.failure)
                 elif event.progress.step:
-                    advance(0, 0, what=f"making search fast: {event.progress.step}")
+                    advance(0, 0, what=f"arranging the store: {event.progress.step}")
                 elif event.progress.total:
                     advance(event.progress.done, event.progress.total, what="indexing")
                 else:

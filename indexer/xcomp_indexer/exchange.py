@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xcomp_indexer import ledger, record, spaces
 from xcomp_indexer.library import Library
+from xcomp_indexer.optimizing import Sealing
 from xcomp_indexer.repository import Repository
 from xcomp_indexer.spaces import Record
 from xcomp_indexer.store import Found, Point
@@ -48,13 +49,20 @@ def adopted(library: Library, name: str, reader: "Reader") -> Repository:
         InvalidRequest: a line cannot be used.
     """
     with library.filling(name, reader.record) as store:
-        points = reader.points(name)
+        points, sealing = reader.points(name), Sealing(store, name)
         while batch := list(islice(points, BATCH)):
             store.upsert(batch)
+            _through(sealing.keep_up())
+        _through(sealing.wait())
         store.flush()
         # Last: a repository without a record of its models, as a crash leaves it, can be deleted and nothing else.
         store.set_meta({"importing": None, **reader.record.write()})
     return library.get(name)
+
+
+def _through(waiting: Iterator[None]) -> None:
+    for _ in waiting:
+        pass
 
 
 class Reader:

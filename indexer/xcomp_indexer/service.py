@@ -20,7 +20,7 @@ from xcomp_indexer.ingest import Ingest
 from xcomp_indexer.ledger import IMAGES, is_failure
 from xcomp_indexer.library import Library
 from xcomp_indexer.offer import is_offered, now, offered
-from xcomp_indexer.optimizing import optimized
+from xcomp_indexer.optimizing import tended
 from xcomp_indexer.query import decode_query
 from xcomp_indexer.repository import Repository
 from xcomp_indexer.store import And, Found
@@ -73,7 +73,7 @@ class IndexerService(Upkeep):
         repository = opened(request.repository, profile=request.profile)
         with self._turn(repository, context):
             events = Ingest(repository, partial(self._library.embedder, repository), order).run()
-            kept = events if order.dry_run else self._kept(repository, events)
+            kept = events if order.dry_run else tended(repository, self._kept(repository, events))
             yield from _sent(kept, repository.name, context)
 
     @contextmanager
@@ -102,7 +102,6 @@ class IndexerService(Upkeep):
                     if event.added or event.updated or event.removed:
                         self._search.forget(repository)
                     ledger.remember(repository.store, event, failures)
-                    event = yield from optimized(repository, event)  # it may have a notice by now
                 yield event
 
     def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:

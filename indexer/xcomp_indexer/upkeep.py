@@ -16,6 +16,7 @@ from xcomp_indexer.events import FillSummary
 from xcomp_indexer.fill import Fill
 from xcomp_indexer.inbox import Inbox
 from xcomp_indexer.library import Library
+from xcomp_indexer.optimizing import Sealing
 from xcomp_indexer.profiles import SpaceSpec
 from xcomp_indexer.search import Search
 from xcomp_indexer.store.payload import ImagePayload
@@ -45,6 +46,7 @@ class Upkeep(rpc.IndexerServicer):
                 templates=tuple(request.templates),
             )
             embedder = partial(self._library.embedder, repository)
+            sealing = Sealing(repository.store, repository.name)
             with closing(Fill(repository, space.name, embedder, self._allowed).run()) as events:
                 for event in events:
                     if not context.is_active():
@@ -56,6 +58,9 @@ class Upkeep(rpc.IndexerServicer):
                             wire.space_message(repository, repository.record.spaces[space.name])
                         )
                     yield message
+                    for _ in sealing.keep_up():
+                        if not context.is_active():
+                            raise Cancelled("the caller went away")
 
     def SwitchSpaces(
         self,

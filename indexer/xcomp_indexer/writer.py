@@ -52,9 +52,9 @@ class Writer:
     def _write(self, points: Sequence[Point], replaced: Sequence[str]) -> None:
         begun = time.monotonic()
         with telemetry.stage("store"), self._lock:
+            if replaced:  # first: after a kill the next run sees what is missing, but not which of two is left over
+                self._store.delete(replaced)
             self._store.upsert(points)
-        if replaced:
-            self._store.delete(replaced)
         if time.monotonic() - self._flushed > _FLUSH_S:
             self._store.flush()
             self._flushed = time.monotonic()

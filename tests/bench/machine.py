@@ -17,6 +17,12 @@ def name() -> str:
     return f"{_processor()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
+def memory(key: str) -> int:
+    """Returns a figure of this process's memory in bytes, by its name in /proc/self/status."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
 def _processor() -> str:
     for entry in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if entry.startswith("model name"):

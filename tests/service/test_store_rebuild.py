@@ -103,8 +103,9 @@ def test_a_small_repository_is_compacted_and_searched_exactly(store: EdgeStore) 
     assert not store.wants_optimizing()
     for _ in store.optimize():
         pass
-    assert indexed(store) == 0
+    assert indexed(store) == 200  # sealed: the engine counts that as indexed
     assert store.count() == 200
+    assert query(store, 1, exact=False) == query(store, 1, exact=True)
     with store._held.reading() as engine:
         assert engine.info().points_count == 200
 
@@ -118,6 +119,56 @@ def test_a_graph_wants_to_be_rebuilt_when_much_was_added(store: EdgeStore) -> No
     list(store.optimize())
     assert indexed(store) == SIZE + 150
     assert query(store, 3, exact=False) == query(store, 3, exact=True)
+
+
+def test_what_was_written_is_sealed_and_searched_as_before(tmp_path: Path) -> None:
+    stores = EdgeStores(tmp_path, indexes={"kind": "integer"}, index_from=10, seal_from=100)
+    store = stores.create("a", {"en": WIDTH})
+    store.upsert(points(range(99)))
+    assert store.backlog() == 0
+    store.upsert(points(range(99, SIZE)))
+    assert store.backlog() == SIZE / 100
+    before = ([query(store, seed, exact=True) for seed in range(10)], list(store.scan(vectors=True)))
+    assert {step.name for step in store.seal()} == {"copy", "build", "carry over", "clean up"}
+    assert store.backlog() == 0
+    assert not store.wants_optimizing()
+    for again in ("at once", "opened anew"):
+        assert [query(store, seed, exact=False) for seed in range(10)] == before[0], again
+        same = zip(store.scan(vectors=True), before[1], strict=True)
+        assert all(
+            mine.payload == other.payload and (mine.vectors["en"] == other.vectors["en"]).all() for mine, other in same
+        )
+        assert store.count(Match("kind", (3,))) == SIZE // 5
+        store.close()
+        store = stores.open("a")
+    store.close()
+
+
+def test_the_more_is_sealed_the_rarer_it_is_done(tmp_path: Path) -> None:
+    store = EdgeStores(tmp_path, indexes={}, seal_from=10).create("a", {"en": WIDTH})
+    store.upsert(points(range(SIZE)))
+    list(store.seal())
+    store.upsert(points(range(SIZE, SIZE + SIZE // 8 - 1)))
+    assert 0.9 < store.backlog() < 1
+    store.upsert(points(range(SIZE + SIZE // 8 - 1, SIZE + SIZE // 8)))
+    assert store.backlog() == 1
+    store.close()
+
+
+def test_sealing_leaves_a_graph_its_links_and_makes_none(tmp_path: Path) -> None:
+    store = EdgeStores(tmp_path, indexes={}, seal_from=10, graph_from=GRAPH_FROM).create("a", {"en": WIDTH})
+    store.upsert(points(range(SIZE)))
+    list(store.seal())
+    assert store.wants_optimizing()  # a sealed store is searched one by one
+    list(store.optimize())
+    assert not store.wants_optimizing()
+    store.upsert(points(range(SIZE, SIZE + 100)))
+    list(store.seal())
+    assert indexed(store) == SIZE + 100
+    assert not store.wants_optimizing()
+    store.upsert(points(range(SIZE + 100, SIZE + 100 + GRAPH_FROM // 2)))
+    assert store.wants_optimizing()
+    store.close()
 
 
 @pytest.mark.parametrize("seed", range(3))

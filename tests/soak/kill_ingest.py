@@ -1,4 +1,7 @@
-"""kill -9 at random moments of an ingest by a real server: what the next run leaves equals an undisturbed run."""
+"""kill -9 at random moments of an ingest by a real server: what the next run leaves equals an undisturbed run.
+
+Every other server seals its store again and again meanwhile, as one does that takes in very many pictures.
+"""
 
 import os
 import random
@@ -28,6 +31,7 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Unavailable
 
 SIZE = 50  # kills
+_SEALING_S = 4.0  # what that takes longer
 _OLD, _NEW, _BROKEN = 150, 250, 10  # files that are there before, come, and are no pictures
 State = dict[str, tuple[dict[str, object], dict[str, bytes]]]
 
@@ -55,15 +59,15 @@ def prove(size: int, seed: int, steps: Steps) -> Outcome:
 
 def kill(seed: int, number: int, *, new: int = _NEW) -> Result:
     """Kills one ingest at a random moment, completes it, and compares with one that ran through."""
-    source = random.Random(f"{seed} {number}")
+    source, sealing = random.Random(f"{seed} {number}"), number % 2 == 1
     with tempfile.TemporaryDirectory(prefix="xcomp-kill-") as home:
         folder = Path(home)
         photos = _before(folder / "photos")
         for name in ("cut", "whole"):
             _run(folder / name, photos)
         todo = _change(photos, source, new=new)
-        moment = source.uniform(0, 1.2 * _run(folder / "whole", photos).seconds)
-        acknowledged, killed = _cut_short(folder / "cut", photos, after_s=moment)
+        moment = source.uniform(0, 1.2 * _run(folder / "whole", photos).seconds + sealing * _SEALING_S)
+        acknowledged, killed = _cut_short(folder / "cut", photos, after_s=moment, sealing=sealing)
         with _reading() as read:
             summary = _run(folder / "cut", photos)
         problems = _differences(_state(folder / "cut"), _state(folder / "whole"))
@@ -99,10 +103,11 @@ def _change(photos: Path, source: random.Random, *, new: int) -> int:
     return new + 20 + 20 + 10
 
 
-def _cut_short(home: Path, photos: Path, *, after_s: float) -> tuple[int, bool]:
+def _cut_short(home: Path, photos: Path, *, after_s: float, sealing: bool) -> tuple[int, bool]:
     """Lets a server ingest and kills it; returns how many files it said were done, and whether it was still at it."""
     acknowledged = 0
-    with process(home) as (server, address), IndexerClient(address) as client:
+    module = "tests.soak.sealing_server" if sealing else "xcomp_indexer.server"
+    with process(home, module=module) as (server, address), IndexerClient(address) as client:
         client.list_repositories()
         killer = threading.Timer(after_s, server.kill)
         killer.start()

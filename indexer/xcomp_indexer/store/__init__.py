@@ -160,6 +160,12 @@ class Store(Protocol):
     def size_bytes(self) -> int:
         """Space taken on disk, holes of sparse files left out; 0 where the disk is not ours."""
 
+    def backlog(self) -> float:
+        """Says how much of what was written waits in memory to be sealed, in shares of what is worth it: from 1 on."""
+
+    def seal(self) -> Generator[Step, None, None]:
+        """Gives back the memory that what was written takes, while it serves; otherwise like `optimize`, but quick."""
+
     def wants_optimizing(self) -> bool:
         """Says whether searches would gain by `optimize`."""
 

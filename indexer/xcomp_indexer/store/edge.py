@@ -1,8 +1,8 @@
 """The embedded store: one repository in a Qdrant Edge shard.
 
 Its idea: the same engine as the server, without a server. Its price: the engine stops every Python thread during a
-call, so calls are kept short. Search is exact until the shard was rebuilt; `edge_rebuild.py` does that, `edge_held.py`
-keeps the shard.
+call, so calls are kept short. What is written is sealed and, where there is much, linked for fast search by rebuilding
+the shard; `edge_rebuild.py` does that, `edge_held.py` keeps the shard.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -41,14 +41,23 @@ _UPDATE = qe.UpdateOperation
 _QUERIES_PER_CALL = 8  # each may scan every vector, and no other thread runs meanwhile
 _PAGE = 500  # points of a scan per call
 _EXACTLY = qe.SearchParams(exact=True)
+_SEALED_PER_BACKLOG = 8  # points read anew to seal one
 
 
 class EdgeStore:
     """One repository in an embedded shard."""
 
-    def __init__(self, held: Held, fields: Fields, *, graph_from: int) -> None:
-        """Takes an open repository over; `graph_from` is the number of vectors worth a graph."""
-        self._held, self._fields, self._graph_from = held, fields, graph_from
+    def __init__(self, held: Held, fields: Fields, *, seal_from: int, graph_from: int) -> None:
+        """Takes an open repository over.
+
+        Args:
+            held: its shard.
+            fields: its payload indexes.
+            seal_from: the number of points written that is worth sealing them.
+            graph_from: the number of vectors that is worth a graph.
+        """
+        self._held, self._fields = held, fields
+        self._seal_from, self._graph_from = seal_from, graph_from
         for space, dimension in held.manifest.spaces.items():  # no-ops, unless a crash cut `add_space` short
             held.reshape(_UPDATE.create_dense_vector(space, dimension, qe.Distance.Cosine))
         fields.index()
@@ -212,20 +221,42 @@ class EdgeStore:
         """Space taken on disk."""
         return sparse.size_bytes(self._held.path)
 
-    def wants_optimizing(self) -> bool:
-        """Says whether half a graph's worth of vectors is searched one by one."""
-        spaces, enough = self._held.manifest.spaces, self._graph_from // 2
+    def backlog(self) -> float:
+        """Compares what was written since the last rebuild with what one is worth, a share of the rest if that is more.
+
+        So sealing reads every point a bounded number of times, however many there will be.
+        """
+        spaces = self._held.manifest.spaces
+        enough = self._seal_from * len(spaces)
         with self._held.reading() as engine:
             known = engine.info()
-        if known.points_count * len(spaces) - known.indexed_vectors_count < enough:  # spares most the counting
+        sealed = known.indexed_vectors_count
+        if known.points_count * len(spaces) - sealed < enough:  # spares most the counting
+            return 0.0
+        return (self._vectors() - sealed) / max(enough, sealed / _SEALED_PER_BACKLOG)
+
+    def seal(self) -> Generator[Step, None, None]:
+        """Rebuilds the shard in the layout that it has while it serves."""
+        yield from rebuild(self._held, "graph" if self._held.manifest.graph else "sealed")
+
+    def wants_optimizing(self) -> bool:
+        """Says whether half a graph's worth of vectors is searched one by one."""
+        enough = self._graph_from // 2
+        with self._held.reading() as engine:
+            known = engine.info()
+        linked = known.indexed_vectors_count if self._held.manifest.graph else 0
+        if known.points_count * len(self._held.manifest.spaces) - linked < enough:  # spares most the counting
             return False
-        vectors = sum(self.count(InSpace(space)) for space in spaces)
-        return vectors >= self._graph_from and vectors - known.indexed_vectors_count >= enough
+        vectors = self._vectors()
+        return vectors >= self._graph_from and vectors - linked >= enough
 
     def optimize(self) -> Generator[Step, None, None]:
-        """Rebuilds the shard while it serves: without what was removed, and for fast search if it is large."""
-        yield from rebuild(self._held, graph=self.count() >= self._graph_from)
+        """Rebuilds the shard while it serves: in one piece, or with a graph if it is large."""
+        yield from rebuild(self._held, "graph" if self.count() >= self._graph_from else "merged")
         self._params = self._effort()
+
+    def _vectors(self) -> int:
+        return sum(self.count(InSpace(space)) for space in self._held.manifest.spaces)
 
     def snapshot(self) -> Snapshot:
         """Copies the repository into a folder that can take its place."""

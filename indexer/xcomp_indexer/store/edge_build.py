@@ -1,4 +1,4 @@
-"""The process that rebuilds a copy of a shard: `python -m xcomp_indexer.store.edge_build SHARD SPACES GRAPH THREADS`.
+"""Rebuilds a copy of a shard: `python -m xcomp_indexer.store.edge_build PARENT SHARD SPACES THREADS LAYOUT...`.
 
 The engine's `optimize` lets no other Python thread run for as long as it takes, so it has a process of its own: one
 that gives way to all others, and that ends with the one that started it.
@@ -11,24 +11,26 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import cast
 
 import qdrant_edge as qe
 
 from xcomp_indexer.store import edge_config, sparse
+from xcomp_indexer.store.edge_config import Layout
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def main(shard: str, spaces: str, graph: str, threads: str) -> None:
-    """Rebuilds; everything is on disk when it returns."""
+def main(shard: str, spaces: str, threads: str, *layouts: Layout) -> None:
+    """Brings the shard into one layout after the other; everything is on disk when it returns."""
     if hasattr(os, "nice"):  # not on Windows
         os.nice(19)
-    config = edge_config.rebuilt(json.loads(spaces), graph=graph == "graph", threads=int(threads))
-    engine = qe.EdgeShard.load(shard, config)
-    engine.flush()  # before and after, or the files of what was replaced stay
-    engine.optimize()
-    engine.flush()
-    engine.close()
+    for layout in layouts:
+        engine = qe.EdgeShard.load(shard, edge_config.rebuilt(json.loads(spaces), layout=layout, threads=int(threads)))
+        engine.flush()  # before and after, or the files of what was replaced stay
+        engine.optimize()
+        engine.flush()
+        engine.close()
     sparse.sync(Path(shard))
 
 
@@ -42,4 +44,5 @@ def die_with(parent: int) -> None:
 
 if __name__ == "__main__":
     die_with(int(sys.argv.pop(1)))
-    main(*sys.argv[1:])
+    shard, spaces, threads, *layouts = sys.argv[1:]
+    main(shard, spaces, threads, *cast("list[Layout]", layouts))

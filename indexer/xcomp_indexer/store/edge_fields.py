@@ -1,6 +1,7 @@
 """The payload indexes of an embedded shard: made once it is large enough for them to matter.
 
 Each costs several trips to the disk, all of them seconds on a busy one, and a filter over a thousand points needs none.
+They take some 4 kB of memory a point in what is being written, and are read from the disk once that is sealed.
 """
 
 from collections.abc import Mapping
@@ -12,10 +13,10 @@ from xcomp_indexer.store.edge_held import Held
 
 _Index = qe.KeywordIndexParams | qe.IntegerIndexParams | qe.FloatIndexParams | qe.DatetimeIndexParams
 _INDEX: Mapping[IndexKind, _Index] = {
-    "keyword": qe.KeywordIndexParams(),
-    "integer": qe.IntegerIndexParams(lookup=True, range=True),
-    "float": qe.FloatIndexParams(),
-    "datetime": qe.DatetimeIndexParams(),
+    "keyword": qe.KeywordIndexParams(memory=qe.Memory.Cold),
+    "integer": qe.IntegerIndexParams(lookup=True, range=True, memory=qe.Memory.Cold),
+    "float": qe.FloatIndexParams(memory=qe.Memory.Cold),
+    "datetime": qe.DatetimeIndexParams(memory=qe.Memory.Cold),
 }
 
 

@@ -112,10 +112,10 @@ class Held:
                 engine.flush()
             sparse.copy(self.path / self.manifest.shard, to)
 
-    def exchange(self, engine: qe.EdgeShard, path: Path) -> Shard:
+    def exchange(self, engine: qe.EdgeShard, path: Path, *, graph: bool) -> Shard:
         """Puts another shard in place for good; returns the old one, which is to be retired."""
         with self.writers:
-            self.save(replace(self.manifest, shard=path.name))
+            self.save(replace(self.manifest, shard=path.name, graph=graph))
             self.journal = None
             with self._readers:
                 old, self._shard = self._shard, Shard(engine, path)

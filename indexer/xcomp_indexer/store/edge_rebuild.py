@@ -17,6 +17,7 @@ from pathlib import Path
 import qdrant_edge as qe
 
 from xcomp_indexer.store import Step, check, edge_config, folder, sparse
+from xcomp_indexer.store.edge_config import Layout
 from xcomp_indexer.store.edge_held import Held, Journal, Shard, translated
 from xcomp_protos.transport.errors import Conflict, Exhausted, Unavailable
 
@@ -27,7 +28,7 @@ _ROOM = 2.5  # times the shard: its copy, and what becomes of it with codes and 
 _SPARE_BYTES = 64 * 2**20
 
 
-def rebuild(held: Held, *, graph: bool) -> Generator[Step, None, None]:
+def rebuild(held: Held, layout: Layout) -> Generator[Step, None, None]:
     """Yields what it is about to do, and now and then how long it has been at it.
 
     Raises:
@@ -38,14 +39,14 @@ def rebuild(held: Held, *, graph: bool) -> Generator[Step, None, None]:
     if not held.rebuilding.acquire(blocking=False):
         raise Conflict(f"the repository in {held.path} is being optimised already: wait until that has ended")
     try:
-        yield from _Rebuild(held, graph=graph).run()
+        yield from _Rebuild(held, layout).run()
     finally:
         held.rebuilding.release()
 
 
 class _Rebuild:
-    def __init__(self, held: Held, *, graph: bool) -> None:
-        self._held, self._graph = held, graph
+    def __init__(self, held: Held, layout: Layout) -> None:
+        self._held, self._layout = held, layout
         self._draft = held.path / folder.next_shard(held.manifest)
         self._began = time.monotonic()
 
@@ -104,9 +105,11 @@ class _Rebuild:
                 raise Unavailable(_failure(self._held.path, builder.returncode, said.read()))
 
     def _command(self) -> list[str]:
-        spaces, graph = json.dumps(dict(self._held.manifest.spaces)), "graph" if self._graph else "plain"
+        spaces, layouts = json.dumps(dict(self._held.manifest.spaces)), [self._layout]
+        if self._layout == "graph" and not self._held.manifest.graph:  # one graph of all is found in fastest
+            layouts.insert(0, "merged")
         program = [sys.executable, "-m", "xcomp_indexer.store.edge_build", str(os.getpid())]
-        return [*program, str(self._draft), spaces, graph, str(edge_config.cores())]
+        return [*program, str(self._draft), spaces, str(edge_config.cores()), *layouts]
 
     def _exchanged(self, journal: Journal) -> Shard:
         with translated(self._held.path):
@@ -121,7 +124,7 @@ class _Rebuild:
                     self._carry(journal, engine)
                 with translated(self._held.path):
                     engine.flush()
-                return self._held.exchange(engine, self._draft)
+                return self._held.exchange(engine, self._draft, graph=self._layout == "graph")
         except BaseException:
             with translated(self._held.path):
                 engine.close()

@@ -17,6 +17,7 @@ from xcomp_indexer.store.edge_held import VERSION, Held, translated
 from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable
 
 INDEX_FROM = 1000  # points from which on filters are indexed
+SEAL_FROM = 4_000  # points whose indexes take memory enough, some 16 MB, to be moved to the disk
 GRAPH_FROM = 100_000  # points from which on an index is worth its price: exact search takes some 20 ms below
 
 
@@ -29,11 +30,12 @@ class EdgeStores:
         *,
         indexes: Mapping[str, IndexKind],
         index_from: int = INDEX_FROM,
+        seal_from: int = SEAL_FROM,
         graph_from: int = GRAPH_FROM,
     ) -> None:
         self._root = root.absolute()
         self._indexes = indexes
-        self._index_from, self._graph_from = index_from, graph_from
+        self._index_from, self._seal_from, self._graph_from = index_from, seal_from, graph_from
 
     @property
     def place(self) -> str:
@@ -85,7 +87,8 @@ class EdgeStores:
         """Does nothing: every open store holds its own files."""
 
     def _store(self, held: Held) -> EdgeStore:
-        return EdgeStore(held, Fields(held, self._indexes, index_from=self._index_from), graph_from=self._graph_from)
+        fields = Fields(held, self._indexes, index_from=self._index_from)
+        return EdgeStore(held, fields, seal_from=self._seal_from, graph_from=self._graph_from)
 
     def _require(self, name: str) -> None:
         if not self.exists(name):

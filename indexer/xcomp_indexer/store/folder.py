@@ -32,6 +32,7 @@ class Manifest:
     engine: str  # version that wrote it
     meta: Mapping[str, object] = field(default_factory=dict)
     shard: str = "shard"  # name of the folder that holds the points
+    graph: bool = False  # whether the shard has one
 
 
 class Lock:
@@ -87,7 +88,8 @@ def read(folder: Path) -> Manifest:
         content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if content["format"] > FORMAT:
             raise Conflict(f"{folder} has format {content['format']}, this version reads {FORMAT}: upgrade xcomp")
-        return Manifest(content["spaces"], content["engine"], content["meta"], content.get("shard", "shard"))
+        shard, graph = content.get("shard", "shard"), content.get("graph", False)
+        return Manifest(content["spaces"], content["engine"], content["meta"], shard, graph)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unavailable(
             f"the manifest in {folder} cannot be read ({error}): restore it, or drop and index again"

@@ -189,6 +189,14 @@ class QdrantStore:
         """Returns 0: the disk is the server's."""
         return 0
 
+    def backlog(self) -> float:
+        """Says nothing waits: the server looks after its memory."""
+        return 0.0
+
+    def seal(self) -> Generator[Step, None, None]:
+        """Does nothing: the server looks after its memory."""
+        yield from ()
+
     def wants_optimizing(self) -> bool:
         """Says no: the server looks after its indexes."""
         return False

@@ -1,0 +1,14 @@
+"""The indexer with an embedded store that seals after every few pictures: `python -m tests.soak.sealing_server ...`."""
+
+import sys
+from functools import partial
+from unittest import mock
+
+from xcomp_indexer import server
+from xcomp_indexer.store import edge_stores
+
+_SEAL_FROM = 40
+
+if __name__ == "__main__":
+    with mock.patch.object(edge_stores, "EdgeStores", partial(edge_stores.EdgeStores, seal_from=_SEAL_FROM)):
+        sys.exit(server.main())
