@@ -31,6 +31,7 @@ _DEFINITION = re.compile(r"^ {0,3}:[ \t]+\S", re.MULTILINE)  # under its term, i
 # Of Hugo and of Liquid (Jekyll); what stands between them is often code, and never the page's own Markdown for certain.
 _OPENING = re.compile(r" {0,3}(?:\{\{<\s*([\w./-]+)(?!.*/>\}\})|\{%-?\s*(\w+))")
 _CLOSING = re.compile(r"\{\{<\s*/\s*([\w./-]+)|\{%-?\s*end(\w+)")
+_FIGURE = re.compile(r"\s*\{\{[<%]\s*(?:figure|image|img)\b")  # shortcodes of Hugo and of its themes
 _CAPTION_START = re.compile(
     r"\s*(?:(?:figure|fig|photo|picture|image)\b[\s\d.:]|[图圖][\s\d一二三四五六七八九十：:]|(?:照片|图片)[：:])",
     re.IGNORECASE,
@@ -141,7 +142,7 @@ def _span(token: Token, inline: Token) -> _Span:
         return _Span(start, Kind.HEADING, prose_of(inline))
     if token.type != "paragraph_open":
         return _Span(start, Kind.OTHER)
-    if any(child.type == "image" for child in inline.children or ()):
+    if _FIGURE.match(inline.content) or any(child.type == "image" for child in inline.children or ()):
         return _Span(start, Kind.IMAGE)
     prose = prose_of(inline)
     is_paragraph = is_prose(prose) and not _is_aside(inline)

@@ -70,6 +70,11 @@ def test_between_the_tags_of_a_site_generator_nothing_is_a_place(opening: str, c
         assert not any(block.kind is Kind.HEADING for block in blocks)
 
 
+def test_a_figure_of_a_site_generator_illustrates_the_paragraph_before_it() -> None:
+    blocks = split('Words.\n\n{{< figure src="/a.jpg" >}}\n\nMore words.\n')
+    assert [blocks[number].prose for number in places(blocks)] == ["More words."]
+
+
 @pytest.mark.parametrize("opening", ["{{< figure src=a.jpg >}}", "{{< note />}}", "{% include x %}", "{{% notice %}}"])
 def test_a_tag_that_nothing_closes_stands_alone(opening: str) -> None:
     blocks = split(f"{opening}\n\nWords after.\n\n{{{{< /note >}}}}\n\n{{{{% /notice %}}}}\n")
