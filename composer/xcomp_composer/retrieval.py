@@ -74,8 +74,14 @@ class Retrieval:
         ids = tuple(offered.image_id for offered in candidates if offered.image_id)
         some = replace(repository.conditions, only_ids=ids if not pictures else ())
         place = places_for(
-            {0: words[-1]}, repository.conditions.language, repository.under(some), depth=depth, pictures=pictures
-        )[0]
+            {0: words[-1]}, repository.conditions.language, repository.under(some), depth=depth, pictures=pictures,
+            ids=ids if pictures else (),
+        )[0]  # fmt: skip
+        if pictures and not place.offers:
+            raise NotFound(
+                f"candidates: {repository.conditions.repository!r} has no picture to weigh them against: index some, "
+                "or name a model that sees"
+            )
         scores = {offer.hit.image_id: offer.score for offer in place.offers}
         for key in keys:
             if key not in scores:

@@ -96,6 +96,7 @@ def places_for(
     *,
     depth: int = HITS,
     pictures: Mapping[str, Floats] | None = None,
+    ids: Sequence[str] = (),
 ) -> list[Place]:
     """Asks for all paragraphs at once; returns a place for each, in their order.
 
@@ -103,8 +104,9 @@ def places_for(
         paragraphs: their words by segment.
         language: in which the paragraphs are written.
         repository: where to look.
-        depth: hits per text, and offers per place.
+        depth: hits per text, and offers per place; beside `pictures`, all are offered.
         pictures: vectors [D] of pictures that are not in the repository, to be weighed with those that are.
+        ids: images of the repository that are weighed beside `pictures` whatever their rank.
     """
     language = language if language in SCENES else "en"
     texts = {segment: texts_of(prose, language) for segment, prose in paragraphs.items()}
@@ -112,6 +114,7 @@ def places_for(
     asked = [*known, *(text for group in texts.values() for text in group)]
     with telemetry.stage("retrieve"):
         found, background = repository.weighed(asked, k=depth)
+        found = _with_hits_of(ids, found, asked, repository) if ids else found
         vectors = repository.embed(asked)
     if not any(found):
         return _empty_places(texts, vectors, language)
@@ -121,7 +124,7 @@ def places_for(
     sheet = _weighed(table, background, vectors, language=language, repository=repository)
     places, start = [], len(known)
     for segment, group in texts.items():
-        place = _place(segment, group, sheet, start, depth)
+        place = _place(segment, group, sheet, start, None if pictures else depth)
         hits = found[start : start + len(group)]
         by_text = {text: {hit.image_id: hit for hit in each} for text, each in zip(group, hits, strict=True)}
         places.append(replace(place, found=by_text))
@@ -140,6 +143,18 @@ def _empty_places(texts: Mapping[int, Sequence[str]], asked: Vectors, language: 
         places.append(Place(segment, float(seen[start]), (), query=group[most]))
         start += len(group)
     return places
+
+
+def _with_hits_of(
+    ids: Sequence[str], found: Sequence[Sequence[Hit]], asked: Sequence[str], repository: Repository
+) -> list[list[Hit]]:
+    """The hits of every text, with these images behind them."""
+    some = repository.under(replace(repository.conditions, only_ids=tuple(ids)))
+    joined = []
+    for hits, more in zip(found, some.search(asked, k=len(ids)), strict=True):
+        known = {hit.image_id for hit in hits}
+        joined.append([*hits, *(hit for hit in more if hit.image_id not in known)])
+    return joined
 
 
 def _table(found: Sequence[Sequence[Hit]]) -> _Table:
@@ -197,7 +212,7 @@ def _weighed(table: _Table, background: Background, asked: Vectors, *, language:
     return _Sheet(table, (pixels + words) / 2, words > pixels, clear, seen)
 
 
-def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth: int) -> Place:
+def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth: int | None) -> Place:
     rows = slice(start, start + len(texts))
     of_texts = sheet.fits[rows] + sheet.seen[rows, None]
     clear = np.asarray(sheet.clear[rows].any(axis=0))

@@ -12,6 +12,7 @@ from xcomp_composer.indexer import Conditions, Repository
 from xcomp_composer.pipeline import Setting, Source
 from xcomp_composer.query import LONGEST_LIST, texts_of
 from xcomp_composer.retrieval import Retrieval
+from xcomp_composer.retrieve import HITS
 from xcomp_composer.stage import Offered, Question, Wish
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable
@@ -232,6 +233,24 @@ def test_the_choice_alone_weighs_pictures_from_elsewhere(stub: rpc.IndexerStub) 
     offered = (Offered("train"), Offered(image=b"cup coffee espresso table"))
     made = Retrieval().select(Question("A cup of espresso stood on the table.", offered), setting(stub).repository)
     assert made.choice == 1
+
+
+def test_the_choice_alone_weighs_candidates_that_the_whole_repository_beats() -> None:
+    better = [ToyPicture(f"cup{number}", "cup coffee espresso table") for number in range(2 * HITS)]
+    offered = (Offered(image=b"white lighthouse cliff"), Offered("train"), Offered(image=b"cup coffee espresso table"))
+    asked = Question("A cup of espresso stood on the table.", offered)
+    with serving(ToyIndexer([*PICTURES, *better])) as address, grpc.insecure_channel(address) as channel:
+        made = Retrieval().select(asked, setting(rpc.IndexerStub(channel)).repository)
+    assert len(made.probabilities) == 3
+    assert max(range(3), key=made.probabilities.__getitem__) == 2
+
+
+def test_the_choice_alone_needs_pictures_to_weigh_those_from_elsewhere_against() -> None:
+    asked = Question("A cup.", (Offered(image=b"cup"), Offered(image=b"cat")))
+    with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
+        where = setting(rpc.IndexerStub(channel)).repository
+        with pytest.raises(NotFound, match="'toy' has no picture to weigh them against"):
+            Retrieval().select(asked, where)
 
 
 def test_the_choice_alone_may_be_none(stub: rpc.IndexerStub) -> None:
