@@ -22,6 +22,13 @@ def test_vectors_match_the_published_model(encoder: SentenceEncoder) -> None:
     assert _cosine(encoder, "a cat on a sofa", "a kitten sleeps on the couch") == pytest.approx(0.67537, abs=1e-4)
 
 
+def test_weights_lie_as_a_processor_reads_them(encoder: SentenceEncoder) -> None:
+    linear = {name: value for name, value in encoder._state.items() if value.dim() == 2 and name.startswith("encoder.")}
+    assert len(linear) == 6 * 6, "of six layers"
+    assert all(value.t().is_contiguous() for value in linear.values())
+    assert encoder._state["embeddings.word_embeddings.weight"].is_contiguous(), "looked up by rows"
+
+
 def test_vectors_have_unit_length_whatever_the_text(encoder: SentenceEncoder) -> None:
     texts = ["", " ", "a", "\x00\x1b[31m", "\ud800 alone", "狗", "😀" * 300, "word " * 2500]
     assert torch.allclose(encoder.encode(texts).norm(dim=-1), torch.ones(len(texts)), atol=1e-5)
