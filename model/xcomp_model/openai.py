@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 120.0
 RETRIES = 3
 AT_ONCE = 4  # an endpoint keeps a queue of its own
+_ROUNDING = 1e-3  # above 0, which no log-probability is
 MIN_MASS = 0.5  # below it the model spoke of something else
 MAX_PICTURE_PX = 1024
 _CONTROL_TOKENS = re.compile(r"<(?=[|/]|s>)|\[(?=/?INST\])", re.IGNORECASE)
@@ -147,8 +148,7 @@ class OpenAIModel:
             raise ModelError(f"{self.name} gave no answer to the choice (prompt {self.prompts.version})")
         scores = answer.choices[0].logprobs
         if way.top and scores and scores.content:
-            first = [(item.token, item.logprob) for item in scores.content[0].top_logprobs]
-            return self._weighed(first, options)
+            return self._weighed(self._scores(scores.content[0].top_logprobs), options)
         return read(answer.choices[0].message.content or "", options)
 
     def _learn(self, way: Way) -> None:
@@ -161,6 +161,14 @@ class OpenAIModel:
         wide = sum(not character.isascii() for text in texts for character in text)
         pictures = sum(isinstance(part, Picture) for part in prompt)
         return wide + (sum(map(len, texts)) - wide) // 4 + 1000 * pictures
+
+    def _scores(self, given: Sequence[object] | None) -> list[tuple[str, float]]:
+        """Checks what an endpoint says of its tokens: its library passes anything on."""
+        found = [(getattr(each, "token", None), getattr(each, "logprob", None)) for each in given or ()]
+        scores = [(token, score) for token, score in found if isinstance(token, str) and isinstance(score, int | float)]
+        if len(scores) < len(found) or not all(score <= _ROUNDING for _, score in scores):  # of nan, too
+            raise ModelError(f"{self.name} gave scores that are no log-probabilities (prompt {self.prompts.version})")
+        return scores
 
     def _weighed(self, tokens: Sequence[tuple[str, float]], options: Sequence[str]) -> Choice:
         weights = [

@@ -88,6 +88,20 @@ def test_choice_without_scores_refuses_prose() -> None:
         model.choose(ASK, ("A", "B"))
 
 
+@pytest.mark.parametrize("score", [math.nan, math.inf, 1e308, 0.5, None, "x"])
+def test_scores_that_are_no_log_probabilities_are_no_choice(score: object) -> None:
+    status, body = message("A", scores={"A": -0.1})
+    wrong = body.replace(b"-0.1", json.dumps(score).encode())
+    with endpoint(lambda _: (status, wrong)) as (model, _), pytest.raises(ModelError, match="no log-probabilities"):
+        model.choose(ASK, ("A", "B"))
+
+
+def test_a_token_that_cannot_be_has_a_score_of_minus_infinity() -> None:
+    reply = message("A", scores={"A": 1e-6, "B": -math.inf})
+    with endpoint(lambda _: reply) as (model, _):
+        assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
+
+
 def refusing(*words: str) -> Answer:
     """An endpoint that refuses requests with these parameters, and answers by schema where it is asked to."""
 
