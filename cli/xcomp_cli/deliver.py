@@ -1,6 +1,7 @@
 """Brings an article to where the user wants it, and says what came of it."""
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -13,7 +14,7 @@ from xcomp_composer import manifest, render
 from xcomp_composer.article import Article, Illustration, Unfilled
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Conflict, Denied, ImageError, InvalidRequest, NotFound
+from xcomp_protos.transport.errors import Conflict, Denied, ImageError, InvalidRequest, NotFound, Unavailable
 
 PARTIAL = 3
 
@@ -51,8 +52,23 @@ def out_of(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = 
     """A bundle where the user wants it, else in a free place: as a zip where that is asked for, or its name says so."""
     place = out or free
     if place.suffix.lower() == SUFFIX:
-        return packed(place, source)
-    return packed(place.with_name(place.name + SUFFIX), source) if is_zip else bundle(place, source)
+        return _rescued(packed(place, source), place.with_suffix(""))
+    whole = packed(place.with_name(place.name + SUFFIX), source) if is_zip else bundle(place, source)
+    return _rescued(whole, place)
+
+
+def _rescued(target: Target, folder: Path) -> Target:
+    """The same; where the indexer is away when the pictures are fetched, words and choices are kept in a folder."""
+
+    def write(article: Article, fetch: render.Fetch) -> Article:
+        try:
+            return target.write(article, fetch)
+        except Unavailable as error:
+            render.write_words(article, folder)
+            way = f"xcomp edit {shlex.quote(str(folder))} --fill"
+            raise Unavailable(f"{error}; words and choices are in '{folder}', and {way} draws the pictures") from None
+
+    return Target(write, target.shown)
 
 
 def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:

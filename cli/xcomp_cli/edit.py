@@ -70,7 +70,7 @@ def edit(
     from xcomp_cli.operation import SpotFlags, of_segment, of_spot, only
     from xcomp_cli.request import article_options
     from xcomp_composer import wire
-    from xcomp_composer.render import read_bundle
+    from xcomp_composer.render import is_drawn, read_bundle
     from xcomp_protos import composer_pb2 as pb
 
     operation = only(
@@ -115,7 +115,8 @@ def edit(
         connect.indexer(indexer) as client,
         display.waiting("changing the article"),
     ):
-        changed = wire.from_proto(maker.edit(request))
+        is_to_draw = fill and not article.unfilled and not is_drawn(article)  # nothing else is left to do
+        changed = article if is_to_draw else wire.from_proto(maker.edit(request))
         changed = goal.write(
             changed, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
         )

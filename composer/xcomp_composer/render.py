@@ -59,6 +59,18 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path |
     return written
 
 
+def write_words(article: Article, folder: Path) -> None:
+    """Writes what of a bundle needs no indexer: the text without pictures, and the record, from which it is drawn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"article.{'html' if article.format == 'html' else 'md'}", article.text.encode())
+    _write(folder / "article.json", manifest.dumps(article).encode())
+
+
+def is_drawn(article: Article) -> bool:
+    """Whether every picture of the article has its file."""
+    return all(picture.file for _, picture in article.illustrated)
+
+
 def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: str, fetch: Fetch) -> Article:
     """Writes the article back to its file, its pictures to a folder of a site, and links to `url_prefix/NAME`.
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.unit.cli_servers import JPEG, FakeComposer, FakeIndexer, serving
@@ -114,6 +115,24 @@ def test_a_page_whose_tags_are_in_doubt_says_where(composer: FakeComposer, capsy
     composer.article.CopyFrom(pb.Article(format="html", segments=[pb.Segment(text=page)]))
     assert run(["illustrate", "post.md"]) == 0
     assert "the tags are in doubt from line 2 of the page on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--zip"]])
+def test_an_indexer_that_left_before_the_pictures_came_loses_no_word_and_no_choice(
+    composer: FakeComposer, indexer: FakeIndexer, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    del composer.article.unfilled[:]
+    indexer.refusal = (grpc.StatusCode.UNAVAILABLE, "gone")
+    assert run(["compose", "harbours", "--out", "made", *flags]) == 4
+    assert "words and choices are in 'made', and xcomp edit made --fill draws the pictures" in capsys.readouterr().err
+    assert Path("made/article.md").read_text() == TEXT
+    assert json.loads(Path("made/article.json").read_text())["segments"][1]["illustration"]["file"] == ""
+
+    indexer.refusal = None
+    assert run(["edit", "made", "--fill"]) == 0
+    picture = json.loads(Path("made/article.json").read_text())["segments"][1]["illustration"]
+    assert Path("made", picture["file"]).read_bytes() == JPEG
+    assert picture["file"] in Path("made/article.md").read_text()
 
 
 def test_strict_ends_in_3_when_a_spot_stays_empty(composer: FakeComposer) -> None:
