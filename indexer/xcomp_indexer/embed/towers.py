@@ -217,11 +217,12 @@ def _lay_out(network: torch.nn.Module) -> None:
     Shapes, values and results stay. A product of few rows, a lone text for example, waits for little but its weights.
     """
     weights = [module.weight for module in network.modules() if isinstance(module, torch.nn.Linear)]
-    weights += [
-        weight for name, weight in network.named_parameters() if name.endswith("in_proj_weight")
-    ]  # of attention
-    for weight in weights:
-        weight.data = weight.data.t().contiguous().t()
+    # Attention has those of queries, keys and values in one.
+    weights += [weight for name, weight in network.named_parameters() if name.endswith("in_proj_weight")]
+    for weight in filter(torch.Tensor.is_contiguous, weights):
+        turned = weight.t().contiguous()
+        # Into the memory they had: in memory asked for now, they would keep the system from having it back later.
+        weight.data = weight.data.view(turned.shape).copy_(turned).t()
 
 
 @contextmanager
