@@ -97,6 +97,10 @@ def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseTower
     assert shapes == [(len(pictures()) if part.startswith("vision") else len(TEXTS), 32)]
 
 
+def test_the_largest_tensor_of_a_picture_is_known(towers: ChineseTowers) -> None:
+    assert towers.image_floats == 17 * 64, "16 patches and the class, each as wide as the MLP inside"
+
+
 def test_pixels_are_those_of_the_authors(towers: ChineseTowers) -> None:
     authors = pytest.importorskip("cn_clip.clip.utils", reason="the package cn-clip is not installed")
     transform = authors.image_transform(towers.image_size)

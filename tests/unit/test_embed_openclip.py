@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tests.clip_checkpoints import MEAN, OPEN_CLIP, SIZE, STD, cached, open_clip_folder, pictures
 from xcomp_indexer import embed
-from xcomp_indexer.embed import Embedder, released
+from xcomp_indexer.embed import Embedder, released, towers
 from xcomp_indexer.embed.openclip import load
 from xcomp_indexer.embed.openclip_text import HubTokenizer
 from xcomp_indexer.embed.towers import cut
@@ -207,6 +207,21 @@ def test_the_preprocessing_is_the_models_own(folder: Path, tmp_path: Path, resiz
     vectors = embed.load(f"open_clip:{other}").encode_images(pictures()).vectors
     assert np.abs(vectors - reference_of(other).images(pictures())).max() < NEAR
     assert np.abs(vectors - reference_of(folder).images(pictures())).max() > NEAR
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps memory of its own")
+def test_pictures_run_in_parts_whose_tensors_the_c_library_keeps_memory_for(
+    folder: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widest = 4 * PICTURE_TOKENS * 4 * 32  # bytes of the MLP's inner layer, four times the width of the tower
+    monkeypatch.setattr(towers, "_KEPT_BYTES", 5 * widest)
+    careful = embed.load(f"open_clip:{folder}")
+    sizes: list[int] = []
+    network = careful._towers.network  # type: ignore[attr-defined]  # a hook shows what no result shows
+    network.visual.conv1.register_forward_hook(lambda _, pixels, __: sizes.append(len(pixels[0])))
+    vectors = careful.encode_images(pictures() * 4).vectors
+    assert sizes == [4, 4, 4, 4], "equal parts of a batch, not one of 5 and a rest"
+    assert np.abs(vectors - embedder.encode_images(pictures() * 4).vectors).max() < 1e-6
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU reads either layout as fast")

@@ -50,6 +50,8 @@ class ChineseTowers:
         self.network: torch.nn.Module = self._model
         self.dimension = _number(self._model.config, "projection_dim")
         self.image_size = _number(self._model.config.vision_config, "image_size")
+        tokens = self._model.vision_model.embeddings.num_positions
+        self.image_floats = tokens * _number(self._model.config.vision_config, "intermediate_size")
         self._mean, self._std = _normalisation(release.model, preprocessor, size=self.image_size)
         self._tokenizer, self._marks = _tokenizer(vocabulary)
         if self._tokenizer.get_vocab_size() > _number(self._model.config.text_config, "vocab_size"):

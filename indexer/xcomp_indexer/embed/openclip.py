@@ -45,8 +45,10 @@ class OpenClipTowers:
         self._model = _network(release, weights, text_config, preprocess)
         self.network: torch.nn.Module = self._model
         self._ends_at_mark = _ends_at_mark(self._model)
-        if _begins_with_class(self._model.visual):
-            blocks = self._model.visual.transformer.resblocks
+        self.image_floats = 0
+        if _begins_with_class(visual := self._model.visual):
+            blocks = visual.transformer.resblocks
+            self.image_floats = len(visual.positional_embedding) * blocks[-1].mlp.c_fc.out_features
             blocks[-1] = _ClassBlock(blocks[-1])
         self._preprocess = PreprocessCfg(**_checked(release.model, self.network, preprocess))
         self._transform: Callable[[Image.Image], Tensor] = image_transform_v2(self._preprocess, is_train=False)

@@ -5,6 +5,7 @@ and both become features is the family's business.
 """
 
 import logging
+import math
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -41,6 +42,9 @@ _DAMAGE = (
     pickle.UnpicklingError,
 )
 _LIKE_FP32 = 0.999  # cosine that a lower precision must keep
+# The largest tensor for which the C library keeps memory at hand; a larger one comes as fresh pages of the system every
+# time. DEFAULT_MMAP_THRESHOLD_MAX of glibc's malloc.
+_KEPT_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Towers(Protocol):
     digest: str
     dimension: int
     image_size: int
+    image_floats: int  # in the largest tensor that a picture becomes, where that is known, else 0
     languages: frozenset[str]
     network: torch.nn.Module
 
@@ -119,8 +124,11 @@ class ClipEmbedder:
         # Larger batches gain nothing on a CPU and fill a GPU.
         self.batch_size = 128 if self._device.type == "cuda" else 16
         towers.network.eval().requires_grad_(requires_grad=False).to(self._device)
+        self._images_at_once = self.batch_size
         if self._device.type == "cpu":
             _lay_out(towers.network)
+            parts = math.ceil(4 * self.batch_size * towers.image_floats / _KEPT_BYTES) or 1
+            self._images_at_once = math.ceil(self.batch_size / parts)
         self._half = False
         with reading(self.name):
             self._half = self._allows_half(precision)
@@ -156,8 +164,8 @@ class ClipEmbedder:
     @torch.inference_mode()
     def _vectors_of(self, pixels: Sequence[Tensor]) -> Tensor:
         vectors = [torch.empty(0, self.dimension)]
-        for start in range(0, len(pixels), self.batch_size):
-            pixel_values = torch.stack([*pixels[start : start + self.batch_size]])
+        for start in range(0, len(pixels), self._images_at_once):
+            pixel_values = torch.stack([*pixels[start : start + self._images_at_once]])
             with self._autocast():
                 features = self._towers.image_features(self._sent(pixel_values))
             vectors.append(self._unit(features))
