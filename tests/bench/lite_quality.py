@@ -133,7 +133,7 @@ def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
     vectors = embedder.encode_images(photos).vectors
     network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
     probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos]).astype(np.float64)
-    dictionary = Dictionary(weights.read(weights.CEDICT, None))
+    dictionary = Dictionary(weights.read(weights.CEDICT, None), {each.zh: each.en for each in load_classes()})
     print(
         f"{len(photos)} pictures, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n"
     )

@@ -1,26 +1,55 @@
 import pytest
 
-from xcomp_indexer.embed.lite import weights
+from xcomp_indexer.embed.lite import chinese, weights
 from xcomp_indexer.embed.lite.chinese import Dictionary
 
 
 @pytest.fixture(scope="module")
 def dictionary() -> Dictionary:
-    return Dictionary(weights.read(weights.CEDICT, None))
+    return Dictionary(
+        weights.read(weights.CEDICT, None), {"边境牧羊犬": "Border collie", "扬子鳄": "Chinese alligator"}
+    )
 
 
 @pytest.mark.parametrize(
-    ("chinese", "english"),
+    ("asked", "english"),
     [
         ("日落", "sundown"),
         ("森林", "forest"),
-        ("两只小狗", "two pup"),
+        ("两只小狗", "two puppy"),
+        ("书架上的望远镜", "bookshelf on binoculars"),
         ("一辆红色的摩托车", "one red motorbike"),
         ("石墙", "rock wall"),
     ],
 )
-def test_words_become_their_first_ordinary_meaning(dictionary: Dictionary, chinese: str, english: str) -> None:
-    assert dictionary.translate(chinese) == english
+def test_words_become_their_first_ordinary_meaning(dictionary: Dictionary, asked: str, english: str) -> None:
+    assert dictionary.translate(asked) == english
+
+
+@pytest.mark.parametrize(
+    ("asked", "english"),
+    [
+        ("老风车", "old windmill"),
+        ("红色的烟", "red smoke"),
+        ("长长的影子", "long shadow"),
+        ("草地上的奶牛", "lawn on milk cow"),
+        ("蓝天下的白墙", "blue sky under white wall"),
+        ("運河邊的樓", "canal beside building"),
+        ("一只边境牧羊犬", "one Border collie"),
+    ],
+)
+def test_a_request_for_a_picture_means_what_a_picture_shows(dictionary: Dictionary, asked: str, english: str) -> None:
+    assert dictionary.translate(asked) == english
+
+
+def test_no_word_of_our_own_is_there_twice() -> None:
+    words = [
+        word
+        for line in chinese.WORDS.read_text(encoding="utf-8").splitlines()
+        if "\t" in line
+        for word in line.partition("\t")[2].split()
+    ]
+    assert len(words) == len(set(words)) > 500
 
 
 def test_family_names_and_townships_lose_against_everyday_words(dictionary: Dictionary) -> None:

@@ -59,8 +59,8 @@ class LiteEmbedder:
         files = {file: weights.read(file, folder) for file in _FILES}
         self._classifiers = [Classifier(files[file], variant) for file, variant in _NETWORKS]
         self._sentences = SentenceEncoder(files[weights.MINILM], files[weights.MINILM_TOKENIZER])
-        self._dictionary = Dictionary(files[weights.CEDICT])
         self._classes = load_classes()
+        self._dictionary = Dictionary(files[weights.CEDICT], {each.zh: each.en for each in self._classes})
         self.digest = weights.digest([_REVISION, *(file.sha256 for file in _FILES), vectors_digest()])
         vectors = torch.from_numpy(load_vectors())
         self._centre = vectors.mean(dim=0)

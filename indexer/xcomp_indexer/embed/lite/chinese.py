@@ -1,13 +1,15 @@
 """Chinese to English word by word, by the dictionary CC-CEDICT.
 
 A run of Chinese characters is cut into the fewest words that the dictionary knows, and each word gives its first
-ordinary meaning. That loses grammar, which a sentence vector hardly misses. Everything else in a text stays where it
-is. Knows no vectors.
+ordinary meaning. Words whose first meaning is seldom the one that a picture shows are in a table of our own, and so are
+the names of what the classifier knows. That loses grammar, which a sentence vector hardly misses. Everything else in a
+text stays where it is. Knows no vectors.
 """
 
 import gzip
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 # CJK unified ideographs with extension A, the compatibility block, and two signs that dictionary words contain.
 _CHINESE_RUN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff〇々]+")
@@ -17,8 +19,8 @@ _ENTRY = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*)/")
 
 # Remarks about a word, which do not translate it.
 _REMARK = re.compile(
-    r"(CL:|((old|erroneous|archaic|Japanese) )?variant of |see |also (written|pr\.|called) |abbr\. (of|for) "
-    r"|used (in|to|before|after|as) |surname |radical |classifier |particle\b|possessive )",
+    r"(CL:|prefix |suffix |((old|erroneous|archaic|Japanese) )?variant of |see |also (written|pr\.|called) "
+    r"|abbr\. (of|for) |used (in|to|before|after|as) |surname |radical |classifier |particle\b|possessive )",
     re.IGNORECASE,
 )
 _RARE_SENSE = re.compile(
@@ -26,22 +28,12 @@ _RARE_SENSE = re.compile(
 )
 # Names of small places and families that are spelled like everyday words: 大树 is a township and a big tree.
 _UNLIKELY_NAME = re.compile(r"\b(township|county|district|prefecture|surname|village)\b", re.IGNORECASE)
-_ASIDE = re.compile(r"\([^)]*\)|\[[^\]]*\]|\S*[\u3400-\u9fff]\S*")
+_ASIDE = re.compile(r"\([^)]*\)|\S*[\u3400-\u9fff][^\s\[]*(\[[^\]]*\])?|\[[^\]]*\]")
 
-# Words of grammar, whose first meaning in a dictionary is seldom the one at work.
-_GRAMMAR = {
-    **dict.fromkeys("的地得之了着著过過们們吗嗎呢吧啊呀么麼被把就正在", ""),
-    **dict.fromkeys(("正在", "一个", "一個", "有些", "一些", "这个", "這個", "那个", "那個"), ""),
-    **dict.fromkeys(("在", "里", "裡", "裏", "中", "里面", "裡面"), "in"),
-    **dict.fromkeys(("上", "上面"), "on"),
-    **dict.fromkeys(("下", "下面"), "under"),
-    "前": "in front of",
-    **dict.fromkeys(("后", "後"), "behind"),
-    **dict.fromkeys(("旁", "边", "邊", "旁边", "旁邊"), "beside"),
-    **dict.fromkeys(("和", "与", "與", "及"), "and"),
-    **dict.fromkeys(("带", "帶"), "with"),
-    **dict.fromkeys(("从", "從"), "from"),
-}  # fmt: skip
+WORDS = Path(__file__).with_name("words_zh.tsv")
+# Costs of a word in a cut: one of our own, of the dictionary, and a character that neither knows.
+_OWN, _KNOWN, _UNKNOWN = 9, 10, 20
+
 # 小的 is an adjective with its particle, though the dictionary has it as an old word for "I".
 _ADJECTIVE = re.compile("(?!目的).的")
 _NUMERALS = frozenset("一二两兩三四五六七八九十百千几幾半这這那数數")
@@ -52,16 +44,20 @@ class Dictionary:
 
     Args:
         content: the gzip file that the dictionary is published as.
+        names: Chinese names of things with their English ones.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, names: Mapping[str, str]) -> None:
+        self._own: dict[str, str | None] = {**names, **_own_words()}  # None: no word
         self._entries = dict[str, str]()  # word -> a line `pinyin<tab>meaning/meaning` for each reading
         for line in gzip.decompress(content).decode("utf-8").splitlines():
             if entry := _ENTRY.match(line):
                 traditional, simplified, pinyin, meanings = entry.groups()
                 for word in {traditional, simplified}:
                     self._entries[word] = f"{self._entries.get(word, '')}{pinyin}\t{meanings}\n"
-        self._longest = max(map(len, self._entries))
+                if simplified in self._own:
+                    self._own.setdefault(traditional, self._own[simplified])
+        self._longest = max(map(len, (*self._entries, *self._own)))
 
     def translate(self, text: str) -> str:
         """Returns the text with every run of Chinese replaced by English words."""
@@ -72,14 +68,15 @@ class Dictionary:
 
     def segment(self, run: str) -> list[str]:
         """Cuts a run of Chinese into the fewest known words; a character that no word covers stands alone."""
-        # costs[i]: the cheapest cut of run[i:]; an unknown character costs two words. Of cuts with as many
-        # words the longer word goes last: Chinese puts the noun there.
+        # costs[i]: the cheapest cut of run[i:]. Of cuts that cost the same the longer word goes last: Chinese puts the
+        # noun there.
         costs, lengths = [0] * (len(run) + 1), [1] * len(run)
         for start in range(len(run) - 1, -1, -1):
-            costs[start] = costs[start + 1] + (1 if run[start] in self._entries else 2)
+            costs[start] = costs[start + 1] + self._cost(run[start])
             for length in range(2, min(self._longest, len(run) - start) + 1):
-                cost = costs[start + length] + 1
-                if cost < costs[start] and self.meaning(run[start : start + length]) is not None:
+                word = run[start : start + length]
+                cost = costs[start + length] + self._cost(word)
+                if cost < costs[start] and self.meaning(word) is not None:
                     costs[start], lengths[start] = cost, length
         words, start = [], 0
         while start < len(run):
@@ -89,8 +86,8 @@ class Dictionary:
 
     def meaning(self, word: str) -> str | None:
         """Returns the first ordinary meaning of a word: empty where it has none, None where it is no everyday word."""
-        if word in _GRAMMAR:
-            return _GRAMMAR[word]
+        if word in self._own:
+            return self._own[word]
         if word not in self._entries or _ADJECTIVE.fullmatch(word):
             return None
         readings = [line.split("\t") for line in self._entries[word].splitlines()]
@@ -108,8 +105,18 @@ class Dictionary:
         kept = [word for i, word in enumerate(words) if not (i and self._counts(words[i - 1], word))]
         return " ".join(filter(None, (self.meaning(word) for word in kept)))
 
+    def _cost(self, word: str) -> int:
+        if self._own.get(word) is not None:
+            return _OWN
+        return _KNOWN if word in self._entries else _UNKNOWN
+
     def _counts(self, before: str, word: str) -> bool:
         return before[-1] in _NUMERALS and len(word) == 1 and "classifier" in self._entries.get(word, "")
+
+
+def _own_words() -> dict[str, str | None]:
+    rows = (line.split("\t") for line in WORDS.read_text(encoding="utf-8").splitlines() if "\t" in line)
+    return {word: None if english == "-" else english for english, words in rows for word in words.split()}
 
 
 def _meanings(lists: Iterable[str]) -> Iterator[str]:
