@@ -21,6 +21,7 @@ from xcomp_indexer import decode
 
 _DEMO = Path(__file__).parents[2] / "demo"
 _POOLS = Path(__file__).with_name("pools")
+_WALLPAPERS = ("lomiri/", "mate/", "plasma/")
 # Stamps that show letters, coins and signs.
 _SIGNS = ("symbols/", "town/flags/", "town/roadsigns/")
 
@@ -59,6 +60,19 @@ def debian(root: Path, image_size: int) -> Pool:
     """Decodes the photos of the Debian packages that lie unpacked under a folder."""
     photos = _unpacked("debian", root, image_size)
     return Pool(photos, _requests(_POOLS / "debian_requests.tsv", list(photos)))
+
+
+def captions(root: Path, image_size: int) -> Pool:
+    """Decodes the same photos, with other requests: what some of them show, a line each."""
+    photos = _unpacked("debian", root, image_size)
+    return Pool(photos, _requests(_POOLS / "debian_captions.tsv", list(photos)))
+
+
+def wallpapers(root: Path, image_size: int) -> Pool:
+    """Lays those of them that are wallpapers among the demonstration's photos, with a line each of what some show."""
+    others = {key: photo for key, photo in _unpacked("debian", root, image_size).items() if key.startswith(_WALLPAPERS)}
+    photos = {**demonstration(image_size).photos, **others}
+    return Pool(photos, _requests(_POOLS / "wallpapers_captions.tsv", list(photos)))
 
 
 def pypi(root: Path, image_size: int) -> Pool:

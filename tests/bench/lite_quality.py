@@ -29,6 +29,11 @@ Scores = NDArray[np.float64]  # [Q, N]
 _RESAMPLES = 10_000
 _OTHERS = {
     "debian": (lite_pools.debian, "photographs of Debian packages unpacked there"),
+    "captions": (lite_pools.captions, "the same photographs, and requests that say what some of them show,"),
+    "wallpapers": (
+        lite_pools.wallpapers,
+        "wallpapers among them beside the demonstration's, and requests of that kind,",
+    ),
     "pypi": (lite_pools.pypi, "photographs of packages of PyPI installed there"),
     "cutouts": (lite_pools.cutouts, "things cut out, of Tux Paint's stamps unpacked there"),
     "cartoons": (lite_pools.cartoons, "things drawn, of Tux Paint's stamps unpacked there"),
