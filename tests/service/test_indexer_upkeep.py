@@ -12,6 +12,7 @@ from tests import images
 from tests.indexing import Indexer, serving
 from tests.shim import Shim
 from xcomp_indexer.store import qdrant_stores
+from xcomp_indexer.store.edge_held import ROOM_BYTES
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.transport.errors import Exhausted, NotFound, Unavailable
 
@@ -50,11 +51,11 @@ def test_a_small_ingest_leaves_its_store_alone(tmp_path: Path, photos: Path) -> 
 def test_an_ingest_stands_where_its_store_cannot_be_optimized(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=ROOM_BYTES))
     with serving(tmp_path / "home", graph_from=30) as indexer:
         summary = events_of(indexer, photos)[-1].summary
         assert summary.added == SIZE
-        assert "the disk has 0.0 GB left" in summary.notice
+        assert "the disk has 0.1 GB left" in summary.notice
         with pytest.raises(Exhausted, match="make room first"):
             list(indexer.client.optimize("default"))
 

@@ -21,6 +21,7 @@ from xcomp_indexer.models import Models
 from xcomp_indexer.optimizing import tended
 from xcomp_indexer.repository import Repository
 from xcomp_indexer.store import Point
+from xcomp_indexer.store.edge_held import ROOM_BYTES
 from xcomp_indexer.store.edge_stores import EdgeStores
 from xcomp_protos import indexer_pb2 as pb
 
@@ -104,10 +105,10 @@ def test_what_is_left_is_sealed_at_the_end(repository: Repository) -> None:
 def test_a_store_that_cannot_be_sealed_takes_nothing_from_its_ingest(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=ROOM_BYTES))
     _, summary = told(tended(repository, ingest(repository, 2 * SEAL_FROM, 10, 2 * SEAL_FROM)))
     assert repository.store.count() == 4 * SEAL_FROM + 10
-    assert "the disk has 0.0 GB left" in summary.notice
+    assert "the disk has 0.1 GB left" in summary.notice
 
 
 def test_an_ingest_beside_somebody_who_optimizes_says_nothing_of_it(repository: Repository) -> None:

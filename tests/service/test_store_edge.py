@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from xcomp_indexer.store import Filter, Match, Missing, Near, Range, Stores, edg
 from xcomp_indexer.store.edge import EdgeStore
 from xcomp_indexer.store.edge_stores import EdgeStores
 from xcomp_indexer.store.open import open_stores
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable
 
 HOLDER = """
 import sys, time
@@ -270,3 +271,19 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 def change_manifest(root: Path, **change: object) -> None:
     file = root / "a" / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+
+
+def test_a_full_disk_is_refused_before_it_costs_the_process(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = stores.create("a", {"en": 4})
+    store.upsert([point(1)])
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+        with pytest.raises(Exhausted, match="has 1 MB left: make room"):
+            store.upsert([point(2)])
+        with pytest.raises(Exhausted, match="make room"):
+            stores.create("b", {"en": 4})
+        assert store.near([Near("en", toward(1, 0, 0, 0), 5)])[0][0].id == an_id(1)
+    store.upsert([point(2)])
+    assert store.count() == 2
+    assert stores.names() == ["a"]
+    store.close()

@@ -9,6 +9,7 @@ call, belongs to one process, and a fork must not inherit it.
 
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,9 +21,13 @@ from pathlib import Path
 import qdrant_edge as qe
 
 from xcomp_indexer.store import folder, sparse
-from xcomp_protos.transport.errors import Conflict, Unavailable, XcompError
+from xcomp_protos.transport.errors import Conflict, Exhausted, Unavailable, XcompError
 
 VERSION = version("qdrant-edge-py")
+
+# The engine maps files whose pages get room on the disk when they are written; where there is none left, the system
+# ends the process. A batch of points needs a few megabytes, and its log 32.
+ROOM_BYTES = 64 * 2**20
 
 
 @dataclass
@@ -84,8 +89,13 @@ class Held:
                 self._readers.notify_all()
 
     def write(self, operation: qe.UpdateOperation, ids: Iterable[str]) -> None:
-        """Changes points, named by their ids."""
+        """Changes points, named by their ids.
+
+        Raises:
+            Exhausted: the disk is full.
+        """
         with self.writers:
+            check_room(self.path)
             if self.journal:  # first: what fails may have changed some of them
                 self.journal.ids.update(ids)
             with self.reading() as engine:
@@ -154,6 +164,17 @@ class Held:
                 folder.clear(self.path, self.manifest)
             finally:
                 self._lock.release()
+
+
+def check_room(path: Path) -> None:
+    """Refuses to write to a disk that is full.
+
+    Raises:
+        Exhausted: it is.
+    """
+    free = shutil.disk_usage(path).free
+    if free < ROOM_BYTES:
+        raise Exhausted(f"the disk of {path} has {free / 2**20:.0f} MB left: make room, what is written stays")
 
 
 @contextmanager

@@ -18,14 +18,13 @@ import qdrant_edge as qe
 
 from xcomp_indexer.store import Step, check, edge_config, folder, sparse
 from xcomp_indexer.store.edge_config import Layout
-from xcomp_indexer.store.edge_held import Held, Journal, Shard, translated
+from xcomp_indexer.store.edge_held import ROOM_BYTES, Held, Journal, Shard, translated
 from xcomp_protos.transport.errors import Conflict, Exhausted, Unavailable
 
 _UPDATE = qe.UpdateOperation
 _TOLD_EACH_S = 0.5
 _CARRIED_AT_ONCE = 2000  # points; writers wait so long
 _ROOM = 2.5  # times the shard: its copy, and what becomes of it with codes and graph
-_SPARE_BYTES = 64 * 2**20
 
 
 def rebuild(held: Held, layout: Layout) -> Generator[Step, None, None]:
@@ -70,7 +69,7 @@ class _Rebuild:
         return Step(name, time.monotonic() - self._began)
 
     def _check_room(self) -> None:
-        needed = _ROOM * sparse.size_bytes(self._held.path / self._held.manifest.shard) + _SPARE_BYTES
+        needed = _ROOM * sparse.size_bytes(self._held.path / self._held.manifest.shard) + ROOM_BYTES
         free = shutil.disk_usage(self._held.path).free
         if free < needed:
             raise Exhausted(

@@ -13,7 +13,7 @@ import qdrant_edge as qe
 from xcomp_indexer.store import IndexKind, check, edge_config, folder
 from xcomp_indexer.store.edge import EdgeStore
 from xcomp_indexer.store.edge_fields import Fields
-from xcomp_indexer.store.edge_held import VERSION, Held, translated
+from xcomp_indexer.store.edge_held import VERSION, Held, check_room, translated
 from xcomp_protos.transport.errors import Conflict, NotFound, Unavailable
 
 INDEX_FROM = 1000  # points from which on filters are indexed
@@ -60,6 +60,7 @@ class EdgeStores:
             if folder.exists(path):
                 raise Conflict(f"repository {name!r} exists already")
             shutil.rmtree(path, ignore_errors=True)  # what a crash during a create or a drop left behind
+            check_room(self._root)
             with translated(path):
                 qe.EdgeShard.create(
                     str(path / "shard"), edge_config.written(spaces, threads=edge_config.cores())
