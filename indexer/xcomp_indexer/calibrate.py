@@ -93,7 +93,7 @@ def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
     if not vectors:
         return Calibration(np.empty((0, background.shape[1]), dtype=np.float32))
     scale = Calibration(np.stack(vectors))
-    best = store.near([Near(space, query, limit=1) for query in background])
+    best = store.near([Near(space, query, limit=1, told=0, ties=False) for query in background])
     answered = [at for at, found in enumerate(best) if found]
     return scale.measured(background[answered], [best[at][0].score for at in answered])
 

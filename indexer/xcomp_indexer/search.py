@@ -11,6 +11,7 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from xcomp_indexer import background, language
+from xcomp_indexer.calibrate import Calibration
 from xcomp_indexer.embed import Embedder, Vectors
 from xcomp_indexer.library import Library
 from xcomp_indexer.nearest import Asked, ranked
@@ -45,6 +46,7 @@ class _Single:
     repository: Repository
     space: str
     question: Question
+    scale: Calibration
 
 
 _Ranked = tuple[Asked, list[Hit]]
@@ -72,8 +74,10 @@ class Search:
         languages = [language_of(query) for query in question.queries]
         routes = [self._spaces(repository, question, each) for each in languages]
         if question.single_text is not None and len(routes[0]) == 1:
-            single = _Single(repository, routes[0][0], question)
-            found = [self._together(repository).result(single, kind=single.space, gone=gone)]
+            (space,) = routes[0]
+            scale = self._scales.of(repository, space)  # by whoever asks: taking it anew must not keep the others
+            single = _Single(repository, space, question, scale)
+            found = [self._together(repository).result(single, kind=(space, id(scale)), gone=gone)]
         else:
             asked = self._asked(repository, question, routes, gone)
             found = list(zip(asked, ranked(repository.store, asked), strict=True))
@@ -141,11 +145,11 @@ class Search:
             return self._singles[repository]
 
     def _rank_singles(self, singles: Sequence[_Single]) -> list[_Ranked]:
-        """Ranks what questions of single texts find in one space of one repository."""
+        """Ranks what questions of single texts find in one space of one repository, on one scale."""
         repository, space = singles[0].repository, singles[0].space
         queries = {at: single.question.queries[0] for at, single in enumerate(singles)}
         vectors = self._vectors(repository, space, queries, self.texts.encode_singles)
-        scales = {space: self._scales.of(repository, space)}
+        scales = {space: singles[0].scale}
         asked = [
             Asked(single.question, {space: vectors[at]}, scales, single.question.limit)
             for at, single in enumerate(singles)

@@ -4,11 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import images
 from tests.indexing import Indexer, counts
+from xcomp_indexer import scales
+from xcomp_indexer.calibrate import Calibration, calibrate
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Cancelled, Conflict, NotFound
@@ -79,6 +82,33 @@ def test_search_and_upkeep_work_while_an_ingest_runs(indexer: Indexer, photos: P
     indexer.embedder.open.set()
     thread.join(10)
     assert indexer.search("yellow", k=1) == ["new.jpg"]
+
+
+def test_searches_go_on_while_one_takes_the_scale_anew(
+    indexer: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of a single text, which go to the store together."""
+    images.library(photos, COLORS)
+    indexer.ingest(photos)
+    indexer.search("green")
+    (photos / "new.jpg").write_bytes(images.jpeg(images.YELLOW))
+    indexer.ingest(photos)
+    begun, go = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Calibration:
+        begun.set()
+        assert go.wait(10)
+        return calibrate(*arguments)
+
+    monkeypatch.setattr(scales, "calibrate", slowly)
+    thread = threading.Thread(target=indexer.search, args=("blue",))
+    thread.start()
+    assert begun.wait(10)
+    assert indexer.search("yellow", k=1) == ["new.jpg"]
+    assert thread.is_alive()
+    go.set()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_an_ingest_that_waited_for_a_repository_that_went_is_told(indexer: Indexer, photos: Path) -> None:

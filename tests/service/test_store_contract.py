@@ -252,6 +252,13 @@ def test_copies_of_a_picture_are_paged_by_id_without_gap_or_repetition(store: St
     assert [hit.id for hit in hits] == [an_id(number) for number in [*range(1, 71), 99]]
 
 
+def test_near_leaves_equal_scores_to_chance_where_that_will_do(store: Store) -> None:
+    store.upsert([point(number, toward(1, 2, 3, 4)) for number in range(70)] + [point(99, toward(1, 2, 3, 5))])
+    (hits,) = store.near([Near("en", toward(1, 2, 3, 4), 3, ties=False)])
+    assert [hit.score for hit in hits] == [1, 1, 1]
+    assert len({hit.id for hit in hits} - {an_id(99)}) == 3
+
+
 def test_near_obeys_limit_offset_minimum_and_filter(store: Store) -> None:
     store.upsert([point(number, kind=number % 2) for number in range(6)])
     query = toward(1, 0, 0, 0)

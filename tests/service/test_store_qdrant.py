@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trustme
 
 from tests.service.test_store_contract import an_id, point, toward
 from tests.shim import Backend, Fault, Shim
+from xcomp_indexer.calibrate import calibrate
 from xcomp_indexer.store import And, Match, Missing, Near, Not, Store
 from xcomp_indexer.store.qdrant_stores import QdrantStores, connect
 from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable
@@ -65,6 +67,15 @@ def test_a_lasting_fault_ends_in_one_line_that_names_the_server(
         store.count()
     assert shim.address in str(failed.value)
     assert "\n" not in str(failed.value)
+
+
+def test_a_scale_costs_a_call_for_32_background_queries_however_many_pictures_are_alike(
+    shim: Shim, store: Store
+) -> None:
+    store.upsert([point(number, toward(1, 0, 0, 0)) for number in range(200)])
+    shim.backend.seen.clear()
+    calibrate(store, "en", np.repeat(toward(1, 0, 0, 0)[None], 100, axis=0))
+    assert sum("query" in each.name.lower() for each in shim.backend.seen) == 4
 
 
 def test_a_pause_longer_than_our_patience_is_not_waited_for(shim: Shim, store: Store) -> None:

@@ -79,6 +79,7 @@ class Near:
     minimum: float | None = None  # cosine similarity below which nothing is returned
     exact: bool = False  # compare with every vector, whatever index there is: slow, for evaluations
     told: int | None = None  # payloads are needed of the first so many alone, others may come empty; None: of all
+    ties: bool = True  # equal scores at the cut go by id, whatever that costs; else chance chooses among them
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def threshold(near: Near) -> float | None:
 
 def reach(near: Near) -> int:
     """Returns how many results to fetch first."""
-    return near.offset + near.limit + _MARGIN
+    return near.offset + near.limit + (_MARGIN if near.ties else 0)
 
 
 def page(
@@ -60,7 +60,7 @@ def page(
     if not near.limit:
         return []
     end, take = near.offset + near.limit, reach(near)
-    while len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
+    while near.ties and len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
         take *= 2
         found = fetch(take)
     least = rounded(found[end - 1].score) if len(found) >= end else -math.inf

@@ -132,7 +132,7 @@ class QdrantStore:
             limit=take or order.reach(near),
             score_threshold=order.threshold(near),
             params=_EXACTLY if near.exact and self._params else self._params,
-            with_payload=True,
+            with_payload=near.told != 0,
         )
 
     def _query(self, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
