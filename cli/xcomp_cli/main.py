@@ -41,7 +41,6 @@ from xcomp_protos.transport import telemetry
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
 COLLECTOR_S = 2.0  # that a command waits for a collector at its end, unless a variable says another time
-_GROUPS = ("repo", "models", "serve")
 
 app = typer.Typer(
     help="Find your own pictures by what they show, and illustrate texts with them.",
@@ -157,7 +156,8 @@ def _traced(arguments: Sequence[str]) -> Iterator[None]:
     unsent = _Unsent()
     logging.getLogger("opentelemetry").addHandler(unsent)
     known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    name = next((word for word in arguments if word in known or word in _GROUPS), "help")
+    known |= {group.name for group in app.registered_groups if group.name}
+    name = next((word for word in arguments if word in known), "help")
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
     with observe.traced("xcomp", timeout_s=None if named else COLLECTOR_S), telemetry.stage(f"xcomp {name}"):
         yield

@@ -111,6 +111,15 @@ def test_the_message_of_a_failure_stays_out_of_its_span(
     assert SECRET not in str(kept.requests)
 
 
+@pytest.mark.parametrize("words", ["eval selection away.jsonl", "models list", "chat --debug", "--help"])
+def test_the_span_of_a_command_bears_its_name(words: str, collector: tuple[Collector, dict[str, str]]) -> None:
+    kept, settings = collector
+    command = [str(Path(sys.executable).with_name("xcomp")), *words.split()]
+    subprocess.run(command, capture_output=True, env={**os.environ, **settings}, check=False)
+    name = "help" if words == "--help" else words.split()[0]
+    assert [(service, span.name) for service, span in kept.spans()] == [("xcomp", f"xcomp {name}")]
+
+
 def test_a_collector_that_is_away_costs_a_command_one_line() -> None:
     gone = "http://127.0.0.1:9"
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": gone, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
