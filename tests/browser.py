@@ -4,7 +4,6 @@ The pipe needs no driver, no port and no package: messages are JSON, each ended 
 with `--remote-debugging-pipe`). What the debugger evaluates runs in spite of a page's policy: pages stay as they are.
 """
 
-import base64
 import json
 import os
 import select
@@ -108,11 +107,6 @@ class Browser:
         """Presses and releases a key, named as in KeyboardEvent.key."""
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", {"type": kind, "key": key})
-
-    def screenshot(self, file: Path) -> None:
-        """Writes the whole page as a PNG."""
-        shot = self.call("Page.captureScreenshot", {"captureBeyondViewport": True})
-        file.write_bytes(base64.b64decode(shot["data"]))
 
     def call(self, method: str, parameters: Mapping[str, object] | None = None) -> Any:
         """Asks the browser; returns its answer."""

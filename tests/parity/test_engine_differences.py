@@ -15,7 +15,7 @@ import qdrant_edge as qe
 from qdrant_client import QdrantClient, models
 
 WIDTH = 8
-FIRST, SECOND = (str(uuid.UUID(int=number)) for number in (1, 2))
+FIRST = str(uuid.UUID(int=1))
 
 
 @pytest.fixture
