@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,3 +207,18 @@ def test_imports_stay_light() -> None:
     done = subprocess.run([sys.executable, "-c", script, json.dumps(LIGHT)], capture_output=True, text=True, check=True)
     loaded = dict(map(json.loads, done.stdout.splitlines()))
     assert loaded == {module: [] for module, _ in LIGHT}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_map_of_the_architecture_names_every_file_and_no_other(package: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    head = "command line" if package == "xcomp_cli" else package.removeprefix("xcomp_")
+    table = page.partition(f"\n| {head} | |\n")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+…?)/?`", table))
+    families = tuple(name.rstrip("…") for name in named if name.endswith("…"))
+    files = {file.relative_to(PACKAGES[package]) for file in PACKAGES[package].rglob("*.py") if "_pb2" not in file.name}
+    whole = {file for file in files if file.parent.name in ("evaluation", "lite")}  # folders that are one thing
+    words = {name for file in files for name in (file.stem, file.parent.name)} | {package}
+    missing = {file.stem for file in files - whole if not file.stem.startswith("__")} - named
+    assert {name for name in missing if not families or not name.startswith(families)} == set()
+    assert {name for name in named if not name.endswith("…")} - words == set()
