@@ -1,7 +1,8 @@
 """Photographs pages for the documentation: `python demo/screenshots.py [PAGE.html…]`; by default those of the demo.
 
 Needs Debian's `chromium` and `fonts-noto-cjk`. The browser is given a window taller than any page and the empty rest
-below the page is cut off; each picture becomes docs/images/NAME.jpg, small enough for a repository.
+below the page is cut off; each picture becomes docs/images/NAME.jpg, small enough for a repository. Whole pages are too
+tall to be looked at in a README: it shows their beginnings beside each other, pages.jpg.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageChops
@@ -19,6 +21,7 @@ IMAGES = ROOT / "docs" / "images"
 PAGES = [ROOT / "demo/out" / name / "article.html" for name in ("two-days-without-a-plan", "after-the-rain")]
 WINDOW = (1100, 14000)  # px; the software renderer ends at 16384
 MARGIN_PX = 24  # kept below the page
+BEGINNING_PX = 1396  # the demonstration's pages down to the caption of their first picture
 MAX_BYTES = 400_000
 ATTEMPTS = ((1000, 82), (1000, 72), (1000, 60), (800, 70), (800, 55), (640, 55))  # width in px, JPEG quality
 FLAGS = (
@@ -61,6 +64,14 @@ def trimmed(image: Image.Image) -> Image.Image:
     return image.crop((0, 0, image.width, bottom))
 
 
+def beginnings(pages: Sequence[Image.Image]) -> Image.Image:
+    """Puts the upper ends of pages beside each other."""
+    row = Image.new("RGB", (sum(page.width for page in pages), BEGINNING_PX))
+    for number, page in enumerate(pages):
+        row.paste(page.crop((0, 0, page.width, BEGINNING_PX)), (sum(each.width for each in pages[:number]), 0))
+    return row
+
+
 def compressed(image: Image.Image) -> bytes:
     """Encodes as JPEG, narrower and coarser until it is small enough; the last attempt stands in any case."""
     for width, quality in ATTEMPTS:
@@ -74,6 +85,11 @@ def compressed(image: Image.Image) -> bytes:
     return encoded.getvalue()
 
 
+def name_of(page: Path) -> str:
+    """A bundle's name says more than that its page is an article."""
+    return page.resolve().parent.name if page.stem == "article" else page.stem
+
+
 def main() -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Photograph pages for the documentation.")
@@ -81,18 +97,18 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures (default: docs/images)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for page in options.pages:
-        if not page.is_file():
-            print(f"error: there is no {page}; `make demo` makes the demonstration's pages", file=sys.stderr)
-            return 1
-        try:
-            picture = compressed(photograph(page))
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        target = options.out / f"{page.resolve().parent.name if page.stem == 'article' else page.stem}.jpg"
-        target.write_bytes(picture)
-        print(f"{target}  {len(picture) // 1000} kB")
+    if missing := [page for page in options.pages if not page.is_file()]:
+        print(f"error: there is no {missing[0]}; `make demo` makes the demonstration's pages", file=sys.stderr)
+        return 1
+    try:
+        shots = {name_of(page): photograph(page) for page in options.pages}
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, shot in {**shots, "pages": beginnings(list(shots.values()))}.items():
+        target = options.out / f"{name}.jpg"
+        target.write_bytes(compressed(shot))
+        print(f"{target}  {target.stat().st_size // 1000} kB")
     return 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -22,13 +23,19 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
 NO_PARAGRAPH = ("#", ">", "- ")
 
-_spec = importlib.util.spec_from_file_location("demo_collect", DEMO / "collect.py")
-assert _spec is not None
-assert _spec.loader is not None
-collect = importlib.util.module_from_spec(_spec)
-sys.modules["demo_collect"] = collect  # dataclasses look their module up
-_spec.loader.exec_module(collect)
 
+def script(name: str) -> ModuleType:
+    """Imports a script of the demonstration, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"demo_{name}", DEMO / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+collect, screenshots = script("collect"), script("screenshots")
 PHOTOS = collect.load_photos()
 IDS = {photo.id for photo in PHOTOS}
 
@@ -175,3 +182,10 @@ def test_sidecars_are_readable_json_with_no_empty_value(albums: Path) -> None:
     assert len(sidecars) == len(PHOTOS)
     for sidecar in sidecars:
         assert all(json.loads(sidecar.read_text(encoding="utf-8")).values())
+
+
+def test_a_readme_shows_the_beginnings_of_pages_beside_each_other() -> None:
+    pages = [Image.new("RGB", (2, 9000), "red"), Image.new("RGB", (3, 10), "blue")]
+    row = screenshots.beginnings(pages)
+    assert row.size == (5, screenshots.BEGINNING_PX)
+    assert [row.getpixel((x, 9)) for x in range(5)] == [(255, 0, 0)] * 2 + [(0, 0, 255)] * 3
