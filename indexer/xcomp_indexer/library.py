@@ -1,6 +1,7 @@
 """The repositories of one server and the embedders they share.
 
-Opening is cheap and remembered; a model is loaded when the first request needs it.
+Opening is remembered; a model is loaded when the first request needs it. Who opens, makes or removes a repository
+keeps those waiting who want the same one, and nobody else.
 What a repository is made of (its profile, its spaces and their digests) is kept beside its vectors, as `spaces.py` has
 it.
 """
@@ -9,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 from xcomp_indexer import spaces
 from xcomp_indexer.embed import Embedder
@@ -36,8 +38,9 @@ class Library:
         self.stores = stores
         self.models = models
         self.default_profile = default_profile
-        self._lock = threading.RLock()
-        self._open: dict[str, Repository] = {}
+        self._lock = threading.Lock()  # of the turns
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()  # by name
+        self._open: dict[str, Repository] = {}  # changed by whoever has the turn
         self._filling: set[str] = set()  # names of repositories that are being imported
 
     def get(self, name: str, *, profile: str = "") -> Repository:
@@ -48,10 +51,7 @@ class Library:
             Conflict: it was made with another profile than the one asked for.
         """
         check_name(name)
-        with self._lock:
-            if name not in self._open:
-                self._open[name] = self._opened(name)
-            repository = self._open[name]
+        repository = self._open.get(name) or self._opened(name)
         repository.reread()
         record = repository.record
         if profile and spaces_of(profile) not in (spaces_of(record.profile), record.specs()):
@@ -89,10 +89,10 @@ class Library:
         profile = profile or self.default_profile
         embedders = {spec.name: self.models.get(spec.model) for spec in spaces_of(profile)}
         record = spaces.of_profile(profile, embedders)
-        with self._lock:
+        with self._turn(name):
             store = self._made(name, record, record.write())
-            self._open[name] = Repository(name, store, record)
-            return self._open[name]
+            self._open[name] = repository = Repository(name, store, record)
+            return repository
 
     @contextmanager
     def filling(self, name: str, record: Record) -> Iterator[Store]:
@@ -102,7 +102,7 @@ class Library:
             Exists: there is a repository of this name.
         """
         check_name(name)
-        with self._lock:
+        with self._turn(name):
             self._check_settled(name)
             store = self._made(name, record, {"importing": 1})
             self._filling.add(name)
@@ -111,11 +111,19 @@ class Library:
             yield store
             done = True
         finally:
-            with self._lock:
+            with self._turn(name):
                 store.close()
                 if not done:
                     self.stores.drop(name)
                 self._filling.discard(name)
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[None]:
+        """Waits until nobody else opens, makes or removes the repository of a name, and keeps it so."""
+        with self._lock:
+            turn = self._turns.setdefault(name, threading.Lock())
+        with turn:
+            yield
 
     def _check_free(self, name: str) -> None:
         if self.stores.exists(name):
@@ -160,8 +168,8 @@ class Library:
             NotFound: there is none of this name.
             Conflict: an ingest is under way, or another process holds it.
         """
-        self._require(name)
-        with self._lock:
+        with self._turn(name):
+            self._require(name)
             repository = self._open.get(name)
             if repository and not repository.ingesting.acquire(blocking=False):
                 raise Conflict(f"repository {name!r} is being indexed: wait until that has ended, or stop it")
@@ -187,18 +195,21 @@ class Library:
 
     def holds(self, repository: Repository) -> bool:
         """Whether a repository is still open under its name."""
-        with self._lock:
-            return self._open.get(repository.name) is repository
+        return self._open.get(repository.name) is repository
 
     def close(self) -> None:
         """Closes every open repository."""
-        with self._lock:
-            for repository in self._open.values():
-                repository.store.close()
-            self._open.clear()
-            self.stores.close()
+        while self._open:
+            self._open.popitem()[1].store.close()
+        self.stores.close()
 
     def _opened(self, name: str) -> Repository:
+        with self._turn(name):
+            if name not in self._open:
+                self._open[name] = self._loaded(name)
+            return self._open[name]
+
+    def _loaded(self, name: str) -> Repository:
         self._require(name)
         store = self.stores.open(name)
         try:

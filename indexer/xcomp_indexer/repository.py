@@ -25,9 +25,10 @@ class Repository:
     record: Record
     ingesting: threading.Lock = field(default_factory=threading.Lock)  # one ingest at a time
     filling: threading.Lock = field(default_factory=threading.Lock)  # one space at a time is filled
+    placing: threading.Lock = field(default_factory=threading.Lock)  # of two uploads of one content the second finds it
     writing: threading.Lock = field(default_factory=threading.Lock)  # held from reading a point until it is rewritten
     read_at: float = field(default_factory=time.monotonic)  # when the record was
-    _rewriting: threading.Lock = field(default_factory=threading.Lock)
+    _rewriting: threading.Lock = field(default_factory=threading.Lock)  # held while the record is read or changed
 
     @property
     def profile(self) -> str:
@@ -60,9 +61,12 @@ class Repository:
             self.record, self.read_at = record, time.monotonic()
 
     def reread(self) -> None:
-        """Reads the record again if that was a while ago."""
-        if time.monotonic() - self.read_at > RECORD_S:
-            self.record, self.read_at = recorded(self.name, self.store.meta()), time.monotonic()
+        """Reads the record again if that was a while ago and nobody else is at it."""
+        if time.monotonic() - self.read_at > RECORD_S and self._rewriting.acquire(blocking=False):
+            try:
+                self.record, self.read_at = recorded(self.name, self.store.meta()), time.monotonic()
+            finally:
+                self._rewriting.release()
 
 
 def recorded(name: str, meta: Meta) -> Record:

@@ -75,7 +75,8 @@ class Search:
         routes = [self._spaces(repository, question, each) for each in languages]
         if question.single_text is not None and len(routes[0]) == 1:
             (space,) = routes[0]
-            scale = self._scales.of(repository, space)  # by whoever asks: taking it anew must not keep the others
+            self._library.embedder(repository, space)  # by whoever asks, as the scale: one that loads a model or takes
+            scale = self._scales.of(repository, space)  # a scale anew must not lead, and keep the others waiting
             single = _Single(repository, space, question, scale)
             found = [self._together(repository).result(single, kind=(space, id(scale)), gone=gone)]
         else:

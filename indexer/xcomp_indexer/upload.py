@@ -5,7 +5,6 @@ no readable picture, nor of one that did not come whole.
 """
 
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,7 +53,6 @@ class Uploads:
     def __init__(self, library: Library, box: Inbox) -> None:
         self._library = library
         self._inbox = box
-        self._placing = threading.Lock()  # so that of two uploads of one content the second finds the first
 
     def take(self, offer: Offer, chunks: Iterator[bytes]) -> Taken | None:
         """Adds a file; returns None where it is needed and no chunk comes.
@@ -79,7 +77,7 @@ class Uploads:
             item = Loader((), embedding.prepare, image_size=repository.image_size).read(entry)
             assert item.prepared  # nothing is known to the loader
             seen = embedding.see([item.prepared], [item.size])[0]
-            with self._placing:
+            with repository.placing:
                 return self._known(repository, offer) or self._placed(repository, offer, item, seen)
 
     def _placed(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> Taken:
@@ -127,7 +125,8 @@ class Uploads:
         content = record.payload(item, size=seen.size, labels=seen.labels, uploaded=name)
         image_id = record.image_id(repository.name, entry.path)
         with repository.writing:
-            repository.store.upsert([Point(image_id, seen.vectors, content.write())])
+            held = {space: row for space, row in seen.vectors.items() if space in repository.record.spaces}
+            repository.store.upsert([Point(image_id, held, content.write())])
         return image_id
 
     def _embedding(self, repository: Repository) -> Embedding:

@@ -12,6 +12,7 @@ from tests import images
 from tests.indexing import Indexer, counts
 from xcomp_indexer import scales
 from xcomp_indexer.calibrate import Calibration, calibrate
+from xcomp_indexer.embed import Embedder
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.transport.errors import Cancelled, Conflict, NotFound
@@ -105,6 +106,32 @@ def test_searches_go_on_while_one_takes_the_scale_anew(
     thread.start()
     assert begun.wait(10)
     assert indexer.search("yellow", k=1) == ["new.jpg"]
+    assert thread.is_alive()
+    go.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_searches_go_on_while_one_waits_for_its_model(
+    indexer: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.library(photos, COLORS)
+    indexer.ingest(photos)
+    indexer.search("green")
+    begun, go = threading.Event(), threading.Event()
+    get = indexer.library.models.get
+
+    def slowly_at_first(model: str) -> Embedder:
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(10)
+        return get(model)
+
+    monkeypatch.setattr(indexer.library.models, "get", slowly_at_first)
+    thread = threading.Thread(target=indexer.search, args=("blue",))
+    thread.start()
+    assert begun.wait(10)
+    assert indexer.search("red", k=1) == ["red.jpg"]
     assert thread.is_alive()
     go.set()
     thread.join(10)

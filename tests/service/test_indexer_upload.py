@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ RED = images.jpeg(images.RED)
 
 def header(content: bytes, name: str = "trips/red.jpg", **more: object) -> pb.UploadHeader:
     fields = {"size_bytes": len(content), "content_hash": hashlib.blake2b(content, digest_size=16).hexdigest()}
-    return pb.UploadHeader(repository="default", name=name, **{**fields, **more})  # type: ignore[arg-type]  # a table
+    return pb.UploadHeader(name=name, **{"repository": "default", **fields, **more})  # type: ignore[arg-type]  # a table
 
 
 def upload(indexer: Indexer, content: bytes, name: str = "trips/red.jpg", **more: object) -> pb.UploadResponse:
@@ -44,6 +45,22 @@ def left_in_the_end(home: Path) -> list[str]:
             break
         time.sleep(0.05)
     return kept(home)
+
+
+def test_an_upload_waits_for_no_other_repository(indexer: Indexer) -> None:
+    upload(indexer, RED)
+    done: list[pb.UploadResponse] = []
+    with indexer.library.get("default").writing:
+        waiting = threading.Thread(target=upload, args=(indexer, images.jpeg(images.BLUE)))
+        waiting.start()
+        time.sleep(0.2)
+        other = threading.Thread(target=lambda: done.append(upload(indexer, RED, repository="other")))
+        other.start()
+        other.join(10)
+        assert done
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_an_upload_is_found_filtered_and_fetched(home: Path, tmp_path: Path) -> None:

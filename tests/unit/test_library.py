@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from tests.fakes import CountingEmbedder
 from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
+from xcomp_indexer.repository import RECORD_S
+from xcomp_indexer.store import Meta
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, ModelError, NotFound
 
@@ -126,6 +129,77 @@ def test_a_repository_can_be_used_while_another_model_loads(home: Path) -> None:
     assert in_time == [True]
     assert library.names() == ["quick", "slow"]
     library.close()
+
+
+@pytest.mark.parametrize("work", ["open", "drop"])
+def test_a_repository_can_be_used_while_another_is_opened_or_removed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    before = reopened(home)
+    for name in ("quick", "slow"):
+        before.create(name)
+    before.close()
+    library = reopened(home)
+    quick = library.get("quick")
+    begun, go = threading.Event(), threading.Event()
+    do = getattr(library.stores, work)
+
+    def slowly(name: str) -> object:
+        begun.set()
+        assert go.wait(10)
+        return do(name)
+
+    monkeypatch.setattr(library.stores, work, slowly)
+    threads = [threading.Thread(target=library.get if work == "open" else library.drop, args=("slow",))]
+    threads[0].start()
+    assert begun.wait(10)
+    assert library.get("quick") is quick
+    library.create("another")
+    found: list[object] = []
+    threads.append(threading.Thread(target=lambda: found.append(_found(library, "slow"))))
+    threads[1].start()
+    time.sleep(0.05)
+    assert not found  # who wants the same one waits
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == [work == "open"]
+    library.close()
+
+
+def _found(library: Library, name: str) -> bool:
+    try:
+        return library.get(name).name == name
+    except NotFound:
+        return False
+
+
+def test_the_record_is_read_again_by_one_while_the_others_go_on(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not beside a change of it either, which would be forgotten."""
+    repository = library.create("trips")
+    begun, go = threading.Event(), threading.Event()
+    read = repository.store.meta
+
+    def slowly() -> Meta:
+        begun.set()
+        assert go.wait(10)
+        return read()
+
+    monkeypatch.setattr(repository.store, "meta", slowly)
+    repository.read_at -= 2 * RECORD_S
+    thread = threading.Thread(target=library.get, args=("trips",))
+    thread.start()
+    assert begun.wait(10)
+    assert library.get("trips") is repository
+    changing = threading.Thread(target=repository.rewrite, args=(lambda record: replace(record, profile="color"),))
+    changing.start()
+    go.set()
+    for each in (thread, changing):
+        each.join(10)
+    assert repository.record.profile == "color"
+    assert time.monotonic() - repository.read_at < RECORD_S
 
 
 def test_dropping_removes_it_and_its_name_can_be_used_again(library: Library) -> None:
