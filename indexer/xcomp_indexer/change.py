@@ -14,7 +14,7 @@ from xcomp_indexer.ledger import IMAGES
 from xcomp_indexer.library import Library
 from xcomp_indexer.profiles import SpaceSpec, check_space_name
 from xcomp_indexer.repository import Repository
-from xcomp_indexer.spaces import Space
+from xcomp_indexer.spaces import Record, Space
 from xcomp_indexer.store import And, InSpace
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
 
@@ -50,8 +50,9 @@ def added(library: Library, repository: Repository, spec: SpaceSpec, *, template
     embedder = library.models.get(spec.model or (known.source if known else ""))
     if known is None:
         made = spaces.of_embedder(spec, embedder, templates=templates, filling=True)
-        repository.rewrite(lambda record: record.with_space(made))
-        repository.store.add_space(made.name, made.dimension)
+        with repository.writing:  # whoever learns of it from the record finds it in the store
+            repository.rewrite(lambda record: record.with_space(made))
+            repository.store.add_space(made.name, made.dimension)
         return made
     if embedder.digest != known.digest or (templates and templates != known.templates):
         other = "templates" if embedder.digest == known.digest else f"vectors, by {known.model}"
@@ -71,7 +72,7 @@ def check_switch(repository: Repository, names: Sequence[str], *, force: bool) -
     if not names or len(set(names)) < len(names):
         raise InvalidRequest("spaces: name each space that is to answer once, at least one")
     for name in names:
-        _require(repository, name)
+        _require(repository, record, name)
     if force:
         return
     for name in names:
@@ -89,6 +90,21 @@ def check_switch(repository: Repository, names: Sequence[str], *, force: bool) -
         )
 
 
+def switched(repository: Repository, names: Sequence[str]) -> None:
+    """Lets these spaces answer, and no others, in one step.
+
+    Raises:
+        NotFound: one was dropped since it was checked.
+    """
+
+    def answering(record: Record) -> Record:
+        for name in names:
+            _require(repository, record, name)
+        return record.answering(tuple(names))
+
+    repository.rewrite(answering)
+
+
 def dropped(repository: Repository, name: str) -> int:
     """Removes a space with its vectors; returns how many images had one.
 
@@ -96,25 +112,31 @@ def dropped(repository: Repository, name: str) -> int:
         NotFound: there is no such space.
         Conflict: it answers, or vectors are being written.
     """
-    _require(repository, name)
-    if name in repository.record.active:
-        raise Conflict(
-            f"space {name!r} of repository {repository.name!r} answers searches: switch to others first with: "
-            f"xcomp repo space switch {repository.name} SPACE"
-        )
+
+    def left(record: Record) -> Record:
+        _require(repository, record, name)
+        if name in record.active:
+            raise Conflict(
+                f"space {name!r} of repository {repository.name!r} answers searches: switch to others first with: "
+                f"xcomp repo space switch {repository.name} SPACE"
+            )
+        return record.without(name)
+
+    left(repository.record)
     with alone(repository):
         if not repository.ingesting.acquire(blocking=False):
             raise Conflict(f"repository {repository.name!r} is being indexed: wait until that has ended, or stop it")
         try:
             count = repository.store.count(And((IMAGES, InSpace(name))))
-            repository.rewrite(lambda record: record.without(name))  # first: opening completes what a crash cuts short
-            repository.store.drop_space(name)
+            with repository.writing:
+                repository.rewrite(left)  # first: opening completes what a crash cuts short
+                repository.store.drop_space(name)
         finally:
             repository.ingesting.release()
     return count
 
 
-def _require(repository: Repository, name: str) -> None:
-    held = [space.name for space in repository.held]
-    if name not in held:
-        raise NotFound(f"there is no space {name!r} in repository {repository.name!r}: it has {', '.join(held)}")
+def _require(repository: Repository, record: Record, name: str) -> None:
+    if name not in record.spaces:
+        held = ", ".join(record.spaces)
+        raise NotFound(f"there is no space {name!r} in repository {repository.name!r}: it has {held}")

@@ -72,7 +72,7 @@ class Upkeep(rpc.IndexerServicer):
         before = repository.record.active
         change.check_switch(repository, tuple(request.spaces), force=request.force)
         self._search.prepare(repository, request.spaces)
-        repository.rewrite(lambda record: record.answering(tuple(request.spaces)))
+        change.switched(repository, request.spaces)
         return pb.SwitchSpacesResponse(repository=wire.repository_message(repository), before=before)
 
     def DropSpace(self, request: pb.DropSpaceRequest, context: grpc.ServicerContext) -> pb.DropSpaceResponse:

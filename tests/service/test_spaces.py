@@ -10,11 +10,12 @@ import pytest
 from tests import images
 from tests.fakes import OtherEmbedder
 from tests.indexing import Indexer, counts, serving
-from xcomp_indexer import decode, fill
+from xcomp_indexer import change, decode, fill
 from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
-from xcomp_indexer.repository import RECORD_S
-from xcomp_indexer.store import Meta
+from xcomp_indexer.repository import RECORD_S, Repository
+from xcomp_indexer.search import Search
+from xcomp_indexer.store import Filter, Meta
 from xcomp_indexer.store.open import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
@@ -224,6 +225,60 @@ def test_files_outside_the_allowed_roots_are_not_read(
     with serving(home, roots=[tmp_path / "elsewhere"], others={OTHER: other}) as narrow:
         assert set(add(narrow)[1].values()) == {"permission"}
         assert other.images == 0
+
+
+def test_a_space_that_was_dropped_while_a_switch_was_prepared_does_not_come_to_answer(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the record would name a space that it does not describe, and nobody could open the repository."""
+    add(indexer)
+    prepare = Search.prepare
+
+    def prepared(search: Search, repository: Repository, spaces: Sequence[str]) -> None:
+        prepare(search, repository, spaces)
+        change.dropped(repository, "new")
+
+    monkeypatch.setattr(Search, "prepare", prepared)
+    with pytest.raises(NotFound, match="no space 'new'"):
+        switch(indexer, "new", force=True)
+    assert states(indexer) == {"color": ("active", 4)}
+    assert list(indexer.hits("red").spaces) == ["color"]
+
+
+def test_a_space_that_came_to_answer_meanwhile_is_not_dropped(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(indexer)
+    repository = indexer.library.get("default")
+    count = repository.store.count
+
+    def counted(where: Filter | None = None) -> int:
+        change.switched(repository, ["new"])
+        return count(where)
+
+    monkeypatch.setattr(repository.store, "count", counted)
+    with pytest.raises(Conflict, match="answers searches"):
+        change.dropped(repository, "new")
+    monkeypatch.undo()
+    assert states(indexer) == {"new": ("active", 4), "color": ("standby", 4)}
+
+
+def test_an_upload_may_have_begun_before_a_space_went(indexer: Indexer, other: OtherEmbedder) -> None:
+    add(indexer)
+    other.open.clear()
+    content = images.jpeg(images.RED, size=(80, 80))
+    header = pb.UploadHeader(
+        repository="default", name="one.jpg", size_bytes=len(content), content_hash=decode.content_hash(content)
+    )
+    answers: list[pb.UploadResponse] = []
+    uploading = threading.Thread(target=lambda: answers.append(indexer.client.upload(header, [content])))
+    uploading.start()
+    assert other.waiting.wait(10)  # with the space that goes
+    drop(indexer, "new")
+    other.open.set()
+    uploading.join(10)
+    assert answers[0].image_id
+    assert states(indexer) == {"color": ("active", 5)}
 
 
 def test_a_space_that_answers_is_not_dropped_and_one_that_does_not_is(indexer: Indexer, photos: Path) -> None:
