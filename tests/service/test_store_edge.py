@@ -216,15 +216,13 @@ def test_a_panic_of_the_engine_ends_in_one_line(tmp_path: Path) -> None:
 
 def test_filters_are_indexed_once_a_repository_is_large(tmp_path: Path) -> None:
     def found(store: EdgeStore) -> tuple[set[str], list[int]]:
-        with store._held.reading() as engine:
-            schema = engine.info().payload_schema.keys()
         where: list[Filter] = [
             Match("kind", (3,)),
             Range("date", gte="2024-01-03T00:00:00Z"),
             Missing("date"),
             Match("tags", ("t1",)),
         ]
-        return set(schema), [store.count(each) for each in where]
+        return indexed_keys(store), [store.count(each) for each in where]
 
     stores = EdgeStores(tmp_path, indexes={"kind": "integer", "date": "datetime", "tags": "keyword"}, index_from=100)
     store = stores.create("a", {"en": 4})
@@ -268,6 +266,29 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         open_stores(address)
 
 
+def test_a_full_disk_is_searched_without_the_indexes_that_it_has_no_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = EdgeStores(tmp_path, indexes={"kind": "integer"}, index_from=2)
+    store = stores.create("a", {"en": 4})
+    store.upsert([point(1, kind=1)])
+    store.close()
+    stores = EdgeStores(tmp_path, indexes={"kind": "integer"}, index_from=1)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+        store = stores.open("a")
+        assert indexed_keys(store) == set()
+        assert store.count(Match("kind", (1,))) == 1
+    store.upsert([point(2, kind=1)])
+    assert indexed_keys(store) == {"kind"}
+    store.close()
+
+
+def indexed_keys(store: EdgeStore) -> set[str]:
+    with store._held.reading() as engine:
+        return set(engine.info().payload_schema)
+
+
 def change_manifest(root: Path, **change: object) -> None:
     file = root / "a" / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
@@ -282,6 +303,11 @@ def test_a_full_disk_is_refused_before_it_costs_the_process(stores: Stores, monk
             store.upsert([point(2)])
         with pytest.raises(Exhausted, match="make room"):
             stores.create("b", {"en": 4})
+        with pytest.raises(Exhausted, match="make room"):
+            store.add_space("zh", 4)
+        assert store.spaces() == {"en": 4}
+        store.close()
+        store = stores.open("a")
         assert store.near([Near("en", toward(1, 0, 0, 0), 5)])[0][0].id == an_id(1)
     store.upsert([point(2)])
     assert store.count() == 2

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.service.test_store_contract import an_id
-from xcomp_indexer.store import Match, Near, Point, Store
+from xcomp_indexer.store import Match, Near, Point, Store, effort
 from xcomp_indexer.store.edge import EdgeStore
 from xcomp_indexer.store.edge_stores import EdgeStores
 from xcomp_indexer.store.open import open_stores
@@ -169,6 +170,36 @@ def test_sealing_leaves_a_graph_its_links_and_makes_none(tmp_path: Path) -> None
     store.upsert(points(range(SIZE + 100, SIZE + 100 + GRAPH_FROM // 2)))
     assert store.wants_optimizing()
     store.close()
+
+
+def test_a_graph_that_grew_large_by_sealing_is_searched_with_more_effort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effort, "_LARGE_FROM", SIZE + 100)
+    store = EdgeStores(tmp_path, indexes={}, seal_from=10, graph_from=GRAPH_FROM).create("a", {"en": WIDTH})
+    store.upsert(points(range(SIZE)))
+    list(store.optimize())
+    assert store._params.hnsw_ef != effort.LARGE
+    store.upsert(points(range(SIZE, SIZE + 100)))
+    list(store.seal())
+    assert store._params.hnsw_ef == effort.LARGE
+    store.close()
+
+
+def test_a_disk_that_fills_up_during_a_build_leaves_the_repository_as_it_was(
+    store: EdgeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = store.optimize()
+    while next(steps).name != "carry over":
+        pass
+    store.delete([an_id(SIZE - 1)])
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
+        with pytest.raises(Exhausted, match="has 1 MB left: make room"):
+            next(steps)
+    assert store.count() == SIZE - 1
+    assert len(query(store, 1, exact=False)) == 10
+    assert shards(tmp_path) == ["shard"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -33,7 +33,7 @@ from xcomp_indexer.store import (
 )
 from xcomp_indexer.store.edge_fields import Fields
 from xcomp_indexer.store.edge_filter import translate
-from xcomp_indexer.store.edge_held import Held
+from xcomp_indexer.store.edge_held import Held, check_room
 from xcomp_indexer.store.edge_rebuild import rebuild
 from xcomp_protos.transport.errors import Conflict
 
@@ -59,7 +59,8 @@ class EdgeStore:
         self._held, self._fields = held, fields
         self._seal_from, self._graph_from = seal_from, graph_from
         for space, dimension in held.manifest.spaces.items():  # no-ops, unless a crash cut `add_space` short
-            held.reshape(_UPDATE.create_dense_vector(space, dimension, qe.Distance.Cosine))
+            with held.reading() as engine:  # whatever room there is: a full disk is searched
+                engine.update(_UPDATE.create_dense_vector(space, dimension, qe.Distance.Cosine))
         fields.index()
         self._params = self._effort()
 
@@ -76,6 +77,7 @@ class EdgeStore:
             if known not in (None, dimension):
                 raise Conflict(f"space {name!r} exists with dimension {known}, not {dimension}: use another name")
             if known is None:  # the manifest first: opening completes it after a crash
+                check_room(self._held.path)
                 self._held.save(replace(manifest, spaces={**manifest.spaces, name: dimension}))
                 self._held.reshape(_UPDATE.create_dense_vector(name, dimension, qe.Distance.Cosine))
 
@@ -237,7 +239,7 @@ class EdgeStore:
 
     def seal(self) -> Generator[Step, None, None]:
         """Rebuilds the shard in the layout that it has while it serves."""
-        yield from rebuild(self._held, "graph" if self._held.manifest.graph else "sealed")
+        yield from self._rebuilt("graph" if self._held.manifest.graph else "sealed")
 
     def wants_optimizing(self) -> bool:
         """Says whether half a graph's worth of vectors is searched one by one."""
@@ -252,7 +254,10 @@ class EdgeStore:
 
     def optimize(self) -> Generator[Step, None, None]:
         """Rebuilds the shard while it serves: in one piece, or with a graph if it is large."""
-        yield from rebuild(self._held, "graph" if self.count() >= self._graph_from else "merged")
+        yield from self._rebuilt("graph" if self.count() >= self._graph_from else "merged")
+
+    def _rebuilt(self, layout: edge_config.Layout) -> Generator[Step, None, None]:
+        yield from rebuild(self._held, layout)
         self._params = self._effort()
 
     def _vectors(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import qdrant_edge as qe
 
 from xcomp_indexer.store import IndexKind
-from xcomp_indexer.store.edge_held import Held
+from xcomp_indexer.store.edge_held import Held, has_room
 
 _Index = qe.KeywordIndexParams | qe.IntegerIndexParams | qe.FloatIndexParams | qe.DatetimeIndexParams
 _INDEX: Mapping[IndexKind, _Index] = {
@@ -28,13 +28,13 @@ class Fields:
         self._done = not indexes
 
     def index(self) -> None:
-        """Makes the missing indexes, if there are points enough; a crash leaves the rest to the next opening."""
+        """Makes the missing indexes, if there are points and room enough; the next opening makes what is left."""
         if self._done:
             return
         with self._held.writers:
             with self._held.reading() as engine:
                 known = engine.info()
-            if known.points_count < self._index_from:
+            if known.points_count < self._index_from or not has_room(self._held.path):
                 return
             for key in sorted(self._indexes.keys() - known.payload_schema.keys()):
                 self._held.reshape(qe.UpdateOperation.create_field_index(key, _INDEX[self._indexes[key]]))

@@ -102,8 +102,13 @@ class Held:
                 engine.update(operation)
 
     def reshape(self, operation: qe.UpdateOperation) -> None:
-        """Adds or drops a space."""
+        """Adds or drops a space, or adds an index.
+
+        Raises:
+            Exhausted: the disk is full.
+        """
         with self.writers:
+            check_room(self.path)
             if self.journal:
                 self.journal.shapes.append(operation)
             with self.reading() as engine:
@@ -172,9 +177,18 @@ def check_room(path: Path) -> None:
     Raises:
         Exhausted: it is.
     """
-    free = shutil.disk_usage(path).free
+    free = _free_bytes(path)
     if free < ROOM_BYTES:
         raise Exhausted(f"the disk of {path} has {free / 2**20:.0f} MB left: make room, what is written stays")
+
+
+def has_room(path: Path) -> bool:
+    """Says whether the disk is not full."""
+    return _free_bytes(path) >= ROOM_BYTES
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).free
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import qdrant_edge as qe
 
 from xcomp_indexer.store import Step, check, edge_config, folder, sparse
 from xcomp_indexer.store.edge_config import Layout
-from xcomp_indexer.store.edge_held import ROOM_BYTES, Held, Journal, Shard, translated
+from xcomp_indexer.store.edge_held import ROOM_BYTES, Held, Journal, Shard, check_room, translated
 from xcomp_protos.transport.errors import Conflict, Exhausted, Unavailable
 
 _UPDATE = qe.UpdateOperation
@@ -131,6 +131,7 @@ class _Rebuild:
 
     def _carry(self, journal: Journal, engine: qe.EdgeShard) -> None:
         """Brings some points of the copy to what they are now; nobody writes meanwhile."""
+        check_room(self._held.path)
         shapes, ids = journal.take(_CARRIED_AT_ONCE)
         with translated(self._held.path):
             for shape in shapes:
