@@ -10,7 +10,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "stands out": "stands out by {standout:.1f} sd for “{query}”",
         "sees": "; sees: {seen}",
-        "titled": "; its title fits",
+        "titled": "; mostly by its title",
         "asked for": "asked for; of all places it fits this one best: {why}",
         "too low": "nothing fits: the best, {name}, scores {score:.1f} where a picture needs {fit:.1f}",
         "taken": "the pictures that fit stand elsewhere, or one stands close by",
@@ -19,7 +19,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "zh": {
         "stands out": "对“{query}”高出图库均值 {standout:.1f} 个标准差",
         "sees": "；识别为：{seen}",
-        "titled": "；标题相符",
+        "titled": "；主要凭标题",
         "asked for": "指定使用的图片，最适合放在此处：{why}",
         "too low": "没有合适的图片：最接近的 {name} 得 {score:.1f} 分，配图需要 {fit:.1f} 分",
         "taken": "合适的图片已用在别处，或附近已有配图",

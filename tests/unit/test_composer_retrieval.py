@@ -78,6 +78,13 @@ def test_visible_paragraphs_get_their_pictures_and_abstract_ones_none(stub: rpc.
     assert article.text == ARTICLE
 
 
+def test_reasons_tell_titles_from_pixels_and_claim_no_more(stub: rpc.IndexerStub) -> None:
+    article = illustrated(ARTICLE, setting(stub))
+    reasons = {each.image_id: each.reason for _, picture in article.illustrated for each in picture.candidates}
+    assert reasons["lighthouse"].endswith("sd for “the wooden table”; mostly by its title")
+    assert reasons["cat"].endswith("; sees: tabby .80")
+
+
 def test_a_chinese_article_is_illustrated_too(stub: rpc.IndexerStub) -> None:
     article = illustrated(CHINESE, setting(stub, language="zh"))
     assert set(shown(article).values()) == {"coffee", "motorcycle"}
