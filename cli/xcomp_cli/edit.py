@@ -1,6 +1,6 @@
 """`xcomp edit`: changes an article bundle, one operation at a time, and draws it again."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +8,9 @@ import typer
 from xcomp_cli import display, options
 
 if TYPE_CHECKING:
-    from xcomp_composer.article import Article
+    from xcomp_composer.article import Article, Segment
+
+EVEN = 0.5  # of all probability; the candidates' own share is above it where one of them is likelier to fit than not
 
 
 def edit(
@@ -121,6 +123,8 @@ def edit(
             changed, deliver.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
         )
     display.note(display.printable(_said(article, changed)))
+    if search and spot is not None and (nearest := _unfit(changed.segments[spot])):
+        display.warn(display.printable(f"no picture that is free here fits {search!r}: {nearest} is the nearest"))
     raise typer.Exit(deliver.report(changed, goal, json=json, strict=False))
 
 
@@ -129,3 +133,10 @@ def _said(before: "Article", after: "Article") -> str:
     if len(after.history) < len(before.history):
         return f"undone: {before.history[-1].operation}"
     return f"done: {after.history[-1].operation}" if after.history else "done"
+
+
+def _unfit(segment: "Segment") -> str:
+    """Names the picture that a search put here where "none of them" was likelier than all that it found."""
+    picture = segment.illustration
+    fits = picture and sum(each.probability or 0.0 for each in picture.candidates) >= EVEN
+    return PurePath(picture.path).name if picture and not fits else ""

@@ -272,6 +272,19 @@ def test_edit_asks_for_one_operation_on_the_article(
     assert request.options.repository == "trips"
 
 
+@pytest.mark.parametrize(("probability", "says"), [(0.3, True), (0.6, False)])
+def test_a_picture_that_a_search_took_for_want_of_a_better_one_is_said(
+    composer: FakeComposer, capsys: pytest.CaptureFixture[str], probability: float, says: bool
+) -> None:
+    run(["illustrate", "post.md"])
+    for candidate in composer.article.segments[1].illustration.candidates:
+        candidate.probability = 0.0
+    composer.article.segments[1].illustration.candidates.add(image_id="x", path="/p/x.jpg", probability=probability)
+    capsys.readouterr()
+    assert run(["edit", "post.illustrated", "--spot", "1", "--search", "a cat"]) == 0
+    assert ("warning: no picture that is free here fits 'a cat'" in capsys.readouterr().err) is says
+
+
 @pytest.mark.parametrize(
     "flags",
     [
