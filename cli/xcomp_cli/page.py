@@ -5,14 +5,15 @@ Names, captions and the query are a stranger's text and stand escaped; nothing o
 
 import os
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from html import escape
 from pathlib import Path
 
+from xcomp_cli import about
 from xcomp_cli.display import printable
 from xcomp_cli.thumbnail import thumbnail
 from xcomp_protos import common_pb2 as common
+from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 
 THUMBNAIL_PX = 480
@@ -53,7 +54,8 @@ small {{ color: var(--faint) }}
 _IMAGE = '<img src="data:{media};base64,{data}" alt="{alt}" loading="lazy">'
 _GONE = '<p class="gone">{gone}</p>'
 _HIT = """<li>{picture}
-<div><b>{rank}. {name}</b>{about}<small title="{path}">{word} {score:.3f} · {width} × {height}</small></div></li>"""
+<div><b>{rank}. {name}</b>{about}
+<small title="{path}">{word} {score:.3f}{sure} · {width} × {height}</small></div></li>"""
 
 _WORDS = {
     "en": {
@@ -62,6 +64,8 @@ _WORDS = {
         "many": "{count} pictures from {repository}",
         "gone": "no longer there, or changed since it was indexed",
         "score": "score",
+        "sure": " · confidence {confidence:.0%}",
+        "sees": "sees: {labels}",
     },
     "zh": {
         "like": "与图片相似",
@@ -69,16 +73,18 @@ _WORDS = {
         "many": "{repository} 中的 {count} 张图片",
         "gone": "图片已不在，或在建立索引后有改动",
         "score": "得分",
+        "sure": " · 把握 {confidence:.0%}",
+        "sees": "识别为：{labels}",
     },
 }
 
 
-def write_page(file: Path, query: str, hits: Iterable[common.Hit], *, client: IndexerClient) -> None:
-    """Writes the page of `hits`; their pictures are fetched from the indexer."""
-    language = "zh" if any("\u4e00" <= letter <= "\u9fff" for letter in query) else "en"
+def write_page(file: Path, query: str, found: pb.QueryResult, *, client: IndexerClient) -> None:
+    """Writes the page of what was found, in the language of the query; the pictures are fetched from the indexer."""
+    language = "zh" if found.language == common.LANGUAGE_ZH else "en"
     words = _WORDS[language]
-    cards = [_card(hit, client, words) for hit in hits]
-    names = sorted({hit.image.repository for hit in hits})
+    cards = [_card(hit, client, language) for hit in found.hits]
+    names = sorted({hit.image.repository for hit in found.hits})
     count = words["one" if len(cards) == 1 else "many"]
     page = _PAGE.format(
         language="zh-CN" if language == "zh" else "en",
@@ -110,18 +116,19 @@ def _replace(target: Path, page: str) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _card(hit: common.Hit, client: IndexerClient, words: Mapping[str, str]) -> str:
-    image = hit.image
-    caption = next((str(image.metadata[key]) for key in ("title", "caption") if key in image.metadata), "")
-    seen = ", ".join(f"{label.en} {label.probability:.0%}" for label in image.labels[:3])
-    about = "".join(f'<span class="about">{escape(printable(line))}</span>' for line in (caption, seen) if line)
+def _card(hit: common.Hit, client: IndexerClient, language: str) -> str:
+    image, words, chinese = hit.image, _WORDS[language], language == "zh"
+    caption, labels = about.own(image, chinese=chinese), about.seen(image, chinese=chinese)
+    lines = (caption, words["sees"].format(labels=labels) if labels else "")
+    sure = words["sure"].format(confidence=hit.confidence) if hit.confidence else ""
     name = escape(printable(Path(image.path).name))
     return _HIT.format(
         picture=_picture(image, client, alt=escape(printable(caption)) or name) or _GONE.format(gone=words["gone"]),
         word=words["score"],
+        sure=sure,
         rank=hit.rank,
         name=name,
-        about=about,
+        about="".join(f'<span class="about">{escape(printable(line))}</span>' for line in lines if line),
         path=escape(printable(image.path)),
         score=hit.score,
         width=image.width,

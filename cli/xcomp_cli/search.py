@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from xcomp_protos import indexer_pb2 as pb
     from xcomp_protos.client import IndexerClient
 
-SHOWN_LABELS = 3
-LIKELY = 0.05
 THUMBNAIL_PX = 320
 PATIENCE_S = 0.7
 
@@ -108,7 +106,7 @@ def search(
         if html:
             from xcomp_cli.page import write_page
 
-            write_page(html, query, found.hits, client=client)
+            write_page(html, query, found, client=client)
         if json:
             display.print_json(_as_json(query, response))
         else:
@@ -163,7 +161,7 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
         for hit in found.hits:
             display.result(f"{hit.rank}\t{hit.score:.4f}\t{display.printable(hit.image.path)}")
         return
-    from xcomp_cli import terminal
+    from xcomp_cli import about, terminal
     from xcomp_cli.thumbnail import thumbnail
     from xcomp_protos import common_pb2 as common
 
@@ -174,16 +172,9 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
         sure = f" · confidence {hit.confidence:.0%}" if hit.confidence else ""
         more = f" · {hit.folded} more like it" if hit.folded else ""
         display.result(f"{hit.rank:3}  {name}  {display.faint(f'{hit.score:.3f}{sure}{more}')}")
-        about = f"     {display.printable(_about(hit.image, chinese=chinese))}"
-        display.result(display.fitted(about, display.columns()))
+        size = f"{hit.image.width}×{hit.image.height}"
+        known = (about.own(hit.image, chinese=chinese), about.seen(hit.image, chinese=chinese), size)
+        line = f"     {display.printable(' · '.join(part for part in known if part))}"
+        display.result(display.fitted(line, display.columns()))
         if draw and client and (picture := thumbnail(client, hit.image, max_px=THUMBNAIL_PX)):
             draw(picture[1])
-
-
-def _about(image: "common.Image", *, chinese: bool) -> str:
-    """One line on what is known of a picture, its own words first."""
-    keys = ("title_zh", "caption_zh", "title", "caption") if chinese else ("title", "caption")
-    own = [str(image.metadata[key]) for key in keys if key in image.metadata]
-    seen = [label for label in image.labels[:SHOWN_LABELS] if label.probability >= LIKELY]
-    labels = ", ".join(f"{label.zh if chinese else label.en} {label.probability:.0%}" for label in seen)
-    return " · ".join(part for part in (*own[:1], labels, f"{image.width}×{image.height}") if part)

@@ -113,7 +113,8 @@ def search_page(folder: Path, query: str) -> Path:
         ))
         for n, name in enumerate((*SHAPES, *(f"more{n}" for n in range(20))))
     ]  # fmt: skip
-    write_page(folder / "search.html", query, hits, client=Client())  # type: ignore[arg-type]  # the part that is asked
+    found = pb.QueryResult(language=common.LANGUAGE_ZH if query[0] >= "\u4e00" else common.LANGUAGE_EN, hits=hits)
+    write_page(folder / "search.html", query, found, client=Client())  # type: ignore[arg-type]  # the part that is asked
     return folder / "search.html"
 
 

@@ -31,6 +31,7 @@ class FakeIndexer(rpc.IndexerServicer):
     def __init__(self) -> None:
         self.events = [pb.IngestEvent(summary=pb.IngestSummary(repository="default"))]
         self.hits: list[common.Hit] = []
+        self.language = common.LANGUAGE_EN  # of every query
         self.best_confidence = 0.0
         self.repositories: list[pb.Repository] = []
         self.refusal: tuple[grpc.StatusCode, str] | None = None
@@ -51,7 +52,7 @@ class FakeIndexer(rpc.IndexerServicer):
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:  # noqa: N802
         self._heard(request, context)
         found = pb.QueryResult(
-            language=common.LANGUAGE_EN, spaces=["en"], hits=self.hits, best_confidence=self.best_confidence
+            language=self.language, spaces=["en"], hits=self.hits, best_confidence=self.best_confidence
         )
         return pb.SearchResponse(results=[found], seconds=0.25)
 

@@ -155,6 +155,26 @@ def test_page_shows_each_hit_and_lets_nothing_act(indexer: FakeIndexer, tmp_path
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(
+    ("language", "shown", "others"),
+    [
+        (common.LANGUAGE_EN, ["Harbour", "sees: dock 62%<", "confidence 90%"], ["港", "码头", "把握"]),
+        (common.LANGUAGE_ZH, ["港湾", "识别为：码头 62%<", "把握 90%"], ["Harbour", "dock", "confidence"]),
+    ],
+)
+def test_page_speaks_the_language_of_the_query(
+    indexer: FakeIndexer, tmp_path: Path, language: common.Language.ValueType, shown: list[str], others: list[str]
+) -> None:
+    indexer.language = language
+    indexer.hits[0].image.metadata.update({"title": "Harbour", "title_zh": "港湾"})
+    indexer.hits[0].image.labels.add(en="boathouse", zh="船库", probability=0.01)
+    indexer.hits[0].image.path = "/p/a.jpg"
+    assert run(["search", "?", "--html", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert [word for word in shown if word not in page] == []
+    assert [word for word in [*others, "boathouse", "船库"] if word in page] == []
+
+
 def test_page_goes_on_without_a_picture_that_is_gone(indexer: FakeIndexer, tmp_path: Path) -> None:
     indexer.is_changed = True
     assert run(["search", "harbour", "--html", str(tmp_path / "page.html")]) == 0
