@@ -198,7 +198,7 @@ def _message(error: Exception) -> str:
 def _usage(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "xcomp"
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("Value error, ", "")
     return f"{message[:1].lower()}{message[1:]} (see {command} --help)"
 
 

@@ -71,6 +71,12 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], capsys: pyte
     assert said.err.count("\n") == 1
 
 
+def test_a_word_that_is_no_choice_is_told_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "x", "--lang", "fr"]) == 2
+    fact = "error: invalid value for '--lang': 'fr' is not one of 'auto', 'en', 'zh', 'all'"
+    assert capsys.readouterr().err == f"{fact} (see xcomp search --help)\n"
+
+
 def test_unreachable_server_is_status_4(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", "x", "--indexer", "127.0.0.1:1"]) == 4
     assert capsys.readouterr().err == "error: the indexer at 127.0.0.1:1 does not answer: is it running there?\n"
