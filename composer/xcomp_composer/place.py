@@ -13,6 +13,7 @@ from xcomp_composer.consult import Consultation
 from xcomp_composer.stage import Wish
 
 WINDOW = 48  # passages in view of one question; a longer article is asked about in parts of equal size
+NAMED = 20  # places that are asked for at once, so that no model's bound of tokens cuts the answer
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def plan(model: Consultation, passages: Sequence[str], wish: Wish, *, free: Coll
 
 def _named(model: Consultation, passages: Sequence[str], free: Sequence[int], *, count: int | None) -> Iterator[int]:
     """Asks window by window, in each for the share of its free passages."""
-    windows = math.ceil(len(passages) / WINDOW)
+    windows = max(math.ceil(len(passages) / WINDOW), math.ceil((count or 0) / NAMED))
     before = 0
     for window in range(windows):
         start, end = (len(passages) * edge // windows for edge in (window, window + 1))

@@ -93,7 +93,7 @@ _TONGUES = {"en": " Describe it in English.", "zh": "用中文描述。"}
 
 _SAMPLING: Mapping[Stage, Sampling] = {
     "write": Sampling(temperature=0.7, top_p=0.9, max_new_tokens=2048),
-    "spot": Sampling(max_new_tokens=64),
+    "spot": Sampling(max_new_tokens=256),
     "query": Sampling(max_new_tokens=96, stop=("\n",)),
     "choose": Sampling(max_new_tokens=4),
     "describe": Sampling(max_new_tokens=96, stop=("\n",)),

@@ -18,7 +18,7 @@ from xcomp_composer.indexer import Conditions, Repository
 from xcomp_composer.lane import Lane
 from xcomp_composer.pictures import MAX_PX
 from xcomp_composer.pipeline import Setting, Source
-from xcomp_composer.place import WINDOW
+from xcomp_composer.place import NAMED, WINDOW
 from xcomp_composer.stage import Offered, Question, Wish
 from xcomp_composer.verdict import chosen, needed
 from xcomp_composer.vision import Vision
@@ -212,6 +212,14 @@ def test_a_long_article_is_asked_about_in_parts(stage: Stage) -> None:
     stage.actor.lines = {"spot": ["0", "0", "0"]}
     spots = [event.segment for event in stage.events(text, Wish(images=3)) if isinstance(event, Spot)]
     assert spots == [0, count // 3, 2 * count // 3]
+
+
+def test_many_places_are_asked_for_in_parts_so_that_no_answer_is_cut(stage: Stage) -> None:
+    text = "\n\n".join(f"The ginger cat number {number} slept." for number in range(WINDOW))
+    stage.actor.lines = {"spot": [" ".join(map(str, range(WINDOW)))] * WINDOW}
+    spots = [event for event in stage.events(text, Wish(images=WINDOW - 3)) if isinstance(event, Spot)]
+    assert stage.actor.stages().count("spot") == -(-(WINDOW - 3) // NAMED) > 1
+    assert [event.score for event in spots] == [1.0] * (WINDOW - 3)
 
 
 def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: Stage) -> None:
