@@ -114,8 +114,8 @@ class OpenAIModel:
     def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
         """Says how likely each option is to be the answer.
 
-        Scores of the first token say it best; an endpoint that refuses to give them is asked for fewer, then for an
-        answer that can be nothing but an option, then for a letter. What it can do is remembered.
+        Scores of the first token say it best; an endpoint that refuses them, or leaves them out, is asked for fewer,
+        then for an answer that can be nothing but an option, then for a letter. What it can do is remembered.
 
         Raises:
             ModelError: as `stream`; or the answer is none of the options; or nobody waits any more.
@@ -140,15 +140,16 @@ class OpenAIModel:
             raise refusal
 
     def _asked(self, messages: "list[ChatCompletionMessageParam]", options: Sequence[str], way: Way) -> Choice | None:
-        """Asks in one way; None where the answer is no option."""
+        """Asks in one way; None where the scores are left out, or the answer is no option."""
         answer = self._client.chat.completions.create(
             model=self._model, messages=messages, temperature=0, **way.parameters(options)
         )
         if not answer.choices:
             raise ModelError(f"{self.name} gave no answer to the choice (prompt {self.prompts.version})")
-        scores = answer.choices[0].logprobs
-        if way.top and scores and scores.content:
-            return self._weighed(self._scores(scores.content[0].top_logprobs), options)
+        if way.top:
+            said = answer.choices[0].logprobs
+            scores = self._scores(said.content[0].top_logprobs if said and said.content else None)
+            return self._weighed(scores, options) if scores else None
         return read(answer.choices[0].message.content or "", options)
 
     def _learn(self, way: Way) -> None:

@@ -270,7 +270,7 @@ def test_an_endpoint_illustrates_by_the_scores_of_its_letters(endpoint: Hosted) 
 
 def test_an_endpoint_without_scores_chooses_by_its_letter(endpoint: Hosted) -> None:
     with endpoint(composing(choice=message("C."))) as (client, _):
-        ((_, picture),) = illustrated(client, "openai:m", images=1).illustrated
+        ((_, picture),) = illustrated(client, "openai:without-scores", images=1).illustrated
     assert [each.probability for each in picture.candidates] == [1, 0, 0, 0]
 
 
@@ -325,7 +325,8 @@ def test_an_endpoint_that_is_away_is_one_line() -> None:
 
 
 def test_an_endpoint_that_leaves_in_the_middle_costs_only_the_rest(endpoint: Hosted) -> None:
-    answers = iter([pieces("0,1,2"), pieces("a cup"), pieces("a cat"), pieces("a train"), message("A")])
+    answers = iter([pieces("0,1,2"), pieces("a cup"), pieces("a cat"), pieces("a train"),
+                    message("A", scores={"A": 0.0})])  # fmt: skip
 
     def answer(_: dict[str, object]) -> Reply:
         return next(answers, failure(429, "over quota"))

@@ -102,6 +102,19 @@ def test_a_token_that_cannot_be_has_a_score_of_minus_infinity() -> None:
         assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
 
 
+@pytest.mark.parametrize("given", [None, {}])
+def test_an_endpoint_that_leaves_the_scores_out_is_bound_to_the_options(given: dict[str, float] | None) -> None:
+    def answer(body: dict[str, object]) -> openai_server.Reply:
+        return message('{"choice": "B"}') if "response_format" in body else message("A", scores=given)
+
+    with endpoint(answer) as (model, requests):
+        assert model.choose(ASK, ("A", "B")).probabilities == (0.0, 1.0)
+        assert not model.capabilities.logprobs
+        before = len(requests)
+        model.choose(ASK, ("A", "B"))
+        assert len(requests) == before + 1
+
+
 def refusing(*words: str) -> Answer:
     """An endpoint that refuses requests with these parameters, and answers by schema where it is asked to."""
 
