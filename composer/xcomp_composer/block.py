@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-MACHINERY = re.compile(r"\s*(?:\{\{|\{%|:::|\$\$|\[\^|\[toc\]|\\begin\{|<!--)", re.IGNORECASE)  # of site generators
+MACHINERY = re.compile(  # of site generators; the last line is of MDX
+    r"""\s*(?: \{\{ | \{% | ::: | \$\$ | \[\^ | \[toc\] | \\(?:begin|end)\{ | <!-- | (?:!!!|\?\?\?\+?)\s+\w
+      | \{/\* | (?-i: import\s[^\n]*["'] | export\s+(?:const|default|function|let)\s ) )""",
+    re.IGNORECASE | re.VERBOSE,
+)
 CJK = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
 _CJK_BREAK = re.compile(rf"(?<={CJK})\n|\n(?={CJK})")
 _LETTERS = re.compile(r"[^\W\d_]")

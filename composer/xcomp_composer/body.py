@@ -16,6 +16,7 @@ from markdown_it.utils import EnvType, OptionsDict
 
 from xcomp_composer.article import Article, Illustration
 from xcomp_composer.block import Kind
+from xcomp_composer.html_blocks import without_comments
 from xcomp_composer.markdown import lines_of, normalised, parse, split
 from xcomp_composer.parser import PARSER
 
@@ -104,11 +105,11 @@ class _Renderer(RendererHTML):
     """The library's renderer, with raw HTML as text, no remote images, and no inline styles."""
 
     def html_block(self, tokens: Sequence[Token], idx: int, _: OptionsDict, __: EnvType) -> str:
-        words = escape(_without_comments(tokens[idx].content).strip())
+        words = escape(without_comments(tokens[idx].content).strip())
         return f"<pre><code>{words}</code></pre>\n" if words else ""
 
     def html_inline(self, tokens: Sequence[Token], idx: int, _: OptionsDict, __: EnvType) -> str:
-        return escape(_without_comments(tokens[idx].content))
+        return escape(without_comments(tokens[idx].content))
 
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         token = tokens[idx]
@@ -123,15 +124,6 @@ class _Renderer(RendererHTML):
 
     def td_open(self, tokens: Sequence[Token], idx: int, _: OptionsDict, __: EnvType) -> str:
         return _cell(tokens[idx])
-
-
-def _without_comments(html: str) -> str:
-    """A regular expression would start over at every comment that never ends."""
-    pieces, position = [], 0
-    while (start := html.find("<!--", position)) >= 0 and (end := html.find("-->", start)) >= 0:
-        pieces.append(html[position:start])
-        position = end + len("-->")
-    return "".join([*pieces, html[position:]])
 
 
 def _cell(token: Token) -> str:

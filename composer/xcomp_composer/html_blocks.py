@@ -23,6 +23,12 @@ _VOID = frozenset({
 _RAW = frozenset(
     {"script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "noscript", "plaintext"}
 )
+# What ends a paragraph whose end tag is left out (13.1.2.4), but for tables: old pages let them stand in paragraphs.
+_ENDS_P = _HEADINGS | {
+    "address", "article", "aside", "blockquote", "details", "div", "dl", "fieldset", "figcaption", "figure", "footer",
+    "form", "header", "hgroup", "hr", "main", "menu", "nav", "ol", "p", "pre", "search", "section", "ul",
+}  # fmt: skip
+_NEVER_ENDS_P = frozenset({"a", "audio", "del", "ins", "map", "noscript", "video"})
 TAG = re.compile(
     r"""<[a-zA-Z][a-zA-Z0-9:-]* (?: \s+ [^\s"'<>/=]+ (?: \s*=\s* (?: "[^"]*" | '[^']*' | [^\s"'=<>`]+ ) )? )*
     \s* /?>""",
@@ -61,6 +67,7 @@ class _Reader(HTMLParser):
         self._source = source
         self._lines = list(accumulate((len(line) + 1 for line in source.split("\n")), initial=0))
         self._stack: list[str] = []
+        self._begun: list[int] = []  # lines of the tags on the stack
         self._open: _Open | None = None
         self.spans: list[_Span] = []
         self.comments: list[tuple[int, int]] = []
@@ -71,6 +78,8 @@ class _Reader(HTMLParser):
         start, text = self._at, self.get_starttag_text() or ""
         if not TAG.fullmatch(text):
             raise _Doubt
+        if tag in _ENDS_P and self._stack[-1:] == ["p"]:
+            self._pop(start)
         if self._open and tag in _PICTURES:
             self._open.has_picture = True
         if self._open and tag == "br":
@@ -81,6 +90,7 @@ class _Reader(HTMLParser):
             self._closed(tag, start + len(text))
         else:
             self._stack.append(tag)
+            self._begun.append(self.getpos()[0])
         self.read_to = start + len(text)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -91,10 +101,11 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         start = self._at
         end = self._source.find(">", start) + 1
+        if self._stack[-2:] == [tag, "p"] and tag not in _NEVER_ENDS_P:
+            self._pop(start)
         if not self._stack or self._stack[-1] != tag or not re.fullmatch(r"</[^\s<>/]+\s*>", self._source[start:end]):
             raise _Doubt
-        self._stack.pop()
-        self._closed(tag, end)
+        self._pop(end)
         self.read_to = end
 
     def handle_data(self, data: str) -> None:
@@ -132,6 +143,13 @@ class _Reader(HTMLParser):
             raise _Doubt
         self.read_to = len(data) + len("<?>")
 
+    def finish(self) -> None:
+        """Ends a paragraph that the end of the source ends; notes a doubt where something else is open."""
+        if self._stack[-1:] == ["p"] and _CONTAINERS.issuperset(self._stack[:-1]):
+            self._pop(len(self._source))
+        lost = [line for tag, line in zip(self._stack, self._begun, strict=True) if tag not in _CONTAINERS]
+        self.doubt = next(iter(lost), None)
+
     def unknown_decl(self, data: str) -> None:  # noqa: ARG002  # the library's
         raise _Doubt
 
@@ -152,6 +170,11 @@ class _Reader(HTMLParser):
         if self._open:
             self._open.words.append(html.unescape(text))
         self.read_to = start + len(text)
+
+    def _pop(self, end: int) -> None:
+        """Takes the innermost element as closed."""
+        self._begun.pop()
+        self._closed(self._stack.pop(), end)
 
     def _closed(self, tag: str, end: int) -> None:
         if not (self._open and self._open.tag == tag and self._is_plain):
@@ -187,6 +210,16 @@ def quoted(source: str) -> Iterator[tuple[int, int]]:
     yield position, reader.read_to
 
 
+def without_comments(source: str) -> str:
+    """Returns a source without its comments; one that never ends stays."""
+    # A regular expression would start over at every comment that never ends.
+    pieces, position = [], 0
+    while (start := source.find("<!--", position)) >= 0 and (end := source.find("-->", start)) >= 0:
+        pieces.append(source[position:start])
+        position = end + len("-->")
+    return "".join([*pieces, source[position:]])
+
+
 def _read(source: str) -> _Reader:
     reader = _Reader(source)
     try:
@@ -194,7 +227,10 @@ def _read(source: str) -> _Reader:
         is_read = "<" not in source[reader.read_to :]
     except (_Doubt, AssertionError):  # the library asserts where a declaration makes no sense
         is_read = False
-    reader.doubt = None if is_read else reader.getpos()[0]
+    if is_read:
+        reader.finish()
+    else:
+        reader.doubt = reader.getpos()[0]
     return reader
 
 

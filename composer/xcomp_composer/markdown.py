@@ -7,7 +7,6 @@ the input byte for byte. Raw HTML is a block of its own here and never a paragra
 """
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ from itertools import pairwise
 from markdown_it.token import Token
 
 from xcomp_composer.block import CJK, MACHINERY, Block, Kind, is_prose, one_line
+from xcomp_composer.enclosed import enclosed
 from xcomp_composer.html_blocks import split_html
 from xcomp_composer.parser import PARSER
 
@@ -28,10 +28,9 @@ _FRONT_MATTER = re.compile(
 )
 _TITLE_ENTRY = re.compile(r'^(?:title|[ \t]+"title")[ \t]*[:=][ \t]*(.+?)[ \t]*$', re.MULTILINE | re.IGNORECASE)
 _DEFINITION = re.compile(r"^ {0,3}:[ \t]+\S", re.MULTILINE)  # under its term, in a list of Hugo, kramdown or Pandoc
-# Of Hugo and of Liquid (Jekyll); what stands between them is often code, and never the page's own Markdown for certain.
-_OPENING = re.compile(r" {0,3}(?:\{\{<\s*([\w./-]+)(?!.*/>\}\})|\{%-?\s*(\w+))")
-_CLOSING = re.compile(r"\{\{<\s*/\s*([\w./-]+)|\{%-?\s*end(\w+)")
 _FIGURE = re.compile(r"\s*\{\{[<%]\s*(?:figure|image|img)\b")  # shortcodes of Hugo and of its themes
+_HTML_PICTURE = re.compile(r"<(?:img|picture|figure)\b", re.IGNORECASE)
+_LISTED = re.compile(r"\s*(?:[-*+•‣◦▪]\s|[|+][-=|\s])")  # items of a list and rows of a table in plain text
 _CAPTION_START = re.compile(
     r"\s*(?:(?:figure|fig|photo|picture|image)\b[\s\d.:]|[图圖][\s\d一二三四五六七八九十：:]|(?:照片|图片)[：:])",
     re.IGNORECASE,
@@ -140,6 +139,8 @@ def _span(token: Token, inline: Token) -> _Span:
     start = token.map[0]
     if token.type == "heading_open":
         return _Span(start, Kind.HEADING, prose_of(inline))
+    if token.type == "html_block" and _HTML_PICTURE.search(token.content):
+        return _Span(start, Kind.IMAGE)
     if token.type != "paragraph_open":
         return _Span(start, Kind.OTHER)
     if _FIGURE.match(inline.content) or any(child.type == "image" for child in inline.children or ()):
@@ -171,22 +172,9 @@ def prose_of(inline: Token) -> str:
 
 
 def _without_insides(spans: Sequence[_Span], lines: Sequence[str]) -> list[_Span]:
-    """What stands between a tag of a site generator and the one that closes it is no prose of the page."""
     texts = ["".join(lines[a.start : b.start]) for a, b in pairwise([*spans, _Span(len(lines), Kind.OTHER)])]
-    closings: dict[tuple[str, str], list[int]] = {}
-    for number, text in enumerate(texts):
-        for tag in _CLOSING.findall(text):
-            closings.setdefault(tag, []).append(number)
-    kept: list[_Span] = []
-    end = -1  # of the stretch that is being passed over
-    for number, span in enumerate(spans):
-        kept.append(_Span(span.start, Kind.OTHER) if number <= end else span)
-        opening = _OPENING.match(texts[number]) if number > end and span.kind is Kind.OTHER else None
-        if opening:
-            ends = closings.get((opening[1] or "", opening[2] or ""), [])
-            found = bisect_left(ends, number)
-            end = ends[found] if found < len(ends) else -1
-    return kept
+    inside = enclosed(texts, may_open=[span.kind in (Kind.OTHER, Kind.IMAGE) for span in spans])
+    return [_Span(span.start, Kind.OTHER) if number in inside else span for number, span in enumerate(spans)]
 
 
 def _without_captions(spans: Sequence[_Span]) -> list[_Span]:
@@ -215,7 +203,7 @@ def _plain_span(paragraph: Sequence[str], start: int, *, is_last: bool) -> _Span
     """A short line without a full stop is a heading where something follows."""
     words = normalised("".join(paragraph)).strip()
     prose = one_line(words)
-    if not is_prose(prose):
+    if not is_prose(prose) or _LISTED.match(words):
         return _Span(start, Kind.OTHER)
     is_short = "\n" not in words and len(prose) <= _LONGEST_HEADING
     is_heading = is_short and not is_last and not _SENTENCE_END.search(prose)

@@ -15,6 +15,8 @@ from xcomp_composer.markdown import split
 from xcomp_composer.marks import newline_of
 from xcomp_protos.transport.errors import InvalidRequest
 
+_ELEMENT = re.compile(rf"(?=<([a-zA-Z0-9]+))(?:{TAG.pattern})", re.VERBOSE)
+
 
 def rewrite(article: Article, segment: int, text: str) -> Article:
     """Puts other words in the place of a segment's; its picture stays."""
@@ -64,7 +66,10 @@ def _words(text: str, article: Article, old: Segment, *, beside: bool = False) -
     if not words:
         raise InvalidRequest("text: is empty: give the new words")
     if article.format == "html":
-        check_whole(article, article.segments.index(old))
+        number = article.segments.index(old)
+        check_whole(article, number)
+        if not beside and {block.kind for block in split(old.text, "html")} <= {Kind.IMAGE, Kind.OTHER}:
+            raise InvalidRequest(f"segment: {number} is a picture of the page: there are no words to replace")
         words = _markup(words, "" if beside else old.text.strip())
     return words.replace("\n", newline_of(article.text))
 
@@ -73,9 +78,9 @@ def _markup(words: str, old: str) -> str:
     """Puts words into paragraphs, the first into the tags that it had; words are never markup."""
     first, *others = re.split(r"\n{2,}", escape(words, quote=False))
     begin, end = "<p>", "</p>"
-    tag = TAG.match(old)
-    if tag and old.endswith(">"):
-        begin, end = tag.group(), old[old.rindex("</") :]
+    if tag := _ELEMENT.match(old):
+        begin = tag[0]
+        end = found[0] if (found := re.search(rf"</{tag[1]}\s*>\Z", old, re.IGNORECASE)) else f"</{tag[1]}>"
     return "\n".join([f"{begin}{first}{end}", *(f"<p>{other}</p>" for other in others)])
 
 

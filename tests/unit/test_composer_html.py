@@ -56,8 +56,12 @@ def prose(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "line"), [(PAGE, None), ("<p>One.</p>\n\n<p>Two.<p>Three.</p></div>", 3), ("<p>a</p>\n<![CDATA[x", 2)]
-)
+    ("page", "line"),
+    [
+        (PAGE, None), ("<p>One.</p>\n\n<p>Two.<p>Three.</p></div>", 3), ("<p>a</p>\n<![CDATA[x", 2),
+        ("<div>\n<p>One\n<ul>\n<li>Two", 3), ("<div><p>One", None), ("<p>One</p>\n<p><b>Two\n<p>Three", 2),
+    ],
+)  # fmt: skip
 def test_the_line_of_the_first_doubt_is_known(page: str, line: int | None) -> None:
     assert doubt_in(page) == line
 
@@ -84,13 +88,29 @@ def test_a_fragment_and_a_file_with_other_line_ends_work_too() -> None:
     assert without_blocks(with_blocks(article), "html") == (text, 2)
 
 
+def test_a_paragraph_ends_where_its_end_tag_may_be_left_out() -> None:
+    page = (
+        "<div><p>One para\n<p class=x>Two <b>paras</b>\n<h2>T</h2><p>Three paras<ul><li>no<p>nor here</li></ul>"
+        "<p>Four paras</div>\n<p>Five paras <a href=x>with</a>\n"
+    )
+    assert prose(page) == ["One para", "Two paras", "Three paras", "Four paras", "Five paras with"]
+    marked = with_blocks(illustrated(page))
+    assert without_blocks(marked, "html") == (page, 5)
+    assert prose(marked) == []
+
+
+@pytest.mark.parametrize("tag", ["a", "ins", "video"])
+def test_nothing_ends_a_paragraph_but_what_the_standard_names(tag: str) -> None:
+    assert prose(f"<p>One para.</p><div><{tag}><p>Two paras</{tag}></div><p>Three paras.</p>") == ["One para."]
+
+
 @pytest.mark.parametrize(
     "doubt",
     [
         "<div></span>", "</p>", "<!-- never closed", "<!-- a -- > b -->", "<!--> -->", "<?php echo 1 ?>",
         "<![CDATA[x]]>", "<a title=\"never closed>", "<p/>", "<a b='c'd>", "a <b", "<script>never closed",
-        "<script><!-- <script> </script>", "<!weird>", "<textarea>", "<svg>", "</div >x</", "<p>", "<select><option>",
-        "<template>", "<noscript>", "<a\x00b>",
+        "<script><!-- <script> </script>", "<!weird>", "<textarea>", "<svg>", "</div >x</", "<p><b>",
+        "<select><option>", "<template>", "<noscript>", "<a\x00b>",
     ],
 )  # fmt: skip
 def test_from_the_first_doubt_on_nothing_is_touched(doubt: str) -> None:
@@ -158,6 +178,10 @@ def test_new_words_are_words_in_the_tags_of_the_old_ones() -> None:
     assert "here.</p>\n\n<p>More words.</p>\n" in rewording.insert_after(article, 1, "More words.").text
     with pytest.raises(InvalidRequest, match="no paragraph"):
         rewording.rewrite(article, 2, "x")
+    open_ended = replace(article, segments=(Segment("<p>Old <b>words</b>\n"), Segment('<img src="a.jpg">')))
+    assert rewording.rewrite(open_ended, 0, "New").text.startswith("<p>New</p>\n<img")
+    with pytest.raises(InvalidRequest, match="no words to replace"):
+        rewording.rewrite(open_ended, 1, "x")
     with pytest.raises(InvalidRequest, match="no paragraph"):
         edit.show(article, 2, Candidate("c", "/c.jpg", 0.0))
 

@@ -70,6 +70,72 @@ def test_between_the_tags_of_a_site_generator_nothing_is_a_place(opening: str, c
         assert not any(block.kind is Kind.HEADING for block in blocks)
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("<table>\n<tr><td>", "</td></tr>\n</table>"), ("<UL>\n<LI>", "</LI>\n</UL>"), ("<ul>\n<li>one\n<li>", "</ul>"),
+        ("<blockquote class='x'>", "</blockquote>"), ("<details><summary>More</summary>", "</details>"),
+        ("<!-- <ul> --><div><aside>", "</aside></div>"), (":::note", ":::"), ("::: outer\n:::: {.inner}", "::::\n:::"),
+    ],
+)  # fmt: skip
+def test_what_raw_html_or_a_fenced_division_encloses_is_no_place(opening: str, closing: str) -> None:
+    inside = "words that read like words\n\n# a heading\n\nmore words that read like words"
+    blocks = split(f"Words before.\n\n{opening}\n\n{inside}\n\n{closing}\n\nWords after.\n")
+    assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "Words after."]
+    assert not any(block.kind is Kind.HEADING for block in blocks)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<div>\n\n{}\n\n</div>", "<section id='x'>\n\n{}\n\n</section>", "<ul>\n\n{}", "{}\n\n</table>", "<br/>\n\n{}",
+        "<!-- <ul> -->\n\n{}\n\n</ul>", "```\n<ul>\n```\n\n{}\n\n</ul>", ":::\n\n{}",
+        "::: note\n\n{}", "<Tabs>\n\n{}\n\n</Tabs>",
+    ],
+)  # fmt: skip
+def test_what_a_plain_container_or_nothing_encloses_is_a_place(text: str) -> None:
+    blocks = split(text.format("Some words here."))
+    assert [blocks[number].prose for number in places(blocks)] == ["Some words here."]
+
+
+@pytest.mark.parametrize(
+    "aside",
+    [
+        "!!! note\n    Indented words.",
+        "??? tip 'x'",
+        "import Chart from './chart'\n\nexport const a = {}",
+        "{/* words here */}",
+    ],
+)
+def test_machinery_of_a_site_generator_is_no_place(aside: str) -> None:
+    blocks = split(f"{aside}\n\nImport duties export default wines.\n")
+    assert [blocks[number].prose for number in places(blocks)] == ["Import duties export default wines."]
+
+
+@pytest.mark.parametrize(
+    "picture", ['<img src="a.jpg">', "<p align=center>\n<img src='a.jpg'>\n</p>", "<figure>\n<picture>"]
+)
+def test_a_picture_of_raw_html_illustrates_the_paragraph_before_it(picture: str) -> None:
+    blocks = split(f"Words.\n\n{picture}\n\nMore words.\n")
+    assert [blocks[number].prose for number in places(blocks)] == ["More words."]
+
+
+def test_lists_and_tables_of_plain_text_are_no_places() -> None:
+    text = (
+        "Words before.\n\n- an item of a list\n\n* another item\n\n| a cell | and more |\n+------+\n\n-words after.\n"
+    )
+    blocks = split(text, "text")
+    assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "-words after."]
+
+
+@pytest.mark.parametrize(
+    "unit", ["<ul>\n\n", "</ul>\n\n", "<ul>\n\n</ul>\n\n", "<!--\n\n", "::: a\n\n", ":::\n\n", "<a "]
+)
+def test_hostile_enclosures_are_read_in_one_pass(unit: str) -> None:
+    text = unit * 20_000
+    assert "".join(block.text for block in split(text)) == text
+
+
 def test_a_figure_of_a_site_generator_illustrates_the_paragraph_before_it() -> None:
     blocks = split('Words.\n\n{{< figure src="/a.jpg" >}}\n\nMore words.\n')
     assert [blocks[number].prose for number in places(blocks)] == ["More words."]
