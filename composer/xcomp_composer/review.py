@@ -28,6 +28,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "why": "Why",
         "gone": "no longer there",
         "none": "No spot was found.",
+        "elsewhere": "shown after segment {segment}",
         "edit": "To change a spot, type the command under a picture in the folder of this page; instead of --pick K "
         "also --search QUERY, --image ID, --caption TEXT, --exclude, --remove or --lock.",
         "rests": "Rests on",
@@ -49,6 +50,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "why": "理由",
         "gone": "图片已不在",
         "none": "没有找到适合配图的位置。",
+        "elsewhere": "已用于第 {segment} 段之后",
         "edit": "要更改某处配图，请在本页所在的文件夹中运行图片下方的命令；--pick K 也可换成 "
         "--search QUERY、--image ID、--caption TEXT、--exclude、--remove 或 --lock。",
         "rests": "依据",
@@ -85,9 +87,9 @@ def _spot(
     article: Article, number: int, spot: Illustration | Unfilled, words: Mapping[str, str], thumbnail: Thumbnail
 ) -> str:
     is_filled = isinstance(spot, Illustration)
-    chosen = spot.image_id if isinstance(spot, Illustration) else ""
+    shown = {picture.image_id: segment for segment, picture in article.illustrated}
     cards = "".join(
-        _card(candidate, "" if candidate.image_id == chosen else _command(number, pick), words, thumbnail)
+        _card(candidate, _taking(number, pick, shown.get(candidate.image_id), words), words, thumbnail)
         for pick, candidate in _offers(spot)
     )
     pills = "".join(f'<span class="pill">{words[name]}</span>' for name in _states(spot))
@@ -129,8 +131,11 @@ def _offers(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
     yield from enumerate(spot.candidates)
 
 
-def _command(spot: int, pick: int) -> str:
-    return f"xcomp edit . --spot {spot} --pick {pick}"
+def _taking(spot: int, pick: int, shown: int | None, words: Mapping[str, str]) -> str:
+    """The command that takes a candidate, or where it is shown, since no picture is shown twice; nothing if here."""
+    if shown is None:
+        return f"<code>xcomp edit . --spot {spot} --pick {pick}</code>"
+    return "" if shown == spot else f'<span class="score">{words["elsewhere"].format(segment=shown)}</span>'
 
 
 def _states(spot: Illustration | Unfilled) -> Iterable[str]:
@@ -148,8 +153,8 @@ def _prose(article: Article, number: int) -> str:
     return " ".join(block.prose or block.text.strip() for block in blocks)
 
 
-def _card(candidate: Candidate, command: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
-    """A candidate, with the command that takes it; the shown one has none."""
+def _card(candidate: Candidate, taking: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
+    """A candidate, with how it is taken; the shown one is not."""
     found = thumbnail(candidate.image_id)
     name = PurePath(candidate.path).name
     image = f'<span class="missing">{words["gone"]}</span>'
@@ -161,8 +166,7 @@ def _card(candidate: Candidate, command: str, words: Mapping[str, str], thumbnai
     spaces = "".join(
         f'<span class="score">{escape(_space(name, score, words))}</span>' for name, score in candidate.spaces.items()
     )
-    opening = "<li>" if command else '<li class="chosen">'
-    taking = f"<code>{command}</code>" if command else ""
+    opening = "<li>" if taking else '<li class="chosen">'
     return (
         f"{opening}{image}"
         f'<span class="name" title="{escape(candidate.path)}">{escape(name)}</span>'

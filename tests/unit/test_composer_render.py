@@ -174,6 +174,17 @@ def test_the_review_gives_the_command_that_takes_a_runner_up(article: Article, t
     assert taken == {(number, each.image_id) for number in spots for each in _offered(article, number)} - shown
 
 
+def test_the_review_offers_no_command_that_would_show_a_picture_twice(article: Article, tmp_path: Path) -> None:
+    other = replace(PICTURE, image_id="cat", path="/photos/cat.jpg", candidates=OFFERED[1:])
+    segments = [
+        replace(each, illustration=other if n == 3 else each.illustration) for n, each in enumerate(article.segments)
+    ]
+    write_bundle(replace(article, segments=tuple(segments)), tmp_path, fetch)
+    page = (tmp_path / "review.html").read_text(encoding="utf-8")
+    assert "<code>" not in page
+    assert page.count("shown after segment 3") == 2  # at spot 1 and at the empty one
+
+
 def _offered(article: Article, number: int) -> tuple[Candidate, ...]:
     spots = [each for each in article.unfilled if each.segment == number]
     return (article.segments[number].illustration or spots[0]).candidates
