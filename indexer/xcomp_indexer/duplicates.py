@@ -153,17 +153,25 @@ class Comparison:
             contents.setdefault(self._first(content), []).append(content)
         for alike in contents.values():
             members = [each for content in alike for each in ids[content]]
-            if len(members) > 1:
-                yield self._group(members, copies=len(alike) == 1)
+            points = self._unchanged(members, alike) if len(members) > 1 else []
+            if len(points) > 1:
+                yield self._group(points)
 
-    def _group(self, ids: Sequence[str], *, copies: bool) -> Group:
-        points = sorted(self._store.get(ids, vectors=True), key=_largest_first)
-        best = points[0]
+    def _unchanged(self, ids: Sequence[str], contents: Sequence[str]) -> list[Found]:
+        """Reads images again, without those that became other ones while the rest was compared."""
+        points = self._store.get(ids, vectors=True)
+        return [
+            point for point in points if point.payload.get("content_hash") in contents and self._space in point.vectors
+        ]
+
+    def _group(self, points: Sequence[Found]) -> Group:
+        copies = len(set(map(_content, points))) == 1
+        best, *others = sorted(points, key=_largest_first)
         return Group(
             copies,
             [
                 Duplicate(point, _cosine(best, point, self._space), 0 if copies else self._distance(best, point))
-                for point in points
+                for point in (best, *others)
             ],
         )
 
@@ -184,7 +192,7 @@ def _content(point: Found) -> str:
 
 
 def _cosine(one: Found, other: Found, space: str) -> float:
-    return float(one.vectors[space] @ other.vectors[space])
+    return min(1.0, float(one.vectors[space] @ other.vectors[space]))  # float32 may end just above
 
 
 def _largest_first(point: Found) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Pictures that are one picture: copies, resized and re-encoded ones; and what must not pass for such."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from tests import images
 from tests.clip_checkpoints import pictures
 from tests.indexing import Indexer
+from xcomp_indexer.duplicates import Comparison, Group
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.transport.errors import InvalidRequest
 
@@ -19,6 +21,7 @@ def report(indexer: Indexer, **wishes: object) -> tuple[list[tuple[bool, list[st
     groups = [event.group for event in events if event.HasField("group")]
     for group in groups:
         assert group.images[0].similarity == pytest.approx(1, abs=1e-5)
+        assert max(each.similarity for each in group.images) <= 1
         assert group.images[0].distance == 0
         assert group.count == len(group.images)
     named = [(group.copies, [Path(each.image.path).name for each in group.images]) for group in groups]
@@ -57,6 +60,24 @@ def test_a_file_that_is_gone_is_not_judged_by_its_vector(indexer: Indexer, album
     groups, summary = report(indexer)
     assert (False, ["cat.jpg", "copy.jpg", "rough.jpg"]) in groups
     assert summary.unread == 1
+
+
+def test_pictures_that_change_or_go_while_others_are_compared_are_in_no_group(
+    indexer: Indexer, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = indexer.images()
+    compared = Comparison._groups
+
+    def later(comparison: Comparison, by_content: dict[str, list[str]]) -> Iterator[Group]:
+        (album / "rough.jpg").write_bytes(images.jpeg())
+        indexer.ingest(album)
+        indexer.client.delete(pb.DeleteRequest(repository="default", ids=[ids["half.webp"], ids["again.jpg"]]))
+        return compared(comparison, by_content)
+
+    monkeypatch.setattr(Comparison, "_groups", later)
+    groups, summary = report(indexer)
+    assert groups == [(True, ["cat.jpg", "copy.jpg"])]
+    assert summary.groups == 1
 
 
 def test_restricted_pictures_are_left_out_unless_allowed(indexer: Indexer, album: Path) -> None:
