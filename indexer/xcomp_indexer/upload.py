@@ -83,27 +83,34 @@ class Uploads:
     def _placed(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> Taken:
         path = self._inbox.keep(Path(item.entry.path), repository.name, offer.content_hash)
         try:
-            return Taken(self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen))
+            image_id = self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen)
         except BaseException:
             self._inbox.remove(path, repository.name)  # no image knows of it
             raise
+        repository.store.delete([point.id for point in _alike(repository, offer) if point.id != image_id])
+        return Taken(image_id)
 
     def _known(self, repository: Repository, offer: Offer) -> Taken | None:
-        """Finds content that is there; what was uploaded before takes the sidecar that comes with it now."""
-        same = Match("content_hash", (offer.content_hash,))
-        for point in repository.store.scan(where=same, vectors=True):
+        """Finds content that is there; what was uploaded before takes the sidecar that comes with it now.
+
+        The file of an image that was imported belongs to the repository that it was sent to. Where its sidecar is to
+        change it is wanted again, and takes the place of the image that was there.
+        """
+        for point in _alike(repository, offer):
             content = ImagePayload.read(point.payload)
             if not content.uploaded:
                 return Taken(point.id, known=True)
-            if content.path.is_file():
-                return Taken(point.id, known=True, updated=self._renewed(repository, offer, point, content))
-            repository.store.delete([point.id])  # somebody removed the file: it is wanted again
+            if not content.path.is_file():
+                repository.store.delete([point.id])  # somebody removed the file: it is wanted again
+            elif not _changes(offer, content):
+                return Taken(point.id, known=True)
+            elif content.path.is_relative_to(self._inbox.home(repository.name)):
+                self._renew(repository, offer, point, content)
+                return Taken(point.id, known=True, updated=True)
         return None
 
-    def _renewed(self, repository: Repository, offer: Offer, point: Found, content: ImagePayload) -> bool:
-        beside = Path(f"{content.path}.json")
-        if (beside.read_bytes() if beside.is_file() else b"") == offer.sidecar:
-            return False
+    def _renew(self, repository: Repository, offer: Offer, point: Found, content: ImagePayload) -> None:
+        beside = _sidecar_of(content)
         with self._inbox.draft(offer.name) as draft:
             raw = decode.opened(decode.read(str(content.path)))
             draft.touch()
@@ -116,7 +123,6 @@ class Uploads:
         item = Loaded(entry, content.content_hash, known, (content.width, content.height), None, content.place)
         seen = Seen(point.vectors, item.size, content.labels)
         self._write(repository, replace(offer, name=content.uploaded), item, seen)
-        return True
 
     def _write(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> str:
         name = clean(offer.name)
@@ -131,6 +137,22 @@ class Uploads:
 
     def _embedding(self, repository: Repository) -> Embedding:
         return Embedding([space.name for space in repository.held], partial(self._library.embedder, repository))
+
+
+def _alike(repository: Repository, offer: Offer) -> Iterator[Found]:
+    return repository.store.scan(where=Match("content_hash", (offer.content_hash,)), vectors=True)
+
+
+def _changes(offer: Offer, content: ImagePayload) -> bool:
+    """Whether an offer changes the sidecar of an upload; a copy of another name that has none says nothing of it."""
+    beside = _sidecar_of(content)
+    if not offer.sidecar and clean(offer.name) != content.uploaded:
+        return False
+    return offer.sidecar != (beside.read_bytes() if beside.is_file() else b"")
+
+
+def _sidecar_of(content: ImagePayload) -> Path:
+    return Path(f"{content.path}.json")
 
 
 def _check(offer: Offer) -> None:

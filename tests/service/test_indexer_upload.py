@@ -118,6 +118,28 @@ def test_a_sidecar_travels_with_its_file_and_may_change_later(indexer: Indexer, 
     assert indexer.embedder.images == 1
 
 
+def test_a_copy_without_a_sidecar_takes_nothing_from_what_is_known(indexer: Indexer) -> None:
+    first = upload(indexer, RED, sidecar=b'{"internal": true}')
+    copy = indexer.client.upload(header(RED, name="copies/red.jpg"))
+    assert (copy.image_id, copy.known, copy.updated) == (first.image_id, True, False)
+    assert indexer.search("red") == []
+
+
+def test_an_upload_that_was_imported_is_known_and_becomes_the_repositorys_own_when_it_changes(
+    indexer: Indexer, home: Path
+) -> None:
+    upload(indexer, RED, sidecar=b'{"license": "CC-BY"}')
+    indexer.client.import_("copy", indexer.client.export("default"))
+    ((name, before),) = indexer.images("copy").items()
+    same = indexer.client.upload(header(RED, repository="copy", sidecar=b'{"license": "CC-BY"}'))
+    assert (same.image_id, same.known, same.updated) == (before, True, False)
+    changed = upload(indexer, RED, repository="copy", sidecar=b'{"license": "CC0"}')
+    assert (changed.known, indexer.images("copy")) == (False, {name: changed.image_id})
+    assert indexer.images("copy", where=["rights=cc0"]) == {name: changed.image_id}
+    assert indexer.search("red", where=["rights=cc-by"]) == ["red.jpg"]  # where it came from it stays
+    assert kept(home) == ["red.jpg", "red.jpg", "red.jpg.json", "red.jpg.json"]
+
+
 @pytest.mark.parametrize("kind", sorted(images.BROKEN))
 def test_what_is_no_picture_is_named_and_not_kept(indexer: Indexer, home: Path, kind: str) -> None:
     make, reason = images.BROKEN[kind]
