@@ -11,7 +11,7 @@ from xcomp_composer.article import Article, Segment
 from xcomp_composer.block import Kind
 from xcomp_composer.history import changed
 from xcomp_composer.html_blocks import TAG
-from xcomp_composer.markdown import split
+from xcomp_composer.markdown import front_matter_lines, split
 from xcomp_composer.marks import newline_of
 from xcomp_protos.transport.errors import InvalidRequest
 
@@ -30,6 +30,8 @@ def rewrite(article: Article, segment: int, text: str) -> Article:
 def insert_before(article: Article, segment: int, text: str) -> Article:
     """Puts words before a segment."""
     old = segment_of(article, segment)
+    if article.format == "markdown" and front_matter_lines(old.text) and not segment:
+        raise InvalidRequest(f"segment: {segment} is the front matter, which nothing may stand before")
     pieces = _pieces(_words(text, article, old, beside=True) + 2 * newline_of(article.text), article)
     before = "".join(each.text for each in article.segments[:segment])
     pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)

@@ -132,6 +132,9 @@ def test_rewritten_words_keep_the_picture_and_the_space_around(article: Article)
 
 
 def test_numbers_of_empty_spots_move_with_their_words(article: Article) -> None:
+    fronted = replace(article, segments=(Segment("---\ntitle: T\n---\n"), *article.segments))
+    with pytest.raises(InvalidRequest, match="front matter"):
+        rewording.insert_before(fronted, 0, "One.")
     changed = rewording.insert_before(article, 0, "One.\n\nTwo.")
     assert [spot.segment for spot in changed.unfilled] == [4]
     assert changed.segments[4].text == article.segments[2].text
