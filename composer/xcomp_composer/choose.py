@@ -6,9 +6,12 @@ numbers only.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 STEP = 0.005  # by which bids rise; the sum of values is within this times the spots of the best there is
 NEIGHBOURS = 0.25  # what a picture must gain more where the paragraph before it has one as well
+
+_Taken: TypeAlias = "tuple[float, tuple[_Taken, int] | None]"  # value of the spots taken, and the last one after which
 
 
 def assign(values: Sequence[Mapping[str, float]]) -> list[str | None]:
@@ -44,13 +47,32 @@ def spread(values: Sequence[float], positions: Sequence[int], limit: int) -> lis
         values: of each spot, in the order of the text; only those above 0 are taken.
         positions: number of each spot's paragraph among the paragraphs.
     """
-    best: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, -2): (0.0, ())}  # by (taken, last position)
+    none: _Taken = (0.0, None)
+    apart, beside = {0: none}, dict[int, _Taken]()  # by count: the best that ends before the last spot, and at it
+    last = -2
     for index, (value, position) in enumerate(zip(values, positions, strict=True)):
         if value <= 0:
             continue
-        for (taken, last), (total, chosen) in list(best.items()):
-            gained = total + value - (NEIGHBOURS if position - last == 1 else 0.0)
-            key = taken + 1, position
-            if taken < limit and gained > best.get(key, (0.0, ()))[0]:
-                best[key] = gained, (*chosen, index)
-    return list(max(best.values(), key=lambda entry: entry[0])[1])
+        if position - last > 1:
+            apart, beside = _better(apart, beside), {}
+        gained = _better(_with(apart, index, value), _with(beside, index, value - NEIGHBOURS))
+        apart, last = _better(apart, beside), position
+        beside = {count: taken for count, taken in gained.items() if count <= limit}
+    return _indices(max(_better(apart, beside).values(), key=lambda taken: taken[0]))
+
+
+def _with(taken: Mapping[int, _Taken], index: int, value: float) -> dict[int, _Taken]:
+    return {count + 1: (each[0] + value, (each, index)) for count, each in taken.items()}
+
+
+def _better(one: Mapping[int, _Taken], other: Mapping[int, _Taken]) -> dict[int, _Taken]:
+    """The better of both for each count; the first where they are equal."""
+    return {**one, **{count: each for count, each in other.items() if count not in one or each[0] > one[count][0]}}
+
+
+def _indices(taken: _Taken) -> list[int]:
+    found = []
+    while taken[1]:
+        taken, index = taken[1]
+        found.append(index)
+    return found[::-1]

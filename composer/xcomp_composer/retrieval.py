@@ -27,7 +27,7 @@ from xcomp_protos.transport.errors import InvalidRequest, NotFound, Unsupported
 NAME = "retrieval"
 FIT = 3.0  # score from which a picture is better than none
 VISIBLE = 0.2  # visibility from which a paragraph that stays empty is said to be a spot
-MOST_PARAGRAPHS = 64  # of a longer text, the most visible ones are looked at
+MOST_PARAGRAPHS = 64  # of a longer text, the most visible ones are looked at; more if asked for, so many at once
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,12 @@ class Retrieval:
         standing = repository.hits_of(draft.standing_ids)
         repository = repository.without([hit.image_id for hit in standing])
         paragraphs = {number: draft.blocks[number].prose for number in numbers}
-        if len(paragraphs) > MOST_PARAGRAPHS:
-            with telemetry.stage("spot"):
-                paragraphs = most_visible(paragraphs, draft.language, repository, count=MOST_PARAGRAPHS)
-        found = places_for(paragraphs, draft.language, repository) if paragraphs else []
         limit = wish.limit(len(numbers))
+        most = MOST_PARAGRAPHS if wish.images is None else max(MOST_PARAGRAPHS, limit)
+        if len(paragraphs) > most:
+            with telemetry.stage("spot"):
+                paragraphs = most_visible(paragraphs, draft.language, repository, count=most)
+        found = _in_parts(paragraphs, draft.language, repository)
         with telemetry.stage("choose"):
             groups = _twins(found, standing, repository)
             taken = {groups.get(hit.image_id, hit.image_id) for hit in standing}
@@ -92,6 +93,17 @@ class Retrieval:
         """Returns the best pictures for a query of the user's, best first, fitting or not."""
         ((place, _),) = _evident([(places_for({0: query}, language, repository)[0], None)], repository, k)
         return _candidates(place, None, language, k)
+
+
+def _in_parts(paragraphs: Mapping[int, str], language: str, repository: Repository) -> list[Place]:
+    """Places of all paragraphs; the tables of texts and pictures in between take bounded memory."""
+    numbers = list(paragraphs)
+    parts = [numbers[start : start + MOST_PARAGRAPHS] for start in range(0, len(numbers), MOST_PARAGRAPHS)]
+    return [
+        place
+        for part in parts
+        for place in places_for({number: paragraphs[number] for number in part}, language, repository)
+    ]
 
 
 def _plan(

@@ -2,10 +2,11 @@
 
 import itertools
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from xcomp_composer.choose import assign, spread
+from xcomp_composer.choose import NEIGHBOURS, assign, spread
 
 
 def total(values: list[dict[str, float]], pictures: list[str | None]) -> float:
@@ -52,6 +53,23 @@ def test_spread_takes_the_best_and_keeps_to_the_limit() -> None:
 def test_spread_leaves_a_weak_neighbour_out_and_keeps_a_strong_one() -> None:
     assert spread([3.0, 0.2, 3.0], [0, 1, 2], limit=9) == [0, 2]
     assert spread([3.0, 2.0, 3.0], [0, 1, 2], limit=9) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_spread_is_the_best_there_is(seed: int) -> None:
+    chance = random.Random(seed)
+    positions = sorted(chance.sample(range(14), 9))
+    values, limit = [chance.uniform(-0.5, 1) for _ in positions], chance.randint(0, 9)
+
+    def gain(chosen: Sequence[int]) -> float:
+        beside = sum(positions[b] - positions[a] == 1 for a, b in itertools.pairwise(chosen))
+        return sum(values[index] for index in chosen) - NEIGHBOURS * beside
+
+    best = max(gain(chosen) for count in range(limit + 1) for chosen in itertools.combinations(range(9), count))
+    found = spread(values, positions, limit)
+    assert gain(found) == pytest.approx(best)
+    assert len(found) <= limit
+    assert found == sorted(found)
 
 
 def test_spread_of_nothing_is_nothing() -> None:

@@ -162,6 +162,13 @@ def test_spots_asked_for_and_not_filled_say_why(stub: rpc.IndexerStub) -> None:
     assert all(spot.candidates for spot in article.unfilled)
 
 
+@pytest.mark.parametrize(("wish", "count"), [(Wish(images=100), 100), (Wish(images=300), 130), (Wish(images=9), 9)])
+def test_a_long_text_has_as_many_spots_as_are_asked_for(stub: rpc.IndexerStub, wish: Wish, count: int) -> None:
+    text = "\n\n".join(f"A white lighthouse stood on cliff number {number}." for number in range(130))
+    article = illustrated(text, setting(stub), wish)
+    assert len(article.illustrated) + len(article.unfilled) == count
+
+
 def test_excluded_pictures_are_never_candidates(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub, exclude_ids=("cat",)))
     offered = {c.image_id for _, picture in article.illustrated for c in picture.candidates}
