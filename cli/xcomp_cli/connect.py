@@ -25,6 +25,10 @@ TLS_FILES = (
 Client = TypeVar("Client", IndexerClient, ComposerClient)
 
 
+class Rescued(Unavailable):
+    """A server went away, but what was made so far is kept; the message says how to go on."""
+
+
 def is_remote(address: str) -> bool:
     """Whether files of this machine have to be sent to a server: all but unix sockets may lead to another machine."""
     return bool(address) and not address.startswith("unix:")
@@ -115,6 +119,8 @@ def _explained(service: Service) -> Iterator[None]:
     """Says so when a local server died in the middle of the work."""
     try:
         yield
+    except Rescued:
+        raise
     except Unavailable:
         if not until(lambda: running(places(service)) is None, DYING_S):
             raise

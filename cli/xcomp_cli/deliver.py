@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
 from xcomp_cli import display
+from xcomp_cli.connect import Rescued
 from xcomp_cli.lock import directory_held
 from xcomp_cli.pack import SUFFIX, pack
 from xcomp_composer import manifest, render
@@ -66,7 +67,7 @@ def _rescued(target: Target, folder: Path) -> Target:
         except Unavailable as error:
             render.write_words(article, folder)
             way = f"xcomp edit {shlex.quote(str(folder))} --fill"
-            raise Unavailable(f"{error}; words and choices are in '{folder}', and {way} draws the pictures") from None
+            raise Rescued(f"{error}; words and choices are in '{folder}', and {way} draws the pictures") from None
 
     return Target(write, target.shown)
 

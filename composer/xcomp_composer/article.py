@@ -148,6 +148,12 @@ class Article:
         return tuple(dict.fromkeys(picture.chosen_by for _, picture in self.illustrated)) or (self.model,)
 
     @property
+    def chooser(self) -> str:
+        """Whoever chose its pictures, changes of a person's aside; the article's model where there is none."""
+        made = (picture.chosen_by for _, picture in self.illustrated if picture.evidence)
+        return next(made, self.model)
+
+    @property
     def shots(self) -> tuple[Unfilled, ...]:
         """The shot list: pictures that the text asks for and the repository does not have."""
         return tuple(spot for spot in self.unfilled if spot.query and not spot.interrupted)

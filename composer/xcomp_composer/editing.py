@@ -51,7 +51,7 @@ class Editor:
             case "segment":
                 return self._reworded(article, operation.segment)
             case "fill":
-                order = self._order(article)
+                order = self._order(article, model=article.chooser)
                 return edit.filled(article, *self._workshop.fill(article, order))
             case _:
                 return _at_once(article, operation)
@@ -72,9 +72,10 @@ class Editor:
             words = self._workshop.reword(article, change.segment, kind, change.hint, order)
         return _PUT.get(kind, rewording.rewrite)(article, change.segment, asked.words(words, "text"))
 
-    def _order(self, article: Article, *, text: str = "", exclude: tuple[str, ...] = ()) -> Order:
+    def _order(self, article: Article, *, text: str = "", exclude: tuple[str, ...] = (), model: str = "") -> Order:
         options = pb.Options()
         options.CopyFrom(self._options)
+        options.model = options.model or model
         options.repository = options.repository or article.repository
         language = "" if text else article.language  # a query may be in another one
         conditions = asked.conditions_of(options, text=text, language=language)

@@ -160,7 +160,7 @@ def _stages(draft: Draft, wish: Wish, setting: Setting, made: _Made, *, must_del
             made.add(event)
             yield event
     except (Unavailable, ModelError) as error:
-        if not (must_deliver or made.pictures or made.unfilled):
+        if not (must_deliver or made.pictures or made.unfilled or made.asked):
             raise
         open_ = [number for number in places(draft.blocks) if around.is_open(number)]
         yield from made.give_up(made.spots or open_, str(error))

@@ -338,6 +338,22 @@ def test_an_endpoint_that_leaves_in_the_middle_costs_only_the_rest(endpoint: Hos
     assert all("over its quota" in each.reason for each in article.unfilled)
 
 
+def test_what_broke_off_is_filled_by_the_model_that_chose_before(endpoint: Hosted) -> None:
+    answers = iter([pieces("0,1"), pieces("a cup"), pieces("a cat"), message("A", scores={"A": 0.0})])
+    with endpoint(lambda _: next(answers, failure(429, "over quota"))) as (client, _):
+        article = illustrated(client, "openai:m", images=2)
+    assert article.unfilled
+    operation = pb.EditOperation(fill=True)
+    with endpoint(composing()) as (client, requests):
+        request = pb.EditRequest(article=wire.to_proto(article), operation=operation, options=options("retrieval"))
+        client.edit(request)
+        assert not requests
+        request.options.model = ""
+        filled = wire.from_proto(client.edit(request))
+    assert len(requests) == 2  # the choice and its caption
+    assert {picture.chosen_by for _, picture in filled.illustrated} == {"openai:m"}
+
+
 def test_an_article_reaches_an_endpoint_as_text_of_one_message(endpoint: Hosted) -> None:
     with endpoint(composing()) as (client, requests):
         for words in HOSTILE[:21]:

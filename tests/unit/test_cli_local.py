@@ -193,3 +193,5 @@ def test_a_server_that_is_just_dying_is_said_to_have_ended(places: Places, monke
     with pytest.raises(Unavailable, match="a new one starts"), connect._explained(INDEXER):
         raise Unavailable("it does not answer")
     closing.join()
+    with pytest.raises(connect.Rescued, match="draws the pictures"), connect._explained(INDEXER):
+        raise connect.Rescued("--fill draws the pictures")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.actor import Actor
 from tests.toy_indexer import PICTURES, PatientCaller, ToyIndexer, ToyPicture, serving
-from xcomp_composer import pipeline
+from xcomp_composer import pipeline, vision
 from xcomp_composer.article import Article
 from xcomp_composer.consult import CHARACTERS_PER_TOKEN, Consultation, Served
 from xcomp_composer.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery
@@ -250,6 +250,20 @@ def test_an_endpoint_that_is_away_from_the_start_is_an_error(stage: Stage) -> No
     stage.actor.lines = {"spot": [Unanswered("the endpoint does not answer")]}
     with pytest.raises(Unavailable, match="does not answer"):
         stage.events()
+
+
+def test_descriptions_are_delivered_although_the_indexer_leaves_before_the_search(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(*_: object) -> None:
+        raise Unavailable("the indexer is away")
+
+    stage.actor.lines = {"spot": ["0 1"], "query": ["espresso cup", "ginger cat"]}
+    monkeypatch.setattr(vision, "likeness", leave)
+    article = stage.article(wish=Wish(images=2))
+    assert [(spot.query, spot.reason, spot.interrupted) for spot in article.unfilled] == [
+        ("espresso cup", "the indexer is away", True), ("ginger cat", "the indexer is away", True)
+    ]  # fmt: skip
 
 
 def test_a_written_article_is_delivered_although_the_model_fails_to_place(stage: Stage) -> None:
