@@ -122,7 +122,7 @@ class Uploads:
         entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
         item = Loaded(entry, content.content_hash, known, (content.width, content.height), None, content.place)
         seen = Seen(point.vectors, item.size, content.labels)
-        self._write(repository, replace(offer, name=content.uploaded), item, seen)
+        self._write(repository, offer, item, seen)  # its name too: whose sidecar it is, may take it away
 
     def _write(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> str:
         name = clean(offer.name)
@@ -144,7 +144,7 @@ def _alike(repository: Repository, offer: Offer) -> Iterator[Found]:
 
 
 def _changes(offer: Offer, content: ImagePayload) -> bool:
-    """Whether an offer changes the sidecar of an upload; a copy of another name that has none says nothing of it."""
+    """Whether an offer changes the sidecar of an upload; a copy of another name without one says nothing of it."""
     beside = _sidecar_of(content)
     if not offer.sidecar and clean(offer.name) != content.uploaded:
         return False

@@ -106,22 +106,25 @@ def test_a_sidecar_travels_with_its_file_and_may_change_later(indexer: Indexer, 
     changed = header(RED, name="elsewhere.jpg", sidecar=b'{"license": "CC0"}')
     assert indexer.client.upload(changed).updated
     assert not indexer.client.upload(changed).updated
-    assert indexer.search("red", where=["rights=cc0 and path:trips"]) == ["red.jpg"]
+    assert indexer.search("red", where=["rights=cc0 and path:elsewhere.jpg"]) == ["red.jpg"]
     assert indexer.client.upload(header(RED, sidecar=b'{"expires": "someday"}')).failure.reason == "sidecar"
     copy = indexer.client.upload(header(RED, name="copies/copy.jpg", sidecar=b"[1]")).failure
     assert (copy.path, copy.reason) == ("copies/copy.jpg", "sidecar")
     assert "copy.jpg.json holds no JSON object" in copy.message
     assert indexer.search("red", where=["rights=cc0"]) == ["red.jpg"]
-    assert indexer.client.upload(header(RED)).updated
+    assert not indexer.client.upload(header(RED)).updated  # the sidecar is no longer its own
+    assert indexer.client.upload(header(RED, name="elsewhere.jpg")).updated
     assert indexer.search("red", where=["rights=cc0"]) == []
     assert kept(home) == ["red.jpg"]
     assert indexer.embedder.images == 1
 
 
 def test_a_copy_without_a_sidecar_takes_nothing_from_what_is_known(indexer: Indexer) -> None:
-    first = upload(indexer, RED, sidecar=b'{"internal": true}')
-    copy = indexer.client.upload(header(RED, name="copies/red.jpg"))
-    assert (copy.image_id, copy.known, copy.updated) == (first.image_id, True, False)
+    first = upload(indexer, RED)
+    assert indexer.client.upload(header(RED, name="told.jpg", sidecar=b'{"internal": true}')).updated
+    for name in ("trips/red.jpg", "copies/red.jpg"):
+        copy = indexer.client.upload(header(RED, name=name))
+        assert (copy.image_id, copy.known, copy.updated) == (first.image_id, True, False)
     assert indexer.search("red") == []
 
 
