@@ -18,6 +18,8 @@ from xcomp_protos.transport.errors import Conflict, XcompError
 _log = logging.getLogger(__name__)
 
 _TOLD_EACH_S = 0.5
+_ROUNDS = 8  # at most, for what is written meanwhile; then whoever writes next begins anew
+_RESTS_S = 300.0  # after a failure, which is seldom mended at once
 _FAR_AHEAD = 2.0  # backlog: as much again as is being sealed
 
 
@@ -26,18 +28,24 @@ class Sealing:
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._name = store, name
+        self._lock = threading.Lock()  # of those who begin
         self._thread: threading.Thread | None = None
-        self._failed = False
+        self._rests_until = 0.0  # monotonic seconds
+
+    def begin(self) -> float:
+        """Starts sealing when that is worth it; returns the backlog, 0 where nothing came of it a while ago."""
+        with self._lock:
+            if time.monotonic() < self._rests_until:
+                return 0.0
+            backlog = self._store.backlog()
+            if backlog >= 1 and not self._running():
+                self._thread = threading.Thread(target=self._seal, name="seal", daemon=True)
+                self._thread.start()
+            return backlog
 
     def keep_up(self) -> Iterator[None]:
         """Starts sealing when that is worth it; yields now and then while the writer, far ahead, is to wait."""
-        if self._failed:
-            return
-        backlog = self._store.backlog()
-        if backlog >= 1 and not self._running():
-            self._thread = threading.Thread(target=self._seal, name="seal", daemon=True)
-            self._thread.start()
-        if backlog >= _FAR_AHEAD:
+        if self.begin() >= _FAR_AHEAD:
             yield from self.wait()
 
     def wait(self) -> Iterator[None]:
@@ -52,13 +60,15 @@ class Sealing:
     def _seal(self) -> None:
         began = time.monotonic()
         try:
-            with closing(self._store.seal()) as steps:
-                for _ in steps:
+            for _ in range(_ROUNDS):
+                for _ in self._store.seal():
                     pass
+                if self._store.backlog() < 1:
+                    break
         except Conflict:  # somebody else is at it
             return
         except XcompError as error:
-            self._failed = True
+            self._rests_until = time.monotonic() + _RESTS_S
             _log.warning("event=not_sealed repository=%s reason=%s", self._name, type(error).__name__)
             return
         _log.info("event=sealed repository=%s seconds=%.1f", self._name, time.monotonic() - began)

@@ -88,7 +88,9 @@ class _Walk:
         """Takes in a file, or everything below a folder."""
         status = os.stat(root)  # noqa: PTH116  # a path may hold undecodable bytes
         pending = [root] if stat.S_ISDIR(status.st_mode) else []
-        if not pending:
+        if not (pending or stat.S_ISREG(status.st_mode)):
+            yield Scan([], [(root, OSError(errno.EINVAL, "neither a file nor a folder", root))])
+        elif not pending:
             yield Scan([*self._entry(root, os.path.dirname(root), f"{root}.json")])  # noqa: PTH120
         while pending:
             folder = pending.pop()

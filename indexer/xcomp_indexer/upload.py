@@ -5,11 +5,13 @@ no readable picture, nor of one that did not come whole.
 """
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from weakref import WeakKeyDictionary
 
 from xcomp_indexer import decode, inbox, load, record
 from xcomp_indexer.embedding import Embedding, Seen
@@ -17,6 +19,7 @@ from xcomp_indexer.inbox import Inbox
 from xcomp_indexer.library import Library
 from xcomp_indexer.load import Loaded, Loader
 from xcomp_indexer.metadata import MAX_SIDECAR_BYTES, clean
+from xcomp_indexer.optimizing import Sealing
 from xcomp_indexer.repository import Repository
 from xcomp_indexer.scan import Entry
 from xcomp_indexer.store import Found, Match, Point
@@ -53,6 +56,8 @@ class Uploads:
     def __init__(self, library: Library, box: Inbox) -> None:
         self._library = library
         self._inbox = box
+        self._lock = threading.Lock()
+        self._sealings: WeakKeyDictionary[Repository, Sealing] = WeakKeyDictionary()
 
     def take(self, offer: Offer, chunks: Iterator[bytes]) -> Taken | None:
         """Adds a file; returns None where it is needed and no chunk comes.
@@ -78,7 +83,13 @@ class Uploads:
             assert item.prepared  # nothing is known to the loader
             seen = embedding.see([item.prepared], [item.size])[0]
             with repository.placing:
-                return self._known(repository, offer) or self._placed(repository, offer, item, seen)
+                taken = self._known(repository, offer) or self._placed(repository, offer, item, seen)
+        self._sealing(repository).begin()
+        return taken
+
+    def _sealing(self, repository: Repository) -> Sealing:
+        with self._lock:
+            return self._sealings.setdefault(repository, Sealing(repository.store, repository.name))
 
     def _placed(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> Taken:
         path = self._inbox.keep(Path(item.entry.path), repository.name, offer.content_hash)

@@ -219,14 +219,15 @@ def test_an_upload_that_breaks_off_leaves_nothing(indexer: Indexer, home: Path) 
 
 def test_an_upload_that_falls_silent_is_given_up(indexer: Indexer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "SILENT_S", 0.2)
-    indexer.embedder.waiting.clear()
+    given_up = threading.Event()
 
     def silent() -> Iterable[bytes]:
         yield RED[:100]
-        indexer.embedder.waiting.wait(1)  # nobody sets it
+        given_up.wait(10)
 
     with pytest.raises(Cancelled):
         indexer.client.upload(header(RED), silent())
+    given_up.set()
     assert left_in_the_end(home) == []
 
 

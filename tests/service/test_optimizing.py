@@ -14,11 +14,12 @@ from tests import images
 from tests.fakes import OtherEmbedder
 from tests.indexing import serving
 from tests.service.test_store_contract import an_id
+from xcomp_indexer import decode
 from xcomp_indexer.embed.color import ColorEmbedder
 from xcomp_indexer.events import Event, Failure, Progress, Summary
 from xcomp_indexer.library import Library
 from xcomp_indexer.models import Models
-from xcomp_indexer.optimizing import tended
+from xcomp_indexer.optimizing import _RESTS_S, Sealing, tended
 from xcomp_indexer.repository import Repository
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.edge_held import ROOM_BYTES
@@ -135,6 +136,40 @@ def test_failures_pass_and_leaving_early_ends_the_ingest(repository: Repository)
     assert isinstance(next(events), Failure)
     events.close()
     assert ended == [True]
+
+
+def test_uploads_are_sealed_behind_their_answers(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", seal_from=10) as indexer:
+        for number in range(30):
+            content = images.jpeg((6 * number, 100, 200 - 5 * number))
+            digest = decode.content_hash(content)
+            header = pb.UploadHeader(
+                repository="default", name=f"{number}.jpg", size_bytes=len(content), content_hash=digest
+            )
+            indexer.client.upload(header, [content])
+        store = indexer.library.get("default").store
+        deadline = time.monotonic() + 60
+        while store.backlog() >= 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert store.count() == 30
+
+
+def test_what_could_not_be_sealed_is_tried_again_after_a_rest(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(repository, 0, SEAL_FROM)
+    sealing = Sealing(repository.store, repository.name)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=ROOM_BYTES))
+        sealing.begin()
+        list(sealing.wait())
+    assert sealing.begin() == 0
+    rested = time.monotonic() + _RESTS_S
+    monkeypatch.setattr(time, "monotonic", lambda: rested)
+    assert sealing.begin() == 1
+    list(sealing.wait())
+    assert repository.store.backlog() == 0
 
 
 def test_what_an_import_and_a_new_space_write_is_sealed_as_well(tmp_path: Path) -> None:

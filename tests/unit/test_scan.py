@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xcomp_indexer.scan import Entry, scan, walk
+from xcomp_indexer.scan import Entry, Scan, scan, walk
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -120,9 +120,11 @@ def test_a_sidecar_that_is_no_file_is_none(photos: Path) -> None:
     assert not found.unreadable
 
 
-def test_a_pipe_with_the_name_of_a_picture_is_no_entry(photos: Path) -> None:
+def test_a_pipe_with_the_name_of_a_picture_is_no_entry_and_said_to_be_none_where_it_is_named(photos: Path) -> None:
     os.mkfifo(photos / "a.jpg")
-    assert scan([str(photos)]).entries == []
+    (named,) = scan([str(photos / "a.jpg")]).unreadable
+    assert (named[0], named[1].strerror) == (str(photos / "a.jpg"), "neither a file nor a folder")
+    assert scan([str(photos)]) == Scan()
     assert scan([str(photos / "a.jpg")]).entries == []
 
 
