@@ -137,6 +137,14 @@ def test_abstentions_are_right_where_nothing_fits(folder: Path) -> None:
     assert "1 choices failed" in said
 
 
+def test_a_share_of_nothing_is_no_share(folder: Path) -> None:
+    items = read_items(written(folder, {**KNOWN, "pick": 1}))
+    figures = summarise([Asked(items[0], None, Answer(None, (0.35, 0.33, 0.32), 1.0, 0.4))], seed=1)
+    said = list(lines({**figures, "model": "m", "space": "s"}))
+    assert f"{'  right where it chooses':<26}     –     n=0" in said
+    assert not any("0.0" in line for line in said if line.endswith("n=0"))
+
+
 def test_nothing_of_an_item_acts_on_its_page(folder: Path) -> None:
     evil = "</script><script>alert(1)</script><!-- $style {{x}} ${y}"
     items = read_items(written(folder, {**KNOWN, "id": evil, "context": evil}))

@@ -97,6 +97,8 @@ def _threshold(found: Figures | None) -> Iterator[str]:
 
 
 def _row(name: str, found: Figures, *, sign: str = "") -> str:
+    if not found["count"]:
+        return f"{name:<26}{'–':>6}     n=0"
     mean, low, high = (format(100 * found[key], f"{sign}.1f") for key in ("mean", "low", "high"))
     return f"{name:<26}{mean:>6} %   [{low}, {high}]  n={found['count']}"
 
