@@ -4,6 +4,7 @@ Pure functions from article to article; words that a model writes come in as a f
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
@@ -12,7 +13,7 @@ from xcomp_composer.block import Kind
 from xcomp_composer.history import changed
 from xcomp_composer.html_blocks import TAG
 from xcomp_composer.markdown import front_matter_lines, split
-from xcomp_composer.marks import newline_of
+from xcomp_composer.marks import newline_of, with_blocks, without_blocks
 from xcomp_protos.transport.errors import InvalidRequest
 
 _ELEMENT = re.compile(rf"(?=<([a-zA-Z0-9]+))(?:{TAG.pattern})", re.VERBOSE)
@@ -24,7 +25,7 @@ def rewrite(article: Article, segment: int, text: str) -> Article:
     ending = old.text[len(old.text.rstrip("\r\n \t")) :]
     pieces = _pieces(_words(text, article, old) + ending, article)
     pieces[-1] = replace(pieces[-1], illustration=old.illustration)
-    return changed(article, segment, pieces, operation=f"rewrite segment {segment}")
+    return _reworded(article, segment, pieces, operation=f"rewrite segment {segment}")
 
 
 def insert_before(article: Article, segment: int, text: str) -> Article:
@@ -35,7 +36,7 @@ def insert_before(article: Article, segment: int, text: str) -> Article:
     pieces = _pieces(_words(text, article, old, beside=True) + 2 * newline_of(article.text), article)
     before = "".join(each.text for each in article.segments[:segment])
     pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
-    return changed(article, segment, [*pieces, old], operation=f"insert before segment {segment}")
+    return _reworded(article, segment, [*pieces, old], operation=f"insert before segment {segment}")
 
 
 def insert_after(article: Article, segment: int, text: str) -> Article:
@@ -46,7 +47,14 @@ def insert_after(article: Article, segment: int, text: str) -> Article:
     pieces = _pieces(words + newline_of(article.text) * (1 if is_last else 2), article)
     before = "".join(each.text for each in article.segments[: segment + 1])
     pieces[0] = replace(pieces[0], text=_gap(before, article) + pieces[0].text)
-    return changed(article, segment, [old, *pieces], operation=f"insert after segment {segment}")
+    return _reworded(article, segment, [old, *pieces], operation=f"insert after segment {segment}")
+
+
+def _reworded(article: Article, at: int, pieces: Sequence[Segment], *, operation: str) -> Article:
+    after = changed(article, at, pieces, operation=operation)
+    if without_blocks(with_blocks(after), after.format)[0] != after.text:
+        raise InvalidRequest("text: opens code that it never closes, in which pictures would stand: close it")
+    return after
 
 
 def segment_of(article: Article, number: int) -> Segment:

@@ -131,6 +131,16 @@ def test_rewritten_words_keep_the_picture_and_the_space_around(article: Article)
     assert changed.segments[1].illustration == PICTURE
 
 
+@pytest.mark.parametrize("change", [rewording.rewrite, rewording.insert_before, rewording.insert_after])
+def test_words_that_would_put_a_picture_into_code_are_refused(
+    article: Article, change: Callable[[Article, int, str], Article]
+) -> None:
+    with pytest.raises(InvalidRequest, match="opens code that it never closes"):
+        change(article, 0, "Words.\n\n```\ncode")
+    changed = change(article, 0, "Words.\n\n```\ncode\n```")
+    assert without_blocks(with_blocks(changed))[0] == changed.text
+
+
 def test_numbers_of_empty_spots_move_with_their_words(article: Article) -> None:
     fronted = replace(article, segments=(Segment("---\ntitle: T\n---\n"), *article.segments))
     with pytest.raises(InvalidRequest, match="front matter"):
