@@ -126,14 +126,14 @@ class Uploads:
             raw = decode.opened(decode.read(str(content.path)))
             draft.touch()
             known = load.facts(raw, _entry(draft, offer.sidecar))
-            if offer.sidecar:
+            entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
+            item = Loaded(entry, content.content_hash, known, (content.width, content.height), None, content.place)
+            seen = Seen(point.vectors, item.size, content.labels)
+            self._write(repository, offer, item, seen)  # its name too: whose sidecar it is, may take it away
+            if offer.sidecar:  # last: by the file the next upload sees whether this one came to its end
                 Path(f"{draft}.json").replace(beside)
             else:
-                beside.unlink()
-        entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
-        item = Loaded(entry, content.content_hash, known, (content.width, content.height), None, content.place)
-        seen = Seen(point.vectors, item.size, content.labels)
-        self._write(repository, offer, item, seen)  # its name too: whose sidecar it is, may take it away
+                beside.unlink(missing_ok=True)
 
     def _write(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> str:
         name = clean(offer.name)

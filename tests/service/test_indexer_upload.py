@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -14,10 +14,11 @@ from tests import images
 from tests.indexing import Indexer, counts, serving
 from xcomp_indexer.decode import MAX_BYTES
 from xcomp_indexer.inbox import FOLDER
+from xcomp_indexer.store import Point
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.transport import guard
-from xcomp_protos.transport.errors import Cancelled, Conflict, Denied, InvalidRequest
+from xcomp_protos.transport.errors import Cancelled, Conflict, Denied, InvalidRequest, Unavailable
 
 RED = images.jpeg(images.RED)
 
@@ -125,6 +126,23 @@ def test_a_copy_without_a_sidecar_takes_nothing_from_what_is_known(indexer: Inde
     for name in ("trips/red.jpg", "copies/red.jpg"):
         copy = indexer.client.upload(header(RED, name=name))
         assert (copy.image_id, copy.known, copy.updated) == (first.image_id, True, False)
+    assert indexer.search("red") == []
+
+
+def test_a_sidecar_whose_upload_was_cut_short_is_taken_the_next_time(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(indexer, RED)
+
+    def cut(points: Sequence[Point]) -> None:
+        raise Unavailable("the store is gone")
+
+    told = header(RED, sidecar=b'{"internal": true}')
+    with monkeypatch.context() as broken:
+        broken.setattr(indexer.library.get("default").store, "upsert", cut)
+        with pytest.raises(Unavailable):
+            indexer.client.upload(told)
+    assert indexer.client.upload(told).updated
     assert indexer.search("red") == []
 
 
