@@ -30,7 +30,9 @@ class _Scale:
 
 @dataclass
 class _Known:
-    lock: threading.Lock = field(default_factory=threading.Lock)  # who holds it counts, and takes a scale anew
+    locks: dict[Space, threading.Lock] = field(
+        default_factory=dict
+    )  # whoever holds one counts, and takes its scale anew
     scales: dict[Space, _Scale] = field(default_factory=dict)
     count: int = -1
     counted: float = 0.0  # monotonic seconds; 0: not since something was written
@@ -52,8 +54,9 @@ class Scales:
         key = repository.record.spaces[space]
         with self._lock:
             known = self._known.setdefault(repository, _Known())
+            lock = known.locks.setdefault(key, threading.Lock())
         before = known.scales.get(key)
-        if not known.lock.acquire(blocking=before is None):
+        if not lock.acquire(blocking=before is None):
             assert before is not None
             return before.calibration
         try:
@@ -66,7 +69,7 @@ class Scales:
                 known.scales[key] = scale
             return scale.calibration
         finally:
-            known.lock.release()
+            lock.release()
 
     def recount(self, repository: Repository) -> None:
         """Lets the next search count a repository that may have grown or shrunk."""

@@ -4,6 +4,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,24 @@ def test_nobody_waits_where_an_older_scale_will_do(repository: Repository) -> No
         assert kept.of(repository, "color") is first
         taken.go.set()
         assert slow.result(10) is not first
+
+
+def test_the_scale_of_one_space_waits_for_no_other(repository: Repository) -> None:
+    """Of which the model may have to be loaded."""
+    taken = {"color": Taken(), "new": Taken()}
+    kept = Scales(lambda repository, space: taken[space].background(repository, space))
+    other = replace(repository.record.spaces["color"], name="new")
+    repository.store.add_space("new", 12)
+    repository.rewrite(lambda record: record.with_space(other))
+    taken["new"].go.clear()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(kept.of, repository, "new")
+        assert taken["new"].begun.wait(10)
+        kept.of(repository, "color")
+        assert not slow.done()
+        taken["new"].go.set()
+        slow.result(10)
+    assert taken["color"].times == 1
 
 
 def test_a_repository_is_not_counted_for_every_search(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
