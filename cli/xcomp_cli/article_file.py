@@ -50,7 +50,7 @@ def target(
     """Returns where the illustrated article goes.
 
     Raises:
-        InvalidRequest: options that contradict each other.
+        InvalidRequest: options that contradict each other, or a folder with files that are not ours to replace.
     """
     if in_place:
         if out or is_zip:
@@ -58,6 +58,7 @@ def target(
         return deliver.in_place(file, assets=assets, url_prefix=url_prefix)
     if assets or url_prefix is not None:
         raise InvalidRequest("--assets and --url-prefix belong to --in-place")
+    deliver.check_out(out)
     return deliver.out_of(out, _folder(file), is_zip=is_zip, source=file.parent)
 
 

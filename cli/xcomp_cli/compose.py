@@ -77,6 +77,7 @@ def compose(
     if not (request.instruction.strip() or request.title.strip()):
         raise InvalidRequest("the instruction is empty: say what the article is to be about, or give a --title")
     request.options.CopyFrom(wanted)
+    deliver.check_out(out)
     with (
         connect.composer(composer, indexer_address=indexer) as maker,
         connect.indexer(indexer) as client,

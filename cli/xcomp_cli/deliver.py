@@ -49,6 +49,15 @@ def packed(file: Path, source: Path | None = None) -> Target:
     return Target(write, file)
 
 
+def check_out(out: Path | None) -> None:
+    """Raises `InvalidRequest` where a bundle would replace files of a folder that no bundle has put there."""
+    if out is None or (out / "article.json").exists():
+        return
+    for name in ("article.md", "article.html", "review.html"):
+        if (out / name).exists():
+            raise InvalidRequest(f"--out {out}: the {name} there is of no article bundle: choose another folder")
+
+
 def out_of(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = None) -> Target:
     """A bundle where the user wants it, else in a free place: as a zip where that is asked for, or its name says so."""
     place = out or free

@@ -146,6 +146,23 @@ def test_own_output_goes_back_into_its_bundle(composer: FakeComposer, tmp_path: 
     assert not (tmp_path / "post.illustrated" / "article.illustrated").exists()
 
 
+@pytest.mark.parametrize("name", ["article.md", "article.html", "review.html"])
+@pytest.mark.parametrize("command", [["illustrate", "post.md"], ["compose", "harbours"]])
+def test_files_that_no_bundle_put_into_a_folder_are_not_replaced(
+    composer: FakeComposer, capsys: pytest.CaptureFixture[str], command: list[str], name: str
+) -> None:
+    Path("site").mkdir()
+    Path("site", name).write_text("Mine.")
+    assert run([*command, "--out", "site"]) == 2
+    assert f"--out site: the {name} there is of no article bundle" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in Path("site").iterdir()] == [(name, "Mine.")]
+    assert not composer.requests
+
+    Path("site", name).unlink()
+    assert run([*command, "--out", "site"]) == 0
+    assert run([*command, "--out", "site"]) == 0  # its own it replaces
+
+
 def test_in_place_links_to_the_assets(composer: FakeComposer) -> None:
     assert run(["illustrate", "post.md", "--in-place", "--assets", "static/img", "--url-prefix", "/img"]) == 0
     name = next(Path("static/img").iterdir()).name
