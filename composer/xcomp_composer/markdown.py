@@ -9,6 +9,7 @@ the input byte for byte. Raw HTML is a block of its own here and never a paragra
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import unescape
 from itertools import pairwise
 
 from markdown_it.token import Token
@@ -27,6 +28,7 @@ _FRONT_MATTER = re.compile(
     re.VERBOSE,
 )
 _TITLE_ENTRY = re.compile(r'^(?:title|[ \t]+"title")[ \t]*[:=][ \t]*(.+?)[ \t]*$', re.MULTILINE | re.IGNORECASE)
+_PAGE_TITLE = re.compile(r"<title\b[^<>]*>([^<]*)</title", re.IGNORECASE)
 _DEFINITION = re.compile(r"^ {0,3}:[ \t]+\S", re.MULTILINE)  # under its term, in a list of Hugo, kramdown or Pandoc
 _FIGURE = re.compile(r"\s*\{\{[<%]\s*(?:figure|image|img)\b")  # shortcodes of Hugo and of its themes
 _HTML_PICTURE = re.compile(r"<(?:img|picture|figure)\b", re.IGNORECASE)
@@ -85,8 +87,8 @@ def parse(text: str) -> list[Token]:
     return PARSER.parse("\n" * skipped + body)
 
 
-def title_of(blocks: Sequence[Block]) -> str:
-    """Returns the title in the front matter, else the first heading, else the first words."""
+def title_of(blocks: Sequence[Block], format_: str = "markdown") -> str:
+    """Returns the title in the front matter, else the first heading, else a page's own title, else the first words."""
     for block in blocks:
         entry = _TITLE_ENTRY.search(normalised(block.text)) if block.kind is Kind.FRONT_MATTER else None
         if entry and (title := entry.group(1).strip("\"', ")):
@@ -94,6 +96,9 @@ def title_of(blocks: Sequence[Block]) -> str:
     for block in blocks:
         if block.kind is Kind.HEADING and block.prose:
             return block.prose
+    page_title = _PAGE_TITLE.search("".join(block.text for block in blocks)) if format_ == "html" else None
+    if page_title and (title := one_line(unescape(page_title[1]))):
+        return title
     return _first_words(next((block.prose for block in blocks if block.prose), ""))
 
 

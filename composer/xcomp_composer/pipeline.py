@@ -169,7 +169,7 @@ def _stages(draft: Draft, wish: Wish, setting: Setting, made: _Made, *, must_del
 def _article(draft: Draft, made: _Made, source: Source, setting: Setting, seconds: dict[str, float]) -> Article:
     segments = tuple(Segment(block.text, made.pictures.get(number)) for number, block in enumerate(draft.blocks))
     return Article(
-        title=title_of(draft.blocks),
+        title=title_of(draft.blocks, source.format),
         language=draft.language,
         model=source.writer or setting.illustrator.name,
         profile=setting.profile,

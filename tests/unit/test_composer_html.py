@@ -68,7 +68,15 @@ def test_the_line_of_the_first_doubt_is_known(page: str, line: int | None) -> No
 
 def test_paragraphs_of_the_page_itself_are_places() -> None:
     assert prose(PAGE) == ["A cup of espresso & cream stood on the table.", "The last one: 一只猫。"]
-    assert title_of(split(PAGE, "html")) == "The week"
+    assert title_of(split(PAGE, "html"), "html") == "The week"
+
+
+@pytest.mark.parametrize(
+    ("head", "title"),
+    [("<title>\nA &amp; B</title>", "A & B"), ("<title> </title>", "Some words."), ("", "Some words.")],
+)
+def test_a_page_without_a_heading_has_its_own_title_else_its_first_words(head: str, title: str) -> None:
+    assert title_of(split(f"<head>{head}</head><p>Some words.</p>", "html"), "html") == title
 
 
 def test_pictures_stand_right_after_their_paragraphs_and_go_without_a_trace() -> None:
