@@ -6,7 +6,7 @@ signs of its brightness from left to right (a difference hash, as N. Krawetz des
 each picture, and a look at the file of each suspect.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -153,11 +153,11 @@ class Comparison:
             contents.setdefault(self._first(content), []).append(content)
         for alike in contents.values():
             members = [each for content in alike for each in ids[content]]
-            points = self._unchanged(members, alike) if len(members) > 1 else []
+            points = self._unchanged(members, set(alike)) if len(members) > 1 else []
             if len(points) > 1:
                 yield self._group(points)
 
-    def _unchanged(self, ids: Sequence[str], contents: Sequence[str]) -> list[Found]:
+    def _unchanged(self, ids: Sequence[str], contents: Set[str]) -> list[Found]:
         """Reads images again, without those that became other ones while the rest was compared."""
         points = self._store.get(ids, vectors=True)
         return [

@@ -30,10 +30,9 @@ class _Scale:
 
 @dataclass
 class _Known:
-    locks: dict[Space, threading.Lock] = field(
-        default_factory=dict
-    )  # whoever holds one counts, and takes its scale anew
+    locks: dict[Space, threading.Lock] = field(default_factory=dict)  # its holder counts, and takes the scale anew
     scales: dict[Space, _Scale] = field(default_factory=dict)
+    forgotten: int = 0  # times
     count: int = -1
     counted: float = 0.0  # monotonic seconds; 0: not since something was written
 
@@ -65,7 +64,9 @@ class Scales:
             stale = scale is None or abs(count - scale.count) > GROWN * scale.count
             telemetry.count("cache_lookups", 1, "calibration", "miss" if stale else "hit")
             if scale is None or stale:
-                scale = _Scale(calibrate(repository.store, space, self._background(repository, space)), count)
+                begun = known.forgotten
+                taken = calibrate(repository.store, space, self._background(repository, space))
+                scale = _Scale(taken, count if known.forgotten == begun else -1)
                 known.scales[key] = scale
             return scale.calibration
         finally:
@@ -83,6 +84,7 @@ class Scales:
         with self._lock:
             known = self._known.get(repository)
         if known:
+            known.forgotten += 1
             known.counted = 0.0
             for scale in list(known.scales.values()):
                 scale.count = -1

@@ -98,7 +98,13 @@ class Uploads:
         except BaseException:
             self._inbox.remove(path, repository.name)  # no image knows of it
             raise
-        repository.store.delete([point.id for point in _alike(repository, offer) if point.id != image_id])
+        repository.store.delete(
+            [
+                point.id
+                for point in _alike(repository, offer)
+                if point.id != image_id and ImagePayload.read(point.payload).uploaded  # an ingest may have come between
+            ]
+        )
         return Taken(image_id)
 
     def _known(self, repository: Repository, offer: Offer) -> Taken | None:

@@ -70,6 +70,20 @@ def test_what_is_forgotten_is_taken_anew(repository: Repository) -> None:
     assert kept.of(repository, "color") is not first
 
 
+def test_a_scale_that_is_forgotten_while_it_is_taken_is_taken_anew(repository: Repository) -> None:
+    taken = Taken()
+    kept = Scales(taken.background)
+    taken.go.clear()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(kept.of, repository, "color")
+        assert taken.begun.wait(10)
+        kept.forget(repository)
+        taken.go.set()
+        first = slow.result(10)
+    assert kept.of(repository, "color") is not first
+    assert taken.times == 2
+
+
 def test_those_who_come_first_wait_for_one_scale(repository: Repository) -> None:
     taken = Taken()
     kept = Scales(taken.background)
