@@ -51,11 +51,15 @@ def packed(file: Path, source: Path | None = None) -> Target:
 
 def check_out(out: Path | None) -> None:
     """Raises `InvalidRequest` where a bundle would replace files of a folder that no bundle has put there."""
-    if out is None or (out / "article.json").exists():
-        return
-    for name in ("article.md", "article.html", "review.html"):
-        if (out / name).exists():
-            raise InvalidRequest(f"--out {out}: the {name} there is of no article bundle: choose another folder")
+    if out and (name := _foreign(out)):
+        raise InvalidRequest(f"--out {out}: the {name} there is of no article bundle: choose another folder")
+
+
+def _foreign(folder: Path) -> str:
+    """Names a file that a bundle in a folder would replace and no bundle has put there; empty where there is none."""
+    if (folder / "article.json").exists():
+        return ""
+    return next((name for name in ("article.md", "article.html", "review.html") if (folder / name).exists()), "")
 
 
 def out_of(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = None) -> Target:
@@ -74,9 +78,10 @@ def _rescued(target: Target, folder: Path) -> Target:
         try:
             return target.write(article, fetch)
         except Unavailable as error:
-            render.write_words(article, folder)
-            way = f"xcomp edit {shlex.quote(str(folder))} --fill"
-            raise Rescued(f"{error}; words and choices are in '{folder}', and {way} draws the pictures") from None
+            kept = folder.with_name(f"{folder.name}.illustrated") if _foreign(folder) else folder  # beside the zip
+            render.write_words(article, kept)
+            way = f"xcomp edit {shlex.quote(str(kept))} --fill"
+            raise Rescued(f"{error}; words and choices are in '{kept}', and {way} draws the pictures") from None
 
     return Target(write, target.shown)
 
@@ -162,7 +167,7 @@ def _show(article: Article, target: Target) -> None:
     count = len(article.illustrated)
     empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
     title = display.strong(display.printable(article.title or "the article"))
-    display.result(f"{title}: {count} picture{'' if count == 1 else 's'}{empty}")
+    display.result(f"{title}: {display.counted(count, 'picture')}{empty}")
     if article.shots:
         display.result("pictures to find or take:")
     for shot in article.shots:

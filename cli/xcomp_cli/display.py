@@ -79,6 +79,11 @@ def wrapped(name: str, text: str) -> str:
     return fill(text, columns(), initial_indent=name, subsequent_indent=" " * len(name))
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns how many of something there are, `1 image` or `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def columns() -> int:
     """Returns the width of a line of the results: the terminal's, without end in a pipe."""
     return get_terminal_size().columns if sys.stdout.isatty() else 1_000_000

@@ -77,7 +77,9 @@ def _show(groups: "list[pb.DuplicateGroup]", outcome: "pb.DuplicatesSummary") ->
             size = display.faint(f"{each.image.width}×{each.image.height}")
             display.result(f"  {display.printable(each.image.path)}  {size}")
     display.note(
-        f"{outcome.images} pictures compared, {len(groups)} group{'' if len(groups) == 1 else 's'} of duplicates"
+        f"{display.counted(outcome.images, 'picture')} compared, {display.counted(len(groups), 'group')} of duplicates"
     )
     if outcome.unread:
-        display.warn(f"{outcome.unread} pictures could not be read and were not compared: run xcomp index again")
+        display.warn(
+            f"could not read, and did not compare, {display.counted(outcome.unread, 'picture')}: run xcomp index again"
+        )

@@ -170,7 +170,7 @@ def _warn(outcome: Outcome, *, everything: bool, retried: bool) -> None:
         display.note("no file there failed before" if retried else "no pictures were found there")
     if summary.removable:
         display.warn(
-            f"{summary.removable} pictures are gone, which is suspiciously many: none was removed. "
+            f"gone: {display.counted(summary.removable, 'picture')}, which is suspiciously many: none was removed. "
             "If they are gone for good, run again with --prune"
         )
     if summary.notice:

@@ -48,7 +48,7 @@ class _Seen:
                 return f"writing: {self._characters} characters"
             case Spot():
                 self._spots += 1
-                return f"{self._spots} spots found"
+                return f"{display.counted(self._spots, 'spot')} found"
             case SpotQuery(_, query):
                 return f"spot {self._filled + 1} of {self._spots}: looking for “{query[:60]}”"
             case SpotIllustration(_, illustration):

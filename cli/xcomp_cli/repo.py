@@ -83,7 +83,8 @@ def delete(
     if json:
         display.print_json({"repository": name, "deleted": count})
     else:
-        display.result(f"{display.printable(name)}: removed with {count} images; the files are where they were")
+        held = display.counted(count, "image")
+        display.result(f"{display.printable(name)}: removed with {held}; the files are where they were")
 
 
 def line(one: "pb.Repository") -> str:
@@ -93,7 +94,7 @@ def line(one: "pb.Repository") -> str:
     size = f", {one.size_bytes / 1e6:.1f} MB" if one.size_bytes else ""
     name = display.strong(display.printable(one.name))
     failed = f", {sum(one.failures.values())} failed ({failures(one)})" if one.failures else ""
-    return f"{name}: {one.images} images, profile {display.printable(one.profile)}{size}{failed}"
+    return f"{name}: {display.counted(one.images, 'image')}, profile {display.printable(one.profile)}{size}{failed}"
 
 
 def space_line(space: "pb.Space") -> str:
@@ -101,7 +102,7 @@ def space_line(space: "pb.Space") -> str:
     said = f", queries as {' | '.join(map(display.printable, space.templates))}" if space.templates else ""
     return (
         f"  space {space.name}, {space.state}: {display.printable(space.model)}, {space.dimension} dimensions, "
-        f"{space.images} images, understands {', '.join(space.languages)}{said}"
+        f"{display.counted(space.images, 'image')}, understands {', '.join(space.languages)}{said}"
     )
 
 

@@ -147,8 +147,8 @@ def _show(name: str, summary: "pb.FillSummary", failures: list["pb.IngestFailure
         display.warn(f"and {len(failures) - SHOWN_FAILURES} more: --json lists them all")
     if summary.lacking:
         display.warn(
-            f"{summary.lacking} pictures have no vector in {called}: bring them up to date with xcomp index, then "
-            f"run this again; a switch before that needs --force"
+            f"{called} lacks {display.counted(summary.lacking, 'picture')}: bring them up to date with xcomp index, "
+            f"then run this again; a switch before that needs --force"
         )
     elif summary.space.state == "standby":
         display.note(f"complete; let it answer with: xcomp repo space switch {display.printable(name)} {called}")

@@ -43,11 +43,11 @@ def repositories(described: "pb.DescribeResponse", *, local: bool) -> Iterator[F
 def _files(one: "pb.Repository") -> Iterator[str]:
     if one.failures:
         way = f"mend them, then: xcomp index --retry-failed FOLDER{_option(one)}"
-        yield f"{sum(one.failures.values())} files failed ({repo.failures(one)}): {way}"
+        yield f"{display.counted(sum(one.failures.values()), 'file')} failed ({repo.failures(one)}): {way}"
     kept = one.last_ingest.fields["removable"].number_value if "removable" in one.last_ingest.fields else 0
     if kept:
         way = f"bring their folder back, or let them go with: xcomp index --prune FOLDER{_option(one)}"
-        yield f"the last run missed the files of {kept:.0f} images and removed none: {way}"
+        yield f"the last run missed the files of {display.counted(round(kept), 'image')} and removed none: {way}"
 
 
 def _spaces(one: "pb.Repository") -> Iterator[str]:
@@ -58,7 +58,7 @@ def _spaces(one: "pb.Repository") -> Iterator[str]:
             yield f"space {space.name} is complete and does not answer: {way}"
         elif space.state == "filling" or lacking > 0:
             way = f"xcomp repo space add {one.name} {space.name}, which goes on with it"
-            yield f"space {space.name} lacks {lacking} of {one.images} images: {way}"
+            yield f"space {space.name} lacks {lacking} of {display.counted(one.images, 'image')}: {way}"
 
 
 def _models(one: "pb.Repository", loaded: Sequence[str]) -> Iterator[str]:

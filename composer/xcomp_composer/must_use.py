@@ -50,10 +50,10 @@ def insisted(draft: Draft, wish: Wish, repository: Repository) -> Iterator[Stage
 
 def _check(ids: Sequence[str], count: int, wish: Wish) -> None:
     if len(ids) > count:
-        raise InvalidRequest(f"must_use_ids: names {len(ids)} pictures, the text has places for {count}")
+        raise InvalidRequest(f"must_use_ids: too many, {len(ids)}: the text has places for {count}")
     for bound, name in ((wish.images, "images"), (wish.max_images, "max_images")):
         if bound is not None and len(ids) > bound:
-            raise InvalidRequest(f"must_use_ids: names {len(ids)} pictures, options.{name} allows {bound}")
+            raise InvalidRequest(f"must_use_ids: too many, {len(ids)}: options.{name} allows {bound}")
 
 
 def _placed(found: Sequence[Place]) -> list[_Placed]:

@@ -38,7 +38,7 @@ def test_a_model_is_changed_and_changed_back(
         "  space new, filling: other:colors, 13 dimensions, 3 images, understands en, queries as a photo of {}"
     )
     assert f"not embedded {photos}/x.jpg" in said.err
-    assert "1 pictures have no vector in new" in said.err
+    assert "new lacks 1 picture: bring" in said.err
     assert run(["repo", "space", "switch", "default", "new"]) == 1
     assert "1 images have no vector in space 'new' yet" in capsys.readouterr().err
     indexer.ingest(photos, prune=True)

@@ -135,6 +135,15 @@ def test_an_indexer_that_left_before_the_pictures_came_loses_no_word_and_no_choi
     assert picture["file"] in Path("made/article.md").read_text()
 
 
+def test_what_is_kept_beside_a_zip_replaces_nobodys_files(composer: FakeComposer, indexer: FakeIndexer) -> None:
+    Path("made").mkdir()
+    Path("made/article.md").write_text("Mine.")
+    indexer.refusal = (grpc.StatusCode.UNAVAILABLE, "gone")
+    assert run(["illustrate", "post.md", "--out", "made.zip"]) == 4
+    assert Path("made/article.md").read_text() == "Mine."
+    assert Path("made.illustrated/article.md").read_text() == TEXT
+
+
 def test_strict_ends_in_3_when_a_spot_stays_empty(composer: FakeComposer) -> None:
     assert run(["illustrate", "post.md", "--strict"]) == 3
 

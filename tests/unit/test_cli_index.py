@@ -104,7 +104,7 @@ def test_strict_ends_in_3_when_a_file_was_skipped(indexer: FakeIndexer) -> None:
 def test_refused_prune_ends_in_3_and_names_the_flag(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
     indexer.events = [summary(scanned=50, unchanged=50, removable=40)]
     assert run(["index", "server:/photos"]) == 3
-    assert "40 pictures are gone" in (said := capsys.readouterr().err)
+    assert "gone: 40 pictures, which" in (said := capsys.readouterr().err)
     assert "--prune" in said
 
 
