@@ -123,7 +123,22 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub is asked for files, and told nothing of who asks
     with _traced(sys.argv[1:]):
         status = run(sys.argv[1:])
-    sys.exit(status)
+    sys.exit(_taken(status))
+
+
+def _taken(status: int) -> int:
+    """Returns the status of a command whose results may be taken by nobody, on a full disk for example.
+
+    They go nowhere then: the end of the process tries them again, and would end with a status of its own.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not status:
+            display.fail(error.strerror or str(error))
+        return status or FAILED
+    return status
 
 
 def _open_closed_streams() -> None:

@@ -25,11 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"needs the Python package {error.name}, which is not installed: pip install 'xcomp[composer]'")
     except ModelError as error:
         return _failed(str(error))
-    except BrokenPipeError:  # whoever read it had enough; the rest goes nowhere, at the end of the process as well
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED
     except OSError as error:
-        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        if error.filename:
+            return _failed(f"{error.filename}: {error.strerror}")
+        # Nobody takes the result: it goes nowhere, for the end of the process would try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED if isinstance(error, BrokenPipeError) else _failed(str(error))
     return 0
 
 

@@ -47,6 +47,21 @@ def test_search_imports_neither_pictures_nor_markdown(indexer: FakeIndexer) -> N
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(("sink", "says"), [("pipe", ""), ("/dev/full", "error: No space left on device\n")])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_result_that_nobody_takes_is_no_traceback(sink: str, says: str, unbuffered: str) -> None:
+    if sink == "pipe":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open(sink, os.O_WRONLY)
+    command = [str(Path(sys.executable).with_name("xcomp")), "--version"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, says)
+
+
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     assert "Usage: xcomp" in capsys.readouterr().out

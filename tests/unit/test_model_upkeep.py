@@ -30,14 +30,16 @@ def test_a_plan_names_every_part(folder: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(("sink", "says"), [("pipe", ""), ("/dev/full", "error: [Errno 28] No space left on device\n")])
-def test_a_result_that_nobody_takes_is_no_traceback(folder: Path, sink: str, says: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_result_that_nobody_takes_is_no_traceback(folder: Path, sink: str, says: str, unbuffered: str) -> None:
     if sink == "pipe":
         reading, writing = os.pipe()
         os.close(reading)
     else:
         writing = os.open(sink, os.O_WRONLY)
     command = [sys.executable, "-m", "xcomp_model.upkeep", "plan", str(folder), "--device", "cpu"]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, env=environment)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, says)
 
