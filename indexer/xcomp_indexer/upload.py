@@ -69,7 +69,7 @@ class Uploads:
         """
         _check(offer)
         repository = self._library.get_or_create(offer.repository, profile=offer.profile)
-        known = self._known(repository, offer)
+        known, _ = self._known(repository, offer)
         if known:
             return known
         first = next(chunks, None)
@@ -83,7 +83,10 @@ class Uploads:
             assert item.prepared  # nothing is known to the loader
             seen = embedding.see([item.prepared], [item.size])[0]
             with repository.placing:
-                taken = self._known(repository, offer) or self._placed(repository, offer, item, seen)
+                taken, replaced = self._known(repository, offer)
+                if not taken:
+                    taken = self._placed(repository, offer, item, seen)
+                    repository.store.delete([each for each in replaced if each != taken.image_id])
         self._sealing(repository).begin()
         return taken
 
@@ -94,37 +97,33 @@ class Uploads:
     def _placed(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> Taken:
         path = self._inbox.keep(Path(item.entry.path), repository.name, offer.content_hash)
         try:
-            image_id = self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen)
+            return Taken(self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen))
         except BaseException:
             self._inbox.remove(path, repository.name)  # no image knows of it
             raise
-        repository.store.delete(
-            [
-                point.id
-                for point in _alike(repository, offer)
-                if point.id != image_id and ImagePayload.read(point.payload).uploaded  # an ingest may have come between
-            ]
-        )
-        return Taken(image_id)
 
-    def _known(self, repository: Repository, offer: Offer) -> Taken | None:
+    def _known(self, repository: Repository, offer: Offer) -> tuple[Taken | None, list[str]]:
         """Finds content that is there; what was uploaded before takes the sidecar that comes with it now.
 
         The file of an image that was imported belongs to the repository that it was sent to. Where its sidecar is to
-        change it is wanted again, and takes the place of the image that was there.
+        change it is wanted again, and takes the place of the image that was there: of those whose ids come second.
         """
-        for point in _alike(repository, offer):
+        replaced = []
+        same = Match("content_hash", (offer.content_hash,))
+        for point in repository.store.scan(where=same, vectors=True):
             content = ImagePayload.read(point.payload)
             if not content.uploaded:
-                return Taken(point.id, known=True)
+                return Taken(point.id, known=True), []
             if not content.path.is_file():
                 repository.store.delete([point.id])  # somebody removed the file: it is wanted again
             elif not _changes(offer, content):
-                return Taken(point.id, known=True)
+                return Taken(point.id, known=True), []
             elif content.path.is_relative_to(self._inbox.home(repository.name)):
                 self._renew(repository, offer, point, content)
-                return Taken(point.id, known=True, updated=True)
-        return None
+                return Taken(point.id, known=True, updated=True), []
+            else:
+                replaced.append(point.id)
+        return None, replaced
 
     def _renew(self, repository: Repository, offer: Offer, point: Found, content: ImagePayload) -> None:
         beside = _sidecar_of(content)
@@ -154,10 +153,6 @@ class Uploads:
 
     def _embedding(self, repository: Repository) -> Embedding:
         return Embedding([space.name for space in repository.held], partial(self._library.embedder, repository))
-
-
-def _alike(repository: Repository, offer: Offer) -> Iterator[Found]:
-    return repository.store.scan(where=Match("content_hash", (offer.content_hash,)), vectors=True)
 
 
 def _changes(offer: Offer, content: ImagePayload) -> bool:
