@@ -177,18 +177,14 @@ def check_room(path: Path) -> None:
     Raises:
         Exhausted: it is.
     """
-    free = _free_bytes(path)
-    if free < ROOM_BYTES:
+    if not has_room(path):
+        free = shutil.disk_usage(path).free
         raise Exhausted(f"the disk of {path} has {free / 2**20:.0f} MB left: make room, what is written stays")
 
 
 def has_room(path: Path) -> bool:
     """Says whether the disk is not full."""
-    return _free_bytes(path) >= ROOM_BYTES
-
-
-def _free_bytes(path: Path) -> int:
-    return shutil.disk_usage(path).free
+    return shutil.disk_usage(path).free >= ROOM_BYTES
 
 
 @contextmanager
