@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,19 @@ def test_search_and_upkeep_work_while_an_ingest_runs(indexer: Indexer, photos: P
     assert indexer.search("yellow", k=1) == ["new.jpg"]
 
 
+@contextmanager
+def searching(indexer: Indexer, begun: threading.Event, go: threading.Event) -> Iterator[None]:
+    """Keeps a search at what it has begun while the body runs, then lets it go on and end."""
+    thread = threading.Thread(target=indexer.search, args=("blue",))
+    thread.start()
+    assert begun.wait(10)
+    yield
+    assert thread.is_alive()
+    go.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_searches_go_on_while_one_takes_the_scale_anew(
     indexer: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,14 +116,8 @@ def test_searches_go_on_while_one_takes_the_scale_anew(
         return calibrate(*arguments)
 
     monkeypatch.setattr(scales, "calibrate", slowly)
-    thread = threading.Thread(target=indexer.search, args=("blue",))
-    thread.start()
-    assert begun.wait(10)
-    assert indexer.search("yellow", k=1) == ["new.jpg"]
-    assert thread.is_alive()
-    go.set()
-    thread.join(10)
-    assert not thread.is_alive()
+    with searching(indexer, begun, go):
+        assert indexer.search("yellow", k=1) == ["new.jpg"]
 
 
 def test_searches_go_on_while_one_waits_for_its_model(
@@ -128,14 +136,8 @@ def test_searches_go_on_while_one_waits_for_its_model(
         return get(model)
 
     monkeypatch.setattr(indexer.library.models, "get", slowly_at_first)
-    thread = threading.Thread(target=indexer.search, args=("blue",))
-    thread.start()
-    assert begun.wait(10)
-    assert indexer.search("red", k=1) == ["red.jpg"]
-    assert thread.is_alive()
-    go.set()
-    thread.join(10)
-    assert not thread.is_alive()
+    with searching(indexer, begun, go):
+        assert indexer.search("red", k=1) == ["red.jpg"]
 
 
 def test_an_ingest_that_waited_for_a_repository_that_went_is_told(indexer: Indexer, photos: Path) -> None:
