@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from xcomp_indexer.fields import FIELDS
+from xcomp_indexer.search.filter_fields import FIELDS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 _PART = re.compile(

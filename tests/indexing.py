@@ -10,18 +10,18 @@ from grpc_health.v1 import health_pb2
 
 from tests.fakes import CountingEmbedder
 from xcomp_indexer.embed import Embedder
-from xcomp_indexer.inbox import FOLDER, Inbox
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.service import IndexerService
+from xcomp_indexer.ingest.upload_dir import FOLDER, Inbox
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store import Stores
-from xcomp_indexer.store.edge_stores import GRAPH_FROM, SEAL_FROM, EdgeStores
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.edge.stores import GRAPH_FROM, SEAL_FROM, EdgeStores
+from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.access import Access
-from xcomp_protos.transport.server import Endpoint, Service, started
+from xcomp_protos.server.auth import Access
+from xcomp_protos.server.run import Endpoint, Service, started
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def process(
-    home: Path, *arguments: str, module: str = "xcomp_indexer.server"
+    home: Path, *arguments: str, module: str = "xcomp_indexer.server.main"
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Starts an indexer and yields it with its address; it is gone afterwards."""
     command = [sys.executable, "-m", module, "--profile", "color", "--home", str(home), *arguments]

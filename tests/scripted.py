@@ -10,8 +10,8 @@ import grpc
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport import access, guard
-from xcomp_protos.transport.server import Endpoint, Running, Service, started
+from xcomp_protos.server import auth, interceptor
+from xcomp_protos.server.run import Endpoint, Running, Service, started
 
 
 class Scripted(rpc.IndexerServicer):
@@ -47,7 +47,7 @@ class Scripted(rpc.IndexerServicer):
         return pb.DeleteResponse()
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:  # noqa: N802
-        return pb.SearchResponse(seconds=guard.remaining_s(context, default=60))
+        return pb.SearchResponse(seconds=interceptor.remaining_s(context, default=60))
 
 
 def scripted() -> Scripted:
@@ -57,7 +57,7 @@ def scripted() -> Scripted:
 @contextmanager
 def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = None) -> Iterator[Running]:
     registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
-    with started([registered], Endpoint(listen, access=access.single(token) if token else None)) as server:
+    with started([registered], Endpoint(listen, access=auth.single(token) if token else None)) as server:
         yield server
 
 

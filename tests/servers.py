@@ -75,7 +75,7 @@ def indexer(
 ) -> Iterator[Process]:
     """Runs an indexer with its data below `folder`."""
     given = ("--home", str(folder / "home"), "--profile", profile, *arguments)
-    with _running("xcomp_indexer.server", folder, given, settings) as process:
+    with _running("xcomp_indexer.server.main", folder, given, settings) as process:
         yield process
 
 
@@ -84,7 +84,9 @@ def composer(
     folder: Path, indexer_address: str, *arguments: str, settings: Mapping[str, str] = NONE
 ) -> Iterator[Process]:
     """Runs a composer on an indexer."""
-    with _running("xcomp_composer.server", folder, ("--indexer", indexer_address, *arguments), settings) as process:
+    with _running(
+        "xcomp_composer.server.main", folder, ("--indexer", indexer_address, *arguments), settings
+    ) as process:
         yield process
 
 

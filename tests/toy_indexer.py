@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_composer.spot import SCENES
-from xcomp_indexer import background
+from xcomp_composer.illustrate.retrieval.paragraphs import SCENES
+from xcomp_indexer.search import background
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.transport.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
-from xcomp_protos.transport.server import Endpoint, Service, started
+from xcomp_protos.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
+from xcomp_protos.server.run import Endpoint, Service, started
 
 Context = grpc.ServicerContext
 

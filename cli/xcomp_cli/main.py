@@ -16,27 +16,27 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from xcomp_cli import display
-from xcomp_cli.chat import chat
-from xcomp_cli.compose import compose
-from xcomp_cli.doctor import doctor
-from xcomp_cli.duplicates import duplicates
-from xcomp_cli.edit import edit
-from xcomp_cli.eval import evaluate
-from xcomp_cli.exchange import export, import_
-from xcomp_cli.illustrate import illustrate
-from xcomp_cli.index import index
-from xcomp_cli.models import models
-from xcomp_cli.repo import repo
-from xcomp_cli.search import search
-from xcomp_cli.select import select
-from xcomp_cli.serve import serve
-from xcomp_cli.space import space
-from xcomp_cli.status import status
-from xcomp_cli.token import token
-from xcomp_cli.upkeep import optimize, snapshot
+from xcomp_cli.commands.chat import chat
+from xcomp_cli.commands.compose import compose
+from xcomp_cli.commands.doctor import doctor
+from xcomp_cli.commands.edit import edit
+from xcomp_cli.commands.eval import evaluate
+from xcomp_cli.commands.illustrate import illustrate
+from xcomp_cli.commands.index import index
+from xcomp_cli.commands.models import models
+from xcomp_cli.commands.repo.duplicates import duplicates
+from xcomp_cli.commands.repo.maintenance import optimize, snapshot
+from xcomp_cli.commands.repo.repo import repo
+from xcomp_cli.commands.repo.space import space
+from xcomp_cli.commands.repo.transfer import export, import_
+from xcomp_cli.commands.search import search
+from xcomp_cli.commands.select import select
+from xcomp_cli.commands.serve import serve
+from xcomp_cli.commands.status import status
+from xcomp_cli.commands.token import token
+from xcomp_cli.output import console
 from xcomp_protos import hub
-from xcomp_protos.transport import telemetry
+from xcomp_protos.telemetry import api
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
@@ -74,7 +74,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from xcomp_protos.build import VERSION, build_id
 
-        display.result(f"xcomp {VERSION} (build {build_id()})")
+        console.result(f"xcomp {VERSION} (build {build_id()})")
         raise typer.Exit
 
 
@@ -96,18 +96,18 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = typer.main.get_command(app).main(rest or ["--help"], prog_name="xcomp", standalone_mode=False)
     except TyperException as error:
-        display.fail(_usage(error))
+        console.fail(_usage(error))
         return error.exit_code
     except typer.Abort:
-        display.note("nothing was done")
+        console.note("nothing was done")
         return FAILED
     except _expected_errors() as error:  # evaluated only once something was raised: it imports gRPC
         if debug:
             raise
-        display.fail(_message(error))
+        console.fail(_message(error))
         return _status(error)
     if status == INTERRUPTED:
-        display.note("interrupted")
+        console.note("interrupted")
     return int(status or 0)
 
 
@@ -136,7 +136,7 @@ def _taken(status: int) -> int:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not status:
-            display.fail(error.strerror or str(error))
+            console.fail(error.strerror or str(error))
         return status or FAILED
     return status
 
@@ -163,10 +163,10 @@ class _Unsent(logging.Handler):
 @contextmanager
 def _traced(arguments: Sequence[str]) -> Iterator[None]:
     """Spans the whole command where the environment asks for traces; the span has the command's name alone."""
-    if not telemetry.traces_wanted(os.environ):
+    if not api.traces_wanted(os.environ):
         yield
         return
-    from xcomp_protos.transport import observe
+    from xcomp_protos.telemetry import setup
 
     unsent = _Unsent()
     logging.getLogger("opentelemetry").addHandler(unsent)
@@ -174,13 +174,13 @@ def _traced(arguments: Sequence[str]) -> Iterator[None]:
     known |= {group.name for group in app.registered_groups if group.name}
     name = next((word for word in arguments if word in known), "help")
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
-    with observe.traced("xcomp", timeout_s=None if named else COLLECTOR_S), telemetry.stage(f"xcomp {name}"):
+    with setup.traced("xcomp", timeout_s=None if named else COLLECTOR_S), api.stage(f"xcomp {name}"):
         yield
     if unsent.happened:
         place = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
             "OTEL_EXPORTER_OTLP_ENDPOINT", ""
         )
-        display.warn(f"the trace was not sent: no collector took it at {display.printable(place)}")
+        console.warn(f"the trace was not sent: no collector took it at {console.printable(place)}")
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:
@@ -191,13 +191,13 @@ def _without_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    from xcomp_protos.transport.errors import XcompError
+    from xcomp_protos.errors import XcompError
 
     return (XcompError, OSError)
 
 
 def _status(error: Exception) -> int:
-    from xcomp_protos.transport.errors import InvalidRequest, Unavailable
+    from xcomp_protos.errors import InvalidRequest, Unavailable
 
     if isinstance(error, InvalidRequest):
         return USAGE
@@ -222,4 +222,4 @@ def _defect(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     if DEBUG in sys.argv:
         sys.__excepthook__(kind, error, trace)
     else:
-        display.fail(f"{kind.__name__}: {error} (unforeseen: {DEBUG} shows where)")
+        console.fail(f"{kind.__name__}: {error} (unforeseen: {DEBUG} shows where)")

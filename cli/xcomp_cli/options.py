@@ -56,7 +56,7 @@ def text(value: str, *, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        from xcomp_protos.transport.errors import InvalidRequest
+        from xcomp_protos.errors import InvalidRequest
 
         raise InvalidRequest(f"the {name} is not UTF-8: {value!r:.60}") from None
     return value

@@ -10,20 +10,20 @@ from xcomp_model.base import ModelError, Runtime, UnknownModel, VisionLanguageMo
 
 
 def _xcomposer(name: str, runtime: Runtime) -> VisionLanguageModel:
-    from xcomp_model.xcomposer.release import open_model
+    from xcomp_model.xcomposer.loading import open_model
 
     return open_model(name, runtime)
 
 
 def _openai(name: str, runtime: Runtime) -> VisionLanguageModel:
-    from xcomp_model.openai import OpenAIModel
+    from xcomp_model.openai_api.model import OpenAIModel
 
     return OpenAIModel(name.partition(":")[2], base_url=runtime.base_url, api_key=runtime.api_key)
 
 
 def _openai_text(name: str, runtime: Runtime) -> VisionLanguageModel:
     from xcomp_model.base import Capabilities
-    from xcomp_model.openai import AT_ONCE, OpenAIModel
+    from xcomp_model.openai_api.model import AT_ONCE, OpenAIModel
 
     return OpenAIModel(
         name.partition(":")[2],

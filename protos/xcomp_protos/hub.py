@@ -1,4 +1,4 @@
-"""The address of the model hub, looked at before its client reads it.
+"""The address of the model hub, checked before its client reads it.
 
 The client parses `HF_ENDPOINT` while it is imported, wherever in a program that happens to be.
 """
@@ -13,7 +13,7 @@ def check_endpoint(environment: Mapping[str, str]) -> None:
     try:
         urlsplit(address)
     except ValueError as error:
-        from xcomp_protos.transport.errors import InvalidRequest  # here, since it imports gRPC
+        from xcomp_protos.errors import InvalidRequest  # here, since it imports gRPC
 
         raise InvalidRequest(
             f"HF_ENDPOINT {address!r} is no address ({error}): write https://host, or unset it"

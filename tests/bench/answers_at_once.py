@@ -19,12 +19,12 @@ from tests.bench import machine, model_speed
 from tests.checkpoints import write_checkpoint
 from xcomp_model.base import Sampling, Text, never
 from xcomp_model.decoding import Drawer
-from xcomp_model.xcomposer import convert
-from xcomp_model.xcomposer.config import read_config
-from xcomp_model.xcomposer.device import Place, find_place
+from xcomp_model.xcomposer.architecture.config import read_config
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.reader import Reader
+from xcomp_model.xcomposer.runtime.device import Place, find_place
+from xcomp_model.xcomposer.runtime.runner import Reader
 from xcomp_model.xcomposer.tokenizer import Unit
+from xcomp_model.xcomposer.weights import convert
 
 _TOKENS = {"tiny": 64, "true width": 12}
 _COUNTS = (1, 2, 4, 8)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_indexer.store import Point
-from xcomp_indexer.store.open import open_stores
-from xcomp_indexer.store.payload import ImagePayload
+from xcomp_indexer.store.factory import open_stores
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = "default"
@@ -89,7 +89,7 @@ def server(home: Path, profile: str, *, cpu: int | None = None) -> Iterator[tupl
     """Runs the indexer as a process of its own, its models loaded; yields its address and process id."""
     address = f"unix:{home / 'bench.sock'}"
     pinned = ["taskset", "-c", str(cpu)] if cpu is not None else []
-    command = [sys.executable, "-m", "xcomp_indexer.server", "--home", str(home), "--listen", address]
+    command = [sys.executable, "-m", "xcomp_indexer.server.main", "--home", str(home), "--listen", address]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("XCOMP_")}
     process = subprocess.Popen(
         [*pinned, *command, "--profile", profile, "--preload", "--log-level", "WARNING"],

@@ -17,7 +17,7 @@ from tests.bench.clip_speed import open_clip_b32
 from tests.processes import process
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import NotFound
+from xcomp_protos.errors import NotFound
 
 _PAUSE_S = 0.25
 _ENOUGH = 40  # queries that a 95th percentile takes

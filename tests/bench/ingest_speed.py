@@ -23,16 +23,16 @@ from tests.bench import machine, photographs
 from tests.bench.clip_speed import chinese_clip, open_clip_b32
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder, Encoded, Prepared, Vectors
-from xcomp_indexer.embedding import Embedding, Seen
-from xcomp_indexer.events import Order, Summary
-from xcomp_indexer.ingest import Ingest
-from xcomp_indexer.library import Library
-from xcomp_indexer.load import Loaded, Loader, cores
-from xcomp_indexer.models import Models
-from xcomp_indexer.record import image_id, payload
-from xcomp_indexer.scan import Entry, scan
+from xcomp_indexer.ingest.encoder import Embedding, Seen
+from xcomp_indexer.ingest.events import Order, Summary
+from xcomp_indexer.ingest.ingest import Ingest
+from xcomp_indexer.ingest.loader import Loaded, Loader, cores
+from xcomp_indexer.ingest.points import image_id, payload
+from xcomp_indexer.ingest.scan import Entry, scan
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
 from xcomp_indexer.store import Point
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.factory import open_stores
 
 Spaces = Mapping[str, Embedder]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.bench import resource_file
-from xcomp_indexer import decode
+from xcomp_indexer.images import decode
 
 _DEMO = Path(__file__).parents[2] / "demo"
 _POOLS = Path(__file__).with_name("pools")

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from tests.bench import lite_pools, machine
 from tests.bench.lite_pools import Pool, Request
-from xcomp_indexer import background
-from xcomp_indexer.calibrate import Calibration
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.embed.lite import LiteEmbedder, weights
-from xcomp_indexer.embed.lite.chinese import Dictionary
 from xcomp_indexer.embed.lite.classes import load_classes
-from xcomp_indexer.embed.lite.vision import LITE2, Classifier
+from xcomp_indexer.embed.lite.dictionary import Dictionary
+from xcomp_indexer.embed.lite.image import LITE2, Classifier
+from xcomp_indexer.search import background
+from xcomp_indexer.search.calibration import Calibration
 
 Scores = NDArray[np.float64]  # [Q, N]
 _RESAMPLES = 10_000

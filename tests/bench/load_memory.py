@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 from tests.bench import machine
-from xcomp_model.xcomposer import convert
-from xcomp_model.xcomposer.config import read_config
-from xcomp_model.xcomposer.device import Place
+from xcomp_model.xcomposer.architecture import build
+from xcomp_model.xcomposer.architecture.config import read_config
+from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.weights import convert
 
 _SHARDS = 4
 _LAYER_BYTES = 2 * (4 * 2048 * 2048 + 3 * 2048 * 5504)
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def _load(folder: Path) -> None:
-    convert.build(read_config(folder))  # what building alone takes belongs to the libraries
+    build.build(read_config(folder))  # what building alone takes belongs to the libraries
     before = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     network = convert.load(folder, Place("cpu", torch.float16))
     model = sum(parameter.nbytes for parameter in network.parameters())
@@ -77,7 +78,7 @@ def _write(folder: Path, *, layers: int) -> None:
 
 def _released(folder: Path) -> Iterator[tuple[str, torch.Size, torch.dtype]]:
     """Released names, shapes and dtypes; those of two low-rank parts beside the weights that have them."""
-    for name, shape in convert.shapes(convert.build(read_config(folder))).items():
+    for name, shape in build.shapes(build.build(read_config(folder))).items():
         if not name.startswith("llm."):
             yield from _image_side(name, shape)
             continue

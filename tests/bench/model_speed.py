@@ -24,15 +24,17 @@ from tests.bench import machine
 from tests.checkpoints import write_checkpoint
 from xcomp_model.base import ModelError, Picture, Prompt, Prompts, Sampling, Section, never
 from xcomp_model.decoding import Drawer
-from xcomp_model.xcomposer import convert, prompts_v1, prompts_v2
-from xcomp_model.xcomposer.config import Config, XComposer1Config, read_config
-from xcomp_model.xcomposer.device import Place, find_place
+from xcomp_model.xcomposer.architecture import build
+from xcomp_model.xcomposer.architecture.config import Config, XComposer1Config, read_config
+from xcomp_model.xcomposer.architecture.plora import PLoRALinear
+from xcomp_model.xcomposer.architecture.xcomposer2 import XComposer2
 from xcomp_model.xcomposer.model import Card, XComposer
-from xcomp_model.xcomposer.plan import FEATURES_BYTES, make_plan
-from xcomp_model.xcomposer.plora import PLoRALinear
-from xcomp_model.xcomposer.reader import Reader
+from xcomp_model.xcomposer.prompts import v1, v2
+from xcomp_model.xcomposer.runtime.device import Place, find_place
+from xcomp_model.xcomposer.runtime.memory_plan import FEATURES_BYTES, make_plan
+from xcomp_model.xcomposer.runtime.runner import Reader
 from xcomp_model.xcomposer.tokenizer import Tokenizer, Unit
-from xcomp_model.xcomposer.v2 import XComposer2
+from xcomp_model.xcomposer.weights import convert
 
 _REDUCED_LAYERS = 2
 _NEW_TOKENS = 32
@@ -111,11 +113,11 @@ def _config(version: int, *, layers: int) -> Config:
     return replace(config, vision=tower, llm=llm, image_size=224, patches=256, plora_rank=256)
 
 
-def _random(config: Config, place: Place) -> convert.Network:
-    network = convert.build(config)
+def _random(config: Config, place: Place) -> build.Network:
+    network = build.build(config)
     owners = convert._owners(network)
-    for name, shape in convert.shapes(network).items():
-        tensor = torch.empty(shape, dtype=convert.dtype_of(name, config, place.dtype), device=place.main)
+    for name, shape in build.shapes(network).items():
+        tensor = torch.empty(shape, dtype=build.dtype_of(name, config, place.dtype), device=place.main)
         parameter = torch.nn.Parameter(tensor.uniform_(-0.03, 0.03), requires_grad=False)
         for module, attribute in owners[name]:
             setattr(module, attribute, parameter)
@@ -124,10 +126,10 @@ def _random(config: Config, place: Place) -> convert.Network:
 
 
 def _model(
-    config: Config, network: convert.Network, place: Place, *, context_tokens: int = _CONTEXT
+    config: Config, network: build.Network, place: Place, *, context_tokens: int = _CONTEXT
 ) -> tuple[XComposer, Reader]:
     is_first = isinstance(config, XComposer1Config)
-    family = prompts_v1 if is_first else prompts_v2
+    family = v1 if is_first else v2
     with tempfile.TemporaryDirectory() as name:
         folder = write_checkpoint(1 if is_first else 2, Path(name))
         tokenizer = Tokenizer(folder / "tokenizer.model", family.MARKS)
@@ -137,8 +139,8 @@ def _model(
 
     def prompts(count: Callable[[Prompt], int]) -> Prompts:
         if is_first:
-            return prompts_v1.Prompts1(count, context_tokens=context_tokens)
-        return prompts_v2.Prompts2(count, context_tokens=context_tokens)
+            return v1.Prompts1(count, context_tokens=context_tokens)
+        return v2.Prompts2(count, context_tokens=context_tokens)
 
     return XComposer(reader, tokenizer, card, prompts=prompts), reader
 

@@ -24,18 +24,18 @@ from tests.bench import machine
 from tests.bench.selection_cost import RELEASED_ANSWER, RELEASED_CUT
 from tests.checkpoints import write_checkpoint
 from tests.toy_indexer import PatientCaller, ToyIndexer, ToyPicture, serving
-from xcomp_composer import pipeline
-from xcomp_composer.article import Article
-from xcomp_composer.consult import Consultation, Served
-from xcomp_composer.indexer import Conditions, Repository
-from xcomp_composer.lane import Lane
-from xcomp_composer.stage import Wish
-from xcomp_composer.vision import Vision
+from xcomp_composer.article.model import Article
+from xcomp_composer.illustrate import pipeline
+from xcomp_composer.illustrate.base import Wish
+from xcomp_composer.illustrate.vlm.illustrator import Vision
+from xcomp_composer.indexer_client.repository import Conditions, Repository
+from xcomp_composer.model_pool.fair_queue import Lane
+from xcomp_composer.model_pool.session import Consultation, Served
 from xcomp_model import load
 from xcomp_model.base import Choice, Picture, Prompt, Runtime, Sampling, Section, Template, Text, never
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.prompts_v1 import Prompts1
-from xcomp_model.xcomposer.prompts_v2 import Prompts2
+from xcomp_model.xcomposer.prompts.v1 import Prompts1
+from xcomp_model.xcomposer.prompts.v2 import Prompts2
 from xcomp_protos import indexer_pb2_grpc as rpc
 
 Clock = Callable[[], float]

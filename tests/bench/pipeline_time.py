@@ -22,8 +22,8 @@ from tests.checkpoints import write_checkpoint
 from tests.toy_indexer import ToyIndexer, serving
 from xcomp_model import load
 from xcomp_model.base import ModelError, Prompt, Runtime, Sampling
-from xcomp_model.xcomposer.device import Place, find_place
 from xcomp_model.xcomposer.model import XComposer
+from xcomp_model.xcomposer.runtime.device import Place, find_place
 from xcomp_protos import indexer_pb2_grpc as rpc
 
 _CONTEXT = {1: 2048, 2: 8192}

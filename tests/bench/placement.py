@@ -85,8 +85,8 @@ def _verdict(name: str, segment: cpb.Segment, ids: dict[str, str]) -> str:
 def _services(folder: Path) -> Iterator[tuple[IndexerClient, ComposerClient]]:
     indexer, composer = f"unix:{folder / 'i'}", f"unix:{folder / 'c'}"
     commands = (
-        ["xcomp_indexer.server", "--listen", indexer, "--home", str(folder / "home")],
-        ["xcomp_composer.server", "--listen", composer, "--indexer", indexer],
+        ["xcomp_indexer.server.main", "--listen", indexer, "--home", str(folder / "home")],
+        ["xcomp_composer.server.main", "--listen", composer, "--indexer", indexer],
     )
     processes = []
     for command in commands:

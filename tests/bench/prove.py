@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from tests.bench import machine
 from xcomp_model import load
 from xcomp_model.base import Choice, ModelError, Picture, Runtime, Sampling, Section, VisionLanguageModel
-from xcomp_model.xcomposer.release import plan_model
+from xcomp_model.xcomposer.loading import plan_model
 
 _COLOURS = {"red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色"}
 _SHAPES = {"circle": "圆形", "square": "正方形", "triangle": "三角形"}

@@ -22,8 +22,8 @@ import qdrant_edge as qe
 from tests.bench import filled, machine
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
-from xcomp_indexer.profiles import spaces_of
-from xcomp_indexer.store import edge_config, folder
+from xcomp_indexer.repository.profiles import spaces_of
+from xcomp_indexer.store.edge import config, manifest
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 
@@ -81,8 +81,8 @@ def _request(text: str) -> pb.SearchRequest:
 def _in_turn(home: Path, space: str, model: Embedder, texts: Sequence[str]) -> tuple[list[float], list[float]]:
     """Times the tower and the engine alone: the nearest points with their payloads, nothing else asked."""
     repository = home / "repositories" / filled.REPOSITORY
-    shard = qe.EdgeShard.load(str(repository / folder.read(repository).shard))
-    params = edge_config.search(shard.info().points_count)
+    shard = qe.EdgeShard.load(str(repository / manifest.read(repository).shard))
+    params = config.search(shard.info().points_count)
     encoding: list[float] = []
     engine: list[float] = []
     try:

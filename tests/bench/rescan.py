@@ -19,14 +19,14 @@ from pathlib import Path
 
 from tests import images
 from tests.bench import machine
-from xcomp_indexer.events import Order, Summary
-from xcomp_indexer.ingest import Ingest
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.optimizing import tended
-from xcomp_indexer.reconcile import Roots
-from xcomp_indexer.store.open import open_stores
-from xcomp_indexer.survey import survey
+from xcomp_indexer.ingest.compaction import tended
+from xcomp_indexer.ingest.discover import survey
+from xcomp_indexer.ingest.events import Order, Summary
+from xcomp_indexer.ingest.ingest import Ingest
+from xcomp_indexer.ingest.prune import Roots
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.store.factory import open_stores
 
 FEW = 1_000
 _PER_FOLDER = 500

@@ -23,11 +23,11 @@ from pathlib import Path
 
 from tests.bench import filled, machine
 from xcomp_indexer import embed
-from xcomp_indexer.profiles import spaces_of
-from xcomp_indexer.texts import AT_ONCE
+from xcomp_indexer.repository.profiles import spaces_of
+from xcomp_indexer.search.text_encoder import AT_ONCE
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import XcompError
+from xcomp_protos.errors import XcompError
 
 WARM_S, LIMIT_S = 3.0, 4.0
 

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from tests.bench import machine
 from xcomp_indexer.embed import Label
-from xcomp_indexer.store import INDEXES, Match, Near, Point, Step, effort
-from xcomp_indexer.store.edge import EdgeStore
-from xcomp_indexer.store.edge_stores import EdgeStores
-from xcomp_indexer.store.payload import ImagePayload
+from xcomp_indexer.repository.image_record import ImagePayload
+from xcomp_indexer.store import INDEXES, Match, Near, Point, Step, search_params
+from xcomp_indexer.store.edge.store import EdgeStore
+from xcomp_indexer.store.edge.stores import EdgeStores
 
 WIDTH, LATENT, NOISE = 512, 32, 0.5
 CHUNK, QUERIES, TOP = 1000, 200, 10
@@ -207,9 +207,11 @@ def _run(stage: str, home: Path, options: argparse.Namespace) -> Figures:
 def _print(figures: dict[str, Figures], options: argparse.Namespace) -> None:
     print(f"{machine.name()}; {options.points:,} points of {WIDTH} dimensions, seed {options.seed}")
     print(
-        f"HNSW m 16, ef_construct 100; int8, quantile {effort.QUANTILE}; ef {effort.explored(options.points)}, ", end=""
+        f"HNSW m 16, ef_construct 100; int8, quantile {search_params.QUANTILE}; "
+        f"ef {search_params.explored(options.points)}, ",
+        end="",
     )
-    print(f"rescored, oversampling {effort.OVERSAMPLING}; {QUERIES} queries, top {TOP}\n")
+    print(f"rescored, oversampling {search_params.OVERSAMPLING}; {QUERIES} queries, top {TOP}\n")
     print("| stage | figure | |\n|---|---|---|")
     for stage, values in figures.items():
         for name, value in values.items():

@@ -16,10 +16,10 @@ from tests.openai_server import composing
 from tests.service.test_composer_models import serving
 from tests.toy_indexer import ToyIndexer
 from tests.toy_indexer import serving as toy_serving
-from xcomp_composer import wire
-from xcomp_composer.article import Article
-from xcomp_composer.markdown import split
-from xcomp_composer.models import Endpoint, Models
+from xcomp_composer.article import proto
+from xcomp_composer.article.model import Article
+from xcomp_composer.document.markdown import split
+from xcomp_composer.model_pool.pool import Endpoint, Models
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import indexer_pb2
 from xcomp_protos.client import ComposerClient, IndexerClient
@@ -32,7 +32,7 @@ PHOTOS = ("coffee", "chelsea", "motorcycle", "rocket", "flowers1", "church")  # 
 
 def illustrated(client: ComposerClient, text: str, options: pb.Options) -> Article:
     *_, last = client.illustrate(pb.IllustrateRequest(text=text, options=options))
-    return wire.from_proto(last.article)
+    return proto.from_proto(last.article)
 
 
 def check(article: Article, text: str, *, spots: int) -> None:
@@ -56,12 +56,12 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposerClient]:
             shutil.copy2(file, folder / "photos" / file.name)
     options = ("--profile", "lite", "--home", str(folder / "home"), "--allow-root", str(folder))
     with ExitStack() as stack:
-        indexer = stack.enter_context(server("xcomp_indexer.server", *options))
+        indexer = stack.enter_context(server("xcomp_indexer.server.main", *options))
         with IndexerClient(indexer, timeout_s=120) as client:
             request = indexer_pb2.IngestRequest(repository="photos", paths=[str(folder / "photos")], profile="lite")
             *_, last = client.ingest(request)
             assert last.summary.added >= len(PHOTOS)
-        composer = stack.enter_context(server("xcomp_composer.server", "--indexer", indexer))
+        composer = stack.enter_context(server("xcomp_composer.server.main", "--indexer", indexer))
         yield stack.enter_context(ComposerClient(composer, timeout_s=120))
 
 

@@ -22,7 +22,7 @@ def indexer(tmp_path: Path) -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "xcomp_indexer.server",
+        "xcomp_indexer.server.main",
         "--listen",
         "127.0.0.1:0",
         "--home",

@@ -9,10 +9,10 @@ from PIL import Image
 from tests import toy_indexer
 from tests.service.test_composer_models import serving
 from tests.toy_indexer import ToyIndexer
-from xcomp_composer.models import Endpoint, Models
-from xcomp_model import openai_prompts
+from xcomp_composer.model_pool.pool import Endpoint, Models
 from xcomp_model.base import Brief, Control, ModelError, Picture, Prompt, Sampling, Text
-from xcomp_model.openai import OpenAIModel
+from xcomp_model.openai_api import prompts
+from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_protos import composer_pb2 as pb
 
 pytestmark = pytest.mark.skipif(
@@ -84,7 +84,7 @@ def test_a_real_endpoint_stops_at_its_mark_and_when_nobody_waits(real: OpenAIMod
 def test_a_real_endpoint_writes_an_article_and_retrieval_illustrates_it(
     real: OpenAIModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(openai_prompts._SAMPLING, "write", Sampling(max_new_tokens=32))
+    monkeypatch.setitem(prompts._SAMPLING, "write", Sampling(max_new_tokens=32))
     endpoint = Endpoint(str(real._client.base_url).rstrip("/"), str(real._client.api_key))
     with toy_indexer.serving(ToyIndexer()) as address, serving(address, Models(endpoint)) as client:
         request = pb.ComposeRequest(

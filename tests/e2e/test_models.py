@@ -79,10 +79,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     with ExitStack() as stack:
         url, _ = stack.enter_context(openai_server.serving(composing()))
         indexer = stack.enter_context(server(
-            "xcomp_indexer.server", "--profile", "color", "--home", str(folder / "home"), "--allow-root", str(folder)
+            "xcomp_indexer.server.main", "--profile", "color",
+            "--home", str(folder / "home"), "--allow-root", str(folder),
         ))  # fmt: skip
         composer = stack.enter_context(server(
-            "xcomp_composer.server", "--indexer", indexer, "--device", "cpu", "--precision", "fp32", OPENAI_BASE_URL=url
+            "xcomp_composer.server.main", "--indexer", indexer,
+            "--device", "cpu", "--precision", "fp32", OPENAI_BASE_URL=url,
         ))  # fmt: skip
         made = Desk(folder, indexer, composer)
         assert made.run("index", f"server:{folder}").returncode == 0
@@ -210,7 +212,9 @@ def test_a_plan_counts_memory_before_anything_is_loaded(desk: Desk) -> None:
 
 def test_an_endpoint_that_is_away_is_one_line_and_status_4(desk: Desk) -> None:
     indexer = desk.environment["XCOMP_INDEXER"]
-    with server("xcomp_composer.server", "--indexer", indexer, OPENAI_BASE_URL="http://127.0.0.1:1/v1") as composer:
+    with server(
+        "xcomp_composer.server.main", "--indexer", indexer, OPENAI_BASE_URL="http://127.0.0.1:1/v1"
+    ) as composer:
         done = desk.run("illustrate", "post.md", "--model", "openai:m", "--composer", composer, "--indexer", indexer)
     assert done.returncode == 4
     assert "http://127.0.0.1:1/v1 does not answer" in done.stderr

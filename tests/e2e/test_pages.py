@@ -14,10 +14,10 @@ from tests import browser as browsers
 from tests.browser import Browser, Look
 from xcomp_cli.evaluation.items import read_items
 from xcomp_cli.evaluation.labelling import labelling_page, source_of
-from xcomp_cli.page import write_page
-from xcomp_composer.article import Article, Candidate, Evidence, Illustration, Segment, SpaceScore, Unfilled
-from xcomp_composer.markdown import split
-from xcomp_composer.render import write_bundle
+from xcomp_cli.output.search_page import write_page
+from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, Segment, SpaceScore, Unfilled
+from xcomp_composer.bundle.writer import write_bundle
+from xcomp_composer.document.markdown import split
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tests.checkpoints import GOLDEN, golden_folder, write_checkpoint
 from xcomp_model import load
 from xcomp_model.base import Picture, Runtime, Section
-from xcomp_model.xcomposer import convert
-from xcomp_model.xcomposer.device import Place
+from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.weights import convert
 
 pytestmark = [
     pytest.mark.gpu,

@@ -23,9 +23,9 @@ from xcomp_model.base import (
     Text,
     Turn,
 )
-from xcomp_model.xcomposer import prompts_v1, prompts_v2
-from xcomp_model.xcomposer.prompts_v1 import Prompts1
-from xcomp_model.xcomposer.prompts_v2 import Prompts2
+from xcomp_model.xcomposer.prompts import v1, v2
+from xcomp_model.xcomposer.prompts.v1 import Prompts1
+from xcomp_model.xcomposer.prompts.v2 import Prompts2
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
 pytestmark = pytest.mark.reference
@@ -46,12 +46,12 @@ ARTICLE = ["第一段", "第二段", "第三段", "第四段"]
 
 @pytest.fixture(scope="module")
 def tokenizer1() -> Tokenizer:
-    return Tokenizer(reference_folder("xcomposer-1") / "tokenizer.model", prompts_v1.MARKS)
+    return Tokenizer(reference_folder("xcomposer-1") / "tokenizer.model", v1.MARKS)
 
 
 @pytest.fixture(scope="module")
 def tokenizer2() -> Tokenizer:
-    return Tokenizer(reference_folder("xcomposer-2") / "tokenizer.model", prompts_v2.MARKS)
+    return Tokenizer(reference_folder("xcomposer-2") / "tokenizer.model", v2.MARKS)
 
 
 def prompts1(tokenizer: Tokenizer, *, is_reference: bool = False) -> Prompts1:
@@ -158,7 +158,7 @@ def test_places_of_version_1_are_read_as_released(tokenizer1: Tokenizer, name: s
 
 def rendered2(prompt: Prompt) -> str:
     """The golden's form: one string, `<image>` for a picture, without the begin token."""
-    names = {**prompts_v2.MARKS.controls, "begin": ""}
+    names = {**v2.MARKS.controls, "begin": ""}
 
     def text(part: Part) -> str:
         if isinstance(part, Picture):
@@ -307,4 +307,4 @@ def test_unknown_controls_and_places_are_errors(tokenizer1: Tokenizer) -> None:
 def test_a_folder_with_another_tokenizer_is_told(tokenizer1: Tokenizer) -> None:
     path = reference_folder("xcomposer-2") / "tokenizer.model"
     with pytest.raises(ModelError, match="belongs to another model"):
-        Tokenizer(Path(path), prompts_v1.MARKS)
+        Tokenizer(Path(path), v1.MARKS)

@@ -9,12 +9,19 @@ import torch
 
 from tests.parity.reference import reference_folder
 from xcomp_model.base import ModelError
-from xcomp_model.xcomposer import v2
-from xcomp_model.xcomposer.config import XComposer1Config, XComposer2Config, read_config
-from xcomp_model.xcomposer.convert import Network, build, layout_of, shapes
-from xcomp_model.xcomposer.device import Place
-from xcomp_model.xcomposer.mapping import LORA, Layout
-from xcomp_model.xcomposer.plan import make_plan
+from xcomp_model.xcomposer.architecture.build import (
+    Network,
+    build,
+    shapes,
+)
+from xcomp_model.xcomposer.architecture.config import XComposer1Config, XComposer2Config, read_config
+from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.runtime.memory_plan import make_plan
+from xcomp_model.xcomposer.weights import rules_v2
+from xcomp_model.xcomposer.weights.convert import (
+    layout_of,
+)
+from xcomp_model.xcomposer.weights.mapping import LORA, Layout
 
 pytestmark = pytest.mark.reference
 
@@ -84,7 +91,7 @@ def test_full_size_of_version_2_counts_by_part(tmp_path: Path, name: str, vision
 def test_keys_of_version_2_fill_a_full_size_model(tmp_path: Path) -> None:
     config = read_config(folder_of("internlm-xcomposer2-7b", tmp_path, 2))
     assert isinstance(config, XComposer2Config)
-    layout, network = v2.layout(config), build(config)
+    layout, network = rules_v2.layout(config), build(config)
     fed = {place for key in released_keys_2() for place in layout.targets(key)}
     assert all(layout.targets(key) for key in released_keys_2())
     assert {place for place in fed if place[0] is not None} == set(sources_needed(layout, network))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xcomp_indexer.store import And, Filter, Ids, InSpace, Match, Missing, Near, Not, Or, Point, Range, Store
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.factory import open_stores
 
 SPACES = {"en": 16, "zh": 8}
 TAGS = ("harbour", "night", "港口", "", "a b")

@@ -12,13 +12,13 @@ from torch import Tensor
 from tests.checkpoints import GOLDEN, golden_folder
 from xcomp_model.base import Picture, Sampling, never
 from xcomp_model.decoding import Drawer
-from xcomp_model.xcomposer.convert import load
-from xcomp_model.xcomposer.device import Place
-from xcomp_model.xcomposer.gptq import unpack
-from xcomp_model.xcomposer.preprocess import pixel_values
-from xcomp_model.xcomposer.reader import beam_search
-from xcomp_model.xcomposer.rotary import HalfPrecisionRotary
-from xcomp_model.xcomposer.v1 import XComposer1
+from xcomp_model.xcomposer.architecture.preprocess import pixel_values
+from xcomp_model.xcomposer.architecture.rotary import HalfPrecisionRotary
+from xcomp_model.xcomposer.architecture.xcomposer1 import XComposer1
+from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.runtime.runner import beam_search
+from xcomp_model.xcomposer.weights.convert import load
+from xcomp_model.xcomposer.weights.gptq import unpack
 
 CPU = Place("cpu", torch.float32)
 TOLERANCE = 5e-5

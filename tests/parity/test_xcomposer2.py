@@ -13,11 +13,16 @@ from transformers.activations import QuickGELUActivation
 
 from tests.checkpoints import GOLDEN, SIZES_2, golden_folder
 from xcomp_model.base import Picture
-from xcomp_model.xcomposer.convert import load
-from xcomp_model.xcomposer.device import Place
-from xcomp_model.xcomposer.plora import ImageRows, PLoRALinear
-from xcomp_model.xcomposer.preprocess import pixel_values
-from xcomp_model.xcomposer.v2 import XComposer2, resize_positions
+from xcomp_model.xcomposer.architecture.plora import ImageRows, PLoRALinear
+from xcomp_model.xcomposer.architecture.preprocess import pixel_values
+from xcomp_model.xcomposer.architecture.xcomposer2 import (
+    XComposer2,
+)
+from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.weights.convert import load
+from xcomp_model.xcomposer.weights.rules_v2 import (
+    resize_positions,
+)
 
 CPU = Place("cpu", torch.float32)
 TOLERANCE = 5e-5

@@ -9,12 +9,12 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
-from xcomp_cli import upload as uploading
+from xcomp_cli.indexing import upload as uploading
 from xcomp_cli.main import run
-from xcomp_indexer.scan import Entry
+from xcomp_indexer.ingest.scan import Entry
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_protos.errors import InvalidRequest
 
 COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": images.BLUE}
 

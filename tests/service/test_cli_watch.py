@@ -15,8 +15,8 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
+from xcomp_cli.indexing.watch import changes
 from xcomp_cli.main import run
-from xcomp_cli.watch import changes
 
 PATIENCE_S = 30
 

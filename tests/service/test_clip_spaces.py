@@ -11,18 +11,20 @@ from grpc_health.v1 import health_pb2
 
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder, pictures
 from xcomp_indexer import embed
-from xcomp_indexer.decode import decode
-from xcomp_indexer.fusion import reciprocal_rank
-from xcomp_indexer.inbox import FOLDER, Inbox
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.service import IndexerService
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.images.decode import decode
+from xcomp_indexer.ingest.upload_dir import FOLDER, Inbox
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.search.ranking import (
+    reciprocal_rank,
+)
+from xcomp_indexer.server.service import IndexerService
+from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Conflict, XcompError
-from xcomp_protos.transport.server import Endpoint, Service, started
+from xcomp_protos.errors import Conflict, XcompError
+from xcomp_protos.server.run import Endpoint, Service, started
 
 ENGLISH, CHINESE, MIXED = "a red house", "红色的房子", "red house 红房"
 

@@ -15,23 +15,23 @@ from tests.hostile import HOSTILE
 from tests.openai_server import Answer, Reply, composing, failure, message, pieces
 from tests.service.test_composer_service import TOY
 from tests.toy_indexer import ToyIndexer
-from xcomp_composer import wire
-from xcomp_composer.article import Article
-from xcomp_composer.consult import CHARACTERS_PER_TOKEN
-from xcomp_composer.models import Endpoint as ModelEndpoint
-from xcomp_composer.models import Local, Models
-from xcomp_composer.service import ComposerService, Dependencies
+from xcomp_composer.article import proto
+from xcomp_composer.article.model import Article
+from xcomp_composer.model_pool.pool import Endpoint as ModelEndpoint
+from xcomp_composer.model_pool.pool import Local, Models
+from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN
+from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_model import base
-from xcomp_model import openai as adapter
 from xcomp_model.base import Choice, Picture, Prompt, Sampling, Section, never
+from xcomp_model.openai_api import model as adapter
 from xcomp_model.selection import select
 from xcomp_model.xcomposer.model import XComposer
 from xcomp_protos import common_pb2
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
-from xcomp_protos.transport.errors import InvalidRequest, Unavailable, Unsupported, XcompError
-from xcomp_protos.transport.server import Endpoint, Service, started
+from xcomp_protos.errors import InvalidRequest, Unavailable, Unsupported, XcompError
+from xcomp_protos.server.run import Endpoint, Service, started
 
 TEXT = "A cup of espresso stood on the table.\n\nThe ginger cat slept.\n\nA steam train left the station.\n"
 
@@ -77,7 +77,7 @@ def options(model: str, **more: object) -> pb.Options:
 def illustrated(composer: ComposerClient, model: str, text: str = TEXT, **more: object) -> Article:
     asked = pb.IllustrateRequest(text=text, format="text", options=options(model, **more))
     *_, last = composer.illustrate(asked)
-    return replace(wire.from_proto(last.article), seconds={})
+    return replace(proto.from_proto(last.article), seconds={})
 
 
 def test_a_native_model_illustrates(composer: ComposerClient, folder: str) -> None:
@@ -137,7 +137,7 @@ def test_a_native_model_chats_about_pictures(composer: ComposerClient, folder: s
 
 def test_a_native_model_writes_an_article_and_illustrates_it(composer: ComposerClient, folder: str) -> None:
     events = list(composer.compose(pb.ComposeRequest(instruction="A cat", options=options(folder))))
-    article = wire.from_proto(events[-1].article)
+    article = proto.from_proto(events[-1].article)
     assert article.model == folder
     assert "".join(event.text.text for event in events if event.HasField("text")) == article.text
     assert "cat" in article.text
@@ -149,9 +149,9 @@ def test_a_native_model_rewords(composer: ComposerClient, folder: str, kind: str
     article = illustrated(composer, folder, images=1)
     change = pb.EditSegment(segment=1, kind=pb.EditSegment.Kind.Value(f"KIND_{kind}"))
     request = pb.EditRequest(
-        article=wire.to_proto(article), operation=pb.EditOperation(segment=change), options=options(folder)
+        article=proto.to_proto(article), operation=pb.EditOperation(segment=change), options=options(folder)
     )
-    changed = wire.from_proto(composer.edit(request))
+    changed = proto.from_proto(composer.edit(request))
     assert "cat" in changed.text
     assert changed.text != article.text
     assert len(changed.segments) == len(article.segments) + kind.startswith("INSERT")
@@ -215,7 +215,7 @@ def test_words_of_an_article_never_change_the_structure_of_a_prompt(
 
     expected, _ = recorded(composer, models, folder, text("a cat"))
     assert len(expected) >= 3
-    for words in HOSTILE[:21]:  # the marks of prompts; tests/unit/test_injection.py has them all
+    for words in HOSTILE[:21]:  # the marks of prompts; tests/unit/composer/test_injection.py has them all
         line = " ".join(words.split())
         structure, article = recorded(composer, models, folder, text(line))
         assert structure[:3] == expected[:3], words
@@ -308,7 +308,7 @@ def test_what_an_endpoint_says_is_bounded_and_harmless(endpoint: Hosted) -> None
 def test_an_endpoint_without_eyes_writes_and_is_shown_no_picture(endpoint: Hosted) -> None:
     with endpoint(composing(other="The red motorcycle stood in the garage.")) as (client, requests):
         asked = pb.ComposeRequest(instruction="A garage", options=options("openai-text:m"))
-        article = wire.from_proto(list(client.compose(asked))[-1].article)
+        article = proto.from_proto(list(client.compose(asked))[-1].article)
     assert article.model == "openai:m"
     assert [picture.chosen_by for _, picture in article.illustrated] == ["retrieval"]
     assert len(requests) == 1
@@ -345,11 +345,11 @@ def test_what_broke_off_is_filled_by_the_model_that_chose_before(endpoint: Hoste
     assert article.unfilled
     operation = pb.EditOperation(fill=True)
     with endpoint(composing()) as (client, requests):
-        request = pb.EditRequest(article=wire.to_proto(article), operation=operation, options=options("retrieval"))
+        request = pb.EditRequest(article=proto.to_proto(article), operation=operation, options=options("retrieval"))
         client.edit(request)
         assert not requests
         request.options.model = ""
-        filled = wire.from_proto(client.edit(request))
+        filled = proto.from_proto(client.edit(request))
     assert len(requests) == 2  # the choice and its caption
     assert {picture.chosen_by for _, picture in filled.illustrated} == {"openai:m"}
 
@@ -389,7 +389,7 @@ def test_a_folder_that_is_no_model_is_named(composer: ComposerClient, tmp_path: 
 
 def test_a_model_that_cannot_see_writes_and_leaves_the_pictures_to_retrieval(composer: ComposerClient) -> None:
     request = pb.ComposeRequest(instruction="# T\n\nThe red motorcycle in the garage.", options=options("echo"))
-    article = wire.from_proto(list(composer.compose(request))[-1].article)
+    article = proto.from_proto(list(composer.compose(request))[-1].article)
     assert [picture.chosen_by for _, picture in article.illustrated] == ["retrieval"]
     seen = [ToyIndexer().fetch("cat", 64)[0]]
     with pytest.raises(Unsupported, match="does not see pictures"):
@@ -400,9 +400,9 @@ def test_the_echo_rewords(composer: ComposerClient) -> None:
     article = illustrated(composer, "echo")
     change = pb.EditSegment(segment=0, kind=pb.EditSegment.KIND_SHORTEN)
     request = pb.EditRequest(
-        article=wire.to_proto(article), operation=pb.EditOperation(segment=change), options=options("echo")
+        article=proto.to_proto(article), operation=pb.EditOperation(segment=change), options=options("echo")
     )
-    changed = wire.from_proto(composer.edit(request))
+    changed = proto.from_proto(composer.edit(request))
     assert changed.segments[0].text.startswith("shorten: A cup of espresso")
     assert TOY.repository == changed.repository
 
@@ -429,7 +429,7 @@ def test_version_2_composes_from_outline_keywords_and_reference_pictures(
         options=options(str(folders[2]), language=common_pb2.LANGUAGE_ZH),
     )
     *_, last = composer.compose(request)
-    article = wire.from_proto(last.article)
+    article = proto.from_proto(last.article)
     assert article.language == "zh"
     assert article.text.strip()
     assert not article.draft

@@ -11,27 +11,19 @@ from grpc_health.v1 import health_pb2
 
 from tests import toy_indexer
 from tests.toy_indexer import ToyIndexer
-from tests.unit.test_composer_retrieval import ARTICLE
-from xcomp_composer import wire
-from xcomp_composer.article import Article
-from xcomp_composer.models import Endpoint as ModelEndpoint
-from xcomp_composer.models import Models
-from xcomp_composer.service import ComposerService, Dependencies
+from tests.unit.composer.illustrate.test_retrieval import ARTICLE
+from xcomp_composer.article import proto
+from xcomp_composer.article.model import Article
+from xcomp_composer.model_pool.pool import Endpoint as ModelEndpoint
+from xcomp_composer.model_pool.pool import Models
+from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
-from xcomp_protos.transport.errors import (
-    Conflict,
-    Exhausted,
-    InvalidRequest,
-    NotFound,
-    Unavailable,
-    Unsupported,
-    XcompError,
-)
-from xcomp_protos.transport.retry import Retry
-from xcomp_protos.transport.server import Endpoint, Service, started
+from xcomp_protos.client.retry import Retry
+from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable, Unsupported, XcompError
+from xcomp_protos.server.run import Endpoint, Service, started
 
 TOY = pb.Options(repository="toy")
 
@@ -63,12 +55,12 @@ def composer(toy: ToyIndexer) -> Iterator[ComposerClient]:
 def illustrated(composer: ComposerClient, text: str = ARTICLE, **options: object) -> Article:
     asked = pb.Options(repository="toy", **options)  # type: ignore[arg-type]
     *_, last = composer.illustrate(pb.IllustrateRequest(text=text, options=asked))
-    return wire.from_proto(last.article)
+    return proto.from_proto(last.article)
 
 
 def edited(composer: ComposerClient, article: Article, operation: pb.EditOperation) -> Article:
-    request = pb.EditRequest(article=wire.to_proto(article), operation=operation, options=TOY)
-    return wire.from_proto(composer.edit(request))
+    request = pb.EditRequest(article=proto.to_proto(article), operation=operation, options=TOY)
+    return proto.from_proto(composer.edit(request))
 
 
 def test_illustrate_streams_every_step_and_the_article_last(composer: ComposerClient) -> None:
@@ -76,7 +68,7 @@ def test_illustrate_streams_every_step_and_the_article_last(composer: ComposerCl
     kinds = [str(event.WhichOneof("event")) for event in events]
     assert kinds[:4] == ["spot", "query", "candidates", "illustration"]
     assert kinds[-1] == "article"
-    article = wire.from_proto(events[-1].article)
+    article = proto.from_proto(events[-1].article)
     assert article.text == ARTICLE
     assert {picture.image_id for _, picture in article.illustrated} == {"coffee", "motorcycle", "cat"}
     assert (article.model, article.profile, article.repository) == ("retrieval", "lite", "toy")
@@ -98,7 +90,7 @@ def test_plain_text_is_illustrated(composer: ComposerClient) -> None:
 def test_a_page_is_illustrated(composer: ComposerClient) -> None:
     text = "<!doctype html>\n<p>The red motorcycle stood in the garage.</p>\n<ul><li>The red motorcycle.</li></ul>\n"
     *_, last = composer.illustrate(pb.IllustrateRequest(text=text, format="html", options=TOY))
-    article = wire.from_proto(last.article)
+    article = proto.from_proto(last.article)
     assert [(number, picture.image_id) for number, picture in article.illustrated] == [(1, "motorcycle")]
     assert (article.text, article.format) == (text, "html")
 
@@ -170,7 +162,7 @@ def test_a_model_that_cannot_write_is_refused_with_ways_out(
 def test_compose_streams_the_words_and_illustrates_them(composer: ComposerClient) -> None:
     request = pb.ComposeRequest(instruction=ARTICLE, options=pb.Options(repository="toy", model="echo"))
     events = list(composer.compose(request))
-    article = wire.from_proto(events[-1].article)
+    article = proto.from_proto(events[-1].article)
     assert "".join(event.text.text for event in events if event.HasField("text")) == article.text
     assert article.model == "echo"
     assert article.illustrated
@@ -180,7 +172,7 @@ def test_compose_streams_the_words_and_illustrates_them(composer: ComposerClient
 def test_a_written_article_is_delivered_when_the_indexer_leaves(composer: ComposerClient, toy: ToyIndexer) -> None:
     toy.away_from = 2
     request = pb.ComposeRequest(instruction=ARTICLE, options=pb.Options(repository="toy", model="echo"))
-    article = wire.from_proto(list(composer.compose(request))[-1].article)
+    article = proto.from_proto(list(composer.compose(request))[-1].article)
     assert article.illustrated == ()
     assert {spot.reason for spot in article.unfilled} == {"the indexer is away"}
 
@@ -290,7 +282,7 @@ def test_every_change_of_a_picture_goes_over_the_wire(composer: ComposerClient) 
 def test_an_article_that_broke_off_is_filled_later(composer: ComposerClient, toy: ToyIndexer) -> None:
     toy.away_from = 2
     request = pb.ComposeRequest(instruction=ARTICLE, options=pb.Options(repository="toy", model="echo"))
-    article = wire.from_proto(list(composer.compose(request))[-1].article)
+    article = proto.from_proto(list(composer.compose(request))[-1].article)
     toy.away_from = 10**9
     filled = edited(composer, article, pb.EditOperation(fill=True))
     assert {picture.image_id for _, picture in filled.illustrated} == {"coffee", "motorcycle", "cat"}
@@ -302,7 +294,7 @@ def test_compose_takes_title_requirements_and_material(composer: ComposerClient)
         title="# A week", requirements="Short.", material="The red motorcycle stood in the garage.",
         options=pb.Options(repository="toy", model="retrieval", writer_model="echo"),
     )  # fmt: skip
-    article = wire.from_proto(list(composer.compose(request))[-1].article)
+    article = proto.from_proto(list(composer.compose(request))[-1].article)
     assert all(words in article.text for words in ("A week", "Short.", "garage"))
     assert article.model == "echo"
     assert article.choosers in (("retrieval",), ("echo",))

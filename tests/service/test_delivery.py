@@ -14,13 +14,13 @@ from tests import images, toy_indexer
 from tests.indexing import Indexer
 from tests.service.test_composer_service import serving
 from tests.toy_indexer import PatientCaller, ToyIndexer
-from xcomp_cli import deliver
+from xcomp_cli.articles import output
 from xcomp_cli.main import run
-from xcomp_composer.article import Article, Illustration, Segment
-from xcomp_composer.assets import LIST
-from xcomp_composer.indexer import Conditions, Repository
+from xcomp_composer.article.model import Article, Illustration, Segment
+from xcomp_composer.bundle.site_assets import LIST
+from xcomp_composer.indexer_client.repository import Conditions, Repository
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.transport.channel import dial
+from xcomp_protos.client.channel import dial
 
 MAKER_SECRET, THUMB_SECRET = "MK-0815-secret", "thumbnail of home"
 SECRETS = (
@@ -66,7 +66,7 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     shown = Illustration(hit.image_id, "default", hit.path, caption="A wall", credit="Ann", candidates=offered)
     article = Article("T", "en", "retrieval", "color", (Segment("Words.\n", shown),))
     folder = tmp_path / "bundle"
-    written = deliver.bundle(folder).write(article, deliver.fetcher(indexer.client, "default"))
+    written = output.bundle(folder).write(article, output.fetcher(indexer.client, "default"))
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert len(files) == 5
     for file in files:
@@ -84,7 +84,7 @@ def test_originals_keep_everything(indexer: Indexer, photos: Path, tmp_path: Pat
     indexer.ingest(photos)
     (image_id,) = indexer.images().values()
     article = Article("T", "en", "m", "color", (Segment("Words.\n", Illustration(image_id, "default", "/p.heic")),))
-    written = deliver.bundle(tmp_path / "b").write(article, deliver.fetcher(indexer.client, "default", originals=True))
+    written = output.bundle(tmp_path / "b").write(article, output.fetcher(indexer.client, "default", originals=True))
     ((_, picture),) = written.illustrated
     assert (tmp_path / "b" / picture.file).read_bytes() == (photos / "phone.heic").read_bytes()
 

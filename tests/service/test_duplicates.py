@@ -10,9 +10,9 @@ from PIL import Image
 from tests import images
 from tests.clip_checkpoints import pictures
 from tests.indexing import Indexer
-from xcomp_indexer.duplicates import Comparison, Group
+from xcomp_indexer.admin.duplicates import Comparison, Group
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_protos.errors import InvalidRequest
 
 
 def report(indexer: Indexer, **wishes: object) -> tuple[list[tuple[bool, list[str]]], pb.DuplicatesSummary]:

@@ -14,7 +14,7 @@ from tests.checkpoints import write_checkpoint
 from tests.indexing import Indexer
 from tests.service.test_composer_models import serving
 from xcomp_cli.main import run
-from xcomp_composer.models import Endpoint, Models
+from xcomp_composer.model_pool.pool import Endpoint, Models
 from xcomp_model.xcomposer.model import XComposer
 
 COLOURS = {"red": (200, 20, 20), "green": (20, 160, 40), "blue": (30, 40, 200), "yellow": (230, 210, 30)}

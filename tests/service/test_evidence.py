@@ -10,8 +10,9 @@ from tests import images
 from tests.fakes import OtherEmbedder
 from tests.indexing import Indexer, serving
 from tests.service.test_composer_service import serving as composing
-from xcomp_composer import render, wire
-from xcomp_composer.article import Article, Illustration
+from xcomp_composer.article import proto
+from xcomp_composer.article.model import Article, Illustration
+from xcomp_composer.bundle import writer
 from xcomp_indexer.embed import Encoded, Prepared
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
@@ -48,7 +49,7 @@ def illustrated(indexer: Indexer, text: str) -> Article:
     options = pb.Options(repository="default", images=2, k=3)
     with composing(indexer.address) as composer:
         *_, last = composer.illustrate(pb.IllustrateRequest(text=text, options=options))
-    return wire.from_proto(last.article)
+    return proto.from_proto(last.article)
 
 
 def scores(indexer: Indexer, query: str, space: str) -> dict[str, float]:
@@ -79,8 +80,8 @@ def test_with_one_space_candidates_bear_its_scores_for_the_query_of_their_spot(
 
 def pictures(indexer: Indexer, text: str, folder: Path) -> list[Illustration]:
     """Illustrates two spots of three candidates each; returns what the bundle's article.json says."""
-    render.write_bundle(illustrated(indexer, text), folder, lambda *_: (images.jpeg(), ".jpg"))
-    found = [segment.illustration for segment in render.read_bundle(folder).segments if segment.illustration]
+    writer.write_bundle(illustrated(indexer, text), folder, lambda *_: (images.jpeg(), ".jpg"))
+    found = [segment.illustration for segment in writer.read_bundle(folder).segments if segment.illustration]
     assert [len(picture.candidates) for picture in found] == [3, 3]
     return found
 

@@ -15,13 +15,13 @@ from tests import images
 from tests.fakes import CountingEmbedder
 from tests.indexing import Indexer, counts, serving
 from xcomp_cli.main import run
-from xcomp_indexer import exchange
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
+from xcomp_indexer.admin import export
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
 from xcomp_indexer.store import Payload, Point
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound, XcompError
+from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, XcompError
 
 COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": images.BLUE}
 
@@ -63,7 +63,7 @@ def test_a_repository_comes_back_under_another_name_and_knows_its_files(filled: 
 def test_it_is_the_way_into_another_store(filled: Indexer, tmp_path: Path, address: str) -> None:
     stores = open_stores(f"edge:{tmp_path}/other" if address == "edge" else address, indexes={})
     library = Library(stores, Models(lambda _: CountingEmbedder()), default_profile="color")
-    exchange.adopted(library, "moved", exchange.Reader(exchange.written(filled.library.get("default"))))
+    export.adopted(library, "moved", export.Reader(export.written(filled.library.get("default"))))
     assert library.models.names() == []
     for (payload, vectors), (known, before) in zip(
         contents(library, "moved"), contents(filled.library, "default"), strict=True
@@ -72,7 +72,7 @@ def test_it_is_the_way_into_another_store(filled: Indexer, tmp_path: Path, addre
         assert vectors.keys() == before.keys()
         for space, vector in vectors.items():
             np.testing.assert_allclose(vector, before[space], atol=1e-6)
-    back = exchange.written(library.get("moved"))
+    back = export.written(library.get("moved"))
     assert filled.client.import_("back", back).images == 3
     library.close()
 
@@ -185,7 +185,7 @@ def test_memory_does_not_grow_with_the_repository(indexer: Indexer) -> None:
     for size in (1000, 4000):
         store.upsert([Point(f"{at:08x}-0000-4000-8000-000000000000", {"color": vector}, said) for at in range(size)])
         tracemalloc.start()
-        total = sum(map(len, exchange.written(indexer.library.get("default"))))
+        total = sum(map(len, export.written(indexer.library.get("default"))))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert total > size * 4000

@@ -10,7 +10,7 @@ import pytest
 from tests import images
 from tests.indexing import Indexer, counts, serving
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import Denied, InvalidRequest
+from xcomp_protos.errors import Denied, InvalidRequest
 
 COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": images.BLUE}
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, counts, serving
-from xcomp_indexer import decode
+from xcomp_indexer.images import decode
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import NotFound
+from xcomp_protos.errors import NotFound
 
 REASONS = {name: reason for name, (_, reason) in images.BROKEN.items()}
 

@@ -14,7 +14,7 @@ from tests.processes import process
 from tests.shim import Shim
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Unavailable
+from xcomp_protos.errors import Unavailable
 
 WAIT_S = 30
 
@@ -76,7 +76,7 @@ def test_a_server_that_nobody_asks_leaves(home: Path) -> None:
 def test_a_port_in_use_ends_in_one_line_and_status_1(home: Path, tmp_path: Path) -> None:
     with process(home) as (_, address):
         second = subprocess.run(
-            [sys.executable, "-m", "xcomp_indexer.server", "--home", str(tmp_path / "other"), "--listen", address],
+            [sys.executable, "-m", "xcomp_indexer.server.main", "--home", str(tmp_path / "other"), "--listen", address],
             capture_output=True,
             text=True,
             timeout=WAIT_S,
@@ -113,7 +113,7 @@ def test_two_servers_do_not_share_an_embedded_repository(home: Path, photos: Pat
 
 
 def health_of(address: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "xcomp_protos.health", address]
+    command = [sys.executable, "-m", "xcomp_protos.client.health_check", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
     return done.returncode, done.stdout + done.stderr
 

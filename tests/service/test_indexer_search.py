@@ -11,11 +11,10 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
-from xcomp_indexer import question
-from xcomp_indexer.nearest import SPARE
+from xcomp_indexer.search.retrieve import SPARE
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound
+from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound
 
 COLORS = {
     "red.jpg": images.RED,
@@ -207,7 +206,7 @@ def test_near_copies_are_folded_into_the_best_one(library: Indexer, photos: Path
 def test_folding_looks_further_where_copies_fill_the_first_candidates(
     library: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(question, "POOL", 4)
+    monkeypatch.setattr("xcomp_indexer.search.query.POOL", 4)
     images.library(photos, {f"red{at}.jpg": (220, 20, 20) for at in range(20)})
     library.ingest(photos)
     answer = library.hits("red", k=2, collapse=1.0)

@@ -14,8 +14,8 @@ from tests.indexing import Indexer, serving
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.access import single
-from xcomp_protos.transport.errors import Conflict, Denied, InvalidRequest, NotFound, Unauthenticated
+from xcomp_protos.errors import Conflict, Denied, InvalidRequest, NotFound, Unauthenticated
+from xcomp_protos.server.auth import single
 
 
 def fetch(indexer: Indexer, name: str, **wishes: object) -> tuple[pb.FetchHeader, bytes]:

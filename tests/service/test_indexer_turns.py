@@ -11,12 +11,12 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, counts
-from xcomp_indexer import scales
-from xcomp_indexer.calibrate import Calibration, calibrate
 from xcomp_indexer.embed import Embedder
+from xcomp_indexer.search import calibration_cache
+from xcomp_indexer.search.calibration import Calibration, calibrate
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Cancelled, Conflict, NotFound
+from xcomp_protos.errors import Cancelled, Conflict, NotFound
 
 COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": images.BLUE}
 
@@ -115,7 +115,7 @@ def test_searches_go_on_while_one_takes_the_scale_anew(
         assert go.wait(10)
         return calibrate(*arguments)
 
-    monkeypatch.setattr(scales, "calibrate", slowly)
+    monkeypatch.setattr(calibration_cache, "calibrate", slowly)
     with searching(indexer, begun, go):
         assert indexer.search("yellow", k=1) == ["new.jpg"]
 

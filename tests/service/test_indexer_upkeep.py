@@ -11,10 +11,10 @@ import pytest
 from tests import images
 from tests.indexing import Indexer, serving
 from tests.shim import Shim
-from xcomp_indexer.store import qdrant_stores
-from xcomp_indexer.store.edge_held import ROOM_BYTES
+from xcomp_indexer.store.edge.shard import ROOM_BYTES
+from xcomp_indexer.store.qdrant import stores
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import Exhausted, NotFound, Unavailable
+from xcomp_protos.errors import Exhausted, NotFound, Unavailable
 
 SIZE = 40
 
@@ -100,7 +100,7 @@ def test_an_evaluation_may_ask_for_an_exact_search(tmp_path: Path, photos: Path)
 def test_a_store_that_goes_away_is_told_and_one_that_comes_back_just_works(
     tmp_path: Path, photos: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qdrant_stores, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(stores, "PATIENCE_S", 0.3)
     with ExitStack() as stack:
         shim = stack.enter_context(Shim(scheme))
         indexer = stack.enter_context(serving(tmp_path / "home", store=shim.address))

@@ -12,13 +12,13 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, counts, serving
-from xcomp_indexer.decode import MAX_BYTES
-from xcomp_indexer.inbox import FOLDER
+from xcomp_indexer.images.decode import MAX_BYTES
+from xcomp_indexer.ingest.upload_dir import FOLDER
 from xcomp_indexer.store import Point
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.transport import guard
-from xcomp_protos.transport.errors import Cancelled, Conflict, Denied, InvalidRequest, Unavailable
+from xcomp_protos.errors import Cancelled, Conflict, Denied, InvalidRequest, Unavailable
+from xcomp_protos.server import interceptor
 
 RED = images.jpeg(images.RED)
 
@@ -236,7 +236,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(indexer: Indexer, home: Path) 
 
 
 def test_an_upload_that_falls_silent_is_given_up(indexer: Indexer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "SILENT_S", 0.2)
+    monkeypatch.setattr(interceptor, "SILENT_S", 0.2)
     given_up = threading.Event()
 
     def silent() -> Iterable[bytes]:

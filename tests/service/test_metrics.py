@@ -18,8 +18,8 @@ from xcomp_protos import composer_pb2 as cpb
 from xcomp_protos import composer_pb2_grpc as crpc
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport import metrics, telemetry
-from xcomp_protos.transport.errors import InvalidRequest, NotFound, Unavailable
+from xcomp_protos.errors import InvalidRequest, NotFound, Unavailable
+from xcomp_protos.telemetry import api, metrics
 
 SECRET = "a zeppelin over the harbour"
 
@@ -41,7 +41,7 @@ def measured(**readings: float) -> Iterator[str]:
     """Keeps metrics of this process while the body runs; yields where they are to be had."""
     with ExitStack() as stack:
         kept = metrics.Metrics({name: ("a level", partial(float, value)) for name, value in readings.items()})
-        stack.enter_context(telemetry.recording(kept))
+        stack.enter_context(api.recording(kept))
         yield stack.enter_context(metrics.served(kept, "127.0.0.1:0"))
 
 
@@ -141,6 +141,6 @@ def test_an_address_that_cannot_be_had_is_named(listen: str) -> None:
 
 
 def test_a_server_without_the_flag_has_no_metrics_port(indexer: Indexer) -> None:
-    assert telemetry._recorders == []
+    assert api._recorders == []
     with IndexerClient(indexer.address) as client:
         assert client.healthy()

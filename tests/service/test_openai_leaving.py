@@ -12,11 +12,11 @@ import pytest
 
 from tests.images import plain
 from tests.openai_server import message
-from xcomp_composer.consult import Consultation, Served
-from xcomp_composer.lane import Lane
+from xcomp_composer.model_pool.fair_queue import Lane
+from xcomp_composer.model_pool.session import Consultation, Served
 from xcomp_model.base import Control, ModelError, Picture, Sampling, Section, Text
-from xcomp_model.openai import OpenAIModel
-from xcomp_protos.transport.errors import DeadlineExceeded
+from xcomp_model.openai_api.model import OpenAIModel
+from xcomp_protos.errors import DeadlineExceeded
 
 ASK = (Control("user"), Text("hello"))
 SOON_S = 2.0  # far below a time-out

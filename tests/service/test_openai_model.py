@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests import openai_server
 from tests.openai_server import Answer, failure, message, pieces
-from xcomp_model import openai as adapter
 from xcomp_model.base import Brief, Capabilities, Control, ModelError, Picture, Prompt, Sampling, Section, Text, Turn
-from xcomp_model.openai import OpenAIModel
+from xcomp_model.openai_api import model as adapter
+from xcomp_model.openai_api.model import OpenAIModel
 
 PICTURE = Picture("k", Image.new("RGB", (2000, 10), "red"))
 ASK: Prompt = (Control("user"), Text("hello"))

@@ -14,16 +14,22 @@ from tests import images
 from tests.fakes import OtherEmbedder
 from tests.indexing import serving
 from tests.service.test_store_contract import an_id
-from xcomp_indexer import decode
 from xcomp_indexer.embed.color import ColorEmbedder
-from xcomp_indexer.events import Event, Failure, Progress, Summary
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.optimizing import _RESTS_S, Sealing, tended
-from xcomp_indexer.repository import Repository
+from xcomp_indexer.images import decode
+from xcomp_indexer.ingest.compaction import (
+    tended,
+)
+from xcomp_indexer.ingest.events import Event, Failure, Progress, Summary
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.store import Point
-from xcomp_indexer.store.edge_held import ROOM_BYTES
-from xcomp_indexer.store.edge_stores import EdgeStores
+from xcomp_indexer.store.compactor import (
+    _RESTS_S,
+    Sealing,
+)
+from xcomp_indexer.store.edge.shard import ROOM_BYTES
+from xcomp_indexer.store.edge.stores import EdgeStores
 from xcomp_protos import indexer_pb2 as pb
 
 SEAL_FROM = 100

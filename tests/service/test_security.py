@@ -13,16 +13,16 @@ import trustme
 from tests import images
 from tests.indexing import serving
 from tests.scripted import scripted
-from xcomp_indexer import server as indexer_server
-from xcomp_indexer.decode import content_hash
+from xcomp_indexer.images.decode import content_hash
+from xcomp_indexer.server import main as indexer_server
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.options import _is_private
-from xcomp_protos.transport.access import Access, Grant
-from xcomp_protos.transport.errors import Denied, InvalidRequest, Unauthenticated, Unavailable
-from xcomp_protos.transport.server import Endpoint, Running, Service, started
-from xcomp_protos.transport.tls import ClientTls, ServerTls, client_tls, server_tls
+from xcomp_protos.errors import Denied, InvalidRequest, Unauthenticated, Unavailable
+from xcomp_protos.server.auth import Access, Grant
+from xcomp_protos.server.options import _is_private
+from xcomp_protos.server.run import Endpoint, Running, Service, started
+from xcomp_protos.tls import ClientTls, ServerTls, client_tls, server_tls
 
 TOKENS = Access(
     (Grant("read", frozenset(), "r-token"), Grant("write", frozenset(("press",)), "w-token"), Grant(token="a-token"))

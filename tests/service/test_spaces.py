@@ -10,15 +10,17 @@ import pytest
 from tests import images
 from tests.fakes import OtherEmbedder
 from tests.indexing import Indexer, counts, serving
-from xcomp_indexer import change, decode, fill
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.repository import RECORD_S, Repository
-from xcomp_indexer.search import Search
+from xcomp_indexer.admin import backfill
+from xcomp_indexer.admin import spaces as change
+from xcomp_indexer.images import decode
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.repository import RECORD_S, Repository
+from xcomp_indexer.search.engine import Search
 from xcomp_indexer.store import Filter, Meta
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
+from xcomp_protos.errors import Conflict, InvalidRequest, NotFound
 
 COLORS = {"red.jpg": images.RED, "green.jpg": images.GREEN, "blue.jpg": images.BLUE, "yellow.jpg": images.YELLOW}
 OTHER = "other:colors"
@@ -185,7 +187,7 @@ def test_searches_and_ingests_go_on_while_a_space_is_filled(
 def test_who_leaves_stops_the_filling_and_comes_back_to_the_rest(
     indexer: Indexer, photos: Path, other: OtherEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fill, "PROGRESS_S", 0)
+    monkeypatch.setattr(backfill, "PROGRESS_S", 0)
     images.library(photos, {f"{at:03}.jpg": images.RED for at in range(100)})
     indexer.ingest(photos)
     events = indexer.client.add_space(pb.AddSpaceRequest(repository="default", space="new", model=OTHER))

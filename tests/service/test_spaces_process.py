@@ -9,10 +9,10 @@ import pytest
 from tests import images
 from tests.clip_checkpoints import open_clip_folder, pictures
 from tests.processes import process
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Unavailable
+from xcomp_protos.errors import Unavailable
 
 COUNT = 200
 WAIT_S = 30

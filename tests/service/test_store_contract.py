@@ -14,6 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.shim import Shim
+from xcomp_indexer.repository.image_record import ImagePayload
+from xcomp_indexer.search.filter_parser import parse
 from xcomp_indexer.store import (
     INDEXES,
     And,
@@ -30,11 +32,9 @@ from xcomp_indexer.store import (
     Store,
     Stores,
 )
-from xcomp_indexer.store.edge_stores import EdgeStores
-from xcomp_indexer.store.open import open_stores
-from xcomp_indexer.store.payload import ImagePayload
-from xcomp_indexer.where import parse
-from xcomp_protos.transport.errors import Conflict, InvalidRequest, NotFound
+from xcomp_indexer.store.edge.stores import EdgeStores
+from xcomp_indexer.store.factory import open_stores
+from xcomp_protos.errors import Conflict, InvalidRequest, NotFound
 
 SERVERS = os.environ.get("XCOMP_TEST_QDRANT_URL", "").split()  # addresses, one for each protocol to be tried
 

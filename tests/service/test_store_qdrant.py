@@ -14,10 +14,10 @@ import trustme
 
 from tests.service.test_store_contract import an_id, point, toward
 from tests.shim import Backend, Fault, Shim
-from xcomp_indexer.calibrate import calibrate
+from xcomp_indexer.search.calibration import calibrate
 from xcomp_indexer.store import And, Match, Missing, Near, Not, Store
-from xcomp_indexer.store.qdrant_stores import QdrantStores, connect
-from xcomp_protos.transport.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable
+from xcomp_indexer.store.qdrant.stores import QdrantStores, connect
+from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable
 
 
 @pytest.fixture(params=["http", "grpc"])
@@ -88,7 +88,7 @@ def test_a_pause_longer_than_our_patience_is_not_waited_for(shim: Shim, store: S
 def test_the_pause_that_a_server_asks_for_is_kept(shim: Shim, caplog: pytest.LogCaptureFixture) -> None:
     stores = connect(shim.address, api_key=None, indexes={}, timeout_s=1, patience_s=3)
     shim.backend.faults.append(Fault(status=429, retry_after_s=1))
-    with caplog.at_level("INFO", logger="xcomp_indexer.store.qdrant_call"):
+    with caplog.at_level("INFO", logger="xcomp_indexer.store.qdrant.client"):
         assert stores.names() == []
     assert "status=RESOURCE_EXHAUSTED wait_s=1.00" in caplog.text
     stores.close()
@@ -96,7 +96,7 @@ def test_the_pause_that_a_server_asks_for_is_kept(shim: Shim, caplog: pytest.Log
 
 def test_pauses_grow_and_differ(shim: Shim, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     shim.backend.faults.extend([Fault(status=503)] * 2)
-    with caplog.at_level("INFO", logger="xcomp_indexer.store.qdrant_call"):
+    with caplog.at_level("INFO", logger="xcomp_indexer.store.qdrant.client"):
         assert store.count() == 0
     first, second = (float(record.getMessage().rpartition("wait_s=")[2]) for record in caplog.records)
     assert 0.05 <= first <= 0.1 <= second <= 0.2

@@ -18,11 +18,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.service.test_store_contract import an_id
-from xcomp_indexer.store import Match, Near, Point, Store, effort
-from xcomp_indexer.store.edge import EdgeStore
-from xcomp_indexer.store.edge_stores import EdgeStores
-from xcomp_indexer.store.open import open_stores
-from xcomp_protos.transport.errors import Conflict, Exhausted, Unavailable
+from xcomp_indexer.store import Match, Near, Point, Store, search_params
+from xcomp_indexer.store.edge.store import EdgeStore
+from xcomp_indexer.store.edge.stores import EdgeStores
+from xcomp_indexer.store.factory import open_stores
+from xcomp_protos.errors import Conflict, Exhausted, Unavailable
 
 SIZE, WIDTH, GRAPH_FROM = 400, 16, 300
 
@@ -175,14 +175,14 @@ def test_sealing_leaves_a_graph_its_links_and_makes_none(tmp_path: Path) -> None
 def test_a_graph_that_grew_large_by_sealing_is_searched_with_more_effort(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(effort, "_LARGE_FROM", SIZE + 100)
+    monkeypatch.setattr(search_params, "_LARGE_FROM", SIZE + 100)
     store = EdgeStores(tmp_path, indexes={}, seal_from=10, graph_from=GRAPH_FROM).create("a", {"en": WIDTH})
     store.upsert(points(range(SIZE)))
     list(store.optimize())
-    assert store._params.hnsw_ef != effort.LARGE
+    assert store._params.hnsw_ef != search_params.LARGE
     store.upsert(points(range(SIZE, SIZE + 100)))
     list(store.seal())
-    assert store._params.hnsw_ef == effort.LARGE
+    assert store._params.hnsw_ef == search_params.LARGE
     store.close()
 
 

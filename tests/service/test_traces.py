@@ -18,8 +18,8 @@ from tests.scripted import raising, running, scripted
 from tests.soak.grpc_fuzz import held
 from xcomp_protos import indexer_pb2
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport import telemetry
-from xcomp_protos.transport.errors import NotFound
+from xcomp_protos.errors import NotFound
+from xcomp_protos.telemetry import api
 
 SECRET = "zeppelin"
 
@@ -92,14 +92,14 @@ def test_one_trace_joins_command_composer_indexer_and_store(
 def test_the_message_of_a_failure_stays_out_of_its_span(
     collector: tuple[Collector, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xcomp_protos.transport import observe
+    from xcomp_protos.telemetry import setup
 
     kept, settings = collector
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     service = scripted()
     service.describe = raising(NotFound(f"there is no {SECRET!r}"))
-    with observe.traced("test"), running(service) as server, IndexerClient(server.address) as client:
+    with setup.traced("test"), running(service) as server, IndexerClient(server.address) as client:
         with pytest.raises(NotFound):
             client.describe()
         service.describe = lambda: None
@@ -141,4 +141,4 @@ def test_a_collector_that_is_away_costs_a_command_one_line() -> None:
     ],
 )
 def test_traces_are_kept_only_where_the_environment_says_where_to(environment: dict[str, str], wanted: bool) -> None:
-    assert telemetry.traces_wanted(environment) is wanted
+    assert api.traces_wanted(environment) is wanted

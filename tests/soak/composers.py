@@ -17,7 +17,7 @@ from tests.soak.grpc_fuzz import held
 from tests.soak.proof import Outcome, Steps, run
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.client import ComposerClient
-from xcomp_protos.transport.errors import XcompError
+from xcomp_protos.errors import XcompError
 
 AT_ONCE = 32
 TEXT = "# A day\n\nA red boat lies on the beach.\n\nHonesty matters more than success.\n\nThe blue sea was calm.\n"

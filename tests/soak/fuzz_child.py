@@ -13,15 +13,16 @@ from pathlib import Path
 
 from tests.fakes import CountingEmbedder
 from tests.soak.mutants import Mutant, mutant
-from xcomp_indexer import decode, load
-from xcomp_indexer.events import Failure, Order, Summary
-from xcomp_indexer.ingest import Ingest
-from xcomp_indexer.ledger import REASONS
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.scan import scan
-from xcomp_indexer.store.open import open_stores
-from xcomp_protos.transport.errors import ImageError
+from xcomp_indexer.images import decode
+from xcomp_indexer.ingest import loader as load
+from xcomp_indexer.ingest.events import Failure, Order, Summary
+from xcomp_indexer.ingest.failure_log import REASONS
+from xcomp_indexer.ingest.ingest import Ingest
+from xcomp_indexer.ingest.scan import scan
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.store.factory import open_stores
+from xcomp_protos.errors import ImageError
 
 _INPUT = 32  # pixels that the model reads
 _MEMORY = 6 * 2**30  # bytes of address space: a bomb that gets through is a crash

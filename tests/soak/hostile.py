@@ -26,7 +26,7 @@ from tests.soak.proof import Outcome, Steps, run
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import XcompError
+from xcomp_protos.errors import XcompError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4\0" + bytes(4)
 OVERSIZED = bytes(5 * 2**20)

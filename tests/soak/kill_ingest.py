@@ -20,15 +20,15 @@ from tests.fakes import CountingEmbedder
 from tests.processes import process
 from tests.soak import proof
 from tests.soak.proof import Outcome, Steps
-from xcomp_indexer import decode
-from xcomp_indexer.events import Order, Summary
-from xcomp_indexer.ingest import Ingest
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.images import decode
+from xcomp_indexer.ingest.events import Order, Summary
+from xcomp_indexer.ingest.ingest import Ingest
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.transport.errors import Unavailable
+from xcomp_protos.errors import Unavailable
 
 SIZE = 50  # kills
 _SEALING_S = 1.0  # what that takes longer
@@ -106,7 +106,7 @@ def _change(photos: Path, source: random.Random, *, new: int) -> int:
 def _cut_short(home: Path, photos: Path, *, after_s: float, sealing: bool) -> tuple[int, bool]:
     """Lets a server ingest and kills it; returns how many files it said were done, and whether it was still at it."""
     acknowledged = 0
-    module = "tests.soak.sealing_server" if sealing else "xcomp_indexer.server"
+    module = "tests.soak.sealing_server" if sealing else "xcomp_indexer.server.main"
     with process(home, module=module) as (server, address), IndexerClient(address) as client:
         client.list_repositories()
         killer = threading.Timer(after_s, server.kill)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from tests.soak import proof
 from tests.soak.proof import Outcome, Steps
 from xcomp_indexer.store import Near, Point
-from xcomp_indexer.store.edge import EdgeStore
-from xcomp_indexer.store.edge_stores import EdgeStores
+from xcomp_indexer.store.edge.store import EdgeStore
+from xcomp_indexer.store.edge.stores import EdgeStores
 
 SIZE = 50  # kills
 _POINTS, _WIDTH, _BATCH = 2000, 32, 20

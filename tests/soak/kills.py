@@ -22,12 +22,7 @@ from tests.soak.grpc_fuzz import held
 from tests.soak.proof import Outcome, Steps, run
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import ComposerClient, IndexerClient
-from xcomp_protos.transport.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    Exhausted,
-    Unavailable,
-)
+from xcomp_protos.errors import Cancelled, DeadlineExceeded, Exhausted, Unavailable
 
 DOCUMENTED = (Unavailable, Exhausted, DeadlineExceeded, Cancelled)
 BACK_S = 30.0  # a client of before must be served again by then

@@ -4,11 +4,11 @@ import sys
 from functools import partial
 from unittest import mock
 
-from xcomp_indexer import server
-from xcomp_indexer.store import edge_stores
+from xcomp_indexer.server import main
+from xcomp_indexer.store.edge import stores
 
 _SEAL_FROM = 40
 
 if __name__ == "__main__":
-    with mock.patch.object(edge_stores, "EdgeStores", partial(edge_stores.EdgeStores, seal_from=_SEAL_FROM)):
-        sys.exit(server.main())
+    with mock.patch.object(stores, "EdgeStores", partial(stores.EdgeStores, seal_from=_SEAL_FROM)):
+        sys.exit(main.main())

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from xcomp_cli.attach import attach
 from xcomp_cli.evaluation.items import Image, Item
+from xcomp_cli.requests.attachments import attach
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.client import ComposerClient
-from xcomp_protos.transport.errors import Denied, InvalidRequest, ModelError, NotFound
+from xcomp_protos.errors import Denied, InvalidRequest, ModelError, NotFound
 
 TURNS = 4  # orders of letters, at most: each candidate of four has each letter once
 RETRIEVAL = "retrieval"  # the model that has no letters

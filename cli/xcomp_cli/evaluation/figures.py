@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xcomp_cli.display import Json
+from xcomp_cli.output.console import Json
 
 RESAMPLES = 4000
 LEVEL = 0.95

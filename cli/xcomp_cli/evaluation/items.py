@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
-from xcomp_protos.transport.errors import InvalidRequest
+from xcomp_protos.errors import InvalidRequest
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NONE = "none"  # what a pick says where nothing fits

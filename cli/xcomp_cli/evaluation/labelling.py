@@ -14,8 +14,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from xcomp_cli.attach import displayable
 from xcomp_cli.evaluation.items import Image, Item
+from xcomp_cli.requests.attachments import displayable
 
 Source = Callable[[Image], str]  # the data URL of a picture
 

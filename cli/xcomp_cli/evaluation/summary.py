@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
-from xcomp_cli.display import Json
 from xcomp_cli.evaluation.asking import Answer, Asked, Turned
 from xcomp_cli.evaluation.figures import difference, estimate
 from xcomp_cli.evaluation.items import LETTERS
 from xcomp_cli.evaluation.threshold import Judged, fit
+from xcomp_cli.output.console import Json
 
 Figures: TypeAlias = dict[str, Json]
 Value = Callable[[Asked], float]

@@ -8,8 +8,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xcomp_cli.display import Json
 from xcomp_cli.evaluation.figures import Estimate, estimate
+from xcomp_cli.output.console import Json
 
 FOLDS = 5
 LEAST = 20  # labelled choices below which a fit is no more than a hint

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_protos.transport.errors import InvalidRequest, ModelError
+from xcomp_protos.errors import InvalidRequest, ModelError
 
 # Import names that the families need.
 OPEN_CLIP_LIBRARIES = ("huggingface_hub", "torch", "torchvision", "open_clip")
@@ -83,10 +83,10 @@ class Embedder(Protocol):
 
 
 def _open_clip(model: str) -> Embedder:
-    from xcomp_indexer.embed import hub, released
+    from xcomp_indexer.embed.weights import cache, sources
 
-    hub.require(model, OPEN_CLIP_LIBRARIES)
-    release = released.open_clip(model)
+    cache.require(model, OPEN_CLIP_LIBRARIES)
+    release = sources.open_clip(model)
     release.find()  # before the library, which takes seconds to import
     from xcomp_indexer.embed import openclip
 
@@ -94,14 +94,14 @@ def _open_clip(model: str) -> Embedder:
 
 
 def _chinese_clip(model: str) -> Embedder:
-    from xcomp_indexer.embed import hub, released
+    from xcomp_indexer.embed.weights import cache, sources
 
-    hub.require(model, CHINESE_CLIP_LIBRARIES)
-    release = released.chinese_clip(model)
+    cache.require(model, CHINESE_CLIP_LIBRARIES)
+    release = sources.chinese_clip(model)
     release.find()
-    from xcomp_indexer.embed import chinese
+    from xcomp_indexer.embed import chinese_clip
 
-    return chinese.load(release)
+    return chinese_clip.load(release)
 
 
 def _lite(_: str) -> Embedder:

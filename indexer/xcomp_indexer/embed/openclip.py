@@ -21,11 +21,12 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer  # t
 from PIL import Image
 from torch import Tensor
 
-from xcomp_indexer.embed import hub, openclip_text, pooled, released
-from xcomp_indexer.embed.hub import Place
-from xcomp_indexer.embed.released import Release
-from xcomp_indexer.embed.towers import ClipEmbedder, Config, Precision, Windows, reading
-from xcomp_protos.transport.errors import ModelError
+from xcomp_indexer.embed import openclip_tokenizer, pooled_attention
+from xcomp_indexer.embed.clip import ClipEmbedder, Config, Precision, Windows, reading
+from xcomp_indexer.embed.weights import cache, sources
+from xcomp_indexer.embed.weights.cache import Place
+from xcomp_indexer.embed.weights.sources import Release
+from xcomp_protos.errors import ModelError
 
 _REVISION = "1"  # of the recipe in this file; part of the digest
 _STRIP = 16  # a picture this many times as long as wide is a strip
@@ -38,10 +39,10 @@ class OpenClipTowers:
 
     def __init__(self, release: Release) -> None:
         weights = release.find()[-1]
-        self.name = release.resolved(hub.commit_of(weights))
+        self.name = release.resolved(cache.commit_of(weights))
         config, preprocess = _configuration(release)
         text_config = _part(config, "text_cfg")
-        self._tokenizer = openclip_text.load(release.place, text_config)
+        self._tokenizer = openclip_tokenizer.load(release.place, text_config)
         self._model = _network(release, weights, text_config, preprocess)
         self.network: torch.nn.Module = self._model
         self._ends_at_mark = _ends_at_mark(self._model)
@@ -57,7 +58,7 @@ class OpenClipTowers:
         chinese = _MULTILINGUAL.search(f"{release.architecture} {text_config.get('hf_tokenizer_name')}")
         self.languages = frozenset({"en", "zh"} if chinese else {"en"})
         recipe = json.dumps([config, asdict(self._preprocess)], sort_keys=True)
-        self.digest = hub.combined([_REVISION, recipe, self._tokenizer.digest, hub.sha256(weights)])
+        self.digest = cache.combined([_REVISION, recipe, self._tokenizer.digest, cache.sha256(weights)])
 
     def pixels(self, image: Image.Image) -> Tensor:
         """Returns an upright RGB picture as the model's input `[3, S, S]`."""
@@ -129,7 +130,7 @@ def _token_of(block: ResidualAttentionBlock, x: Tensor, at: Tensor, *, attn_mask
     """Does what a block of the library does, for the token at one place of each row: `[B, T, D]` to `[B, D]`."""
     rows = torch.arange(len(x), device=x.device)
     tokens, attn = block.ln_1(x), block.attn
-    seen = pooled.attend(
+    seen = pooled_attention.attend(
         tokens[rows, at],
         tokens,
         weights=attn.in_proj_weight.chunk(3),
@@ -161,7 +162,7 @@ def companions(release: Release) -> Iterator[tuple[Place, tuple[str, ...]]]:
     """
     with reading(release.model):
         text_config = _part(_configuration(release)[0], "text_cfg")
-    place, files = release.place, openclip_text.TOKENIZER_FILES
+    place, files = release.place, openclip_tokenizer.TOKENIZER_FILES
     if name := str(text_config.get("hf_tokenizer_name") or ""):
         if place.on_modelscope:
             yield place, files
@@ -174,7 +175,7 @@ def companions(release: Release) -> Iterator[tuple[Place, tuple[str, ...]]]:
 def _configuration(release: Release) -> tuple[Config, Config]:
     """Returns the configuration of the network and of its preprocessing."""
     if not release.tag:
-        content = json.loads(release.place.find(released.OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
+        content = json.loads(release.place.find(sources.OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
         return _part(content, "model_cfg"), _part(content, "preprocess_cfg")
     config: Config = open_clip.get_model_config(release.architecture)
     preprocess: Config = open_clip.get_pretrained_cfg(release.architecture, release.tag)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from xcomp_indexer.embed import Embedder, Vectors
-from xcomp_protos.transport.errors import ImageError, ModelError
+from xcomp_protos.errors import ImageError, ModelError
 
 _UNIT = 1e-3  # how far from 1 a length may be
 _SAME = 0.999  # cosine with the vector of the same picture in another batch, in half precision as well

@@ -2,7 +2,7 @@
 
 One store holds one repository. Adapters beside this file speak to an engine; nothing of an engine leaves them. The
 store knows vectors and payloads; it knows no files and no models. What the payload of an image holds is written in
-`payload.py`; `open.py` finds the adapter for an address.
+`repository/image_record.py`; `factory.py` finds the adapter for an address.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer.store.conditions import And, Filter, Ids, InSpace, Match, Missing, Not, Or, Range, Value
+from xcomp_indexer.store.filters import And, Filter, Ids, InSpace, Match, Missing, Not, Or, Range, Value
 
 __all__ = [
     "INDEXES", "And", "Filter", "Found", "Ids", "InSpace", "IndexKind", "Match", "Meta", "Missing", "Near", "Not", "Or",
@@ -25,7 +25,7 @@ Payload = Mapping[str, object]
 Meta = Mapping[str, object]  # the same kind of values, about the repository as a whole
 IndexKind = Literal["keyword", "integer", "float", "datetime"]
 
-# The payload keys that filters ask for, by `payload.py` and `where.py`; any other key is filtered without an index.
+# The payload keys that filters ask for (`filter_parser.py`); any other key is filtered without an index.
 INDEXES: Mapping[str, IndexKind] = {
     "dirs": "keyword",
     "folder": "keyword",

@@ -11,8 +11,8 @@ from itertools import takewhile
 
 from xcomp_model.base import Capabilities, Choice, Form, ModelError, Prompt, Prompts, Sampling, never
 from xcomp_model.decoding import Bound, Drawer, Stops, weigh
-from xcomp_model.xcomposer.cache import Cancelled
-from xcomp_model.xcomposer.reader import Reader
+from xcomp_model.xcomposer.runtime.kv_cache import Cancelled
+from xcomp_model.xcomposer.runtime.runner import Reader
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
 _LEAST_MASS = 0.5

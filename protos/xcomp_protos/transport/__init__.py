@@ -1,1 +1,1 @@
-"""What every server and every client of xcomp does the same way: errors, servers, channels."""
+"""Former names of `xcomp_protos.errors` and `xcomp_protos.client.retry`, kept for programs that import them."""

@@ -7,11 +7,11 @@ from pathlib import Path
 sys.path.pop(0)  # else open_clip is the script beside this one
 
 from xcomp_indexer import embed
-from xcomp_indexer.events import Order, Summary
-from xcomp_indexer.ingest import Ingest
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.ingest.events import Order, Summary
+from xcomp_indexer.ingest.ingest import Ingest
+from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.store.factory import open_stores
 
 photos, weights, work = sys.argv[1:]
 library = Library(

@@ -15,18 +15,18 @@ import numpy as np
 from PIL import Image
 
 from xcomp_indexer.embed import Encoded, Label, Prepared, Vectors
-from xcomp_indexer.embed.lite import colours, weights
+from xcomp_indexer.embed.lite import colors, weights
 from xcomp_indexer.embed.lite.classes import load_classes, load_vectors, vectors_digest
-from xcomp_protos.transport.errors import ModelError
+from xcomp_protos.errors import ModelError
 
 try:
     import torch
     from torch import Tensor
     from torch.nn import functional
 
-    from xcomp_indexer.embed.lite.chinese import Dictionary
-    from xcomp_indexer.embed.lite.sentence import SentenceEncoder
-    from xcomp_indexer.embed.lite.vision import LITE0, LITE2, Classifier
+    from xcomp_indexer.embed.lite.dictionary import Dictionary
+    from xcomp_indexer.embed.lite.image import LITE0, LITE2, Classifier
+    from xcomp_indexer.embed.lite.text import SentenceEncoder
 except ImportError as error:
     raise ModelError(f"profile lite needs {error.name}: install it with {weights.INSTALL}") from error
 
@@ -65,7 +65,7 @@ class LiteEmbedder:
         vectors = torch.from_numpy(load_vectors())
         self._centre = vectors.mean(dim=0)
         self._class_vectors = vectors - self._centre  # [1000, 384]
-        names = self._sentences.encode([f"the color {name}" for name in colours.NAMES])
+        names = self._sentences.encode([f"the color {name}" for name in colors.NAMES])
         self._colour_vectors = functional.normalize(names - names.mean(dim=0), dim=-1)  # [11, 384]
         self.dimension = vectors.shape[1]
         # One thread for each picture beats many threads for one: the layers are too small to share out, and the
@@ -86,7 +86,7 @@ class LiteEmbedder:
         if not images:
             return Encoded(np.empty((0, self.dimension), np.float32), ())
         whole, places = torch.stack(list(self._threads.map(self._classify, images)), dim=1)  # [B, 1000] each
-        shares = torch.from_numpy(np.stack([colours.shares(image) for image in images]))
+        shares = torch.from_numpy(np.stack([colors.shares(image) for image in images]))
         top = whole.topk(_LABELS)
         labels = [
             [self._label(*pair) for pair in zip(*row, strict=True)]

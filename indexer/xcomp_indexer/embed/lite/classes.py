@@ -1,7 +1,7 @@
 """The 1000 classes of ImageNet-1k: names for people, and vectors that place them among texts.
 
 Index order is the customary one (sorted WordNet ids). README.md beside tells where the tables come from, and
-`python -m xcomp_indexer.embed.lite.table` makes the vectors.
+`python -m xcomp_indexer.embed.lite.class_vectors` makes the vectors.
 """
 
 import csv

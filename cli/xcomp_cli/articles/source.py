@@ -1,0 +1,77 @@
+"""The user's article: read as it is, byte for byte, and the place where the illustrated one goes."""
+
+import shlex
+from pathlib import Path
+
+from xcomp_cli.articles import output
+from xcomp_composer.bundle.writer import read_bundle
+from xcomp_protos.errors import InvalidRequest, NotFound
+
+_FORMATS = {".txt": "text", ".html": "html", ".htm": "html"}
+LIMIT_BYTES = 3 * 1024 * 1024
+
+
+def read(file: Path) -> tuple[str, str]:
+    """Returns the text and its format.
+
+    Raises:
+        InvalidRequest: no such file, too long, or not UTF-8.
+    """
+    if file.is_dir():
+        raise InvalidRequest(_instead_of(file))
+    if not file.is_file():
+        raise InvalidRequest(f"no such article: '{file}'")
+    content = file.read_bytes()
+    if len(content) > LIMIT_BYTES:
+        raise InvalidRequest(f"'{file}' has {len(content)} bytes, more than {LIMIT_BYTES}: illustrate it in parts")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"'{file}' is not UTF-8: {error.reason} at byte {error.start}") from None
+    return text, _FORMATS.get(file.suffix.lower(), "markdown")
+
+
+def _instead_of(folder: Path) -> str:
+    """Says what a folder is, and the way on."""
+    try:
+        bundle = read_bundle(folder)
+    except (NotFound, InvalidRequest):
+        return f"'{folder}' is a folder: name the file of an article, Markdown, HTML or text"
+    if bundle.unfilled:
+        command = f"xcomp edit {shlex.quote(str(folder))} --fill"
+        return f"'{folder}' is an article bundle, {len(bundle.unfilled)} of its spots empty: {command} looks again"
+    file = folder / ("article.html" if bundle.format == "html" else "article.md")
+    return f"'{folder}' is an article bundle without empty spots: name '{file}' to illustrate it anew"
+
+
+def target(
+    file: Path, *, out: Path | None, is_zip: bool, in_place: bool, assets: Path | None, url_prefix: str | None
+) -> output.Target:
+    """Returns where the illustrated article goes.
+
+    Raises:
+        InvalidRequest: options that contradict each other, or a folder with files that are not ours to replace.
+    """
+    if in_place:
+        if out or is_zip:
+            raise InvalidRequest("--in-place writes into the article itself: leave --out and --zip away")
+        return output.in_place(file, assets=assets, url_prefix=url_prefix)
+    if assets or url_prefix is not None:
+        raise InvalidRequest("--assets and --url-prefix belong to --in-place")
+    output.check_out(out)
+    return output.out_of(out, _folder(file), is_zip=is_zip, source=file.parent)
+
+
+def _folder(file: Path) -> Path:
+    """A bundle's own article goes back into the bundle, any other into a folder beside it."""
+    if file.name in ("article.md", "article.html") and _holds(file.parent, read(file)[1]):
+        return file.parent
+    return file.with_suffix(".illustrated")
+
+
+def _holds(folder: Path, form: str) -> bool:
+    """Whether a folder is the bundle of an article of this format; the page of a Markdown article is not its text."""
+    try:
+        return read_bundle(folder).format == form
+    except (NotFound, InvalidRequest):
+        return False

@@ -1,0 +1,59 @@
+"""`xcomp chat`: a question, about pictures if there are any, answered by a composer model."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.output import console
+
+if TYPE_CHECKING:
+    from xcomp_protos import composer_pb2 as pb
+
+
+def chat(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)],
+    image: Annotated[
+        list[Path] | None,
+        typer.Option("--image", metavar="FILE", help="A picture that the question is about; may be repeated."),
+    ] = None,
+    model: options.Model = "",
+    profile: options.Profile = "",
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Answers a question, about pictures if there are any.
+
+    This needs a model that talks: --model openai:MODEL, an InternLM-XComposer, or a local folder of one.
+    """
+    from xcomp_cli.local_server import clients
+
+    request = _request(question, image or [])
+    request.options.model, request.options.profile, request.options.seed = model, profile, seed
+    started = time.monotonic()
+    pictures_elsewhere = indexer or composer  # none is fetched: a composer elsewhere needs no indexer here
+    with clients.composer(composer, indexer_address=pictures_elsewhere) as maker:
+        pieces = (event.text for event in maker.chat(request))
+        if json:
+            answer = "".join(pieces)
+            seconds = round(time.monotonic() - started, 3)
+            console.print_json({"question": question, "answer": answer, "seconds": seconds})
+        else:
+            for piece in pieces:
+                console.flow(piece)
+            console.result()
+
+
+def _request(question: str, images: list[Path]) -> "pb.ChatRequest":
+    from xcomp_cli.requests.attachments import attach
+    from xcomp_protos import composer_pb2 as pb
+    from xcomp_protos.errors import InvalidRequest
+
+    if not question.strip():
+        raise InvalidRequest("the question is empty: ask something")
+    pictures = [attach(path, share=len(images)) for path in images]
+    return pb.ChatRequest(turns=[pb.ChatTurn(text=options.text(question, name="question"), images=pictures)])

@@ -1,0 +1,144 @@
+"""`xcomp edit`: changes an article bundle, one operation at a time, and draws it again."""
+
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.output import console, progress
+
+if TYPE_CHECKING:
+    from xcomp_composer.article.model import Article, Segment
+
+EVEN = 0.5  # of all probability; the candidates' own share is above it where one of them is likelier to fit than not
+
+
+def edit(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The article bundle.", show_default=False)],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="With --segment: the new words. Without it a model writes.")
+    ] = "",
+    spot: Annotated[
+        int | None,
+        typer.Option("--spot", min=0, metavar="N", help="The place after segment N, as in review.html."),
+    ] = None,
+    pick: Annotated[
+        int | None, typer.Option("--pick", min=0, metavar="K", help="Take candidate K, from 0, best first.")
+    ] = None,
+    search: Annotated[str | None, typer.Option("--search", metavar="QUERY", help="Look for another picture.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="ID", help="Show this picture of the repository.")
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option("--caption", metavar="TEXT", help="Print this; empty: nothing.")
+    ] = None,
+    alt: Annotated[str | None, typer.Option("--alt", metavar="TEXT", help="Say this to who cannot see it.")] = None,
+    exclude: Annotated[bool, typer.Option("--exclude", help="Never show it here again, but the next best.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the picture away.")] = False,
+    lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is; again: no longer.")] = False,
+    segment: Annotated[int | None, typer.Option("--segment", min=0, metavar="N", help="Segment N, from 0.")] = None,
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="TEXT, or other words, in its place.")] = False,
+    expand: Annotated[bool, typer.Option("--expand", help="More words in its place.")] = False,
+    shorten: Annotated[bool, typer.Option("--shorten", help="Fewer words in its place.")] = False,
+    insert_before: Annotated[bool, typer.Option("--insert-before", help="TEXT, or a new segment, before it.")] = False,
+    insert_after: Annotated[bool, typer.Option("--insert-after", help="TEXT, or a new segment, after it.")] = False,
+    hint: Annotated[
+        str, typer.Option("--hint", metavar="TEXT", help="With --segment, where a model writes: what to work in.")
+    ] = "",
+    fill: Annotated[bool, typer.Option("--fill", help="Look again for pictures for spots that stayed empty.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last change back.")] = False,
+    repo: Annotated[
+        str,
+        typer.Option("--repo", metavar="NAME", help="The repository; if not the article's.", show_default=False),
+    ] = "",
+    where: options.Where = None,
+    k: options.Candidates = 4,
+    model: options.Model = "",
+    writer: options.Writer = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    originals: options.Originals = False,
+    allow_restricted: options.AllowRestricted = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Changes an article bundle and draws it again.
+
+    One picture, one segment, all empty spots, or the last change taken back. Numbers count from 0, as on review.html.
+    """
+    from xcomp_cli.articles import output
+    from xcomp_cli.local_server import clients
+    from xcomp_cli.requests.article import article_options
+    from xcomp_cli.requests.edit import SpotFlags, of_segment, of_spot, only
+    from xcomp_composer.article import proto
+    from xcomp_composer.bundle.writer import is_drawn, read_bundle
+    from xcomp_protos import composer_pb2 as pb
+
+    operation = only(
+        of_spot(
+            spot,
+            SpotFlags(
+                pick=pick,
+                search=search,
+                image=image,
+                caption=caption,
+                alt=alt,
+                exclude=exclude,
+                remove=remove,
+                lock=lock,
+            ),
+        ),
+        of_segment(
+            segment,
+            {
+                "rewrite": rewrite,
+                "expand": expand,
+                "shorten": shorten,
+                "insert-before": insert_before,
+                "insert-after": insert_after,
+            },
+            text=options.text(text, name="text"),
+            hint=options.text(hint, name="hint"),
+        ),
+        pb.EditOperation(fill=True) if fill else None,
+        pb.EditOperation(undo=True) if undo else None,
+    )
+    article = read_bundle(folder)
+    repo = repo or article.repository
+    wanted = article_options(
+        repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where,
+        allow_restricted=allow_restricted, writer=writer,
+    )  # fmt: skip
+    request = pb.EditRequest(article=proto.to_proto(article), operation=operation, options=wanted)
+    goal = output.bundle(folder)
+    with (
+        clients.composer(composer, indexer_address=indexer) as maker,
+        clients.indexer(indexer) as client,
+        progress.waiting("changing the article"),
+    ):
+        is_to_draw = fill and not article.unfilled and not is_drawn(article)  # nothing else is left to do
+        changed = article if is_to_draw else proto.from_proto(maker.edit(request))
+        changed = goal.write(
+            changed, output.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+        )
+    console.note(console.printable(_said(article, changed)))
+    if search and spot is not None and (nearest := _unfit(changed.segments[spot])):
+        console.warn(console.printable(f"no picture that is free here fits {search!r}: {nearest} is the nearest"))
+    raise typer.Exit(output.report(changed, goal, json=json, strict=False))
+
+
+def _said(before: "Article", after: "Article") -> str:
+    """What was done, in the words of the article's history."""
+    if len(after.history) < len(before.history):
+        return f"undone: {before.history[-1].operation}"
+    return f"done: {after.history[-1].operation}" if after.history else "done"
+
+
+def _unfit(segment: "Segment") -> str:
+    """Names the picture that a search put here where "none of them" was likelier than all that it found."""
+    picture = segment.illustration
+    fits = picture and sum(each.probability or 0.0 for each in picture.candidates) >= EVEN
+    return PurePath(picture.path).name if picture and not fits else ""

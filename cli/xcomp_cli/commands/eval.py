@@ -1,0 +1,139 @@
+"""`xcomp eval`: evaluations, each against what people chose."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.output import console, progress
+
+if TYPE_CHECKING:
+    from xcomp_cli.evaluation.items import Item
+    from xcomp_protos import composer_pb2 as pb
+
+PAGE_PX = 640  # of a picture on the labelling page
+
+evaluate = typer.Typer(help="Measures how well pictures are chosen.", rich_markup_mode=None)
+
+
+@evaluate.callback()
+def _group() -> None:
+    """A group, though it has one command so far."""
+
+
+@evaluate.command()
+def selection(
+    items: Annotated[
+        Path,
+        typer.Argument(metavar="ITEMS.jsonl", help="One choice a line; see docs/evaluation.md.", show_default=False),
+    ],
+    picks: Annotated[
+        Path | None, typer.Option("--picks", metavar="FILE", help="What a person picked on the labelling page.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", metavar="FILE", help="Write the labelling page there. By default ITEMS.html."),
+    ] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Ask in other orders and without looks as well.")
+    ] = True,
+    repo: options.Repo = "default",
+    model: options.Model = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    allow_restricted: options.AllowRestricted = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Compares choices of pictures with those of people.
+
+    CLIP's best match, the released procedure and ours answer the same items, with bootstrap intervals; then what the
+    order of the candidates does, when ours abstains, controls, and the margin that fits these choices. Items that
+    nobody has labelled make a page to label them on, blind, with the keyboard.
+    """
+    from xcomp_cli.evaluation.items import read_items, with_picks
+
+    known = read_items(items)
+    known = with_picks(known, picks) if picks else known
+    labelled = [item for item in known if item.is_labelled]
+    if page or not labelled:
+        _write_page(
+            [item for item in known if not item.is_labelled] or known, page or items.with_suffix(".html"),
+            name=items.stem, repo=repo, seed=seed, allow_restricted=allow_restricted, json=json, indexer=indexer,
+        )  # fmt: skip
+        return
+    if len(labelled) < len(known):
+        console.note(f"{len(known) - len(labelled)} items are not labelled and left out: --page makes a page of them")
+    from xcomp_cli.requests.article import article_options
+
+    wanted = article_options(
+        repo=repo, profile=profile, model=model, lang=lang, seed=seed, allow_restricted=allow_restricted
+    )
+    figures = _measured(labelled, wanted, seed=seed, controls=controls, composer=composer, indexer=indexer)
+    if json:
+        console.print_json(figures)
+        return
+    from xcomp_cli.evaluation.report import lines
+
+    for line in lines(figures):
+        console.result(console.printable(line))
+
+
+def _measured(
+    items: "Sequence[Item]", wanted: "pb.Options", *, seed: int, controls: bool, composer: str, indexer: str
+) -> dict[str, console.Json]:
+    from xcomp_cli.evaluation.asking import Asker
+    from xcomp_cli.evaluation.summary import summarise
+    from xcomp_cli.local_server import clients
+
+    with clients.composer(composer, indexer_address=indexer) as maker, progress.progress("items") as advance:
+        asker = Asker(maker, wanted, has_controls=controls)
+        asked = list(asker.ask(items, lambda done: advance(done, len(items), what="choosing")))
+    for reason, count in asker.failures.items():
+        console.warn(console.printable(f"{count} of the choices failed: {reason}"))
+    return {"model": asker.model, "space": asker.space, **summarise(asked, seed=seed)}
+
+
+def _write_page(
+    items: "Sequence[Item]", page: Path, *, name: str, repo: str, seed: int, allow_restricted: bool, json: bool,
+    indexer: str,
+) -> None:  # fmt: skip
+    from xcomp_cli.evaluation.labelling import labelling_page, source_of
+
+    pictures = [image for item in items for image in (*item.candidates, *(shown.image for shown in item.shown))]
+    with ExitStack() as stack:
+        fetch = _fetcher(stack, indexer, repo, allow_restricted) if any(each.image_id for each in pictures) else _never
+        with progress.waiting("putting the pictures together"):
+            page.write_text(labelling_page(items, source_of(fetch), name=name, seed=seed), encoding="utf-8")
+    if json:
+        console.print_json({"page": str(page), "items": len(items)})
+        return
+    console.result(console.printable(str(page)))
+    console.note(
+        f"{len(items)} items to label: open the page, pick, download, then run this again with "
+        f"--picks {console.printable(name)}.picks.jsonl"
+    )
+
+
+def _fetcher(stack: ExitStack, indexer: str, repo: str, allow_restricted: bool) -> Callable[[str], tuple[str, bytes]]:
+    from xcomp_cli.local_server import clients
+    from xcomp_protos import indexer_pb2 as pb
+
+    client = stack.enter_context(clients.indexer(indexer))
+
+    def fetch(image_id: str) -> tuple[str, bytes]:
+        header, data = client.fetch(
+            pb.FetchRequest(repository=repo, image_id=image_id, max_px=PAGE_PX, allow_restricted=allow_restricted)
+        )
+        return header.media_type, data
+
+    return fetch
+
+
+def _never(image_id: str) -> tuple[str, bytes]:
+    raise AssertionError(f"no item names an id, and yet {image_id} is fetched")

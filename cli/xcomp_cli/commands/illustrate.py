@@ -1,0 +1,68 @@
+"""`xcomp illustrate`: puts pictures into an existing text, every word left as it was."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.output import progress
+
+
+def illustrate(
+    article: Annotated[
+        Path, typer.Argument(metavar="ARTICLE.md", help="A Markdown file, an .html, or a .txt.", show_default=False)
+    ],
+    out: options.Out = None,
+    zip_: options.Zip = False,
+    images: options.Images = None,
+    max_images: options.MaxImages = None,
+    repo: options.Repo = "default",
+    where: options.Where = None,
+    must_use: options.MustUse = None,
+    exclude: options.Exclude = None,
+    k: options.Candidates = 4,
+    pool: options.Pool = None,
+    model: options.Model = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    in_place: options.InPlace = False,
+    assets: options.Assets = None,
+    url_prefix: options.UrlPrefix = None,
+    originals: options.Originals = False,
+    allow_restricted: options.AllowRestricted = False,
+    strict: options.Strict = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Illustrates existing text, every word left as it was.
+
+    The result is a folder, by default NAME.illustrated beside the article: article.html to look at, review.html to see
+    why, article.md, article.json and the pictures; of an HTML page, article.html is the page itself. A second run
+    replaces our pictures and adds none.
+    """
+    from xcomp_cli.articles import output
+    from xcomp_cli.articles.progress import watch
+    from xcomp_cli.articles.source import read, target
+    from xcomp_cli.local_server import clients
+    from xcomp_cli.requests.article import article_options
+    from xcomp_protos import composer_pb2 as pb
+
+    text, form = read(article)
+    goal = target(article, out=out, is_zip=zip_, in_place=in_place, assets=assets, url_prefix=url_prefix)
+    wanted = article_options(
+        repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
+        max_images=max_images, allow_restricted=allow_restricted, pool=pool, must_use=must_use, exclude=exclude,
+    )  # fmt: skip
+    with (
+        clients.composer(composer, indexer_address=indexer) as maker,
+        clients.indexer(indexer) as client,
+    ):
+        made = watch(maker.illustrate(pb.IllustrateRequest(text=text, format=form, options=wanted)))
+        with progress.waiting("fetching the pictures"):
+            made = goal.write(
+                made, output.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+            )
+    raise typer.Exit(output.report(made, goal, json=json, strict=strict, images=output.least(images, max_images)))

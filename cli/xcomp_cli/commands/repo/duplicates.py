@@ -1,0 +1,86 @@
+"""`xcomp repo duplicates`: which pictures of a repository are one and the same."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.commands.repo.repo import Name
+from xcomp_cli.output import console, progress
+
+if TYPE_CHECKING:
+    from xcomp_protos import indexer_pb2 as pb
+
+
+def duplicates(
+    name: Name,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            "--threshold",
+            metavar="X",
+            min=0,
+            max=1,
+            help="Cosine from which the pixels of two pictures are compared.",
+        ),
+    ] = 0.9,
+    allow_restricted: options.AllowRestricted = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+) -> None:
+    """Finds copies of the same bytes, and pictures that were resized or encoded anew.
+
+    Nothing is removed. The largest picture of a group comes first.
+    """
+    from xcomp_cli.local_server import clients
+    from xcomp_protos import indexer_pb2 as pb
+
+    request = pb.DuplicatesRequest(
+        repository=options.text(name, name="name"), threshold=threshold, allow_restricted=allow_restricted
+    )
+    groups: list[pb.DuplicateGroup] = []
+    outcome = pb.DuplicatesSummary()
+    with clients.indexer(indexer) as client, progress.waiting("comparing pictures"):
+        for event in client.duplicates(request):
+            if event.HasField("group"):
+                groups.append(event.group)
+            elif event.HasField("summary"):
+                outcome = event.summary
+    if json:
+        found = [_as_json(group) for group in groups]
+        console.print_json({"repository": name, "images": outcome.images, "unread": outcome.unread, "groups": found})
+    else:
+        _show(groups, outcome)
+
+
+def _as_json(group: "pb.DuplicateGroup") -> console.Json:
+    return {
+        "kind": "copies" if group.copies else "near",
+        "count": group.count,
+        "images": [
+            {
+                "id": each.image.id,
+                "path": each.image.path,
+                "width": each.image.width,
+                "height": each.image.height,
+                "similarity": each.similarity,
+                "distance": each.distance,
+            }
+            for each in group.images
+        ],
+    }
+
+
+def _show(groups: "list[pb.DuplicateGroup]", outcome: "pb.DuplicatesSummary") -> None:
+    for group in groups:
+        console.result(f"{group.count} {'copies' if group.copies else 'near copies'}")
+        for each in group.images:
+            size = console.faint(f"{each.image.width}×{each.image.height}")
+            console.result(f"  {console.printable(each.image.path)}  {size}")
+    console.note(
+        f"{console.counted(outcome.images, 'picture')} compared, {console.counted(len(groups), 'group')} of duplicates"
+    )
+    if outcome.unread:
+        console.warn(
+            f"could not read, and did not compare, {console.counted(outcome.unread, 'picture')}: run xcomp index again"
+        )

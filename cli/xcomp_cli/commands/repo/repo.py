@@ -1,0 +1,89 @@
+"""`xcomp repo`: the repositories of an indexer."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.output import console
+
+if TYPE_CHECKING:
+    pass
+from xcomp_cli.output.repositories import as_json, line, space_line
+
+repo = typer.Typer(help="Lists, shows, makes, deletes and moves repositories.", rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The repository.", show_default=False)]
+
+
+@repo.command("list")
+def list_(json: options.Json = False, indexer: options.Indexer = "") -> None:
+    """Names every repository."""
+    from xcomp_cli.local_server import clients
+
+    with clients.indexer(indexer) as client:
+        found = client.list_repositories()
+    if json:
+        console.print_json([as_json(one) for one in found])
+    elif not found:
+        console.note("no repository yet: xcomp index FOLDER makes one")
+    else:
+        for one in found:
+            console.result(line(one))
+
+
+@repo.command()
+def show(name: Name, json: options.Json = False, indexer: options.Indexer = "") -> None:
+    """Shows a repository's spaces, counts and last ingest."""
+    from xcomp_cli.local_server import clients
+    from xcomp_protos.errors import NotFound
+
+    with clients.indexer(indexer) as client:
+        found = client.describe(options.text(name, name="name")).repositories
+    if not found:
+        raise NotFound(f"no repository {name!r}: xcomp repo list names them all")
+    if json:
+        console.print_json(as_json(found[0]))
+        return
+    console.result(line(found[0]))
+    for space in found[0].spaces:
+        console.result(space_line(space))
+
+
+@repo.command()
+def create(
+    name: Name, profile: options.Profile = "", json: options.Json = False, indexer: options.Indexer = ""
+) -> None:
+    """Creates an empty repository."""
+    from xcomp_cli.local_server import clients
+    from xcomp_protos import indexer_pb2 as pb
+
+    with clients.indexer(indexer) as client:
+        made = client.create_repository(
+            pb.CreateRepositoryRequest(name=options.text(name, name="name"), profile=profile)
+        )
+    if json:
+        console.print_json(as_json(made))
+    else:
+        console.result(line(made))
+
+
+@repo.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+) -> None:
+    """Removes a repository with its vectors; your files are never touched."""
+    from xcomp_cli.local_server import clients
+
+    if not yes:
+        typer.confirm(f"Remove the repository {console.printable(name)}?", abort=True, err=True)
+    with clients.indexer(indexer) as client:
+        count = client.delete_repository(options.text(name, name="name"))
+    if json:
+        console.print_json({"repository": name, "deleted": count})
+    else:
+        held = console.counted(count, "image")
+        console.result(f"{console.printable(name)}: removed with {held}; the files are where they were")

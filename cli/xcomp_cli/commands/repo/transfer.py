@@ -1,0 +1,94 @@
+"""`xcomp repo export` and `import`: a repository as one file, read and written piece by piece."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.commands.repo.repo import (
+    Name,
+)
+from xcomp_cli.output import console, progress
+from xcomp_cli.output.repositories import (
+    as_json,
+    line,
+)
+
+PIECE_BYTES = 512 * 1024
+
+
+def export(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; with .gz it is compressed.")],
+    indexer: options.Indexer = "",
+) -> None:
+    """Writes a repository into a file: vectors and all that is known about its pictures.
+
+    The pictures themselves stay where they are. The format is JSON Lines; docs/repositories.md describes it.
+    """
+    from xcomp_cli.local_server import clients
+    from xcomp_protos.errors import Conflict
+
+    if file.exists():
+        raise Conflict(f"{file} is there already: choose another name")
+    draft = file.with_name(f"{file.name}.part")
+    try:
+        with clients.indexer(indexer) as client, progress.waiting("exporting"), _opened(draft, file, "wb") as target:
+            for piece in client.export(options.text(name, name="name")):
+                target.write(piece)
+        draft.rename(file)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    size_mb = file.stat().st_size / 1e6
+    console.result(f"{console.printable(name)}: written to {console.printable(str(file))}, {size_mb:.1f} MB")
+
+
+def import_(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.", exists=True, dir_okay=False)],
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+) -> None:
+    """Makes a repository of an exported file, whole or not at all; it embeds nothing.
+
+    This is also the way from one store to another.
+    """
+    from xcomp_cli.local_server import clients
+    from xcomp_protos.errors import InvalidRequest, XcompError
+
+    trouble: list[Exception] = []
+    try:
+        with clients.indexer(indexer) as client, progress.waiting("importing"):
+            made = client.import_(options.text(name, name="name"), _pieces(file, trouble))
+    except XcompError:
+        if trouble:  # the indexer only saw that it ended too early
+            raise InvalidRequest(f"{file} cannot be read: {trouble[0]}") from None
+        raise
+    if json:
+        console.print_json(as_json(made))
+    else:
+        console.result(line(made))
+
+
+def _pieces(file: Path, trouble: list[Exception]) -> Iterator[bytes]:
+    """Reads a file for gRPC, which would swallow what goes wrong: that is noted in `trouble`."""
+    try:
+        with _opened(file, file, "rb") as source:
+            while piece := source.read(PIECE_BYTES):
+                yield piece
+    except (OSError, EOFError, zlib.error) as error:
+        trouble.append(error)
+
+
+def _opened(file: Path, name: Path, mode: str) -> IO[bytes] | gzip.GzipFile:
+    """Opens a file, compressed if `name` says so."""
+    if name.suffix == ".gz":
+        return gzip.open(file, "wb", compresslevel=1) if mode == "wb" else gzip.open(file, "rb")
+    return file.open("wb") if mode == "wb" else file.open("rb")

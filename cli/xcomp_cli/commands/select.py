@@ -1,0 +1,73 @@
+"""`xcomp select`: the context-aware choice alone, a probability for each candidate."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.output import console
+
+if TYPE_CHECKING:
+    from xcomp_protos import composer_pb2 as pb
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def select(
+    context: Annotated[
+        Path, typer.Option("--context", metavar="FILE", help="The text before the picture.", show_default=False)
+    ],
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option("--candidate", metavar="IMAGE", help="A picture's file or its id in the repository; repeated."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="IMAGE", help="More candidates.")] = None,
+    repo: options.Repo = "default",
+    model: options.Model = "",
+    profile: options.Profile = "",
+    lang: options.Lang = options.Tongue.AUTO,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    indexer: options.Indexer = "",
+    composer: options.Composer = "",
+) -> None:
+    """Chooses the picture that fits a text best.
+
+    Each candidate gets a probability; if nothing fits, none is chosen.
+    """
+    from xcomp_cli.articles.source import read
+    from xcomp_cli.local_server import clients
+    from xcomp_cli.requests.article import article_options
+    from xcomp_protos import composer_pb2 as pb
+    from xcomp_protos.errors import InvalidRequest
+
+    names = [*(candidate or ()), *(more or ())]
+    if not names:
+        raise InvalidRequest("there is nothing to choose from: name pictures with --candidate IMAGE")
+    request = pb.SelectRequest(
+        context=read(context)[0],
+        candidates=[_candidate(name, share=len(names)) for name in names],
+        options=article_options(repo=repo, profile=profile, model=model, lang=lang, seed=seed),
+    )
+    with clients.composer(composer, indexer_address=indexer) as maker:
+        answer = maker.select(request)
+    choice = answer.choice if answer.HasField("choice") else None
+    if json:
+        console.print_json({"choice": choice, "probabilities": list(answer.probabilities), "mass": answer.mass})
+        return
+    for number, (name, probability) in enumerate(zip(names, answer.probabilities, strict=True)):
+        mark = "→" if number == choice else " "
+        console.result(f"{mark} {probability:6.1%}  {console.printable(name)}")
+    if choice is None:
+        console.note("nothing fits")
+
+
+def _candidate(name: str, *, share: int) -> "pb.SelectCandidate":
+    from xcomp_cli.requests.attachments import attach
+    from xcomp_protos import composer_pb2 as pb
+
+    if _ID.fullmatch(name):
+        return pb.SelectCandidate(image_id=name)
+    return pb.SelectCandidate(image=attach(Path(name), share=share))

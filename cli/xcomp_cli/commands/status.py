@@ -1,0 +1,154 @@
+"""`xcomp status`: which servers run, what the repositories hold, and what is wrong with either by their own account."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from xcomp_cli import options
+from xcomp_cli.diagnostics import machine
+from xcomp_cli.diagnostics.machine import Finding
+from xcomp_cli.output import console, repositories
+
+if TYPE_CHECKING:
+    from xcomp_cli.local_server.state import State
+    from xcomp_protos import indexer_pb2 as pb
+
+UNREACHABLE = 4
+ASKED_S = 10.0  # for a local composer to say how it is
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The servers as they are now."""
+
+    address: str  # of the indexer
+    described: "pb.DescribeResponse"
+    indexer: "State | None"  # the local one
+    composer: "State | None"
+    findings: Sequence[Finding]
+    is_reached: bool  # the composer as well, if one was named
+
+
+def status(json: options.Json = False, indexer: options.Indexer = "", composer: options.Composer = "") -> None:
+    """Shows the servers and the repositories, what is wrong with them and how to mend it."""
+    seen = _seen(indexer, composer)
+    if json:
+        console.print_json(_as_json(seen, servers=not indexer))
+    else:
+        _show(seen, named=bool(indexer), composer=composer)
+    if not seen.is_reached:
+        raise typer.Exit(UNREACHABLE)
+
+
+def _seen(indexer: str, composer: str) -> _Seen:
+    from xcomp_cli.diagnostics import servers as trouble
+    from xcomp_cli.local_server import clients
+    from xcomp_cli.local_server.process import COMPOSER, INDEXER
+    from xcomp_cli.local_server.state import running
+
+    with clients.indexer(indexer) as client:
+        healthy = _is_healthy(client.healthy, client.address, named=bool(indexer))
+        described = client.describe()
+        address = client.address
+    log = "" if indexer else f": {clients.places(INDEXER).log}"
+    own = None if indexer else running(clients.places(INDEXER))
+    beside = None if indexer or composer else running(clients.places(COMPOSER))
+    of_composer, is_reached = _composer(composer, address, beside)
+    findings = [
+        *trouble.indexer(healthy=healthy, log=log),
+        *of_composer,
+        *trouble.repositories(described, local=not clients.is_remote(indexer)),
+    ]
+    return _Seen(address, described, own, beside, findings, is_reached)
+
+
+def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
+    from xcomp_protos.errors import Unavailable
+
+    try:
+        return ask()
+    except Unavailable as error:
+        if not named:
+            raise
+        way = f"start it there with: xcomp serve indexer --listen {address}, or read the end of its log"
+        raise Unavailable(f"{error} {way}") from None
+
+
+def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Finding], bool]:
+    """Asks the composer that was named, or a local one that runs; none is started. Says whether it answered."""
+    from xcomp_cli.diagnostics import servers as trouble
+    from xcomp_cli.local_server import clients
+    from xcomp_cli.local_server.process import COMPOSER
+    from xcomp_protos.client import ComposerClient
+    from xcomp_protos.errors import XcompError
+
+    if not named and state is None:
+        return [], True
+    way = f"start it there with: xcomp serve composer --listen {named}, or read the end of its log"
+    client: AbstractContextManager[ComposerClient]
+    if named:
+        client = clients.composer(named, indexer_address=indexer)
+    else:
+        assert state
+        client = ComposerClient(state.address, token=state.token(), timeout_s=ASKED_S)
+        way = f"end process {state.pid}, and the next command starts another; its log: {clients.places(COMPOSER).log}"
+    try:
+        with client as asked:
+            described = asked.describe()
+        if not named and described.indexer != indexer:
+            return [], True  # of an indexer that was here before: the next command that needs it starts another
+        return list(trouble.composer(described)), True
+    except XcompError as error:
+        return [Finding("composer", f"{error}: {way}", fault=True)], not named
+
+
+def _show(seen: _Seen, *, named: bool, composer: str) -> None:
+    from xcomp_cli.local_server.paths import data_home
+
+    described = seen.described
+    console.result(f"indexer    {console.printable(seen.address)}, {_memory(described.memory_bytes)}")
+    console.result(f"store      {console.printable(described.store)}")
+    if composer:
+        console.result(f"composer   {console.printable(composer)}")
+    elif not named:
+        local = seen.composer.address if seen.composer else "not running: it starts when it is needed"
+        console.result(f"composer   {local}")
+    if not named:
+        console.result(f"home       {console.printable(str(data_home()))}")
+    console.result(
+        f"models     {', '.join(described.models_loaded) or 'none in memory: they load when they are needed'}"
+    )
+    console.result(f"profile    {console.printable(described.default_profile)} for new repositories")
+    for one in described.repositories:
+        if not one.problem:
+            console.result(f"repository {repositories.line(one)}")
+    if not described.repositories:
+        console.note("no repository yet: xcomp index FOLDER makes one")
+    for finding in seen.findings:
+        console.result(machine.line(finding))
+
+
+def _as_json(seen: _Seen, *, servers: bool) -> console.Json:
+    described = seen.described
+    states = {"indexer": seen.indexer, "composer": seen.composer} if servers else {}
+    return {
+        "version": described.version,
+        "build": described.build,
+        "indexer": seen.address,
+        "store": described.store,
+        "models_loaded": list(described.models_loaded),
+        "memory_bytes": described.memory_bytes,
+        "default_profile": described.default_profile,
+        "servers": {
+            name: {"pid": state.pid, "address": state.address} if state else None for name, state in states.items()
+        },
+        "repositories": [repositories.as_json(one) for one in described.repositories],
+        "findings": [machine.as_json(finding) for finding in seen.findings],
+    }
+
+
+def _memory(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.0f} MB in memory"

@@ -1,0 +1,1 @@
+"""What `doctor` and `status` examine: the machine and its servers."""

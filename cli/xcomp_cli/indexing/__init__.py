@@ -1,0 +1,1 @@
+"""Run an ingest: on paths of the server, by upload, or repeatedly."""

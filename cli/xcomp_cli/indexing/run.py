@@ -1,0 +1,88 @@
+"""One run of `xcomp index`: the indexer takes in what it sees, and is sent what it does not see."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xcomp_cli.output import console, progress
+
+if TYPE_CHECKING:
+    from xcomp_indexer.ingest.scan import Entry
+    from xcomp_protos import indexer_pb2 as pb
+    from xcomp_protos.client import IndexerClient
+
+
+@dataclass
+class Outcome:
+    """What an ingest ended with."""
+
+    summary: "pb.IngestSummary"
+    failures: list["pb.IngestFailure"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be brought in, once or again and again."""
+
+    indexer: str  # address; empty: the local one
+    request: "pb.IngestRequest"  # its paths are the indexer's own
+    uploads: Sequence[str]  # absolute paths of this machine
+    settled: "set[Entry]" = field(default_factory=set)  # files that were uploaded by a run before
+
+
+def bring(job: Job) -> Outcome:
+    """Does one run; returns what came of it."""
+    from xcomp_cli.local_server import clients
+    from xcomp_protos import indexer_pb2 as pb
+
+    with clients.indexer(job.indexer) as client:
+        outcome = Outcome(pb.IngestSummary(repository=job.request.repository))
+        if job.request.paths:
+            outcome = _follow(client.ingest(job.request))
+        if job.uploads:
+            _upload(client, job, outcome)
+    return outcome
+
+
+def _upload(client: "IndexerClient", job: Job, outcome: Outcome) -> None:
+    """Uploads files of this machine, and adds what came of it to the outcome."""
+    from xcomp_cli.indexing.upload import upload
+    from xcomp_protos import indexer_pb2 as pb
+
+    header = pb.UploadHeader(repository=job.request.repository, profile=job.request.profile)
+    exclude, report = job.request.exclude, outcome.failures.append
+    try:
+        done = upload(client, job.uploads, header=header, exclude=exclude, settled=job.settled, report=report)
+    except KeyboardInterrupt:
+        console.note("what is uploaded stays; the same command goes on from there")
+        raise
+    total = outcome.summary
+    for name in ("scanned", "added", "updated", "unchanged", "failed", "seconds"):
+        setattr(total, name, getattr(total, name) + getattr(done, name))
+    total.images_per_second = total.images_per_second or done.images_per_second
+    total.stages.update(done.stages)
+
+
+def _follow(events: "Iterable[pb.IngestEvent]") -> Outcome:
+    from xcomp_protos.errors import Unavailable
+
+    failures: list[pb.IngestFailure] = []
+    try:
+        with progress.progress("images") as advance:
+            advance(0, 0, what="looking for pictures")
+            for event in events:
+                kind = event.WhichOneof("event")
+                if kind == "summary":
+                    return Outcome(event.summary, failures)
+                if kind == "failure":
+                    failures.append(event.failure)
+                elif event.progress.step:
+                    advance(0, 0, what=f"arranging the store: {event.progress.step}")
+                elif event.progress.total:
+                    advance(event.progress.done, event.progress.total, what="indexing")
+                else:
+                    advance(0, 0, what=f"looking for pictures: {event.progress.scanned}")
+    except KeyboardInterrupt:
+        console.note("what is indexed stays; the same command goes on from there")
+        raise
+    raise Unavailable("the indexer ended before its summary: run the command again")

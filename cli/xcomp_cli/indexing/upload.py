@@ -1,0 +1,176 @@
+"""Brings files of this machine into an indexer elsewhere: content that it knows is not sent again.
+
+Every file is hashed here and asked for by its hash; nothing is remembered on this side. Uploads are added and never
+removed: what is gone here may well be there for somebody else.
+"""
+
+import hashlib
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from xcomp_cli.output import progress
+
+if TYPE_CHECKING:
+    from xcomp_indexer.ingest.scan import Entry
+    from xcomp_protos import indexer_pb2 as pb
+    from xcomp_protos.client import IndexerClient
+
+LANES = 4  # files under way at once: some are hashed while others travel or are embedded
+MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; so many and one more are sent, for it to say so
+
+_PASSING = ("permission", "vanished", "unreadable")  # failures that say nothing of the file itself
+
+
+class Report(Protocol):
+    """What an upload is told of."""
+
+    def __call__(self, failure: "pb.IngestFailure", /) -> None:
+        """Takes a file that was skipped."""
+
+
+def upload(
+    client: "IndexerClient",
+    paths: Sequence[str],
+    *,
+    header: "pb.UploadHeader",
+    exclude: Sequence[str],
+    settled: "set[Entry]",
+    report: Report,
+) -> "pb.IngestSummary":
+    """Uploads what is not known below folders, and single files.
+
+    Args:
+        client: of the indexer.
+        paths: absolute, of this machine.
+        header: names repository and profile.
+        exclude: globs of what to leave out.
+        settled: files that need not be looked at again; those that are answered join them.
+        report: is told of each file that is no readable picture.
+    """
+    from xcomp_indexer.ingest.scan import scan
+    from xcomp_protos import indexer_pb2 as pb
+
+    begun = time.monotonic()
+    found = scan(paths, exclude=exclude)
+    for path, error in found.unreadable:
+        report(_unreadable(path, error))
+    entries = [entry for entry in found.entries if entry not in settled]
+    counts: Counter[str] = Counter(failed=len(found.unreadable), unchanged=len(found.entries) - len(entries))
+    with progress.progress("images") as advance:
+        for done, answer in enumerate(_answers(client, entries, header), start=1):
+            advance(done, len(entries), what="uploading")
+            if answer.failure.reason not in _PASSING:
+                settled.add(entries[done - 1])
+            counts[_kind(answer)] += 1
+            if answer.HasField("failure"):
+                report(answer.failure)
+    seconds = time.monotonic() - begun
+    return pb.IngestSummary(
+        repository=header.repository,
+        scanned=len(found.entries),
+        added=counts["added"],
+        updated=counts["updated"],
+        unchanged=counts["unchanged"],
+        failed=counts["failed"],
+        seconds=seconds,
+        images_per_second=counts["added"] / max(seconds, 1e-9),
+        stages={"upload": seconds},
+    )
+
+
+def _answers(
+    client: "IndexerClient", entries: "Sequence[Entry]", header: "pb.UploadHeader"
+) -> "Iterator[pb.UploadResponse]":
+    """Uploads in several lanes, a bounded number of files ahead; yields the answers in order."""
+    lanes = ThreadPoolExecutor(LANES, thread_name_prefix="upload")
+    waiting: deque[Future[pb.UploadResponse]] = deque()
+    try:
+        for entry in entries:
+            waiting.append(lanes.submit(_send, client, entry, header))
+            if len(waiting) == 2 * LANES:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        lanes.shutdown(cancel_futures=True)
+
+
+def _send(client: "IndexerClient", entry: "Entry", header: "pb.UploadHeader") -> "pb.UploadResponse":
+    from xcomp_protos import indexer_pb2 as pb
+
+    try:
+        offer = _offer(entry, header)
+        answer = client.upload(offer)
+        if not answer.image_id and not answer.HasField("failure"):
+            answer = _sent_whole(client, entry, offer)
+    except OSError as error:
+        return pb.UploadResponse(failure=_unreadable(entry.path, error))
+    if answer.HasField("failure"):
+        answer.failure.path = _text(entry.path)
+    return answer
+
+
+def _sent_whole(client: "IndexerClient", entry: "Entry", offer: "pb.UploadHeader") -> "pb.UploadResponse":
+    from xcomp_protos.errors import XcompError
+
+    try:
+        return client.upload(offer, _chunks(entry.path))
+    except XcompError:
+        if _offer(entry, offer) == offer:  # else the file is to blame
+            raise
+        raise OSError(0, "it changed meanwhile; run the command again") from None
+
+
+def _offer(entry: "Entry", header: "pb.UploadHeader") -> "pb.UploadHeader":
+    from xcomp_protos import indexer_pb2 as pb
+
+    size, hashed = 0, hashlib.blake2b(digest_size=16)
+    for chunk in _chunks(entry.path):
+        size += len(chunk)
+        hashed.update(chunk)
+    return pb.UploadHeader(
+        repository=header.repository,
+        profile=header.profile,
+        name=_text(os.path.relpath(entry.path, entry.root)),
+        size_bytes=size,
+        content_hash=hashed.hexdigest(),
+        sidecar=_sidecar(f"{entry.path}.json") if entry.sidecar_mtime_ns else b"",
+    )
+
+
+def _sidecar(path: str) -> bytes:
+    with open(path, "rb") as file:  # the path may hold undecodable bytes
+        return file.read(MAX_SIDECAR_BYTES + 1)
+
+
+def _chunks(path: str) -> Iterator[bytes]:
+    from xcomp_protos.client.channel import CHUNK_BYTES
+
+    with open(path, "rb") as file:  # the path may hold undecodable bytes
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _unreadable(path: str, error: OSError) -> "pb.IngestFailure":
+    from xcomp_protos import indexer_pb2 as pb
+
+    kinds = ((PermissionError, "permission"), (FileNotFoundError, "vanished"), (OSError, "unreadable"))
+    reason = next(reason for kind, reason in kinds if isinstance(error, kind))
+    return pb.IngestFailure(path=_text(path), reason=reason, message=f"cannot be read: {error.strerror}")
+
+
+def _text(path: str) -> str:
+    """Returns a path as a message takes it; bytes that are not UTF-8 become question marks."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _kind(answer: "pb.UploadResponse") -> str:
+    if answer.HasField("failure"):
+        return "failed"
+    if not answer.known:
+        return "added"
+    return "updated" if answer.updated else "unchanged"

@@ -1,0 +1,140 @@
+"""`xcomp index --watch`: follows folders, and brings them in again whenever something below them has settled.
+
+The watcher says that something changed, and the run that follows finds out what: so nothing is missed when changes
+come fast, when a folder goes away and comes back, or when the indexer was away.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xcomp_cli.indexing.run import Job, Outcome, bring
+from xcomp_cli.output import console
+
+if TYPE_CHECKING:
+    from xcomp_protos import indexer_pb2 as pb
+
+SETTLE_MS = 500  # of calm, so that a copy of many files is one change
+TICK_MS = 2000  # how often a folder that went away is looked for, and a failed run is tried again
+
+
+def keep_up(job: Job, outcome: Outcome, *, show: Callable[[Outcome], None]) -> None:
+    """Follows the paths of a job without end; `outcome` is that of its first run, and `show` tells of news."""
+    from xcomp_protos.errors import XcompError
+
+    paths = [*job.request.paths, *job.uploads]
+    told, trouble, due = _Told(outcome), "", False
+    console.note(f"watching {', '.join(map(console.printable, paths))}: ^C ends it")
+    for changed in changes(paths):
+        due = due or changed
+        present = _present(job)
+        if not due or not (present.request.paths or present.uploads):
+            continue
+        try:
+            news = told.news(bring(present))
+            due, trouble = False, ""
+        except (XcompError, OSError) as error:
+            if str(error) != trouble:
+                console.warn(f"{console.printable(str(error))}: it is tried again")
+            trouble = str(error)
+            continue
+        if news:
+            show(news)
+
+
+def changes(paths: Sequence[str], *, settle_ms: int = SETTLE_MS, tick_ms: int = TICK_MS) -> Iterator[bool]:
+    """Yields without end: True where something changed below the paths since the last time, else False.
+
+    The first is True, and so is the first after a path was replaced: what came before its watcher was there is unseen.
+
+    Raises:
+        Unavailable: the system cannot watch.
+    """
+    while True:
+        there = _identities(paths)
+        fresh = True
+        for happened in _batches([path for path in paths if there[path]], settle_ms=settle_ms, tick_ms=tick_ms):
+            replaced = _identities(paths) != there
+            yield fresh or replaced or happened
+            fresh = False
+            if replaced:
+                break
+
+
+def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[bool]:
+    """Yields whether something happened, at the latest after a tick; ends where it cannot go on from here."""
+    from watchfiles import watch
+
+    from xcomp_protos.errors import Unavailable
+
+    while not paths:
+        time.sleep(tick_ms / 1000)
+        yield False
+    try:
+        for batch in watch(
+            *paths,
+            watch_filter=lambda _, path: _concerns(path, paths),
+            step=settle_ms,
+            debounce=10 * settle_ms,  # it need not ever be calm
+            rust_timeout=tick_ms,
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        ):
+            yield bool(batch)
+    except FileNotFoundError:  # a path went away before its watcher was there
+        time.sleep(tick_ms / 1000)
+    except (OSError, RuntimeError) as error:  # the library's own error is a RuntimeError
+        raise Unavailable(f"{paths[0]} cannot be watched: {error}: run xcomp index now and then instead") from None
+
+
+def _concerns(path: str, roots: Sequence[str]) -> bool:
+    """Whether a scan looks there: not into hidden folders and those of other programs."""
+    from xcomp_indexer.ingest.scan import FOREIGN_FOLDERS
+
+    below = next((os.path.relpath(path, root) for root in roots if Path(path).is_relative_to(root)), path)
+    parts = () if below == "." else Path(below).parts
+    return not any(part.startswith(".") or part.lower() in FOREIGN_FOLDERS for part in parts)
+
+
+def _identities(paths: Sequence[str]) -> dict[str, tuple[int, int] | None]:
+    """Tells a folder from another that took its place, and from none."""
+    found: dict[str, tuple[int, int] | None] = {}
+    for path in paths:
+        try:
+            status = Path(path).stat()
+            found[path] = (status.st_dev, status.st_ino)
+        except OSError:
+            found[path] = None
+    return found
+
+
+def _present(job: Job) -> Job:
+    """Returns the job without the paths that are not there now."""
+    request = type(job.request)()
+    request.CopyFrom(job.request)
+    request.paths[:] = filter(os.path.exists, job.request.paths)
+    return replace(job, request=request, uploads=[*filter(os.path.exists, job.uploads)])
+
+
+class _Told:
+    """What the user has been told already: each failure once, and a refused prune until its number changes."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._failures = {_key(failure) for failure in outcome.failures}
+        self._removable = outcome.summary.removable
+
+    def news(self, outcome: Outcome) -> Outcome | None:
+        """Returns what is new in an outcome, or None."""
+        summary = outcome.summary
+        failures = [failure for failure in outcome.failures if _key(failure) not in self._failures]
+        self._failures |= {_key(failure) for failure in failures}
+        refused, self._removable = summary.removable not in (0, self._removable), summary.removable
+        done = summary.added + summary.updated + summary.renamed + summary.removed
+        return Outcome(summary, failures) if done or failures or refused else None
+
+
+def _key(failure: "pb.IngestFailure") -> tuple[str, str]:
+    return failure.path, failure.message

@@ -1,0 +1,149 @@
+"""Starts a server as a process of its own that outlives the command and its terminal.
+
+Knows how a server is called and where its output goes; whether one is needed is decided elsewhere.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xcomp_cli.local_server import lock
+from xcomp_cli.local_server.paths import LOOPBACK, Places
+from xcomp_cli.local_server.state import State, write
+from xcomp_protos.build import build_id
+from xcomp_protos.errors import Unavailable
+
+BIND_S = 30.0
+POLL_S = 0.02
+
+_LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)  # each server's first words
+# The secret of servers elsewhere, and what every command says for itself: a shared server must not depend on who
+# happened to start it.
+_NOT_FOR_LOCAL = (
+    "XCOMP_TOKEN_FILE", "XCOMP_PROFILE", "XCOMP_MODEL", "XCOMP_TLS_CERT", "XCOMP_TLS_KEY", "XCOMP_TLS_CLIENT_CA",
+    "XCOMP_TLS_CA", "XCOMP_TLS_CLIENT_CERT", "XCOMP_TLS_CLIENT_KEY", "XCOMP_METRICS_LISTEN", "XCOMP_LOG_FORMAT",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Service:
+    """A kind of server that can run on this machine."""
+
+    name: str
+    module: str
+    libraries: tuple[str, ...] = ()  # import names without which it cannot start
+    settings: tuple[str, ...] = ()  # variables of the environment that shape it; with others it is another server
+
+    def build(self) -> str:
+        """Returns a word that changes with the code and with the settings; secrets do not show in it."""
+        values = "\0".join(f"{name}={os.environ.get(name, '')}" for name in self.settings)
+        digest = hashlib.blake2b(values.encode(errors="surrogateescape"), digest_size=4)
+        return f"{build_id()}-{digest.hexdigest()}"
+
+
+_HARDWARE = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+_TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED")
+INDEXER = Service(
+    "indexer",
+    "xcomp_indexer.server.main",
+    libraries=("numpy", "PIL", "qdrant_edge"),
+    settings=(
+        "XCOMP_STORE", "XCOMP_STORE_KEY", "XCOMP_STORE_KEY_FILE", "XCOMP_LITE_DIR", "HF_HOME", "HF_ENDPOINT",
+        "HF_HUB_OFFLINE", *_HARDWARE, *_TRACES,
+    ),
+)  # fmt: skip
+COMPOSER = Service(
+    "composer",
+    "xcomp_composer.server.main",
+    libraries=("numpy", "PIL"),
+    settings=(
+        "OPENAI_BASE_URL", "OPENAI_API_KEY", "XCOMP_DEVICE", "XCOMP_PRECISION", "XCOMP_PROCEDURE",
+        "XCOMP_PROMPT_MEMORY", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", *_HARDWARE, *_TRACES,
+    ),
+)  # fmt: skip
+
+
+def launch(service: Service, places: Places, options: tuple[str, ...]) -> State:
+    """Starts the server and records it; whether it comes up is for the caller to see.
+
+    Raises:
+        Unavailable: a server of these places lives already.
+    """
+    build = service.build()
+    listen = places.listen()
+    command = [sys.executable, "-m", service.module, "--listen", listen, *options]
+    token_file = ""
+    if listen == LOOPBACK:
+        token_file = _new_token(places)
+        command += ["--token-file", token_file]
+    descriptor = lock.open_private(places.state)
+    try:
+        if not lock.take(descriptor):
+            raise Unavailable(f"another process holds {places.state}")
+        places.clear_sockets()
+        os.ftruncate(descriptor, 0)  # should this command die now, nobody takes an old process number for the server's
+        state = State(_detach(command, places.log, keep=descriptor), listen, build, options, token_file)
+    finally:
+        os.close(descriptor)  # the server has it still
+    write(places, state)
+    if token_file:
+        state = replace(state, address=_bound(places))
+        write(places, state)
+    return state
+
+
+def until(done: Callable[[], bool], patience_s: float) -> bool:
+    """Asks again and again; False if the patience ends first."""
+    end = time.monotonic() + patience_s
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _detach(command: Sequence[str], log: Path, *, keep: int) -> int:
+    if log.exists():
+        log.replace(log.with_suffix(".log.1"))
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_LOCAL}
+    with open(log, "ab") as out:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=(keep,),
+        )
+    process.returncode = 0  # it is meant to live on: no warning when this object is forgotten
+    return process.pid
+
+
+def _new_token(places: Places) -> str:
+    places.token.unlink(missing_ok=True)
+    descriptor = lock.open_private(places.token)
+    try:
+        os.write(descriptor, secrets.token_urlsafe(32).encode())
+    finally:
+        os.close(descriptor)
+    return str(places.token)
+
+
+def _bound(places: Places) -> str:
+    """The address that a server on loopback got, as it says itself; if it never does, waiting for it shows why."""
+    until(lambda: _said(places.log) is not None or not lock.is_held(places.state), BIND_S)
+    return _said(places.log) or LOOPBACK
+
+
+def _said(log: Path) -> str | None:
+    found = _LISTENING.search(log.read_text(encoding="utf-8", errors="replace"))
+    return found[1] if found else None

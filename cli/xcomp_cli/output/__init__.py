@@ -1,0 +1,1 @@
+"""What is printed: console lines, progress bars, hits, pages."""

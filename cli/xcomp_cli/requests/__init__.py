@@ -1,0 +1,1 @@
+"""From options and files of the command line to gRPC requests."""

@@ -1,0 +1,61 @@
+"""A picture of the user's own as bytes that fit into a request."""
+
+from pathlib import Path
+
+from xcomp_protos.errors import ImageError, InvalidRequest, Unsupported
+
+LIMIT_BYTES = 3 * 1024 * 1024  # of all pictures of one request
+LONGEST_PX = 1024
+PAGE_BYTES = 256 * 1024  # of a picture in a page
+# First bytes of what every browser shows; WebP's stand behind a length and are re-encoded as JPEG.
+_SHOWN = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif"}
+MAX_FILE_BYTES = 256 * 1024 * 1024
+
+
+def attach(path: Path, *, share: int = 1) -> bytes:
+    """Returns the file's bytes, scaled down where they pass the limit divided by `share` pictures.
+
+    Raises:
+        InvalidRequest: there is no such file.
+        ImageError: it passes the limit and is no readable picture.
+    """
+    if not path.is_file():
+        raise InvalidRequest(f"no such file: '{path}'")
+    limit = LIMIT_BYTES // share
+    size = path.stat().st_size
+    if not size or size > MAX_FILE_BYTES:
+        raise ImageError(f"'{path}' is no picture: it has {size} bytes")
+    return path.read_bytes() if size <= limit else _smaller(path, limit)
+
+
+def displayable(path: Path) -> tuple[str, bytes]:
+    """Returns media type and bytes of a picture for a page: as they are where a browser can show them and they are few.
+
+    Raises:
+        ImageError: it is no readable picture.
+    """
+    data = attach(path, share=LIMIT_BYTES // PAGE_BYTES)
+    media = next((media for start, media in _SHOWN.items() if data.startswith(start)), None)
+    return (media, data) if media else ("image/jpeg", _smaller(path, PAGE_BYTES))
+
+
+def _smaller(path: Path, limit: int) -> bytes:
+    from io import BytesIO
+
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise Unsupported(f"'{path}' has over {limit} bytes; to scale it down: pip install 'xcomp[indexer]'") from None
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (LONGEST_PX, LONGEST_PX))
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError) as error:
+        raise ImageError(f"'{path}' is no readable picture: {error}") from None
+    image.thumbnail((LONGEST_PX, LONGEST_PX))
+    for quality in (90, 70, 40):
+        out = BytesIO()
+        image.save(out, "JPEG", quality=quality)
+        if out.tell() <= limit:
+            break
+    return out.getvalue()

@@ -1,0 +1,57 @@
+"""What the command line says of the picture it looks for, as a query's parts. Imported once a search is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xcomp_cli import options
+from xcomp_cli.requests.attachments import attach
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the picture shows and what it is like, and what not."""
+
+    text: str
+    image: Path | None
+    image_weight: float
+    without: Sequence[str]
+    unlike: Sequence[Path]
+    not_weight: float
+
+    def parts(self) -> list[pb.QueryPart]:
+        """Returns the parts of the query.
+
+        Raises:
+            InvalidRequest: there are none, or a text is not UTF-8.
+            ImageError: a file is no picture.
+        """
+        parts = [pb.QueryPart(text=options.text(self.text, name="query"))] if self.text.strip() else []
+        if self.image:
+            parts.append(pb.QueryPart(image=attach(self.image), weight=self.image_weight))
+        weight = -self.not_weight
+        parts += [pb.QueryPart(text=options.text(each, name="text of --not"), weight=weight) for each in self.without]
+        parts += [pb.QueryPart(image=attach(each), weight=weight) for each in self.unlike]
+        if not parts:
+            raise InvalidRequest("the query is empty: say what the picture shows, or give --image FILE")
+        return parts
+
+
+def weights(given: Sequence[str]) -> dict[str, float]:
+    """Reads weights of spaces, each as `SPACE=X`.
+
+    Raises:
+        InvalidRequest: one cannot be read.
+    """
+    read = {}
+    for each in given:
+        space, _, weight = each.rpartition("=")
+        try:
+            read[space] = float(weight)
+        except ValueError:
+            space = ""
+        if not space:
+            raise InvalidRequest(f"--space-weight {each!r}: write SPACE=X, as in en=2")
+    return read

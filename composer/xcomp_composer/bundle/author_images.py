@@ -1,0 +1,62 @@
+"""The author's own pictures: a bundle has them at the places where its words look for them.
+
+Only pictures that lie below the article's folder are taken, as they are; a link that leads elsewhere stays as it is.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from markdown_it.token import Token
+
+from xcomp_composer.article.model import Article
+from xcomp_composer.document.markdown import parse
+
+_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"})
+_IMG = re.compile(r"<img\b[^<>]*?\ssrc\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)'|([^\s\"'<>]+))", re.IGNORECASE)
+
+
+def copy_own_pictures(article: Article, source: Path, folder: Path) -> None:
+    """Copies the pictures that the words of an article link to from the folder where it lies into its bundle."""
+    source, folder = source.resolve(), folder.resolve()
+    ours = {picture.file for _, picture in article.illustrated}
+    for name in sorted(set(_names(article)) - ours):
+        file = (source / name).resolve()
+        if source != folder and file.is_relative_to(source) and file.is_file():
+            target = folder / name
+            if target.parent.resolve().is_relative_to(folder):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+
+
+def _names(article: Article) -> Iterator[str]:
+    """Relative paths of pictures, as they are in a file system."""
+    for link in _links(article):
+        name = PurePosixPath(unquote(urlsplit(link).path)) if _is_relative(link) else None
+        if name and name.suffix.lower() in _SUFFIXES and ".." not in name.parts and "\0" not in str(name):
+            yield str(name)
+
+
+def _is_relative(link: str) -> bool:
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return False
+    return not (parts.scheme or parts.netloc or parts.path.startswith(("/", "\\")))
+
+
+def _links(article: Article) -> Iterator[str]:
+    if article.format != "text":
+        for found in _IMG.finditer(article.text):
+            yield unescape(found[1] or found[2] or found[3] or "")
+    if article.format == "markdown":
+        yield from (str(token.attrs["src"]) for token in _all(parse(article.text)) if token.type == "image")
+
+
+def _all(tokens: list[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from _all(token.children or [])

@@ -1,0 +1,77 @@
+"""article.html: the article as a page of its own, readable from the file system, in light and dark, without scripts.
+
+Styles are inline and named by their hash in the page's policy; nothing else may be loaded but pictures beside it.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from html import escape
+from importlib.resources import files
+
+from xcomp_composer.article.model import Article
+from xcomp_composer.bundle.html_body import body_of, has_heading
+
+_POLICY = "default-src 'none'; img-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+_DRAFT = {
+    "en": "Draft. A small language model wrote this text. It may contain false statements: check every one before use.",
+    "zh": "草稿。本文由小型语言模型撰写，内容可能有误，使用前请逐句核实。",
+}
+_MADE = {
+    "en": "Pictures chosen by {model} from “{repository}” · profile {profile} · {review}",
+    "zh": "配图由 {model} 从“{repository}”中选出 · 配置 {profile} · {review}",
+}
+_REVIEW = {"en": "how they were chosen", "zh": "选图过程"}
+
+
+def article_page(article: Article) -> str:
+    """Returns the whole of article.html."""
+    parts = [
+        "" if has_heading(article) or not _has_given_title(article) else f"<h1>{escape(article.title)}</h1>\n",
+        f'<aside class="note draft" role="note">{_text(_DRAFT, article)}</aside>\n' if article.draft else "",
+        body_of(article),
+        _footer(article) if article.illustrated else "",
+    ]
+    return document(article, f"<article>\n{''.join(parts)}</article>", "page.css")
+
+
+def document(article: Article, body: str, *styles: str, title: str = "") -> str:
+    """Returns an HTML document in the article's language with these style sheets."""
+    css = "".join(style(name) for name in styles)
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    policy = f"{_POLICY}; style-src 'sha256-{digest}'"
+    return (
+        f'<!doctype html>\n<html lang="{"zh-CN" if article.language == "zh" else "en"}">\n<head>\n'
+        f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="referrer" content="no-referrer">\n<meta name="generator" content="xcomp">\n'
+        f"<title>{escape(title or article.title)}</title>\n<style>{css}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+@cache
+def style(name: str) -> str:
+    """Returns a style sheet that lies beside this file."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _has_given_title(article: Article) -> bool:
+    """A title made of the first words would say them twice."""
+    first = article.title.rstrip("… ")
+    return bool(first) and article.title == first
+
+
+def _footer(article: Article) -> str:
+    review = f'<a href="review.html">{_text(_REVIEW, article)}</a>'
+    words = escape(_text(_MADE, article)).format(
+        model=escape(", ".join(article.choosers)),
+        repository=escape(article.repository),
+        profile=escape(article.profile),
+        review=review,
+    )
+    return f'<footer class="note">{words}</footer>\n'
+
+
+def _text(table: dict[str, str], article: Article) -> str:
+    return table["zh" if article.language == "zh" else "en"]

@@ -1,0 +1,186 @@
+"""An article in the file system: as a folder of its own, or inside a static site.
+
+It writes what it is given; where pictures come from is the business of `fetch`. Every file is replaced as a whole, and
+article.json comes last, so that an interrupted run leaves a bundle that is the old one or the new one to a reader.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from xcomp_composer.article import serialize
+from xcomp_composer.article.markers import with_blocks
+from xcomp_composer.article.model import Article, Illustration
+from xcomp_composer.bundle import site_assets as site
+from xcomp_composer.bundle.author_images import copy_own_pictures
+from xcomp_composer.bundle.page import article_page
+from xcomp_composer.bundle.review import review_page
+from xcomp_composer.document.html import doubt_in
+from xcomp_protos.errors import InvalidRequest, NotFound
+
+Fetch = Callable[[str, int], tuple[bytes, str]]  # image id and longest side in pixels: bytes and file name suffix
+
+PUBLISHED_PX = 2048
+THUMBNAIL_PX = 360
+_LONGEST_SLUG = 48
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
+
+
+def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path | None = None) -> Article:
+    """Writes the bundle of an article into a folder, and returns the article with its picture files named.
+
+    Pictures of an earlier bundle that are shown no more are removed; other files in the folder are left alone. An
+    image that left the repository keeps the file that the bundle already has. The author's own pictures come along from
+    `source`, the folder where the article lies.
+
+    Raises:
+        NotFound: an image that is neither in the repository nor in the bundle.
+    """
+    before = _files_of(folder)
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    written = _with_files(article, lambda picture: f"images/{_publish(picture, images, fetch, folder)}")
+    if written.format == "html":
+        _write(folder / "article.html", with_blocks(written).encode())  # the author's own page
+    else:
+        _write(folder / "article.md", with_blocks(written).encode())
+        _write(folder / "article.html", article_page(written).encode())
+    if source:
+        copy_own_pictures(written, source, folder)
+    _write(folder / "review.html", review_page(written, _thumbnails(fetch)).encode())
+    _write(folder / "article.json", serialize.dumps(written).encode())
+    for stale in before - {picture.file for _, picture in written.illustrated}:
+        (folder / stale).unlink(missing_ok=True)
+    return written
+
+
+def write_words(article: Article, folder: Path) -> None:
+    """Writes what of a bundle needs no indexer: the text without pictures, and the record, from which it is drawn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"article.{'html' if article.format == 'html' else 'md'}", article.text.encode())
+    _write(folder / "article.json", serialize.dumps(article).encode())
+
+
+def is_drawn(article: Article) -> bool:
+    """Whether every picture of the article has its file."""
+    return all(picture.file for _, picture in article.illustrated)
+
+
+def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: str, fetch: Fetch) -> Article:
+    """Writes the article back to its file, its pictures to a folder of a site, and links to `url_prefix/NAME`.
+
+    Pictures of ours that no article of the site shows any more are removed.
+    """
+    assets.mkdir(parents=True, exist_ok=True)
+    prefix = f"{url_prefix.rstrip('/')}/" if url_prefix else ""
+    written = _with_files(article, lambda picture: f"{prefix}{_publish(picture, assets, fetch, None)}")
+    _write(file.resolve(), with_blocks(written).encode())  # a link goes on leading there
+    names = [picture.file.removeprefix(prefix) for _, picture in written.illustrated]
+    users, unused = site.shown(site.read(assets), file, names, assets=assets)
+    for name in filter(site.is_picture, unused):
+        (assets / name).unlink(missing_ok=True)
+    _write(assets / site.LIST, site.text_of(users).encode())
+    return written
+
+
+def doubtful_line(article: Article) -> int | None:
+    """Returns the line of a page behind which nothing was touched, its tags being in doubt; None where all was read."""
+    return doubt_in(article.text) if article.format == "html" else None
+
+
+def read_bundle(folder: Path) -> Article:
+    """Reads the article of a bundle.
+
+    Raises:
+        NotFound: the folder holds no article.json.
+        InvalidRequest: its article.json makes no sense.
+    """
+    path = folder / "article.json"
+    try:
+        return serialize.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{folder} is no article bundle: it holds no article.json") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{path} is not UTF-8") from None
+
+
+def _with_files(article: Article, name: Callable[[Illustration], str]) -> Article:
+    segments = tuple(
+        replace(segment, illustration=replace(segment.illustration, file=name(segment.illustration)))
+        if segment.illustration
+        else segment
+        for segment in article.segments
+    )
+    return replace(article, segments=segments)
+
+
+def _publish(picture: Illustration, images: Path, fetch: Fetch, folder: Path | None) -> str:
+    """Writes a picture under its name, and returns that name."""
+    try:
+        data, suffix = fetch(picture.image_id, PUBLISHED_PX)
+    except NotFound:
+        kept = folder / picture.file if folder and picture.file else None
+        if kept and kept.parent == images and kept.is_file():
+            return kept.name
+        raise
+    if not _SUFFIX.fullmatch(suffix):
+        raise InvalidRequest(f"the indexer names a picture {suffix!r}: expected an ending such as .jpg")
+    name = f"{_slug(picture)}{suffix}"
+    _write(images / name, data)
+    return name
+
+
+def _slug(picture: Illustration) -> str:
+    """A short name that says what is seen, and stays unique through the image's id."""
+    plain = unicodedata.normalize("NFKD", picture.caption or picture.alt).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if len(words) > _LONGEST_SLUG:
+        words = words[:_LONGEST_SLUG].rpartition("-")[0] or words[:_LONGEST_SLUG]
+    key = re.sub(r"[^A-Za-z0-9]", "", picture.image_id)[:12] or "picture"
+    return f"{words}-{key}" if words else key
+
+
+def _thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]:
+    @cache
+    def thumbnail(image_id: str) -> tuple[bytes, str] | None:
+        try:
+            return fetch(image_id, THUMBNAIL_PX)
+        except NotFound:
+            return None
+
+    return thumbnail
+
+
+def _files_of(folder: Path) -> set[str]:
+    """Picture files of the bundle that lies there, as far as they are ours to remove."""
+    with suppress(NotFound, InvalidRequest):
+        return set(_inside_images(picture.file for _, picture in read_bundle(folder).illustrated))
+    return set()
+
+
+def _inside_images(files: Iterable[str]) -> Iterable[str]:
+    return (file for file in files if re.fullmatch(r"images/[\w-][\w.-]*", file))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replaces a file as a whole, for whom it was open before; a reader sees the old bytes or the new ones.
+
+    Raises:
+        OSError: with the file's name, which a full disk alone does not say.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(data)
+        with suppress(FileNotFoundError):
+            beside.chmod(path.stat().st_mode & 0o777)
+        beside.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""How Markdown, HTML and plain text are split into segments."""

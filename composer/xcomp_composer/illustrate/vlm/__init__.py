@@ -1,0 +1,1 @@
+"""Illustration by a vision-language model: placement, queries, selection, captions."""

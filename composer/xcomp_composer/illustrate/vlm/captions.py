@@ -1,0 +1,26 @@
+"""What is printed about a picture where a model sees: its own metadata first, else what the model sees in its pixels.
+
+The model is shown the picture alone, never the text it stands in, so that a caption says what is there.
+"""
+
+from dataclasses import replace
+
+from xcomp_composer.article.captions import clean, described, words_of
+from xcomp_composer.article.model import Candidate, Illustration
+from xcomp_composer.model_pool.session import Consultation
+from xcomp_model.base import Picture
+from xcomp_protos.errors import ModelError
+
+
+def captioned(
+    picture: Illustration, candidate: Candidate, language: str, model: Consultation, shown: Picture
+) -> Illustration:
+    """Returns the illustration with its words; where the model fails, those that need none."""
+    words = described(picture, candidate, language)
+    if words_of(candidate.metadata, (), language).caption:
+        return words
+    try:
+        seen = clean(model.say(lambda prompts: prompts.describe(shown, language=language), "describe"))
+    except ModelError:
+        return words  # the picture itself was chosen; a caption is not worth losing it
+    return replace(words, caption=seen, alt=words.alt or seen) if seen else words

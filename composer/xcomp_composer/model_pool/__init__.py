@@ -1,0 +1,1 @@
+"""The composing models of a server: loaded once, shared by calls through fair queues."""

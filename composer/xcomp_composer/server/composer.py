@@ -1,0 +1,174 @@
+"""Where articles are made for requests: the models, the indexer, and the lanes before them.
+
+It keeps no session: an article travels with every call that changes it. Work waits in bounded lanes, ends with the
+caller's deadline, and stops when the caller is gone.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from xcomp_composer.article.events import Event, TextDelta
+from xcomp_composer.article.model import Article, Candidate, Illustration, Unfilled
+from xcomp_composer.illustrate import pipeline
+from xcomp_composer.illustrate.base import Question, Selection, Wish
+from xcomp_composer.illustrate.retrieval.illustrator import Retrieval
+from xcomp_composer.illustrate.vlm.illustrator import Vision
+from xcomp_composer.illustrate.vlm.select import nearest
+from xcomp_composer.illustrate.vlm.writing import answer, reworded, write
+from xcomp_composer.indexer_client import repository as indexer
+from xcomp_composer.indexer_client.repository import Conditions, Repository
+from xcomp_composer.model_pool import session
+from xcomp_composer.model_pool.fair_queue import Lane
+from xcomp_composer.model_pool.pool import DRAFT, Models
+from xcomp_composer.model_pool.pool import (
+    NAME as RETRIEVAL,
+)
+from xcomp_composer.model_pool.session import Consultation, Served
+from xcomp_composer.server import requests as asked
+from xcomp_model.base import Brief, Change, Turn
+from xcomp_protos import composer_pb2 as pb
+from xcomp_protos import indexer_pb2_grpc as indexer_rpc
+from xcomp_protos.errors import NotFound, Unsupported
+
+_LIGHT = 4  # at once
+_ARTICLES = 16  # of language models at once; they take turns at the models, call by call
+_TOGETHER = 32  # with those that wait, in each lane: half of the calls that a server takes
+
+
+class Caller(session.Caller, indexer.Caller, Protocol):
+    """Who waits for the answer, and for how long."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a request wants, and who waits for it."""
+
+    options: pb.Options
+    conditions: Conditions
+    wish: Wish
+    caller: Caller
+
+
+class Workshop:
+    """Makes articles, choices and words."""
+
+    def __init__(self, models: Models, stub: indexer_rpc.IndexerStub, address: str, *, profile: str) -> None:
+        self._models = models
+        self._stub = stub
+        self._address = address
+        self._profile = profile
+        self._light = Lane(width=_LIGHT, waiting=_TOGETHER - _LIGHT, name="light")
+        self._heavy = Lane(width=_ARTICLES, waiting=_TOGETHER - _ARTICLES, name="heavy")
+
+    def illustrate(self, source: pipeline.Source, order: Order) -> Generator[Event]:
+        """Illustrates existing text."""
+        setting = self._setting(order)
+        with self._lane(setting).enter(order.caller.remaining_s):
+            yield from _heard(pipeline.illustrate(source, order.wish, setting), order.caller)
+
+    def compose(self, brief: Brief, order: Order) -> Generator[Event]:
+        """Writes an article and illustrates it."""
+        setting = self._setting(order)
+        with self._heavy.enter(order.caller.remaining_s):
+            served = self._writer(brief, setting, order)
+            started, pieces = time.monotonic(), []
+            consultation = Consultation(served, order.caller, seed=order.options.seed)
+            for piece in write(consultation, brief, in_lines=served.writes_lines):
+                pieces.append(piece)
+                yield TextDelta(piece)
+            source = pipeline.Source(
+                "".join(pieces),
+                seed=order.options.seed,
+                writer=served.model.name,
+                is_draft=served.model.name.startswith(DRAFT),
+                seconds={"write": round(time.monotonic() - started, 3)},
+            )
+            yield from _heard(pipeline.illustrate(source, order.wish, setting), order.caller)
+
+    def fill(self, article: Article, order: Order) -> tuple[dict[int, Illustration], tuple[Unfilled, ...]]:
+        """Looks again for pictures for the empty spots of an article."""
+        setting = self._setting(order)
+        with self._lane(setting).enter(order.caller.remaining_s):
+            pictures, unfilled = pipeline.fill(article, order.wish, setting)
+        return dict(pictures), unfilled
+
+    def select(self, question: Question, order: Order) -> tuple[Selection, str]:
+        """Makes the context-aware choice alone; returns it and who made it, a model or a space."""
+        if question.procedure == "similarity":
+            with self._light.enter(order.caller.remaining_s):
+                repository = self._repository(order)
+                return nearest(question, repository), repository.space
+        setting = self._setting(order)
+        with self._lane(setting).enter(order.caller.remaining_s):
+            return setting.illustrator.select(question, setting.repository), setting.illustrator.name
+
+    def find(self, query: str, language: str, order: Order) -> tuple[Candidate, ...]:
+        """Finds pictures for a query of the user's: no model is asked."""
+        with self._light.enter(order.caller.remaining_s):
+            return Retrieval().find(query, language, self._repository(order), k=order.wish.k)
+
+    def image(self, image_id: str, order: Order) -> Candidate:
+        """Returns an image of the repository as a candidate.
+
+        Raises:
+            NotFound: there is none of that id that the request may see.
+        """
+        with self._light.enter(order.caller.remaining_s):
+            hits = self._repository(order).hits_of([image_id])
+        if not hits:
+            raise NotFound(f"image_id: there is no image {image_id!r} in {order.conditions.repository!r}")
+        return replace(hits[0].candidate(0.0), spaces={})  # nothing was searched for
+
+    def reword(self, article: Article, segment: int, change: Change, hint: str, order: Order) -> str:
+        """Has a model write a segment in other words, or a new one beside it."""
+        with self._heavy.enter(order.caller.remaining_s):
+            served = self._models.editor(
+                order.options.writer_model or order.options.model,
+                order.options.profile or article.profile,
+                order.caller.remaining_s,
+            )
+            consultation = Consultation(served, order.caller, seed=order.options.seed)
+            return reworded(consultation, article, segment, change, hint=hint)
+
+    def chat(self, request: pb.ChatRequest, caller: Caller) -> Generator[str]:
+        """Answers the last turn, where the model can."""
+        with self._heavy.enter(caller.remaining_s):
+            profile = request.options.profile or self._profile
+            served = self._models.talker(request.options.model, profile, caller.remaining_s)
+            turns = [
+                Turn("assistant" if turn.assistant else "user", turn.text, asked.pictures_of(turn.images, "turns"))
+                for turn in request.turns
+            ]
+            yield from answer(Consultation(served, caller, seed=request.options.seed), turns)
+
+    def _writer(self, brief: Brief, setting: pipeline.Setting, order: Order) -> Served:
+        name = order.options.writer_model or order.options.model
+        served = self._models.writer(name, setting.profile, brief.language, order.caller.remaining_s)
+        if brief.references and not served.model.capabilities.sees:
+            raise Unsupported(f"reference_images: {served.model.name} does not see pictures: leave them out")
+        return served
+
+    def _repository(self, order: Order) -> Repository:
+        repository = Repository(self._stub, self._address, order.conditions, order.caller)
+        repository.profile()
+        return repository
+
+    def _setting(self, order: Order) -> pipeline.Setting:
+        repository = Repository(self._stub, self._address, order.conditions, order.caller)
+        profile = repository.profile()
+        served = self._models.illustrator(order.options.model, profile, order.caller.remaining_s)
+        consultation = Consultation(served, order.caller, seed=order.options.seed) if served else None
+        return pipeline.Setting(repository, profile, Vision(consultation) if consultation else Retrieval())
+
+    def _lane(self, setting: pipeline.Setting) -> Lane:
+        return self._light if setting.illustrator.name == RETRIEVAL else self._heavy
+
+
+def _heard(events: Iterator[Event], caller: Caller) -> Iterator[Event]:
+    """Passes events on while somebody listens."""
+    for event in events:
+        if caller.is_gone():
+            return
+        yield event

@@ -1,0 +1,1 @@
+"""Maintenance of repositories and models: change spaces, export, find duplicates, pull and verify models."""

@@ -1,0 +1,204 @@
+"""Finds the pictures of a repository that are one picture: copies of the same bytes, and the same seen again.
+
+Vectors alone cannot tell: those of a re-encoded copy may lie further apart than those of two frames of a series. So
+the neighbours of each picture are only suspects, and their pixels decide: an 8 by 8 thumbnail in colour, and the 64
+signs of its brightness from left to right (a difference hash, as N. Krawetz described it). The cost is one search for
+each picture, and a look at the file of each suspect.
+"""
+
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xcomp_indexer.images.decode import decode
+from xcomp_indexer.repository.image_record import (
+    IMAGES,
+)
+from xcomp_indexer.repository.visibility import now, offered
+from xcomp_indexer.store import And, Found, InSpace, Near, Store
+from xcomp_protos.errors import XcompError
+
+ALIKE = 0.9  # cosine from which a neighbour is a suspect
+NEIGHBOURS = 16  # suspects of a picture, at most
+SIGNS = 8  # of 64 may differ; the demonstration's re-encoded copies differ in 8 at most, its other pairs in 13 or more
+LEVELS = 12.0  # of 255 that the thumbnails may differ by on average
+_SEARCHED_AT_ONCE = 32
+_SIDE = 8
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a picture looks like from far away."""
+
+    signs: NDArray[np.bool_]  # [64]
+    colours: NDArray[np.float32]  # [8, 8, 3], 0..255
+
+    def distance(self, other: "Signature") -> int:
+        """Returns how many signs differ, 0..64."""
+        return int(np.count_nonzero(self.signs != other.signs))
+
+    def is_same(self, other: "Signature") -> bool:
+        """Whether both are of one picture."""
+        difference = float(np.abs(self.colours - other.colours).mean())
+        return self.distance(other) <= SIGNS and difference <= LEVELS
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A picture of a group, beside the group's first."""
+
+    image: Found
+    similarity: float  # cosine to the first
+    distance: int  # signs that differ from the first, 0..64
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures that are one, the largest first."""
+
+    copies: bool  # all of the same bytes
+    images: Sequence[Duplicate]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How far the comparison is."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it, last of all."""
+
+    images: int
+    groups: int
+    unread: int  # suspects whose file could not be read, so that nothing is known of them
+
+
+Event = Compared | Group | Outcome
+
+
+class Comparison:
+    """One comparison of all pictures of a store in one space.
+
+    Args:
+        read: returns the bytes of an image's file, or raises an `XcompError`.
+    """
+
+    def __init__(
+        self, store: Store, space: str, read: Callable[[Found], bytes], *, alike: float, allow_restricted: bool
+    ) -> None:
+        self._store, self._space, self._read, self._alike = store, space, read, alike
+        self._where = And((IMAGES, InSpace(space), *(() if allow_restricted else (offered(now()),))))
+        self._signatures: dict[str, Signature | None] = {}  # by content; None: the file cannot be read
+        self._leader: dict[str, str] = {}  # by content: another content that is the same picture
+
+    def run(self) -> Iterator[Event]:
+        """Yields progress, then the groups, then the outcome."""
+        ids: dict[str, list[str]] = {}  # by content
+        total, done = self._store.count(self._where), 0
+        points = self._points()
+        while page := list(islice(points, _SEARCHED_AT_ONCE)):
+            fresh = [point for point in page if _content(point) not in ids]
+            for point in page:
+                ids.setdefault(_content(point), []).append(point.id)
+            self._compare(fresh)
+            done += len(page)
+            yield Compared(done, max(done, total))
+        groups = 0
+        for group in self._groups(ids):
+            groups += 1
+            yield group
+        yield Outcome(done, groups, sum(each is None for each in self._signatures.values()))
+
+    def _points(self) -> Iterator[Found]:
+        return self._store.scan(where=self._where, vectors=True)
+
+    def _compare(self, points: Sequence[Found]) -> None:
+        nears = [
+            Near(self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, minimum=self._alike)
+            for point in points
+        ]
+        for point, found in zip(points, self._store.near(nears), strict=True):
+            for other in found:
+                if self._first(_content(point)) != self._first(_content(other)) and self._is_same(point, other):
+                    self._leader[self._first(_content(other))] = self._first(_content(point))
+
+    def _is_same(self, one: Found, other: Found) -> bool:
+        first = self._signature(one)
+        second = self._signature(other) if first else None
+        return bool(first and second and first.is_same(second))
+
+    def _signature(self, point: Found) -> Signature | None:
+        content = _content(point)
+        if content not in self._signatures:
+            try:
+                self._signatures[content] = signature(decode(self._read(point), image_size=4 * _SIDE).image)
+            except XcompError:
+                self._signatures[content] = None
+        return self._signatures[content]
+
+    def _first(self, content: str) -> str:
+        while content in self._leader:
+            content = self._leader[content]
+        return content
+
+    def _groups(self, ids: dict[str, list[str]]) -> Iterator[Group]:
+        contents: dict[str, list[str]] = {}
+        for content in ids:
+            contents.setdefault(self._first(content), []).append(content)
+        for alike in contents.values():
+            members = [each for content in alike for each in ids[content]]
+            points = self._unchanged(members, set(alike)) if len(members) > 1 else []
+            if len(points) > 1:
+                yield self._group(points)
+
+    def _unchanged(self, ids: Sequence[str], contents: Set[str]) -> list[Found]:
+        """Reads images again, without those that became other ones while the rest was compared."""
+        points = self._store.get(ids, vectors=True)
+        return [
+            point for point in points if point.payload.get("content_hash") in contents and self._space in point.vectors
+        ]
+
+    def _group(self, points: Sequence[Found]) -> Group:
+        copies = len(set(map(_content, points))) == 1
+        best, *others = sorted(points, key=_largest_first)
+        return Group(
+            copies,
+            [
+                Duplicate(point, _cosine(best, point, self._space), 0 if copies else self._distance(best, point))
+                for point in (best, *others)
+            ],
+        )
+
+    def _distance(self, one: Found, other: Found) -> int:
+        first, second = self._signatures[_content(one)], self._signatures[_content(other)]
+        return first.distance(second) if first and second else 0  # of the same bytes
+
+
+def signature(image: Image.Image) -> Signature:
+    """Returns the signature of an RGB picture."""
+    grey = np.asarray(image.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BOX), dtype=np.int16)
+    colours = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float32)
+    return Signature((grey[:, 1:] > grey[:, :-1]).ravel(), colours)
+
+
+def _content(point: Found) -> str:
+    return str(point.payload["content_hash"])
+
+
+def _cosine(one: Found, other: Found, space: str) -> float:
+    return min(1.0, float(one.vectors[space] @ other.vectors[space]))  # float32 may end just above
+
+
+def _largest_first(point: Found) -> tuple[int, str]:
+    width, height = point.payload["width"], point.payload["height"]
+    assert isinstance(width, int)
+    assert isinstance(height, int)
+    return -width * height, str(point.payload["path"])

@@ -1,0 +1,98 @@
+"""`python -m xcomp_indexer.admin.verify_models MODEL…`: checks the digests of fetched models.
+
+The cache of a hub names every file by the digest that the hub gave it: sha256 for large files and all of ModelScope's,
+git's own for small ones. Nothing here asks a network, and nothing is loaded.
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xcomp_indexer.admin.pull_models import named
+from xcomp_indexer.embed.weights import cache, sources
+from xcomp_indexer.embed.weights.cache import Place
+from xcomp_protos.errors import InvalidRequest, ModelError, XcompError
+
+FAILED, USAGE = 1, 2
+_SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class File:
+    """A fetched file, and what is wrong with it, if anything."""
+
+    path: Path
+    size: int
+    sha256: str
+    trouble: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verifies the models named; returns the exit status."""
+    parser = argparse.ArgumentParser("xcomp models verify", description="Reads fetched models again.")
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="a model, or a profile for all of its models")
+    status = 0
+    try:
+        for model in named(parser.parse_args(arguments).models):
+            files = list(verified(model))
+            wrong = [file for file in files if file.trouble]
+            for file in wrong:
+                print(f"error: {file.path}: {file.trouble}", file=sys.stderr)  # noqa: T201  # its result
+            size_mb = sum(file.size for file in files) / 1e6
+            said = f"{len(wrong)} of {len(files)} files differ" if wrong else f"{len(files)} files as fetched"
+            print(f"{model}: {said}, {size_mb:.1f} MB", flush=True)  # noqa: T201  # its result
+            for file in files:
+                print(f"  {file.sha256}  {file.path.name}")  # noqa: T201
+            status = FAILED if wrong else status
+    except XcompError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # its last word
+        return USAGE if isinstance(error, InvalidRequest) else FAILED
+    return status
+
+
+def verified(model: str) -> Iterator[File]:
+    """Yields the fetched files of a model, each read once.
+
+    Raises:
+        ModelError: nothing of it was fetched, or it has no digests to compare with: it is a folder of yours.
+    """
+    home = _place(model).home
+    paths = sorted(path for path in home.glob("snapshots/*/**/*") if path.is_symlink() or path.is_file())
+    if not paths:
+        raise ModelError(f"{model} is not on this machine: fetch it with: xcomp models pull {model}")
+    for path in paths:
+        yield _read(path)
+
+
+def _place(model: str) -> Place:
+    """Returns the repository that a model's files come from."""
+    family = model.partition(":")[0]
+    readers = {"open_clip": sources.open_clip, "chinese_clip": sources.chinese_clip}
+    place = readers[family](model).place if family in readers else cache.in_repository(model, model)
+    if place.folder is not None:
+        raise ModelError(f"{model} is a folder of yours: nobody recorded what its files should be")
+    return place
+
+
+def _read(path: Path) -> File:
+    blob, expected = path.resolve(), path.resolve().name
+    try:
+        size = blob.stat().st_size
+        sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        with blob.open("rb") as stream:
+            while piece := stream.read(1 << 20):
+                sha256.update(piece)
+                git.update(piece)
+    except OSError as error:
+        return File(path, 0, "-" * 64, f"cannot be read: {error.strerror}")
+    known = sha256.hexdigest() if _SHA256.fullmatch(expected) else git.hexdigest() if _GIT.fullmatch(expected) else ""
+    trouble = "" if known == expected else "is not what was fetched: delete it and pull the model again"
+    return File(path, size, sha256.hexdigest(), trouble if known else "came without a digest")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Where weights of embedding models come from, and how they are opened."""

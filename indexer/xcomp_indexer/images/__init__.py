@@ -1,0 +1,1 @@
+"""Image files: decode, read metadata, render a copy for publication."""

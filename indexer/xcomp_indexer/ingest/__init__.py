@@ -1,0 +1,1 @@
+"""How images enter a repository: scan, decode, embed, write; or by upload."""

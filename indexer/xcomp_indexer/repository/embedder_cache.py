@@ -1,0 +1,59 @@
+"""The embedders in memory: each loaded once, when the first request needs it, and freed after a while without one."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from xcomp_indexer import embed
+from xcomp_indexer.embed import Embedder
+from xcomp_protos.errors import Conflict, ModelError
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """Embedders in memory, each loaded once."""
+
+    def __init__(self, load: Callable[[str], Embedder] = embed.load) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}  # by model, so that one that loads does not hold up another
+        self._loaded: dict[str, Embedder] = {}
+        self._used: dict[str, float] = {}
+
+    def get(self, model: str) -> Embedder:
+        """Returns an embedder, loading it if need be; callers that come meanwhile wait.
+
+        Raises:
+            Conflict: it cannot be loaded, and nothing that a caller says would change that.
+        """
+        with self._lock:
+            loading = self._loading.setdefault(model, threading.Lock())
+        with loading:
+            embedder = self._loaded.get(model) or self._fresh(model)
+            with self._lock:
+                self._loaded[model] = embedder
+                self._used[model] = time.monotonic()
+            return embedder
+
+    def _fresh(self, model: str) -> Embedder:
+        started = time.monotonic()
+        try:
+            embedder = self._load(model)
+        except ModelError as error:
+            raise Conflict(str(error)) from error
+        log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
+        return embedder
+
+    def names(self) -> list[str]:
+        """Names the models in memory."""
+        with self._lock:
+            return sorted(self._loaded)
+
+    def free_idle(self, after_s: float) -> None:
+        """Lets go of models that nobody asked for since `after_s` seconds."""
+        with self._lock:
+            for model in [name for name, used in self._used.items() if time.monotonic() - used > after_s]:
+                del self._loaded[model], self._used[model]
+                log.info("event=model_freed model=%s", model)

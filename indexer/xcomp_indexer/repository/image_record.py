@@ -1,0 +1,221 @@
+"""What the payload of an image holds: written by ingest, asked for by filters, read by search.
+
+    path          absolute path as text; bytes that are not UTF-8 stand as %XX (and then % itself as %25)
+    path_bytes    hex of the true path, only where `path` had to be escaped
+    root          the indexed root, as text
+    dirs          every folder above the file: below the root relative ("trips", "trips/2024"), and all absolute ones
+    folder        the folder that holds it, relative ("" is the root itself) and absolute
+    file, suffix  name ("a.JPG") and its ending in lower case (".jpg")
+    uploaded      the name an upload gave, by which `dirs`, `folder`, `file` go then; absent for a user's own file
+    size          bytes
+    mtime_ns      time of the last change, nanoseconds
+    sidecar_mtime_ns  the same of its sidecar, 0 if it has none
+    content_hash  hex
+    width, height pixels, upright
+    orientation   landscape, portrait or square; absent in points that older versions wrote
+    date          when it was taken, RFC 3339 in UTC; absent if unknown
+    tags, rights, creator   folded by `fold`, so that filters ignore case; rights and creator absent if unknown
+    gps           where it was taken, {"lat", "lon"} in degrees; absent if unknown. For filters: no answer shows it
+    restricted    1 if it must not be offered, else 0
+    expires, embargo  moments from which and until which it must not be offered; absent if there are none
+    metadata      what the sidecar and the file say, spelled as they say it
+    labels        [{"en", "zh", "p"}], best first
+
+A point that holds `failure` is no image but an entry of `failure_log.py`.
+
+Texts in `dirs`, `folder` and `file` are NFC, as file systems differ. `filter_parser.py` turns the written filters into
+conditions on these keys.
+"""
+
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path, PurePath
+from typing import cast
+
+from xcomp_indexer.embed import Label
+from xcomp_indexer.store import Filter, Found, Missing
+
+IMAGES: Filter = Missing("failure")  # the points that are images
+
+_UNDECODED = re.compile("[\udc80-\udcff]")  # how Python spells the bytes of a name that is not UTF-8
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class ImagePayload:
+    """An image as the store keeps it beside its vectors."""
+
+    path: Path  # absolute
+    root: Path  # absolute, above `path`
+    size: int  # bytes
+    mtime_ns: int
+    content_hash: str
+    width: int
+    height: int
+    sidecar_mtime_ns: int = 0
+    date: datetime | None = None  # without a zone it counts as UTC
+    expires: datetime | None = None
+    embargo: datetime | None = None
+    tags: Sequence[str] = ()
+    rights: str | None = None
+    creator: str | None = None
+    restricted: bool = False
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    labels: Sequence[Label] = ()
+    place: tuple[float, float] | None = None  # latitude and longitude, degrees
+    uploaded: str = ""  # the name that an upload gave
+
+    def write(self) -> dict[str, object]:
+        """Returns the payload for the store."""
+        content: dict[str, object] = {
+            **locate(self.path, self.root),
+            **(_located_by_name(self.uploaded) if self.uploaded else {}),
+            "size": self.size,
+            "mtime_ns": self.mtime_ns,
+            "sidecar_mtime_ns": self.sidecar_mtime_ns,
+            "content_hash": self.content_hash,
+            "width": self.width,
+            "height": self.height,
+            "orientation": orientation(self.width, self.height),
+            "tags": sorted({fold(tag) for tag in self.tags}),
+            "restricted": int(self.restricted),
+            "metadata": plain(self.metadata),
+            "labels": [{"en": each.en, "zh": each.zh, "p": each.probability} for each in self.labels],
+        }
+        known = {
+            "date": self.date and utc(self.date),
+            "expires": self.expires and utc(self.expires),
+            "embargo": self.embargo and utc(self.embargo),
+            "rights": self.rights and fold(self.rights),
+            "creator": self.creator and fold(self.creator),
+            "gps": self.place and dict(zip(("lat", "lon"), self.place, strict=True)),
+        }
+        return content | {key: value for key, value in known.items() if value}
+
+    @staticmethod
+    def read(payload: Mapping[str, object]) -> "ImagePayload":
+        """Reads a payload that `write` made."""
+        labels = cast("list[Mapping[str, object]]", payload["labels"])
+        return ImagePayload(
+            path=true_path(payload),
+            root=Path(str(payload["root"])),
+            size=cast("int", payload["size"]),
+            mtime_ns=cast("int", payload["mtime_ns"]),
+            content_hash=str(payload["content_hash"]),
+            width=cast("int", payload["width"]),
+            height=cast("int", payload["height"]),
+            sidecar_mtime_ns=cast("int", payload["sidecar_mtime_ns"]),
+            date=_moment(payload.get("date")),
+            expires=_moment(payload.get("expires")),
+            embargo=_moment(payload.get("embargo")),
+            tags=cast("list[str]", payload["tags"]),
+            rights=cast("str | None", payload.get("rights")),
+            creator=cast("str | None", payload.get("creator")),
+            restricted=bool(payload["restricted"]),
+            metadata=cast("Mapping[str, object]", payload["metadata"]),
+            labels=[Label(str(each["en"]), str(each["zh"]), cast("float", each["p"])) for each in labels],
+            place=_place(payload.get("gps")),
+            uploaded=str(payload.get("uploaded", "")),
+        )
+
+
+def orientation(width: int, height: int) -> str:
+    """Returns how a picture stands."""
+    if width == height:
+        return "square"
+    return "landscape" if width > height else "portrait"
+
+
+def locate(path: Path, root: Path) -> dict[str, object]:
+    """Returns the keys that say where a file lies; a rename changes these and no other."""
+    below = path.relative_to(root).parent
+    relative = [_nfc(each) for each in (below, *below.parents) if each.parts]
+    absolute = [_nfc(each) for each in path.parents]
+    content: dict[str, object] = {
+        "path": printable(str(path)),
+        "root": printable(str(root)),
+        "dirs": relative + absolute,
+        "folder": [_nfc(below) if below.parts else "", absolute[0]],
+        "file": _nfc(PurePath(path.name)),
+        "suffix": _nfc(PurePath(path.suffix.lower())) if path.suffix else "",
+    }
+    return content | ({"path_bytes": os.fsencode(path).hex()} if content["path"] != str(path) else {})
+
+
+def _located_by_name(name: str) -> dict[str, object]:
+    where = locate(Path("/", name), Path("/"))
+    return {"uploaded": name} | {key: where[key] for key in ("dirs", "folder", "file", "suffix")}
+
+
+def true_path(payload: Mapping[str, object]) -> Path:
+    """Returns the path under which the file can be opened."""
+    return Path(spelled_path(payload))
+
+
+def spelled_path(payload: Mapping[str, object]) -> str:
+    """Returns the same as the os module spells it."""
+    if "path_bytes" in payload:
+        return os.fsdecode(bytes.fromhex(str(payload["path_bytes"])))
+    return str(payload["path"])
+
+
+def printable(path: str) -> str:
+    """Returns a path as text: bytes that are not UTF-8 as %XX, and then % as %25."""
+    if not _UNDECODED.search(path):
+        return path
+    return _UNDECODED.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", path.replace("%", "%25"))
+
+
+def fold(text: str) -> str:
+    """Returns a text as tags, rights and creators are compared: NFC, without case, blanks collapsed."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
+
+
+def utc(moment: datetime) -> str:
+    """Returns a moment as the store compares dates; without a zone it counts as UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(str(text)) if text else None
+
+
+def _place(known: object) -> tuple[float, float] | None:
+    return (float(known["lat"]), float(known["lon"])) if isinstance(known, Mapping) else None
+
+
+def plain(value: object, depth: int = 0) -> object:
+    """Turns what a sidecar may say into values that the store takes: a strange one must not end an ingest.
+
+    Booleans become 0 and 1, dates and everything else that has no place in JSON becomes text.
+    """
+    if isinstance(value, Mapping) and depth < 16:
+        return {_clean(str(key)): plain(part, depth + 1) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth < 16:
+        return [plain(part, depth + 1) for part in value]
+    if isinstance(value, bool):
+        return int(value)
+    if value is None or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    return _clean(value.isoformat() if isinstance(value, date) else str(value))
+
+
+def _clean(text: str) -> str:
+    return _SURROGATE.sub("�", text)
+
+
+def _nfc(path: PurePath) -> str:
+    return unicodedata.normalize("NFC", printable(path.as_posix()))
+
+
+def is_failure(point: Found) -> bool:
+    """Whether a point is an entry of the ledger and no image."""
+    return "failure" in point.payload

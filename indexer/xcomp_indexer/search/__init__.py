@@ -1,0 +1,1 @@
+"""How images are found: parse, route and embed a query, retrieve by vector, fuse, rank, calibrate."""

@@ -1,0 +1,1 @@
+"""The indexer process: its options and wiring in `main`, its RPCs in `service` and `admin_service`."""

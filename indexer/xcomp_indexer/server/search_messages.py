@@ -1,0 +1,125 @@
+"""Between the messages of a search and the indexer's own words: checks what came in, builds what goes out."""
+
+from collections.abc import Mapping, Sequence
+
+from xcomp_indexer.admin.duplicates import Compared, Duplicate, Event, Outcome
+from xcomp_indexer.search.engine import Answer
+from xcomp_indexer.search.filter_parser import parse
+from xcomp_indexer.search.query import (
+    Part,
+    Question,
+    Route,
+)
+from xcomp_indexer.search.ranking import Hit
+from xcomp_indexer.server.messages import MAX_K, image_message, text_of, write_image
+from xcomp_protos import common_pb2
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
+
+MAX_QUERIES = 256
+
+_ROUTES: Mapping[int, Route] = {
+    common_pb2.LANGUAGE_UNSPECIFIED: "auto",
+    common_pb2.LANGUAGE_EN: "en",
+    common_pb2.LANGUAGE_ZH: "zh",
+    common_pb2.LANGUAGE_ALL: "all",
+}
+_LANGUAGES = {"en": common_pb2.LANGUAGE_EN, "zh": common_pb2.LANGUAGE_ZH, "mixed": common_pb2.LANGUAGE_ALL}
+
+
+def question_of(request: pb.SearchRequest) -> Question:
+    """Reads a batch of queries."""
+    if not 1 <= len(request.queries) <= MAX_QUERIES:
+        raise InvalidRequest(f"queries: send 1 to {MAX_QUERIES} of them, not {len(request.queries)}")
+    if not 1 <= request.k <= MAX_K:
+        raise InvalidRequest(f"k: must be 1 to {MAX_K}, not {request.k}")
+    if request.language not in _ROUTES:
+        raise InvalidRequest(f"language: {request.language} is none of the enum's values")
+    return Question(
+        queries=[[_part(part) for part in _parts(query)] for query in request.queries],
+        k=request.k,
+        route=_ROUTES[request.language],
+        where=parse(list(request.where)),
+        exclude_ids=frozenset(request.exclude_ids),
+        only_ids=frozenset(request.only_ids),
+        diversity=share_of(request.diversity, field="diversity"),
+        allow_restricted=request.allow_restricted,
+        collapse=share_of(request.collapse, field="collapse"),
+        min_confidence=share_of(request.min_confidence, field="min_confidence"),
+        space_weights=_weights(request.space_weights),
+        exact=request.exact,
+    )
+
+
+def share_of(number: float, *, field: str) -> float:
+    """Checks a number from 0 to 1."""
+    if not 0 <= number <= 1:  # NaN as well
+        raise InvalidRequest(f"{field}: must be 0 to 1, not {number}")
+    return number
+
+
+def _weights(weights: Mapping[str, float]) -> dict[str, float]:
+    for space, weight in weights.items():
+        if not 0 <= weight <= 100:
+            raise InvalidRequest(f"space_weights: that of {space!r} must be 0 to 100, not {weight}")
+    return dict(weights)
+
+
+def _parts(query: pb.Query) -> list[pb.QueryPart]:
+    if not query.parts:
+        raise InvalidRequest("queries: a query has no part: give it a text, an image or an image_id")
+    return list(query.parts)
+
+
+def _part(part: pb.QueryPart) -> Part:
+    kind = part.WhichOneof("content")
+    weight = part.weight if part.HasField("weight") else 1.0
+    if not -100 <= weight <= 100:
+        raise InvalidRequest(f"weight: must be -100 to 100, not {weight}")
+    if kind == "text":
+        return Part(text=text_of(part.text), weight=weight)
+    if kind == "image" and part.image:
+        return Part(image=part.image, weight=weight)
+    if kind == "image_id" and part.image_id:
+        return Part(id=part.image_id, weight=weight)
+    raise InvalidRequest("queries: a part is empty: give it a text, an image or an image_id")
+
+
+def response_message(answers: Sequence[Answer], repository: str) -> pb.SearchResponse:
+    """Builds the message of what all queries found."""
+    message = pb.SearchResponse()
+    for answer in answers:
+        result = message.results.add(
+            language=_LANGUAGES[answer.language], spaces=answer.spaces, best_confidence=answer.best_confidence
+        )
+        if answer.background:
+            result.background.median, result.background.ninth_decile = answer.background
+        for rank, hit in enumerate(answer.hits, start=1):
+            _write_hit(result.hits.add(rank=rank), hit, repository)
+    return message
+
+
+def _write_hit(message: common_pb2.Hit, hit: Hit, repository: str) -> None:
+    write_image(message.image, hit.found, repository)
+    message.score, message.standout, message.confidence = hit.score, hit.standout, hit.confidence
+    message.folded = hit.folded
+    for name, score in hit.spaces.items():
+        told = message.spaces[name]
+        told.rank, told.score, told.standout = score.rank, score.score, score.standout
+
+
+def duplicates_message(event: Event, repository: str) -> pb.DuplicatesEvent:
+    """Builds the message of an event of a comparison."""
+    if isinstance(event, Compared):
+        return pb.DuplicatesEvent(progress=pb.DuplicatesProgress(**vars(event)))
+    if isinstance(event, Outcome):
+        return pb.DuplicatesEvent(summary=pb.DuplicatesSummary(**vars(event)))
+    images = [_duplicate(each, repository) for each in event.images[:MAX_K]]
+    return pb.DuplicatesEvent(group=pb.DuplicateGroup(copies=event.copies, count=len(event.images), images=images))
+
+
+def _duplicate(each: Duplicate, repository: str) -> pb.Duplicate:
+    image = image_message(each.image, repository)
+    image.ClearField("metadata")  # a thousand of them must fit into a message
+    image.ClearField("labels")
+    return pb.Duplicate(image=image, similarity=each.similarity, distance=each.distance)

@@ -1,0 +1,127 @@
+"""The folder of a repository on disk: who holds it, and the manifest that says what lies in it.
+
+A repository exists when its manifest does: creating writes it last, dropping removes it first. Locks lie beside the
+repositories, so that a repository can vanish while its lock is held. This file knows no vectors.
+"""
+
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+import portalocker
+
+from xcomp_indexer.store.edge import files
+from xcomp_protos.errors import Conflict, Unavailable
+
+FORMAT = 3  # raise it when a change makes older versions misread a repository
+
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What lies in a repository's folder."""
+
+    spaces: Mapping[str, int]
+    engine: str  # version that wrote it
+    meta: Mapping[str, object] = field(default_factory=dict)
+    shard: str = "shard"  # name of the folder that holds the points
+    graph: bool = False  # whether the shard has one
+
+
+class Lock:
+    """An exclusive hold on a repository that ends with the process; names its holder to everybody else."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the lock.
+
+        Raises:
+            Conflict: somebody holds it; the message says who.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] = path.open("a+", encoding="utf-8")
+        try:
+            portalocker.lock(self._file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.LockException:
+            holder = _holder(self._file)
+            self._file.close()
+            raise Conflict(
+                f"repository {path.name!r} is held by {holder}: stop it, or talk to it with --indexer"
+            ) from None
+        self._file.truncate(0)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": shlex.join(sys.argv)}, self._file)
+        self._file.flush()
+
+    def release(self) -> None:
+        """Lets go; again is harmless."""
+        self._file.close()
+
+
+def _holder(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        who = json.load(file)
+        return f"process {who['pid']} on {who['host']} ({who['command']})"
+    except (OSError, ValueError, KeyError, TypeError):  # being written, or locked against reading
+        return "another process"
+
+
+def exists(folder: Path) -> bool:
+    """Says whether a repository lies in the folder."""
+    return (folder / _MANIFEST).is_file()
+
+
+def read(folder: Path) -> Manifest:
+    """Reads the manifest.
+
+    Raises:
+        Conflict: a newer version wrote it.
+        Unavailable: it is damaged.
+    """
+    try:
+        content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if content["format"] > FORMAT:
+            raise Conflict(f"{folder} has format {content['format']}, this version reads {FORMAT}: upgrade xcomp")
+        shard, graph = content.get("shard", "shard"), content.get("graph", False)
+        return Manifest(content["spaces"], content["engine"], content["meta"], shard, graph)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unavailable(
+            f"the manifest in {folder} cannot be read ({error}): restore it, or drop and index again"
+        ) from error
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest, whole or not at all, past a power cut."""
+    content = {"format": FORMAT, **asdict(manifest)}
+    draft = folder / f"{_MANIFEST}.tmp"
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(folder / _MANIFEST)
+    files.sync_one(folder)
+
+
+def next_shard(manifest: Manifest) -> str:
+    """Returns the name of the folder that the next shard is built in."""
+    number = manifest.shard.partition("-")[2]
+    return f"shard-{int(number) + 1 if number.isdecimal() else 1}"
+
+
+def clear(folder: Path, manifest: Manifest) -> None:
+    """Removes the shards that a crash left behind: all but the one that the manifest names."""
+    for path in folder.glob("shard*"):
+        if path.name != manifest.shard:
+            files.remove(path)
+
+
+def remove(folder: Path) -> None:
+    """Takes the manifest away: from now on there is no repository."""
+    (folder / _MANIFEST).unlink()
+    files.sync_one(folder)

@@ -1,0 +1,108 @@
+"""The repositories of the embedded store: one folder each under a root.
+
+A repository exists when its manifest does, and whoever creates, opens or drops one holds its lock.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import qdrant_edge as qe
+
+from xcomp_indexer.store import IndexKind, validate
+from xcomp_indexer.store.edge import config, manifest
+from xcomp_indexer.store.edge.indexes import Fields
+from xcomp_indexer.store.edge.shard import VERSION, Held, check_room, translated
+from xcomp_indexer.store.edge.store import EdgeStore
+from xcomp_protos.errors import Conflict, NotFound, Unavailable
+
+INDEX_FROM = 1000  # points from which on filters are indexed
+SEAL_FROM = 4_000  # points whose indexes take memory enough, some 16 MB, to be moved to the disk
+GRAPH_FROM = 100_000  # points from which on an index is worth its price: exact search takes some 20 ms below
+
+
+class EdgeStores:
+    """The repositories under one root folder."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        indexes: Mapping[str, IndexKind],
+        index_from: int = INDEX_FROM,
+        seal_from: int = SEAL_FROM,
+        graph_from: int = GRAPH_FROM,
+    ) -> None:
+        self._root = root.absolute()
+        self._indexes = indexes
+        self._index_from, self._seal_from, self._graph_from = index_from, seal_from, graph_from
+
+    @property
+    def place(self) -> str:
+        """Kind and place, for people."""
+        return f"edge:{self._root}"
+
+    def names(self) -> list[str]:
+        """Names of the repositories, sorted."""
+        if not self._root.is_dir():
+            return []
+        return sorted(path.name for path in self._root.iterdir() if manifest.exists(path))
+
+    def exists(self, name: str) -> bool:
+        """Says whether there is such a repository."""
+        return manifest.exists(self._root / validate.name(name))
+
+    def create(self, name: str, spaces: Mapping[str, int]) -> EdgeStore:
+        """Creates a repository and opens it."""
+        validate.spaces(spaces)
+        with self._held(name) as lock:
+            path = self._root / name
+            if manifest.exists(path):
+                raise Conflict(f"repository {name!r} exists already")
+            shutil.rmtree(path, ignore_errors=True)  # what a crash during a create or a drop left behind
+            check_room(self._root)
+            with translated(path):
+                qe.EdgeShard.create(str(path / "shard"), config.written(spaces, threads=config.cores())).close()
+            manifest.write(path, manifest.Manifest(dict(spaces), engine=VERSION))
+            return self._store(Held(path, lock))
+
+    def open(self, name: str) -> EdgeStore:
+        """Opens a repository."""
+        self._require(name)
+        with self._held(name) as lock:
+            self._require(name)  # it may have been dropped while we waited
+            return self._store(Held(self._root / name, lock))
+
+    def drop(self, name: str) -> None:
+        """Removes a repository and all its vectors."""
+        self._require(name)
+        with self._held(name) as lock:
+            self._require(name)
+            manifest.remove(self._root / name)
+            shutil.rmtree(self._root / name, ignore_errors=True)  # without its manifest, what stays is no repository
+            lock.release()
+
+    def close(self) -> None:
+        """Does nothing: every open store holds its own files."""
+
+    def _store(self, held: Held) -> EdgeStore:
+        fields = Fields(held, self._indexes, index_from=self._index_from)
+        return EdgeStore(held, fields, seal_from=self._seal_from, graph_from=self._graph_from)
+
+    def _require(self, name: str) -> None:
+        if not self.exists(name):
+            raise NotFound(f"no repository {name!r}: index one first, or see which exist with 'xcomp repo list'")
+
+    @contextmanager
+    def _held(self, name: str) -> Iterator[manifest.Lock]:
+        """Takes the lock, and gives it back if the body fails; otherwise the body passes it on."""
+        try:
+            lock = manifest.Lock(self._root / ".locks" / validate.name(name))
+        except OSError as error:
+            raise Unavailable(f"the store's folder {self._root} cannot be written: {error.strerror}") from error
+        try:
+            yield lock
+        except BaseException:
+            lock.release()
+            raise

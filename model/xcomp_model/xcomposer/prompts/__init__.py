@@ -1,0 +1,1 @@
+"""Prompt templates of InternLM-XComposer 1 and 2."""

@@ -1,0 +1,1 @@
+"""How a loaded network runs: device and memory, KV cache, forward passes, shared decoding steps."""

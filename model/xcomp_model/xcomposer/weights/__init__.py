@@ -1,0 +1,1 @@
+"""Released checkpoints: key names, conversion, GPTQ, loading."""

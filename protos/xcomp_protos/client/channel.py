@@ -1,0 +1,91 @@
+"""How every client of xcomp dials: address forms, limits, token, TLS, and errors turned back into exceptions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from xcomp_protos.client.interceptor import Outgoing
+from xcomp_protos.errors import Exhausted, Unavailable, from_status
+from xcomp_protos.tls import SCHEME, ClientTls
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; whatever is larger travels in chunks
+CHUNK_BYTES = 1024 * 1024
+
+OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+# A client finds out within 80 seconds that a server vanished, and within 2 that it is back.
+_WATCHFUL = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # else the answer is waited for as long as gRPC likes, 60 seconds
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # generic in the stubs alone
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
+):
+    """Adds the token to every call; call credentials would need TLS even on a private socket."""
+
+    def __init__(self, token: str) -> None:
+        self._entry = ("authorization", f"Bearer {token}")
+
+    def _intercept(self, continuation, details, request):  # type: ignore[no-untyped-def]
+        metadata = [*(details.metadata or ()), self._entry]
+        return continuation(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = _intercept
+    intercept_unary_stream = _intercept
+    intercept_stream_unary = _intercept
+
+
+def dial(address: str, *, token: str | None = None, tls: ClientTls | None = None) -> grpc.Channel:
+    """Opens a channel to `host:port`, `unix:/path`, or over TLS to `grpcs://host:port`; nothing is sent yet."""
+    # A proxy of the environment is meant for the web, not for a service that the user named.
+    options = (*OPTIONS, *_WATCHFUL, ("grpc.enable_http_proxy", 0))
+    if address.startswith(SCHEME):
+        credentials = (tls or ClientTls()).credentials()
+        channel = grpc.secure_channel(address.removeprefix(SCHEME), credentials, options=options)
+    else:
+        channel = grpc.insecure_channel(address, options=options)
+    channel = grpc.intercept_channel(channel, Outgoing())
+    return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+
+
+@contextmanager
+def translated(service: str, address: str) -> Iterator[None]:
+    """Raises the `XcompError` that a failed call stands for; `service` and `address` go into the message."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        details = (error.details() or "").splitlines()
+        message = details[0] if details else "no details"
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
+            doubt = ", and do both sides trust each other's certificates" if address.startswith(SCHEME) else ""
+            raise Unavailable(f"the {service} at {address} does not answer: is it running there{doubt}?") from None
+        failure = from_status(error.code(), message, name=_trailing(error).get("xcomp-error", ""))
+        if isinstance(failure, Exhausted):
+            failure.retry_after_s = _retry_after_s(error)
+        raise failure from None
+
+
+def _is_ours(error: grpc.RpcError) -> bool:
+    """Whether a server of xcomp sent the status; the transport makes up its own when nobody answers."""
+    return "xcomp-error" in _trailing(error)
+
+
+def _retry_after_s(error: grpc.RpcError) -> float | None:
+    given = _trailing(error).get("retry-after-ms", "")
+    return int(given) / 1000 if given.isascii() and given.isdecimal() else None
+
+
+def _trailing(error: grpc.RpcError) -> dict[str, str]:
+    return {entry.key: str(entry.value) for entry in error.trailing_metadata() or ()}

@@ -1,0 +1,1 @@
+"""How both servers run: options, authentication, admission of calls, time-outs, and the gRPC server itself."""

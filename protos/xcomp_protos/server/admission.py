@@ -1,0 +1,103 @@
+"""The life of one call, from admission to its log line: request id, outcome, metrics, trace.
+
+It sees methods and outcomes, never requests: nothing a user asked for reaches the log from here.
+"""
+
+import logging
+import time
+from typing import NoReturn
+
+import grpc
+
+from xcomp_protos.errors import Denied, Exhausted, Unauthenticated, Unsupported, XcompError, one_line
+from xcomp_protos.server.auth import Grant
+from xcomp_protos.server.idle import Activity
+from xcomp_protos.telemetry import api
+
+log = logging.getLogger(__name__)
+
+MAX_ACTIVE_CALLS = 64  # beyond it a caller is told to come back
+RETRY_AFTER_S = 1.0
+
+Trailing = tuple[tuple[str, str], ...]
+
+
+class Watch:
+    """Admits a call and accounts for it; to be entered once."""
+
+    def __init__(self, method: str, activity: Activity, context: grpc.ServicerContext, grant: Grant | None) -> None:
+        self._name = method.rpartition("/")[2]
+        self._method = method
+        self._activity = activity
+        self._context = context
+        self._grant = grant
+        self._started = time.monotonic()
+        self._span: api.Span | None = None
+
+    def __enter__(self) -> Grant:
+        active = self._activity.enter()
+        self._identify()
+        api.shift("active_calls", 1)
+        if self._grant is None:
+            self._refuse(Unauthenticated("missing or wrong token"))
+        try:
+            self._grant.check_method(self._name)
+        except Denied as error:
+            self._refuse(error)
+        if active > MAX_ACTIVE_CALLS:
+            hint = f"the queue is full: try again in {RETRY_AFTER_S * 1000:.0f} ms"
+            self._refuse(Exhausted(hint, retry_after_s=RETRY_AFTER_S))
+        return self._grant
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or kind is GeneratorExit:
+            self._finish(self._outcome() if error is None else "CANCELLED")
+        else:
+            self._refuse(self._failure(error))
+
+    def _identify(self) -> None:
+        """Takes the caller's request id, or makes one, and says it back; joins the caller's trace."""
+        given = {key: value for key, value in self._context.invocation_metadata() or () if isinstance(value, str)}
+        self._id = api.sane_request_id(given.get(api.REQUEST_ID, ""))
+        api.request_id.set(self._id)  # each call has a context of its own: nothing to set back
+        self._context.set_trailing_metadata(self._trailing())
+        tracer = api.tracer()
+        self._span = tracer.served(self._method, given) if tracer else None
+
+    def _refuse(self, failure: XcompError) -> NoReturn:
+        self._finish(failure.code.name)
+        api.count("failures", 1, type(failure).__name__)
+        hints = {"xcomp-error": type(failure).__name__}
+        if isinstance(failure, Exhausted) and failure.retry_after_s is not None:
+            hints["retry-after-ms"] = str(round(failure.retry_after_s * 1000))
+        self._context.set_trailing_metadata((*self._trailing(), *hints.items()))
+        self._context.abort(failure.code, one_line(str(failure)))
+
+    def _trailing(self) -> Trailing:
+        return ((api.REQUEST_ID, self._id),)
+
+    def _failure(self, error: BaseException) -> XcompError:
+        if isinstance(error, XcompError):
+            return error
+        if isinstance(error, NotImplementedError):  # the generated base class, where a method was left out
+            return Unsupported(f"{self._name} is not available in this version")
+        # A defect of ours: the log has it whole, the caller gets no traceback.
+        log.error("method=%s request=%s defect", self._name, self._id, exc_info=error)
+        return XcompError("internal error: the server's log says more")
+
+    def _outcome(self) -> str:
+        """What the caller saw of work that ended well: nothing, if it was gone by then."""
+        if self._context.is_active():
+            return "OK"
+        left = self._context.time_remaining()
+        return "DEADLINE_EXCEEDED" if left is not None and left <= 0 else "CANCELLED"
+
+    def _finish(self, status: str) -> None:
+        self._activity.leave()
+        seconds = time.monotonic() - self._started
+        api.shift("active_calls", -1)
+        api.count("requests", 1, self._name, status)
+        api.observe("request_seconds", seconds, self._name)
+        if self._span:
+            self._span.end(status)
+        log.info("method=%s status=%s latency_ms=%.1f request=%s", self._name, status, seconds * 1000, self._id)

@@ -1,0 +1,125 @@
+"""The options of the servers: each a flag with an environment twin, a default and a help, in one place."""
+
+import argparse
+import ipaddress
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from xcomp_protos.errors import InvalidRequest
+from xcomp_protos.hub import check_endpoint
+from xcomp_protos.server import auth
+from xcomp_protos.server.run import Endpoint
+from xcomp_protos.telemetry import api, logs
+from xcomp_protos.tls import server_tls
+
+_TRUE = ("1", "true", "yes", "on")
+
+
+def add(
+    parser: argparse.ArgumentParser,
+    flag: str,
+    variable: str,
+    *,
+    help: str,  # noqa: A002  # argparse's own word
+    default: str | None = None,
+    kind: Callable[[str], object] = str,
+    choices: Sequence[str] | None = None,
+    many: bool = False,
+    boolean: bool = False,
+) -> None:
+    """Adds an option that the environment variable sets where the flag is absent.
+
+    With `many` the flag may be repeated, and the variable separates by the system's path separator. A value that is
+    none of `choices` is a usage error, wherever it comes from.
+    """
+    given = os.environ.get(variable)
+    text = f"{help} [{variable}]"
+    if boolean:
+        parser.add_argument(flag, action="store_true", default=(given or "").lower() in _TRUE, help=text)
+    elif many:
+        parser.add_argument(flag, action=_Repeated, default=given.split(os.pathsep) if given else None, help=text)
+    else:
+        if choices and given and given not in choices:
+            parser.error(f"{variable}: {given!r} is none of {', '.join(choices)}")
+        parser.add_argument(flag, type=kind, choices=choices, default=given or default, help=text)
+
+
+def traces_wanted() -> bool:
+    """Whether the environment asks for traces."""
+    return api.traces_wanted(os.environ)
+
+
+def check_hub() -> None:
+    """Raises `InvalidRequest` if the environment's address of the model hub is none."""
+    check_endpoint(os.environ)
+
+
+class _Repeated(argparse.Action):
+    """Collects a repeated flag. Unlike argparse's own `append`, the first one replaces the default."""
+
+    def __call__(  # in argparse's own order
+        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, __: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is self.default else before), values])
+
+
+def add_endpoint(parser: argparse.ArgumentParser, listen: str, variable: str) -> None:
+    """Adds where a server listens, to whom, and for how long; `endpoint` reads it."""
+    add(parser, "--listen", variable, default=listen, help="host:port, or unix:/path")
+    add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file of the tokens, one of which every call must carry")
+    add(parser, "--tls-cert", "XCOMP_TLS_CERT", default="", help="the server's certificate with its chain, PEM")
+    add(parser, "--tls-key", "XCOMP_TLS_KEY", default="", help="its key, PEM")
+    add(
+        parser, "--tls-client-ca", "XCOMP_TLS_CLIENT_CA", default="", help="callers must show a certificate of this one"
+    )
+    add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
+
+
+def endpoint(options: argparse.Namespace) -> Endpoint:
+    """Reads what `add_endpoint` added.
+
+    Raises:
+        InvalidRequest: a file cannot be read or is none, or whoever reaches this machine could call, or the address of
+            the hub is none.
+    """
+    check_hub()
+    made = Endpoint(
+        options.listen,
+        access=auth.read(options.token_file, option="--token-file") if options.token_file else None,
+        tls=server_tls(options.tls_cert, options.tls_key, options.tls_client_ca),
+        idle_timeout_s=options.idle_timeout,
+        announce=lambda address: print(f"listening on {address}", file=sys.stderr, flush=True),  # noqa: T201
+    )
+    asks = made.access or (made.tls and made.tls.client_ca)
+    if not asks and not _is_private(options.listen):
+        raise InvalidRequest(
+            f"--listen {options.listen} is open to the network: name a --token-file (xcomp token makes one) or a "
+            "--tls-client-ca, or listen on 127.0.0.1"
+        )
+    return made
+
+
+def _is_private(listen: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if listen.startswith("unix:"):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def add_telemetry(parser: argparse.ArgumentParser, *, port: int) -> None:
+    """Adds `--log-level`, `--log-format` and `--metrics-listen`."""
+    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", choices=logs.LEVELS, help="how much the log says")
+    add(
+        parser, "--log-format", "XCOMP_LOG_FORMAT", default="text", choices=logs.FORMATS,
+        help="text, or json: one object a line",
+    )  # fmt: skip
+    add(
+        parser, "--metrics-listen", "XCOMP_METRICS_LISTEN",
+        help=f"host:port where Prometheus may scrape, such as 127.0.0.1:{port}; default: nowhere",
+    )  # fmt: skip

@@ -1,0 +1,229 @@
+"""How every server of xcomp runs: limits, health, reflection, idle time-out, drain on SIGTERM.
+
+The services themselves know none of it; they raise `XcompError` and return messages. What stands around each call is
+in `interceptor.py`.
+"""
+
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from xcomp_protos.client.channel import OPTIONS
+from xcomp_protos.errors import Unavailable
+from xcomp_protos.server.admission import MAX_ACTIVE_CALLS
+from xcomp_protos.server.auth import Access
+from xcomp_protos.server.idle import Activity
+from xcomp_protos.server.interceptor import Guard
+from xcomp_protos.tls import SCHEME, ServerTls
+
+log = logging.getLogger(__name__)
+
+Prepare = Callable[[threading.Event], None]  # given the event that says "stop"
+
+DRAIN_S = 25  # compose kills after 30
+KEEPALIVE_S = 60.0  # a connection on which nothing comes for so long is tried, and closed if that is not answered
+HANDSHAKE_S = 20.0  # for a caller to begin to speak HTTP/2 or TLS
+UNUSED_S = 1800.0  # a connection without a call is closed
+AGE_S = 3600.0  # then a connection is made anew, so that load spreads over replicas and certificates are seen again
+SPARE_THREADS = 8  # beside the active calls: for refusals, health and reflection
+
+
+@dataclass(frozen=True)
+class Service:
+    """A gRPC service and how it is added to a server."""
+
+    name: str  # full name, xcomp.v1.Indexer
+    register: Callable[[grpc.Server], None]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server listens, to whom, and for how long."""
+
+    listen: str  # host:port, port 0 for any, or unix:/path
+    access: Access | None = None  # the tokens, one of which every call must carry; None: nobody is asked
+    tls: ServerTls | None = None
+    idle_timeout_s: float | None = None  # leaves after so long without a call; None: never
+    announce: Callable[[str], None] | None = None  # told the bound address once calls are taken
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that takes calls."""
+
+    address: str
+    activity: Activity
+    health: health.HealthServicer
+    names: tuple[str, ...]  # of its services
+
+    def set_health(self, value: int) -> None:
+        """Tells whoever asks for the health of the server or of one of its services."""
+        for name in ("", *self.names):
+            self.health.set(name, value)
+
+
+def run(services: Sequence[Service], endpoint: Endpoint, *, prepare: Prepare = lambda _: None) -> None:
+    """Serves until SIGTERM, SIGINT or the idle time-out, then drains. To be called from the main thread.
+
+    Health says NOT_SERVING until `prepare` has returned. It is told when to give up.
+
+    Raises:
+        Unavailable: the address is taken or cannot be bound.
+    """
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    with started(services, endpoint) as running:
+        prepare(stop)
+        if not stop.is_set():
+            running.set_health(health_pb2.HealthCheckResponse.SERVING)
+            log.info("event=serving address=%s", running.address)
+        _wait(stop, running.activity, endpoint.idle_timeout_s)
+    log.info("event=stopped address=%s", running.address)
+
+
+@contextlib.contextmanager
+def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running]:
+    """Serves while the body runs, health NOT_SERVING at first; then lets the calls under way end.
+
+    Raises:
+        Unavailable: the address is taken or cannot be bound.
+    """
+    activity = Activity()
+    server = grpc.server(
+        ThreadPoolExecutor(max_workers=MAX_ACTIVE_CALLS + SPARE_THREADS, thread_name_prefix="rpc"),
+        interceptors=[Guard(activity, endpoint.access)],
+        options=(*OPTIONS, *_options(), ("grpc.so_reuseport", 0)),
+        maximum_concurrent_rpcs=8 * MAX_ACTIVE_CALLS,
+    )
+    for service in services:
+        service.register(server)
+    names = tuple(service.name for service in services)
+    status = health.HealthServicer(experimental_non_blocking=True)
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+    running = Running(_bind(server, endpoint), activity, status, names)
+    bound = _socket_id(endpoint.listen)
+    running.set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+    server.start()
+    try:
+        if endpoint.announce:
+            endpoint.announce(running.address)
+        yield running
+    finally:
+        status.enter_graceful_shutdown()
+        server.stop(DRAIN_S).wait()
+        _unlink_socket(endpoint.listen, bound)
+
+
+def _options() -> tuple[tuple[str, int], ...]:
+    """What ends connections that nobody uses, or that lead to nobody any more."""
+    return (
+        ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
+        ("grpc.keepalive_timeout_ms", round(KEEPALIVE_S * 1000 / 3)),
+        ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_S * 1000 / 3)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # of the callers' own
+        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
+        ("grpc.http2.settings_timeout", round(HANDSHAKE_S * 1000)),
+        ("grpc.max_connection_idle_ms", round(UNUSED_S * 1000)),
+        ("grpc.max_connection_age_ms", round(AGE_S * 1000)),  # calls under way end in peace, however long they take
+    )
+
+
+def _bind(server: grpc.Server, endpoint: Endpoint) -> str:
+    listen = endpoint.listen
+    if listen.startswith("unix:"):
+        _clear_stale_socket(Path(listen.removeprefix("unix:")))
+    else:
+        _check_port(listen)
+    try:
+        if endpoint.tls:
+            port = server.add_secure_port(listen, endpoint.tls.credentials())
+        else:
+            port = server.add_insecure_port(listen)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise Unavailable(f"cannot listen on {listen}: it is no address of this machine: choose another with --listen")
+    if listen.startswith("unix:"):
+        return listen
+    return f"{SCHEME if endpoint.tls else ''}{listen.rpartition(':')[0]}:{port}"
+
+
+def _check_port(listen: str) -> None:
+    """Raises `Unavailable` where a port is taken or forbidden; gRPC would say it to the terminal, and not to us why."""
+    host, _, port = listen.rpartition(":")
+    try:
+        places = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # gRPC knows more forms of names
+        return
+    for family, kind, _, _, address in places:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+                probe.bind(address)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                fact = f"cannot listen on {listen}: {error.strerror}"
+                raise Unavailable(f"{fact}: choose another address with --listen") from None
+
+
+def _clear_stale_socket(path: Path) -> None:
+    """Removes the socket of a server that died; a living one is left alone."""
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+        else:
+            raise Unavailable(f"cannot listen on unix:{path}: another server answers there")
+
+
+def _socket_id(listen: str) -> tuple[int, int] | None:
+    """Tells one socket file from another of the same name."""
+    if not listen.startswith("unix:"):
+        return None
+    try:
+        status = Path(listen.removeprefix("unix:")).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _unlink_socket(listen: str, bound: tuple[int, int] | None) -> None:
+    """Removes our socket; while we drained another server may have put its own in the place."""
+    if bound and _socket_id(listen) == bound:
+        Path(listen.removeprefix("unix:")).unlink(missing_ok=True)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def handle(_: int, __: FrameType | None) -> None:
+        stop.set()  # and nothing else: a handler may interrupt the log in the middle of a line
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def _wait(stop: threading.Event, activity: Activity, idle_timeout_s: float | None) -> None:
+    while not stop.wait(timeout=min(1.0, idle_timeout_s) if idle_timeout_s is not None else None):
+        if idle_timeout_s is not None and activity.idle_s() > idle_timeout_s:
+            log.info("event=idle seconds=%.0f", activity.idle_s())
+            return
+    log.info("event=signal")

@@ -1,0 +1,1 @@
+"""Logs, metrics and traces; `api` is what other packages call."""

@@ -1,0 +1,44 @@
+"""How the servers write their log: one line per event, as `key=value` words or as JSON.
+
+A line of words becomes the fields of a JSON object, so that the code writes every line once and in one way.
+"""
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+
+from xcomp_protos.telemetry.api import request_id
+
+FORMATS = ("text", "json")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_WORDS = re.compile(r"\w+=\S*(?: \w+=\S*)*")
+
+
+class Json(logging.Formatter):
+    """Writes a record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line."""
+        message = record.getMessage()
+        fields = dict(word.split("=", 1) for word in message.split(" ")) if _WORDS.fullmatch(message) else None
+        line: dict[str, str] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            **(fields if fields is not None else {"message": message}),
+        }
+        if request_id.get():
+            line.setdefault("request", request_id.get())
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(level: str, format_: str) -> None:
+    """Sends the log of this process to stderr, warnings of libraries included."""
+    handler = logging.StreamHandler()
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler.setFormatter(Json() if format_ == "json" else plain)
+    logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(capture=True)

@@ -1,0 +1,98 @@
+"""TLS on both sides: what a server shows, and whom a client trusts.
+
+Files are read once, when a process starts: renewed certificates need a restart.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from xcomp_protos.errors import InvalidRequest
+
+SCHEME = "grpcs://"  # of an address that is spoken to over TLS
+CLIENT_FILES = ("--tls-ca", "--tls-client-cert", "--tls-client-key")  # options of a client, and their names in errors
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """The certificate of a server; with `client_ca`, callers must show one as well (mutual TLS). All PEM."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None = None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """As grpc takes them."""
+        pairs = [(self.key, self.certificate)]
+        return grpc.ssl_server_credentials(pairs, self.client_ca, require_client_auth=self.client_ca is not None)
+
+
+@dataclass(frozen=True)
+class ClientTls:
+    """Whom a client trusts, the system's authorities by default, and what it shows when asked. All PEM."""
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """As grpc takes them."""
+        return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
+
+
+def server_tls(certificate: str, key: str, client_ca: str) -> ServerTls | None:
+    """Reads the files of a server; None where there is no certificate.
+
+    Raises:
+        InvalidRequest: a file is missing or is none, or the key is that of another certificate.
+    """
+    if not certificate and not key:
+        if client_ca:
+            raise InvalidRequest("--tls-client-ca needs --tls-cert and --tls-key beside it")
+        return None
+    content, secret = _pair(certificate, key, options=("--tls-cert", "--tls-key"))
+    return ServerTls(content, secret, _authorities(client_ca, "--tls-client-ca") if client_ca else None)
+
+
+def client_tls(ca: str, certificate: str, key: str, *, options: tuple[str, str, str] = CLIENT_FILES) -> ClientTls:
+    """Reads the files of a client, none of which is needed; raises like `server_tls`."""
+    authorities = _authorities(ca, options[0]) if ca else None
+    if not certificate and not key:
+        return ClientTls(authorities)
+    return ClientTls(authorities, *_pair(certificate, key, options=options[1:]))
+
+
+def _pair(certificate: str, key: str, *, options: tuple[str, str]) -> tuple[bytes, bytes]:
+    if not certificate or not key:
+        raise InvalidRequest(f"{options[0]} and {options[1]} go together")
+    content, secret = _read(certificate, options[0]), _read(key, options[1])
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        raise InvalidRequest(
+            f"{options[0]} {certificate} and {options[1]} {key} are no pair in PEM: {reason}"
+        ) from None
+    return content, secret
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted: give one without a passphrase")
+
+
+def _authorities(path: str, option: str) -> bytes:
+    content = _read(path, option)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("ascii"))
+    except (ssl.SSLError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidRequest(f"{option} {path} holds no certificates in PEM: {error}") from None
+    return content
+
+
+def _read(path: str, option: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{option} {path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,197 @@
+"""Finding, starting, sharing and replacing local servers, with real processes."""
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from xcomp_cli.local_server import clients, lock, manager, process
+from xcomp_cli.local_server.paths import LOOPBACK, Places, data_home
+from xcomp_cli.local_server.process import INDEXER, Service, until
+from xcomp_cli.local_server.state import State, running, write
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.errors import Unauthenticated, Unavailable, Unsupported
+
+ROOT = Path(__file__).resolve().parents[4]
+FAKE = Service("indexer", "tests.unit.cli.fake_servers", ("grpc",), ("FAKE_SECRET",))
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    made = Places(tmp_path / "home", "indexer")
+    yield made
+    manager.retire(made)
+
+
+def ensure(places: Places, *options: str) -> State:
+    return manager.ensure(FAKE, places, options=options, waiting=lambda what: nullcontext())
+
+
+@pytest.fixture(autouse=True)
+def known_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "INDEXER", FAKE)  # the client of its kind is chosen by identity
+
+
+def test_second_command_finds_the_server_warm(places: Places) -> None:
+    first = ensure(places)
+    assert first.address.startswith("unix:")
+    assert ensure(places) == first
+
+
+def test_concurrent_commands_share_one_server(places: Places) -> None:
+    found: list[State] = []
+    threads = [threading.Thread(target=lambda: found.append(ensure(places))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len({state.pid for state in found}) == 1
+
+
+def test_killed_server_is_started_again(places: Places) -> None:
+    first = ensure(places)
+    os.kill(first.pid, signal.SIGKILL)
+    assert until(lambda: running(places) is None, 5)
+    assert ensure(places).pid != first.pid
+    assert len(list(places.state.parent.glob("*.sock"))) == 1
+
+
+def test_server_of_another_build_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "build_id", lambda: "older")
+    first = ensure(places)
+    monkeypatch.setattr(process, "build_id", lambda: "newer")
+    second = ensure(places)
+    assert second.build.startswith("newer")
+    assert first.pid != second.pid
+
+
+def test_server_of_other_settings_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SECRET", "one")
+    first = ensure(places)
+    assert ensure(places) == first
+    monkeypatch.setenv("FAKE_SECRET", "two")
+    assert ensure(places).pid != first.pid
+    assert "two" not in places.state.read_text()
+
+
+def test_server_that_outlived_its_home_does_not_disturb_the_next(places: Places) -> None:
+    first = ensure(places)
+    shutil.rmtree(places.home)
+    second = ensure(places)
+    os.kill(first.pid, signal.SIGTERM)
+    os.waitpid(first.pid, 0)
+    assert ensure(places) == second
+
+
+def test_state_of_a_dead_server_is_not_believed(places: Places) -> None:
+    first = ensure(places)
+    manager.retire(places)
+    assert running(places) is None
+    assert str(first.pid) in places.state.read_text()
+
+
+def test_dying_server_is_reported_with_its_last_line(places: Places) -> None:
+    with pytest.raises(Unavailable, match=r"the indexer did not start: the store is broken \(log: "):
+        ensure(places, "--die")
+
+
+def test_full_disk_is_named_where_a_server_dies(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    with pytest.raises(Unavailable, match=rf"did not start: the disk of {places.home} is full: make room"):
+        ensure(places, "--die")
+    monkeypatch.setattr(clients, "data_home", lambda: places.home)
+    with pytest.raises(Unavailable, match=r"ended \(log: .*\): the disk of .* is full"), clients._explained(INDEXER):
+        raise Unavailable("it does not answer")
+
+
+def test_missing_library_names_the_install_command(places: Places) -> None:
+    service = Service("indexer", "nothing", ("no_such_library",))
+    with pytest.raises(Unsupported, match=r"needs no_such_library: pip install 'xcomp\[local\]'"):
+        manager.require(service)
+
+
+def test_long_path_falls_back_to_loopback_with_a_token(
+    tmp_path: Path, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xcomp_cli.local_server.paths.SOCKET_PATH_BYTES", 10)
+    assert places.listen() == LOOPBACK
+    state = ensure(places)
+    assert state.address.startswith("127.0.0.1:")
+    assert not state.address.endswith(":0")
+    assert Path(state.token_file).stat().st_mode & 0o077 == 0
+    with IndexerClient(state.address, token=state.token()) as client:
+        assert client.describe().build == str(state.pid)
+    with IndexerClient(state.address, token="wrong") as client, pytest.raises(Unauthenticated):
+        client.describe()
+
+
+def test_socket_lies_in_a_private_folder(places: Places) -> None:
+    ensure(places)
+    assert places.state.parent.stat().st_mode & 0o777 == 0o700
+    assert places.state.stat().st_mode & 0o077 == 0
+
+
+def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    first, second = (Path(Places(tmp_path / name, "indexer").listen()) for name in ("a", "b"))
+    assert first.parent != second.parent
+    assert str(first).startswith(f"unix:{tmp_path}/xcomp-")
+
+
+def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    (tmp_path / "run").mkdir(mode=0o755)
+    assert Places(tmp_path, "indexer").listen() == LOOPBACK
+
+
+@pytest.mark.parametrize("name", ["100%25", "a#b", "a?b", "\udcff", "long" * 25])
+def test_path_that_is_no_address_falls_back_to_loopback(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    places = Places(tmp_path / name, "indexer")
+    places.create()
+    assert places.listen() == LOOPBACK
+
+
+def test_home_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XCOMP_HOME", "/data/xcomp")
+    assert data_home() == Path("/data/xcomp")
+    monkeypatch.delenv("XCOMP_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert data_home() == Path("/data/xcomp")
+
+
+def test_lock_is_free_again_when_its_holder_dies(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    descriptor = lock.open_private(path)
+    assert lock.take(descriptor)
+    child = os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], os.environ)
+    assert lock.is_held(path)
+    os.close(descriptor)
+    os.waitpid(child, 0)
+    assert not lock.is_held(path)
+
+
+def test_a_server_that_is_just_dying_is_said_to_have_ended(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "data_home", lambda: places.home)
+    places.create()
+    descriptor = lock.open_private(clients.places(INDEXER).state)
+    assert lock.take(descriptor)
+    write(clients.places(INDEXER), State(os.getpid(), "unix:/x", build="", options=()))
+    closing = threading.Timer(0.2, os.close, [descriptor])
+    closing.start()
+    with pytest.raises(Unavailable, match="a new one starts"), clients._explained(INDEXER):
+        raise Unavailable("it does not answer")
+    closing.join()
+    with pytest.raises(clients.Rescued, match="draws the pictures"), clients._explained(INDEXER):
+        raise clients.Rescued("--fill draws the pictures")

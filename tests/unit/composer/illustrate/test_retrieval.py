@@ -1,0 +1,315 @@
+"""The model `retrieval` places and chooses by what a repository says, and prefers no picture to a wrong one."""
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from tests.toy_indexer import PICTURES, PatientCaller, ToyIndexer, ToyPicture, serving
+from xcomp_composer.article.model import Article
+from xcomp_composer.illustrate import pipeline
+from xcomp_composer.illustrate.base import Offered, Question, Wish
+from xcomp_composer.illustrate.pipeline import Setting, Source
+from xcomp_composer.illustrate.retrieval.illustrator import Retrieval
+from xcomp_composer.illustrate.retrieval.paragraphs import (
+    LONGEST_LIST,
+    texts_of,
+)
+from xcomp_composer.illustrate.retrieval.scoring import HITS
+from xcomp_composer.indexer_client.repository import Conditions, Repository
+from xcomp_protos import indexer_pb2_grpc as rpc
+from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable
+
+ARTICLE = """# A week
+
+It began with an argument about nothing, and nobody could say why it had mattered.
+
+A cup of espresso stood on the wooden table.
+
+We agreed that freedom is a habit, and that habits are hard to question in practice.
+
+In the garage stood the red motorcycle.
+
+The ginger cat with its whiskers slept in the grass.
+
+There was no reason to decide, so the decision was postponed.
+"""
+CHINESE = """# 一周
+
+我们讨论了自由是什么，谁也没有得到答案。
+
+一只咖啡杯子，一杯咖啡。
+
+决定被推迟了，因为谁也不同意。
+
+车库里停着红色的摩托车。
+"""
+
+
+@pytest.fixture(scope="module")
+def toy() -> ToyIndexer:
+    return ToyIndexer()
+
+
+@pytest.fixture(scope="module")
+def stub(toy: ToyIndexer) -> Iterator[rpc.IndexerStub]:
+    with serving(toy) as address, grpc.insecure_channel(address) as channel:
+        yield rpc.IndexerStub(channel)
+
+
+def setting(stub: rpc.IndexerStub, *, language: str = "en", **conditions: object) -> Setting:
+    asked = Conditions("toy", language=language, **conditions)  # type: ignore[arg-type]  # of a test's own
+    repository = Repository(stub, "toy", asked, PatientCaller())
+    return Setting(repository, "lite", Retrieval())
+
+
+def illustrated(text: str, where: Setting, wish: Wish | None = None) -> Article:
+    *_, article = pipeline.illustrate(Source(text), wish or Wish(), where)
+    assert isinstance(article, Article)
+    return article
+
+
+def shown(article: Article) -> dict[str, str]:
+    """The picture of each paragraph, by its first two words."""
+    segments = {number: " ".join(segment.text.split()[:2]) for number, segment in enumerate(article.segments)}
+    return {segments[number]: picture.image_id for number, picture in article.illustrated}
+
+
+def test_visible_paragraphs_get_their_pictures_and_abstract_ones_none(stub: rpc.IndexerStub) -> None:
+    article = illustrated(ARTICLE, setting(stub))
+    assert shown(article) == {"A cup": "coffee", "In the": "motorcycle", "The ginger": "cat"}
+    assert article.text == ARTICLE
+
+
+def test_reasons_tell_titles_from_pixels_and_claim_no_more(stub: rpc.IndexerStub) -> None:
+    article = illustrated(ARTICLE, setting(stub))
+    reasons = {each.image_id: each.reason for _, picture in article.illustrated for each in picture.candidates}
+    assert reasons["lighthouse"].endswith("sd for “the wooden table”; mostly by its title")
+    assert reasons["cat"].endswith("; sees: tabby .80")
+
+
+def test_a_chinese_article_is_illustrated_too(stub: rpc.IndexerStub) -> None:
+    article = illustrated(CHINESE, setting(stub, language="zh"))
+    assert set(shown(article).values()) == {"coffee", "motorcycle"}
+    picture = article.segments[4].illustration
+    assert picture
+    assert picture.caption == "红色摩托车"
+    assert "标准差" in picture.reason
+
+
+def test_every_picture_says_why_and_what_else_was_offered(stub: rpc.IndexerStub) -> None:
+    for _, picture in illustrated(ARTICLE, setting(stub)).illustrated:
+        assert picture.chosen_by == "retrieval"
+        assert picture.query
+        assert "stands out by" in picture.reason
+        assert len(picture.candidates) == 4
+        assert [c.retrieval_score for c in picture.candidates] == sorted(
+            (c.retrieval_score for c in picture.candidates), reverse=True
+        )
+
+
+def test_captions_come_from_the_picture(stub: rpc.IndexerStub) -> None:
+    words = {picture.image_id: (picture.caption, picture.credit)
+             for _, picture in illustrated(ARTICLE, setting(stub)).illustrated}  # fmt: skip
+    assert words == {
+        "coffee": ("A cup of espresso", "Ada, CC0"),
+        "motorcycle": ("Red motorcycle", ""),
+        "cat": ("Tabby", ""),
+    }
+
+
+def test_events_come_spot_by_spot_in_the_order_of_the_text(stub: rpc.IndexerStub) -> None:
+    *events, article = pipeline.illustrate(Source(ARTICLE), Wish(), setting(stub))
+    assert isinstance(article, Article)
+    names = [type(event).__name__ for event in events]
+    spots = names.count("Spot")
+    assert spots >= 3
+    for start in range(0, len(names), 4):
+        assert names[start : start + 3] == ["Spot", "SpotQuery", "SpotCandidates"]
+        assert names[start + 3] in ("SpotIllustration", "Unfilled")
+    segments = [event.segment for event in events if not isinstance(event, Article) and hasattr(event, "segment")]
+    assert segments == sorted(segments)
+
+
+def test_the_same_request_gives_the_same_article(stub: rpc.IndexerStub) -> None:
+    first, second = (illustrated(ARTICLE, setting(stub)) for _ in range(2))
+    assert first.segments == second.segments
+    assert first.unfilled == second.unfilled
+
+
+def test_its_own_output_is_replaced_and_nothing_added(stub: rpc.IndexerStub) -> None:
+    from dataclasses import replace
+
+    from xcomp_composer.article.markers import with_blocks
+
+    first = illustrated(ARTICLE, setting(stub), Wish(images=2))
+    named = [
+        replace(s, illustration=replace(s.illustration, file="x.jpg")) if s.illustration else s for s in first.segments
+    ]
+    marked = with_blocks(replace(first, segments=tuple(named)))
+    again = illustrated(marked, setting(stub))
+    assert again.text == ARTICLE
+    assert len(again.illustrated) == len(first.illustrated) == 2
+
+
+@pytest.mark.parametrize(("wish", "count"), [(Wish(images=2), 2), (Wish(max_images=1), 1), (Wish(images=0), 0)])
+def test_the_number_of_pictures_is_the_one_asked_for(stub: rpc.IndexerStub, wish: Wish, count: int) -> None:
+    article = illustrated(ARTICLE, setting(stub), wish)
+    assert len(article.illustrated) == count
+
+
+def test_spots_asked_for_and_not_filled_say_why(stub: rpc.IndexerStub) -> None:
+    article = illustrated(ARTICLE, setting(stub), Wish(images=5))
+    assert len(article.illustrated) + len(article.unfilled) == 5
+    assert all("nothing fits" in spot.reason for spot in article.unfilled)
+    assert all(spot.candidates for spot in article.unfilled)
+
+
+@pytest.mark.parametrize(("wish", "count"), [(Wish(images=100), 100), (Wish(images=300), 130), (Wish(images=9), 9)])
+def test_a_long_text_has_as_many_spots_as_are_asked_for(stub: rpc.IndexerStub, wish: Wish, count: int) -> None:
+    text = "\n\n".join(f"A white lighthouse stood on cliff number {number}." for number in range(130))
+    article = illustrated(text, setting(stub), wish)
+    assert len(article.illustrated) + len(article.unfilled) == count
+
+
+def test_excluded_pictures_are_never_candidates(stub: rpc.IndexerStub) -> None:
+    article = illustrated(ARTICLE, setting(stub, exclude_ids=("cat",)))
+    offered = {c.image_id for _, picture in article.illustrated for c in picture.candidates}
+    assert "cat" not in offered
+
+
+def test_a_repository_without_fitting_pictures_leaves_every_spot_empty() -> None:
+    others = ToyIndexer(
+        [picture for picture in PICTURES if picture.id in ("train", "bridge", "mountain", "lighthouse")]
+    )
+    with serving(others) as address, grpc.insecure_channel(address) as channel:
+        article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
+    assert article.illustrated == ()
+    assert article.text == ARTICLE
+
+
+def test_an_empty_repository_leaves_every_spot_empty() -> None:
+    with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
+        asked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)), Wish(images=1))
+        unasked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
+    assert [spot.reason for spot in asked.unfilled] == ["the repository has no picture to offer"]
+    assert {spot.reason for spot in unasked.unfilled} == {"the repository has no picture to offer"}
+    assert all(spot.query and spot.query in ARTICLE.replace("\n", " ") for spot in unasked.shots)
+    assert len(unasked.shots) == len(unasked.unfilled) > 1
+
+
+@pytest.mark.parametrize("content_hash", ["", "same"])
+def test_a_picture_and_its_copy_are_not_both_shown(content_hash: str) -> None:
+    cups = [ToyPicture(f"cup{n}", "cup coffee espresso table", content_hash=content_hash) for n in range(2)]
+    text = "A cup of espresso on the table.\n\nWords between.\n\nAnother cup of coffee on the table.\n"
+    with serving(ToyIndexer([*cups, *PICTURES[2:]])) as address, grpc.insecure_channel(address) as channel:
+        article = illustrated(text, setting(rpc.IndexerStub(channel)))
+    assert len(article.illustrated) == 1
+
+
+def test_a_long_text_is_illustrated_within_reason(stub: rpc.IndexerStub, toy: ToyIndexer) -> None:
+    text = "\n\n".join([f"Words of no weight, number {n}, are said." for n in range(150)] + ["The red motorcycle."])
+    before = len(toy.calls)
+    article = illustrated(text, setting(stub))
+    assert "motorcycle" in [picture.image_id for _, picture in article.illustrated]
+    assert len(toy.calls) - before < 20
+
+
+def test_nothing_but_space_is_refused(stub: rpc.IndexerStub) -> None:
+    with pytest.raises(InvalidRequest, match="text"):
+        illustrated(" \n\ufeff\n", setting(stub))
+
+
+def test_a_text_without_paragraphs_stays_as_it_is(stub: rpc.IndexerStub) -> None:
+    assert illustrated("# Only a heading\n", setting(stub)).illustrated == ()
+
+
+def test_an_unknown_repository_is_not_found(stub: rpc.IndexerStub) -> None:
+    repository = Repository(stub, "toy", Conditions("other"), PatientCaller())
+    with pytest.raises(NotFound):
+        repository.profile()
+
+
+def test_a_contradicting_profile_is_a_conflict(stub: rpc.IndexerStub) -> None:
+    repository = Repository(stub, "toy", Conditions("toy", profile="clip"), PatientCaller())
+    with pytest.raises(Conflict):
+        repository.profile()
+
+
+def test_the_choice_alone_gives_probabilities(stub: rpc.IndexerStub) -> None:
+    where = setting(stub)
+    offered = (Offered("train"), Offered("coffee"), Offered("cat"))
+    asked = Question("Some words before.\n\nA cup of espresso stood on the table.", offered)
+    made = Retrieval().select(asked, where.repository)
+    assert made.choice == 1
+    assert sum(made.probabilities) == pytest.approx(1)
+    assert made.mass > 0.5
+
+
+def test_the_choice_alone_weighs_pictures_from_elsewhere(stub: rpc.IndexerStub) -> None:
+    offered = (Offered("train"), Offered(image=b"cup coffee espresso table"))
+    made = Retrieval().select(Question("A cup of espresso stood on the table.", offered), setting(stub).repository)
+    assert made.choice == 1
+
+
+def test_the_choice_alone_weighs_candidates_that_the_whole_repository_beats() -> None:
+    better = [ToyPicture(f"cup{number}", "cup coffee espresso table") for number in range(2 * HITS)]
+    offered = (Offered(image=b"white lighthouse cliff"), Offered("train"), Offered(image=b"cup coffee espresso table"))
+    asked = Question("A cup of espresso stood on the table.", offered)
+    with serving(ToyIndexer([*PICTURES, *better])) as address, grpc.insecure_channel(address) as channel:
+        made = Retrieval().select(asked, setting(rpc.IndexerStub(channel)).repository)
+    assert len(made.probabilities) == 3
+    assert max(range(3), key=made.probabilities.__getitem__) == 2
+
+
+def test_the_choice_alone_needs_pictures_to_weigh_those_from_elsewhere_against() -> None:
+    asked = Question("A cup.", (Offered(image=b"cup"), Offered(image=b"cat")))
+    with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
+        where = setting(rpc.IndexerStub(channel)).repository
+        with pytest.raises(NotFound, match="'toy' has no picture to weigh them against"):
+            Retrieval().select(asked, where)
+
+
+def test_the_choice_alone_may_be_none(stub: rpc.IndexerStub) -> None:
+    asked = Question("Freedom is a habit of doubt.", (Offered("train"), Offered("cat")))
+    made = Retrieval().select(asked, setting(stub).repository)
+    assert made.choice is None
+    assert made.mass < 0.5
+
+
+def test_an_unknown_candidate_is_not_found(stub: rpc.IndexerStub) -> None:
+    with pytest.raises(NotFound, match="nobody"):
+        Retrieval().select(Question("A cup.", (Offered("nobody"),)), setting(stub).repository)
+
+
+def test_an_indexer_that_is_away_is_unavailable() -> None:
+    with grpc.insecure_channel("127.0.0.1:1") as channel, pytest.raises(Unavailable):
+        illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
+
+
+def test_a_written_article_is_delivered_even_when_the_indexer_went_away() -> None:
+    toy = ToyIndexer()
+    toy.away_from = 2
+    with serving(toy) as address, grpc.insecure_channel(address) as channel:
+        *_, article = pipeline.illustrate(Source(ARTICLE, writer="echo"), Wish(), setting(rpc.IndexerStub(channel)))
+    assert isinstance(article, Article)
+    assert article.text == ARTICLE
+    assert article.unfilled
+    assert all(spot.reason == "the indexer is away" for spot in article.unfilled)
+
+
+def test_a_paragraph_asks_as_a_whole_by_sentence_and_by_clause() -> None:
+    texts = texts_of("The boat lay in the harbour. Gulls circled, and the sun set behind the pier.", "en")
+    assert texts[0].startswith("The boat lay in the harbour. Gulls")
+    assert "The boat lay in the harbour" in texts
+    assert "the pier" in texts
+    assert texts_of("船停在港口，海鸥盘旋。太阳落山了。", "zh")[1:] == [
+        "船停在港口，海鸥盘旋",
+        "太阳落山了",
+        "船停在港口",
+        "海鸥盘旋",
+    ]
+
+
+def test_a_very_long_paragraph_asks_a_bounded_number_of_times() -> None:
+    assert len(texts_of("Some words, more words, other words. " * 500, "en")) <= LONGEST_LIST

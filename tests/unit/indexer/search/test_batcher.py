@@ -1,0 +1,75 @@
+"""Jobs of calls that wait are done together, by kind; what is wrong with one is its caller's alone."""
+
+import threading
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from xcomp_indexer.search.batcher import Together
+from xcomp_protos.errors import InvalidRequest, Unavailable
+
+AT_ONCE = 4
+
+
+class Crowd:
+    """Callers that wait behind one whose job is being done."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self._begun, self._go = threading.Event(), threading.Event()
+        self.lane = Together(self._doubled, at_once=AT_ONCE)
+        self._pool = ThreadPoolExecutor(32)
+        self.first = self._pool.submit(self.lane.result, "first", kind="first")
+        assert self._begun.wait(10)
+
+    def call(self, job: str, *, kind: Hashable) -> "Future[str]":
+        before = len(self.lane)
+        future = self._pool.submit(self.lane.result, job, kind=kind)
+        while len(self.lane) == before:
+            threading.Event().wait(0.001)
+        return future
+
+    def go(self) -> None:
+        self._go.set()
+        assert self.first.result(10) == "firstfirst"
+
+    def _doubled(self, jobs: Sequence[str]) -> list[str]:
+        self.batches.append(list(jobs))
+        self._begun.set()
+        assert self._go.wait(10)
+        if "bad" in jobs:
+            raise InvalidRequest("this job is bad")
+        if "late" in jobs:
+            raise Unavailable("nobody works")
+        return [job + job for job in jobs]
+
+
+def test_jobs_of_a_kind_go_together_and_those_of_none_alone() -> None:
+    crowd = Crowd()
+    kinds = {"a": 1, "b": None, "c": 2, "d": 1, "e": None, "f": 2, "g": 1, "h": 1, "i": 1}
+    futures = {job: crowd.call(job, kind=kind) for job, kind in kinds.items()}
+    crowd.go()
+    assert {job: future.result(10) for job, future in futures.items()} == {job: job + job for job in kinds}
+    assert crowd.batches[1:] == [["a", "d", "g", "h"], ["b"], ["c", "f"], ["e"], ["i"]]
+
+
+def test_a_job_that_is_invalid_spoils_no_other() -> None:
+    crowd = Crowd()
+    bad, good = crowd.call("bad", kind=1), crowd.call("good", kind=1)
+    crowd.go()
+    with pytest.raises(InvalidRequest, match="this job is bad"):
+        bad.result(10)
+    assert good.result(10) == "goodgood"
+    assert crowd.batches[1:] == [["bad", "good"], ["bad"], ["good"]]
+
+
+def test_what_fails_for_another_reason_fails_for_all_who_wait_for_it_at_once() -> None:
+    crowd = Crowd()
+    late, other, next_one = crowd.call("late", kind=1), crowd.call("other", kind=1), crowd.call("next", kind=2)
+    crowd.go()
+    for future in (late, other):
+        with pytest.raises(Unavailable, match="nobody works"):
+            future.result(10)
+    assert next_one.result(10) == "nextnext"
+    assert crowd.batches[1:] == [["late", "other"], ["next"]]

@@ -1,0 +1,165 @@
+"""Texts of concurrent calls are encoded together, and nothing is lost, mixed up or left waiting by it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from tests.fakes import CountingEmbedder
+from xcomp_indexer.embed import Vectors
+from xcomp_indexer.search import batcher, text_encoder
+from xcomp_indexer.search.batcher import nobody_leaves
+from xcomp_indexer.search.text_encoder import AT_ONCE, LENGTH_AT_ONCE, Texts
+from xcomp_protos.errors import Cancelled, Exhausted, ModelError
+
+
+class SlowEmbedder(CountingEmbedder):
+    """Keeps every forward pass waiting for a sign, and remembers what each was about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: list[list[str]] = []
+        self.sign = threading.Semaphore(0)
+        self.begun = threading.Semaphore(0)
+        self.broken = False
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        self.passes.append(list(texts))
+        self.begun.release()
+        assert self.sign.acquire(timeout=10)
+        if self.broken:
+            raise ModelError("the model is broken")
+        return super().encode_texts(texts)
+
+
+def words(count: int) -> list[str]:
+    names = ("red", "blue", "green", "white")
+    return [f"{names[at % 4]} {at}" for at in range(count)]
+
+
+class Crowd:
+    """Callers that wait behind one that holds the model."""
+
+    def __init__(self) -> None:
+        self.embedder, self.lane = SlowEmbedder(), Texts()
+        self._pool = ThreadPoolExecutor(64)
+        self.first = self._pool.submit(self.lane.encode, self.embedder, ["first"])
+        assert self.embedder.begun.acquire(timeout=10)
+
+    def call(self, *asked: str, gone: Callable[[], bool] = nobody_leaves) -> "Future[Vectors]":
+        """Returns when the call stands in the queue, or was refused."""
+        before = self.waiting()
+        future = self._pool.submit(self.lane.encode, self.embedder, asked, gone=gone)
+        while not future.done() and self.waiting() == before:
+            threading.Event().wait(0.001)
+        return future
+
+    def waiting(self) -> int:
+        return sum(len(lane) for lane in self.lane._lanes.values())
+
+    def go(self, passes: int = 100) -> None:
+        self.embedder.sign.release(passes)
+
+
+def alone(asked: Sequence[str]) -> Vectors:
+    return CountingEmbedder().encode_texts(asked)
+
+
+def test_single_texts_that_wait_share_a_pass_and_get_their_own_vectors() -> None:
+    crowd = Crowd()
+    asked = words(40)
+    futures = [crowd.call(word) for word in asked]
+    crowd.go()
+    for word, future in zip(asked, futures, strict=True):
+        assert np.allclose(future.result(10), alone([word]), atol=1e-6)
+    assert [len(each) for each in crowd.embedder.passes] == [1, AT_ONCE, 40 - AT_ONCE]
+    assert crowd.waiting() == 0
+
+
+def test_a_text_that_several_ask_for_is_encoded_once() -> None:
+    crowd = Crowd()
+    futures = [crowd.call("red") for _ in range(5)]
+    crowd.go()
+    assert {future.result(10).tobytes() for future in futures} == {alone(["red"]).tobytes()}
+    assert crowd.embedder.passes == [["first"], ["red"]]
+
+
+def test_a_call_of_several_texts_keeps_its_batches() -> None:
+    crowd = Crowd()
+    several = words(AT_ONCE + 3)
+    batch, single = crowd.call(*several), crowd.call("red")
+    crowd.go()
+    assert np.array_equal(batch.result(10), alone(several))
+    assert single.result(10).shape == (1, 12)
+    assert sorted(crowd.embedder.passes[1:]) == sorted([several[:AT_ONCE], several[AT_ONCE:], ["red"]])
+
+
+def test_long_texts_of_a_call_go_in_small_batches_and_end_with_its_caller() -> None:
+    crowd = Crowd()
+    has_left = threading.Event()
+    long = [f"{word} ".ljust(LENGTH_AT_ONCE // 2) for word in words(5)]
+    kept, left = crowd.call(*long), crowd.call(*long, gone=has_left.is_set)
+    crowd.go(2)  # what came first, and the first batch of one of them
+    assert crowd.embedder.begun.acquire(timeout=10)
+    has_left.set()
+    crowd.go()
+    assert np.array_equal(kept.result(10), alone(long))
+    with pytest.raises(Cancelled):
+        left.result(10)
+    assert all(each == ["first"] or len(each) <= 2 for each in crowd.embedder.passes)
+    assert len(crowd.embedder.passes) <= 1 + 3 + 1
+
+
+def test_a_caller_who_left_is_dropped_and_the_others_are_served() -> None:
+    crowd = Crowd()
+    left, stayed = crowd.call("red", gone=lambda: True), crowd.call("blue")
+    crowd.go()
+    with pytest.raises(Cancelled):
+        left.result(10)
+    assert np.allclose(stayed.result(10), alone(["blue"]))
+    assert not any("red" in each for each in crowd.embedder.passes)
+
+
+def test_what_fails_fails_for_those_who_waited_for_it_and_nobody_else() -> None:
+    crowd = Crowd()
+    crowd.embedder.broken = True
+    futures = [crowd.first, crowd.call("red"), crowd.call("blue")]
+    crowd.go()
+    for future in futures:
+        with pytest.raises(ModelError, match="the model is broken"):
+            future.result(10)
+    crowd.embedder.broken = False
+    assert np.allclose(crowd.lane.encode(crowd.embedder, ["green"]), alone(["green"]))
+
+
+def test_a_full_queue_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "LONGEST_QUEUE", 2)
+    crowd = Crowd()
+    futures = [crowd.call("red"), crowd.call("blue")]
+    with pytest.raises(Exhausted, match="try again"):
+        crowd.call("green").result(10)
+    crowd.go()
+    assert [future.result(10).shape for future in futures] == [(1, 12)] * 2
+
+
+def test_a_single_text_is_remembered_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_encoder, "KEPT", 2)
+    lane, embedder = Texts(), SlowEmbedder()
+    embedder.sign.release(100)
+    for word in ("red", "blue", "red", "green", "red", "blue"):
+        assert np.array_equal(lane.encode(embedder, [word]), alone([word]))
+    assert embedder.passes == [["red"], ["blue"], ["green"], ["blue"]]
+
+
+def test_no_texts_are_no_vectors() -> None:
+    assert Texts().encode(CountingEmbedder(), []).shape == (0, 12)
+
+
+def test_many_callers_at_once_all_get_their_own() -> None:
+    lane, embedder = Texts(), CountingEmbedder()
+    asked = words(500)
+    with ThreadPoolExecutor(32) as pool:
+        rows = list(pool.map(lambda word: lane.encode(embedder, [word])[0], asked))
+    assert np.allclose(rows, alone(asked), atol=1e-6)

@@ -1,0 +1,111 @@
+"""Steps of several answers in one pass."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from xcomp_model.xcomposer.runtime import step_batcher
+from xcomp_model.xcomposer.runtime.step_batcher import Steps, Turns
+
+WAIT_S = 20.0
+
+
+class Passes:
+    """Doubles numbers; the first pass waits until the others are there."""
+
+    def __init__(self, others: int) -> None:
+        self.steps = Steps(self.run)
+        self.sizes: list[int] = []
+        self._others = others
+
+    def run(self, rows: Sequence[int]) -> list[int]:
+        self.sizes.append(len(rows))
+        if len(self.sizes) == 1:
+            until(lambda: len(self.steps._waiting) == self._others)
+        if -1 in rows:
+            raise ValueError("one")
+        return [2 * row for row in rows]
+
+    def walk(self, numbers: Sequence[int]) -> list[int]:
+        with self.steps.member() as step:
+            return [step(number) for number in numbers]
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    return lambda seconds: monkeypatch.setattr(step_batcher, "_PATIENCE_S", seconds)
+
+
+def test_those_who_step_at_the_same_time_share_a_pass(patience: Callable[[float], None]) -> None:
+    patience(WAIT_S)
+    passes = Passes(others=3)
+    with ThreadPoolExecutor(4) as pool:
+        walks = [pool.submit(passes.walk, range(first, first + 5)) for first in (0, 10, 20, 30)]
+    assert [walk.result() for walk in walks] == [[2 * (first + i) for i in range(5)] for first in (0, 10, 20, 30)]
+    assert passes.sizes == [1, 4, 4, 4, 4, 3]  # the first began alone and is done a step earlier
+
+
+def test_one_who_leaves_holds_nobody_up(patience: Callable[[float], None]) -> None:
+    patience(10 * WAIT_S)
+    passes = Passes(others=1)
+    with ThreadPoolExecutor(2) as pool:
+        walks = [pool.submit(passes.walk, range(count)) for count in (3, 9)]
+        assert [len(walk.result(timeout=WAIT_S)) for walk in walks] == [3, 9]
+
+
+def test_one_who_dawdles_holds_the_others_up_once(patience: Callable[[float], None]) -> None:
+    patience(0.3)
+    passes = Passes(others=0)
+    with passes.steps.member() as slow, passes.steps.member() as quick:
+        slow(1)
+        started = time.monotonic()
+        assert [quick(number) for number in range(20)] == [2 * number for number in range(20)]
+        assert 0.3 <= time.monotonic() - started < 2 * 0.3
+        assert slow(4) == 8  # it may come back
+
+
+def test_an_error_is_everybodys_whose_step_it_was_and_nobody_elses() -> None:
+    passes = Passes(others=2)
+    caught: list[str] = []
+
+    def failing(numbers: Sequence[int]) -> None:
+        try:
+            passes.walk(numbers)
+        except ValueError as error:
+            caught.append(str(error))
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(passes.walk, [1])
+        until(lambda: passes.sizes == [1])
+        for numbers in ([-1], [3]):
+            pool.submit(failing, numbers)
+        assert first.result() == [2]
+    assert caught == ["one", "one"]
+    assert passes.walk([5]) == [10]
+
+
+def test_turns_are_taken_in_the_order_in_which_they_were_asked_for() -> None:
+    turns, order = Turns(), list[int]()
+
+    def take(number: int) -> None:
+        with turns:
+            order.append(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    with turns:
+        for number, thread in enumerate(threads):
+            thread.start()
+            until(lambda number=number: turns._asked == number + 2)  # type: ignore[misc]  # a default of the loop's
+    for thread in threads:
+        thread.join()
+    assert order == list(range(8))

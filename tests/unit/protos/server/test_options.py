@@ -1,0 +1,103 @@
+"""The options of the servers: flag, environment twin, default."""
+
+import argparse
+import os
+from pathlib import Path
+
+import pytest
+
+from xcomp_indexer.server import main as indexer_server
+from xcomp_protos.errors import InvalidRequest
+from xcomp_protos.server import auth
+from xcomp_protos.server.options import add, add_endpoint, endpoint
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add(parser, "--place", "XCOMP_TEST_PLACE", default="here", help="a place")
+    add(parser, "--seconds", "XCOMP_TEST_SECONDS", kind=float, help="a time")
+    add(parser, "--root", "XCOMP_TEST_ROOT", many=True, help="folders")
+    add(parser, "--eager", "XCOMP_TEST_EAGER", boolean=True, help="at once")
+    add(parser, "--level", "XCOMP_TEST_LEVEL", choices=("low", "high"), default="low", help="how much")
+    return parser.parse_args(arguments)
+
+
+def test_defaults_hold_without_flag_and_variable() -> None:
+    assert vars(parsed()) == {"place": "here", "seconds": None, "root": None, "eager": False, "level": "low"}
+
+
+def test_variables_stand_in_for_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"PLACE": "there", "SECONDS": "2.5", "ROOT": f"/a{os.pathsep}/b", "EAGER": "Yes", "LEVEL": "high"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"XCOMP_TEST_{name}", value)
+    assert vars(parsed()) == {"place": "there", "seconds": 2.5, "root": ["/a", "/b"], "eager": True, "level": "high"}
+
+
+def test_flags_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XCOMP_TEST_PLACE", "there")
+    monkeypatch.setenv("XCOMP_TEST_ROOT", "/a")
+    options = parsed("--place", "elsewhere", "--root", "/b", "--root", "/c")
+    assert (options.place, options.root) == ("elsewhere", ["/b", "/c"])
+    assert parsed().root == ["/a"]
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XCOMP_TEST_PLACE", "")
+    monkeypatch.setenv("XCOMP_TEST_EAGER", "")
+    assert (parsed().place, parsed().eager) == ("here", False)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("SECONDS", "soon"), ("LEVEL", "loud")])
+def test_a_wrong_value_is_a_usage_error_from_a_variable_too(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"XCOMP_TEST_{variable}", value)
+    with pytest.raises(SystemExit) as caught:
+        parsed()
+    assert caught.value.code == 2
+    assert value in capsys.readouterr().err
+
+
+def _defaults() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_endpoint(parser, "127.0.0.1:0", "XCOMP_TEST_LISTEN")
+    return parser.parse_args([])
+
+
+def listening(**values: object) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(_defaults()), **values})
+
+
+def test_the_token_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    made = endpoint(listening(token_file=str(tmp_path / "token")))
+    assert made.access == auth.single("secret")
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(InvalidRequest, match="--token-file"):
+        endpoint(listening(token_file=str(tmp_path / "token")))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--profile", "sepia"], ["--store", "tape:x"], ["--token-file", "/nonexistent/token"]]
+)
+def test_the_indexer_refuses_wrong_options_in_one_line(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = indexer_server.main(["--listen", "127.0.0.1:0", "--home", str(tmp_path), "--profile", "color", *arguments])
+    said = capsys.readouterr().err
+    assert status == 2
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_server_names_an_address_of_a_hub_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://[bad")
+    assert indexer_server.main(["--listen", "127.0.0.1:0", "--home", str(tmp_path)]) == 2
+    assert "HF_ENDPOINT 'http://[bad' is no address" in capsys.readouterr().err
