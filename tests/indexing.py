@@ -10,9 +10,9 @@ from grpc_health.v1 import health_pb2
 
 from tests.fakes import CountingEmbedder
 from xcomp_indexer.embed import Embedder
-from xcomp_indexer.ingest.upload_dir import FOLDER, Inbox
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store import Stores
 from xcomp_indexer.store.edge.stores import GRAPH_FROM, SEAL_FROM, EdgeStores
@@ -21,7 +21,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.server.auth import Access
-from xcomp_protos.server.run import Endpoint, Service, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Indexer:
     client: IndexerClient
     embedder: CountingEmbedder
     loads: list[str]  # models loaded, in order
-    library: Library
+    library: RepositoryCatalog
 
     def ingest(
         self,
@@ -112,13 +112,13 @@ def serving(
         loads.append(model)
         return others.get(model, embedder)
 
-    library = Library(
-        _stores(home, store, seal_from=seal_from, graph_from=graph_from), Models(load), default_profile="color"
+    library = RepositoryCatalog(
+        _stores(home, store, seal_from=seal_from, graph_from=graph_from), EmbedderCache(load), default_profile="color"
     )
-    service = IndexerService(library, roots=roots, inbox=Inbox(home.parent / FOLDER))
-    register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    service = IndexerService(library, roots=roots, inbox=UploadDir(home.parent / FOLDER))
+    register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], Endpoint(listen, access=access)) as running:
+        with started([register], ServerEndpoint(listen, access=access)) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with IndexerClient(running.address, token=access.grants[0].token if access else None) as client:
                 yield Indexer(running.address, client, embedder, loads, library)

@@ -11,7 +11,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.server import auth, interceptor
-from xcomp_protos.server.run import Endpoint, Running, Service, started
+from xcomp_protos.server.run import Running, ServerEndpoint, ServiceSpec, started
 
 
 class Scripted(rpc.IndexerServicer):
@@ -56,8 +56,8 @@ def scripted() -> Scripted:
 
 @contextmanager
 def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = None) -> Iterator[Running]:
-    registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
-    with started([registered], Endpoint(listen, access=auth.single(token) if token else None)) as server:
+    registered = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    with started([registered], ServerEndpoint(listen, access=auth.single(token) if token else None)) as server:
         yield server
 
 

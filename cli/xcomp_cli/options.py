@@ -62,7 +62,7 @@ def text(value: str, *, name: str) -> str:
     return value
 
 
-class Tongue(StrEnum):
+class LanguageOption(StrEnum):
     """The language of an article."""
 
     AUTO = "auto"
@@ -88,7 +88,7 @@ Model = Annotated[
         callback=_model,
     ),
 ]
-Lang = Annotated[Tongue, typer.Option("--lang", help="Language of the article.")]
+Lang = Annotated[LanguageOption, typer.Option("--lang", help="Language of the article.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same article.")]
 Candidates = Annotated[int, typer.Option("-k", metavar="N", min=1, max=64, help="Candidates for each spot.")]
 Pool = Annotated[

@@ -23,7 +23,7 @@ class UnknownModel(ModelError):
     """A name that stands for no model."""
 
 
-class Unanswered(ModelError):
+class EndpointUnavailable(ModelError):
     """The server behind a model does not answer now; asking it something else will not help."""
 
 
@@ -96,7 +96,7 @@ class Turn:
     pictures: tuple[Picture, ...] = ()
 
 
-class Form(Protocol):
+class AnswerGrammar(Protocol):
     """What an answer must look like, told by how it may begin."""
 
     @property
@@ -132,7 +132,7 @@ class Sampling:
     max_new_tokens: int = 512
     beams: int = 1
     stop: tuple[str, ...] = ()
-    form: Form | None = None
+    form: AnswerGrammar | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class Prompts(Protocol):
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
         """How the stage's answer is drawn."""
 
-    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> Form | None:
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
         """What the answer to `spot` must look like; None where the backend cannot be bound to it.
 
         Args:

@@ -17,12 +17,12 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from xcomp_model.base import Form, ModelError, Sampling
+from xcomp_model.base import AnswerGrammar, ModelError, Sampling
 
 Path = tuple[int, ...]  # ids of an answer's beginning
 
 
-class Drawer:
+class TokenSampler:
     """Draws the next token again and again; its state is the answer so far and the seed."""
 
     def __init__(self, sampling: Sampling, *, device: torch.device) -> None:
@@ -50,7 +50,7 @@ class Drawer:
         return int(token)
 
 
-class Bound:
+class GrammarMask:
     """Says which tokens may come next, so that an answer keeps to its form.
 
     Args:
@@ -62,7 +62,7 @@ class Bound:
     """
 
     def __init__(
-        self, form: Form, pieces: Mapping[int, str], ends: Sequence[int], *, size: int, device: torch.device
+        self, form: AnswerGrammar, pieces: Mapping[int, str], ends: Sequence[int], *, size: int, device: torch.device
     ) -> None:
         self._form = form
         self._pieces = {token: piece for token, piece in pieces.items() if form.characters.issuperset(piece)}
@@ -101,14 +101,14 @@ class _Tree:
             tree = tree.below.setdefault(character, _Tree())
         tree.here.append(token)
 
-    def tokens(self, said: str, form: Form) -> Iterator[int]:
+    def tokens(self, said: str, form: AnswerGrammar) -> Iterator[int]:
         for character, tree in self.below.items():
             if form.may_begin(longer := said + character):
                 yield from tree.here
                 yield from tree.tokens(longer, form)
 
 
-class Stops:
+class StopStrings:
     """Holds text back while it may be the beginning of a stop string, and cuts at the first one."""
 
     def __init__(self, stops: Sequence[str]) -> None:

@@ -18,11 +18,11 @@ import torch
 from tests.bench import machine, model_speed
 from tests.checkpoints import write_checkpoint
 from xcomp_model.base import Sampling, Text, never
-from xcomp_model.decoding import Drawer
+from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture.config import read_config
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.runtime.device import Place, find_place
-from xcomp_model.xcomposer.runtime.runner import Reader
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
+from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Unit
 from xcomp_model.xcomposer.weights import convert
 
@@ -46,7 +46,7 @@ def main() -> None:
         _report(version, "true width", *model_speed._model(config, model_speed._random(config, place), place), place)
 
 
-def _report(version: int, size: str, model: XComposer, reader: Reader, place: Place) -> None:
+def _report(version: int, size: str, model: XComposer, reader: Runner, place: DevicePlacement) -> None:
     prompts = [model._tokenizer.units((Text(f"{i} " + "a cat on a mat " * (12 + i)),)) for i in range(max(_COUNTS))]
     seconds = {count: list[float]() for count in _COUNTS}
     _seconds(reader, prompts, place, tokens=2)  # warm
@@ -58,12 +58,12 @@ def _report(version: int, size: str, model: XComposer, reader: Reader, place: Pl
     print(f"version {version}, {size}: tokens/s at once {told}", flush=True)
 
 
-def _seconds(reader: Reader, prompts: Sequence[Sequence[Unit]], place: Place, *, tokens: int) -> float:
+def _seconds(reader: Runner, prompts: Sequence[Sequence[Unit]], place: DevicePlacement, *, tokens: int) -> float:
     """Seconds of so many tokens behind each prompt, drawn at the same time; reading the prompts is not counted."""
     ready = threading.Barrier(len(prompts) + 1, timeout=600)
 
     def draw(units: Sequence[Unit]) -> None:
-        drawer = Drawer(Sampling(), device=reader.device)
+        drawer = TokenSampler(Sampling(), device=reader.device)
         with (
             reader.reading(units, more=tokens, cancelled=never) as (prefix, scores),
             reader.drawing(prefix) as read_on,

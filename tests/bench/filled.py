@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.factory import open_stores
@@ -58,7 +58,7 @@ def clip(folder: Path) -> str:
 
 def fill(home: Path, profile: str, count: int) -> None:
     """Makes a repository of so many generated vectors below a server's home, unless it is there."""
-    library = Library(open_stores(f"edge:{home / 'repositories'}"), Models(), default_profile=profile)
+    library = RepositoryCatalog(open_stores(f"edge:{home / 'repositories'}"), EmbedderCache(), default_profile=profile)
     try:
         if library.exists(REPOSITORY):
             return

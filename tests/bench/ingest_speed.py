@@ -23,14 +23,14 @@ from tests.bench import machine, photographs
 from tests.bench.clip_speed import chinese_clip, open_clip_b32
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder, Encoded, Prepared, Vectors
-from xcomp_indexer.ingest.encoder import Embedding, Seen
-from xcomp_indexer.ingest.events import Order, Summary
+from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
+from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
-from xcomp_indexer.ingest.loader import Loaded, Loader, cores
+from xcomp_indexer.ingest.loader import LoadedImage, Loader, cores
 from xcomp_indexer.ingest.points import image_id, payload
 from xcomp_indexer.ingest.scan import Entry, scan
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.factory import open_stores
 
@@ -146,11 +146,11 @@ def _stages(spaces: Spaces, entries: Sequence[Entry], home: Path) -> Costs:
     """Runs decoding, forward pass and upsert one after the other."""
     loader = _loader(spaces)
     decode, loaded = _decoding(loader, entries)
-    embedding = Embedding([*spaces], spaces.__getitem__)
+    embedding = SpaceEncoder([*spaces], spaces.__getitem__)
     size = max(each.batch_size for each in spaces.values())
     batches = [loaded[at : at + size] for at in range(0, len(loaded), size)]
     begun = Seconds.now()
-    seen: list[Seen] = []
+    seen: list[EncodedImage] = []
     for batch in batches:
         seen += embedding.see([item.prepared or {} for item in batch], [item.size for item in batch])
     forward = Seconds.since(begun)
@@ -167,31 +167,31 @@ def _stages(spaces: Spaces, entries: Sequence[Entry], home: Path) -> Costs:
     return {"decode": decode, "forward": forward, "upsert": upsert}
 
 
-def _point(item: Loaded, seen: Seen) -> Point:
+def _point(item: LoadedImage, seen: EncodedImage) -> Point:
     content = payload(item, size=item.size, labels=seen.labels)
     return Point(image_id("alone", item.entry.path), seen.vectors, content.write())
 
 
 def _loader(spaces: Spaces) -> Loader:
-    prepare = Embedding([*spaces], spaces.__getitem__).prepare
+    prepare = SpaceEncoder([*spaces], spaces.__getitem__).prepare
     return Loader((), prepare, image_size=max(each.image_size for each in spaces.values()))
 
 
-def _decoding(loader: Loader, entries: Sequence[Entry]) -> tuple[Seconds, list[Loaded]]:
+def _decoding(loader: Loader, entries: Sequence[Entry]) -> tuple[Seconds, list[LoadedImage]]:
     begun = Seconds.now()
-    loaded = [item for _, item in loader.ahead(entries, lambda: 32) if isinstance(item, Loaded)]
+    loaded = [item for _, item in loader.ahead(entries, lambda: 32) if isinstance(item, LoadedImage)]
     return Seconds.since(begun), loaded
 
 
 def _ingest(spaces: Spaces, photos: Path, home: Path) -> Seconds:
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        models = Models(lambda space: spaces[space])
-        library = Library(
+        models = EmbedderCache(lambda space: spaces[space])
+        library = RepositoryCatalog(
             open_stores(f"edge:{folder}"), models, default_profile=",".join(f"{name}={name}" for name in spaces)
         )
         repository = library.create("whole")
         begun = Seconds.now()
-        *_, summary = Ingest(repository, partial(library.embedder, repository), Order([str(photos)])).run()
+        *_, summary = Ingest(repository, partial(library.embedder, repository), IngestRequest([str(photos)])).run()
         taken = Seconds.since(begun)
         library.close()
     assert isinstance(summary, Summary)

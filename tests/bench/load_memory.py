@@ -17,7 +17,7 @@ import torch
 from tests.bench import machine
 from xcomp_model.xcomposer.architecture import build
 from xcomp_model.xcomposer.architecture.config import read_config
-from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.weights import convert
 
 _SHARDS = 4
@@ -52,7 +52,7 @@ def main() -> None:
 def _load(folder: Path) -> None:
     build.build(read_config(folder))  # what building alone takes belongs to the libraries
     before = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-    network = convert.load(folder, Place("cpu", torch.float16))
+    network = convert.load(folder, DevicePlacement("cpu", torch.float16))
     model = sum(parameter.nbytes for parameter in network.parameters())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"before": before, "peak": peak, "model": model}))

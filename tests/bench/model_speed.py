@@ -23,16 +23,16 @@ from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig
 from tests.bench import machine
 from tests.checkpoints import write_checkpoint
 from xcomp_model.base import ModelError, Picture, Prompt, Prompts, Sampling, Section, never
-from xcomp_model.decoding import Drawer
+from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture import build
 from xcomp_model.xcomposer.architecture.config import Config, XComposer1Config, read_config
 from xcomp_model.xcomposer.architecture.plora import PLoRALinear
 from xcomp_model.xcomposer.architecture.xcomposer2 import XComposer2
-from xcomp_model.xcomposer.model import Card, XComposer
+from xcomp_model.xcomposer.model import ModelInfo, XComposer
 from xcomp_model.xcomposer.prompts import v1, v2
-from xcomp_model.xcomposer.runtime.device import Place, find_place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
 from xcomp_model.xcomposer.runtime.memory_plan import FEATURES_BYTES, make_plan
-from xcomp_model.xcomposer.runtime.runner import Reader
+from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Tokenizer, Unit
 from xcomp_model.xcomposer.weights import convert
 
@@ -62,7 +62,7 @@ def main() -> None:
         _measure(version, place, layers=layers, bandwidth=bandwidth, rate=rate)
 
 
-def _measure(version: int, place: Place, *, layers: int, bandwidth: float, rate: float) -> None:
+def _measure(version: int, place: DevicePlacement, *, layers: int, bandwidth: float, rate: float) -> None:
     config = _config(version, layers=layers)
     network = _random(config, place)
     model, reader = _model(config, network, place)
@@ -113,7 +113,7 @@ def _config(version: int, *, layers: int) -> Config:
     return replace(config, vision=tower, llm=llm, image_size=224, patches=256, plora_rank=256)
 
 
-def _random(config: Config, place: Place) -> build.Network:
+def _random(config: Config, place: DevicePlacement) -> build.Network:
     network = build.build(config)
     owners = convert._owners(network)
     for name, shape in build.shapes(network).items():
@@ -126,16 +126,16 @@ def _random(config: Config, place: Place) -> build.Network:
 
 
 def _model(
-    config: Config, network: build.Network, place: Place, *, context_tokens: int = _CONTEXT
-) -> tuple[XComposer, Reader]:
+    config: Config, network: build.Network, place: DevicePlacement, *, context_tokens: int = _CONTEXT
+) -> tuple[XComposer, Runner]:
     is_first = isinstance(config, XComposer1Config)
     family = v1 if is_first else v2
     with tempfile.TemporaryDirectory() as name:
         folder = write_checkpoint(1 if is_first else 2, Path(name))
         tokenizer = Tokenizer(folder / "tokenizer.model", family.MARKS)
     plan = make_plan("", config, place, context_tokens=context_tokens)
-    reader = Reader(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=plan.kv)
-    card = Card("random", "", context_tokens, ends=family.ENDS, lead_ins=family.LEAD_INS)
+    reader = Runner(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=plan.kv)
+    card = ModelInfo("random", "", context_tokens, ends=family.ENDS, lead_ins=family.LEAD_INS)
 
     def prompts(count: Callable[[Prompt], int]) -> Prompts:
         if is_first:
@@ -162,9 +162,9 @@ def _choose(model: XComposer, prompt: Prompt) -> None:
         model.choose(prompt, "ABCD")
 
 
-def _decode_s(reader: Reader, units: Sequence[Unit], place: Place) -> float:
+def _decode_s(reader: Runner, units: Sequence[Unit], place: DevicePlacement) -> float:
     """Seconds of a greedy token, its drawing included, after a short prompt."""
-    drawer = Drawer(Sampling(), device=reader.device)
+    drawer = TokenSampler(Sampling(), device=reader.device)
     with (
         reader.reading(units, more=_NEW_TOKENS, cancelled=never) as (prefix, logits),
         reader.drawing(prefix) as read_on,
@@ -178,13 +178,13 @@ def _decode_s(reader: Reader, units: Sequence[Unit], place: Place) -> float:
         return _timed(place, decode) / _NEW_TOKENS
 
 
-def _read(reader: Reader, units: Sequence[Unit]) -> None:
+def _read(reader: Runner, units: Sequence[Unit]) -> None:
     with reader.reading(units, more=0, cancelled=never):
         pass
 
 
 @torch.inference_mode()
-def _plora_overhead(network: XComposer2, place: Place) -> tuple[float, float]:
+def _plora_overhead(network: XComposer2, place: DevicePlacement) -> tuple[float, float]:
     """What the low-rank parts add to one position of text, and to 1,024 rows of pictures; medians of paired runs."""
     width = network.llm.config.hidden_size
     rows = torch.randn(1, 4 * network.rows_per_image, width, device=place.main, dtype=place.dtype)
@@ -211,7 +211,7 @@ def _against_plain(seconds: Callable[[], float]) -> float:
         return with_parts / seconds() - 1
 
 
-def _timed(place: Place, work: Callable[[], object]) -> float:
+def _timed(place: DevicePlacement, work: Callable[[], object]) -> float:
     _wait(place)
     started = time.perf_counter()
     work()
@@ -219,19 +219,19 @@ def _timed(place: Place, work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _wait(place: Place) -> None:
+def _wait(place: DevicePlacement) -> None:
     if place.main.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _bandwidth(place: Place) -> float:
+def _bandwidth(place: DevicePlacement) -> float:
     """Bytes per second of a sum over far more than any cache."""
     data = torch.ones(1 << 28, dtype=torch.float32, device=place.main)
     data.sum()
     return data.nbytes * 3 / _timed(place, lambda: [data.sum() for _ in range(3)])
 
 
-def _matmul_rate(place: Place) -> float:
+def _matmul_rate(place: DevicePlacement) -> float:
     """Operations per second of a product as large as the decoder's."""
     a = torch.randn(512, 4096, dtype=place.dtype, device=place.main)
     b = torch.randn(4096, 11008, dtype=place.dtype, device=place.main)

@@ -26,11 +26,11 @@ from tests.checkpoints import write_checkpoint
 from tests.toy_indexer import PatientCaller, ToyIndexer, ToyPicture, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
-from xcomp_composer.illustrate.base import Wish
-from xcomp_composer.illustrate.vlm.illustrator import Vision
-from xcomp_composer.indexer_client.repository import Conditions, Repository
-from xcomp_composer.model_pool.fair_queue import Lane
-from xcomp_composer.model_pool.session import Consultation, Served
+from xcomp_composer.illustrate.base import IllustrationOptions
+from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
+from xcomp_composer.model_pool.fair_queue import FairQueue
+from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model import load
 from xcomp_model.base import Choice, Picture, Prompt, Runtime, Sampling, Section, Template, Text, never
 from xcomp_model.xcomposer.model import XComposer
@@ -209,7 +209,7 @@ def _print_positions(model: XComposer, given: Given, spots: int) -> None:
 
 def _many(model: XComposer, stub: rpc.IndexerStub, count: int, clock: Clock) -> tuple[float, float]:
     """Returns articles per second and positions per article, through one lane."""
-    lane = Lane(width=model.capabilities.at_once, waiting=31)
+    lane = FairQueue(width=model.capabilities.at_once, waiting=31)
     started, before = clock(), model.positions_read
     with ThreadPoolExecutor(count) as pool:
         made = [pool.submit(illustrated, model, stub, spots=4, lane=lane, number=i) for i in range(count)]
@@ -223,17 +223,17 @@ def illustrated(
     stub: rpc.IndexerStub,
     *,
     spots: int,
-    lane: Lane | None = None,
+    lane: FairQueue | None = None,
     number: int = 0,
     kind: type[Given] = Given,
 ) -> Given:
     """Illustrates an article through the composer's own pipeline; returns what was counted."""
     caller = _Caller()
     given = kind(model, _places(spots))
-    vision = Vision(Consultation(Served(given, lane or Lane(width=1, waiting=1)), caller))
-    setting = pipeline.Setting(Repository(stub, "toy", Conditions("toy"), caller), "lite", vision)
+    vision = VlmIllustrator(ModelSession(LoadedModel(given, lane or FairQueue(width=1, waiting=1)), caller))
+    setting = pipeline.Setting(RepositoryClient(stub, "toy", Conditions("toy"), caller), "lite", vision)
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
-    *_, article = pipeline.illustrate(pipeline.Source(text, "text"), Wish(images=spots), setting)
+    *_, article = pipeline.illustrate(pipeline.Source(text, "text"), IllustrationOptions(images=spots), setting)
     assert isinstance(article, Article)
     if len(article.illustrated) != spots:
         raise RuntimeError(f"{len(article.illustrated)} of {spots} spots: {[each.reason for each in article.unfilled]}")

@@ -23,7 +23,7 @@ from tests.toy_indexer import ToyIndexer, serving
 from xcomp_model import load
 from xcomp_model.base import ModelError, Prompt, Runtime, Sampling
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.runtime.device import Place, find_place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
 from xcomp_protos import indexer_pb2_grpc as rpc
 
 _CONTEXT = {1: 2048, 2: 8192}
@@ -95,11 +95,11 @@ def _tiny(version: int) -> XComposer:
     return model
 
 
-def _layers(place: Place) -> int:
+def _layers(place: DevicePlacement) -> int:
     return 32 if place.main.type == "cuda" else 2
 
 
-def _wide(version: int, place: Place) -> XComposer:
+def _wide(version: int, place: DevicePlacement) -> XComposer:
     config = model_speed._config(version, layers=_layers(place))
     network = model_speed._random(config, place)
     return model_speed._model(config, network, place, context_tokens=_CONTEXT[version])[0]

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from tests import images
 from tests.bench import machine
-from xcomp_indexer.ingest.compaction import tended
+from xcomp_indexer.ingest.compaction import with_compaction
 from xcomp_indexer.ingest.discover import survey
-from xcomp_indexer.ingest.events import Order, Summary
+from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
 from xcomp_indexer.ingest.prune import Roots
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.store.factory import open_stores
 
 FEW = 1_000
@@ -105,10 +105,10 @@ def _ingest(place: Path) -> Row:
         loads.append(model)
         return ColorEmbedder()
 
-    library = Library(open_stores(f"edge:{place / 'store'}"), Models(load), default_profile="color")
+    library = RepositoryCatalog(open_stores(f"edge:{place / 'store'}"), EmbedderCache(load), default_profile="color")
     repository = library.get_or_create("default")
-    ingest = Ingest(repository, partial(library.embedder, repository), Order([str(place / "photos")]))
-    *_, summary = tended(repository, ingest.run())
+    ingest = Ingest(repository, partial(library.embedder, repository), IngestRequest([str(place / "photos")]))
+    *_, summary = with_compaction(repository, ingest.run())
     assert isinstance(summary, Summary)
     assert summary.added + summary.unchanged == summary.scanned
     library.close()
@@ -117,7 +117,7 @@ def _ingest(place: Path) -> Row:
 
 def _scan(folder: Path) -> Row:
     begun = time.monotonic()
-    looking = survey(Order([str(folder)]), Roots([str(folder)]), lambda entries: entries)
+    looking = survey(IngestRequest([str(folder)]), Roots([str(folder)]), lambda entries: entries)
     try:
         while True:
             next(looking)

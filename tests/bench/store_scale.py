@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench import machine
-from xcomp_indexer.embed import Label
+from xcomp_indexer.embed import ClassLabel
 from xcomp_indexer.repository.image_record import ImagePayload
-from xcomp_indexer.store import INDEXES, Match, Near, Point, Step, search_params
+from xcomp_indexer.store import INDEXES, Match, Point, Step, VectorQuery, search_params
 from xcomp_indexer.store.edge.store import EdgeStore
 from xcomp_indexer.store.edge.stores import EdgeStores
 
@@ -80,7 +80,7 @@ def _point(number: int, vector: NDArray[np.float32]) -> Point:
         height=3000,
         date=datetime.fromtimestamp(1_700_000_000 + 60 * number, UTC),
         tags=[f"t{number % 50}"],
-        labels=[Label("church", "教堂", 0.5)] * 5,
+        labels=[ClassLabel("church", "教堂", 0.5)] * 5,
     )
     return Point(str(uuid.UUID(int=number)), {"en": vector}, payload.write())
 
@@ -144,7 +144,7 @@ def search(store: EdgeStore, *, seed: int) -> Figures:
     for query in queries:
         seconds.append(timed(store, [query_of(query)]))
         exactly.append(timed(store, [query_of(query, exact=True)]))
-        near = Near("en", query, TOP, where=Match("tags", ("t7",)))
+        near = VectorQuery("en", query, TOP, where=Match("tags", ("t7",)))
         filtered.append(timed(store, [near]))
         mine, true = store.near([query_of(query), query_of(query, exact=True)])
         found += len({hit.id for hit in mine} & {hit.id for hit in true})
@@ -162,12 +162,12 @@ def search(store: EdgeStore, *, seed: int) -> Figures:
     }
 
 
-def query_of(vector: NDArray[np.float32], *, exact: bool = False) -> Near:
+def query_of(vector: NDArray[np.float32], *, exact: bool = False) -> VectorQuery:
     """Returns the search that is measured."""
-    return Near("en", vector, TOP, exact=exact)
+    return VectorQuery("en", vector, TOP, exact=exact)
 
 
-def timed(store: EdgeStore, queries: Sequence[Near]) -> float:
+def timed(store: EdgeStore, queries: Sequence[VectorQuery]) -> float:
     """Returns the seconds that a call takes."""
     began = time.monotonic()
     store.near(queries)

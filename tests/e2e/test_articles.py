@@ -19,7 +19,7 @@ from tests.toy_indexer import serving as toy_serving
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article
 from xcomp_composer.document.markdown import split
-from xcomp_composer.model_pool.pool import Endpoint, Models
+from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import indexer_pb2
 from xcomp_protos.client import ComposerClient, IndexerClient
@@ -79,7 +79,7 @@ def test_real_photographs_find_their_paragraphs(lite: ComposerClient, language: 
             assert name not in stem or word in text or "espresso" in text
 
 
-def of_models(models: Models, name: str, texts: Sequence[str]) -> list[Article]:
+def of_models(models: ModelPool, name: str, texts: Sequence[str]) -> list[Article]:
     with toy_serving(ToyIndexer()) as address, serving(address, models) as client:
         return [illustrated(client, text, pb.Options(repository="toy", model=name, images=6)) for text in texts]
 
@@ -87,14 +87,16 @@ def of_models(models: Models, name: str, texts: Sequence[str]) -> list[Article]:
 @pytest.mark.parametrize("version", [1, 2])
 def test_tiny_models_illustrate_both(tmp_path: Path, version: int) -> None:
     folder = str(write_checkpoint(version, tmp_path))
-    for article, text in zip(of_models(Models(Endpoint()), folder, list(TEXTS.values())), TEXTS.values(), strict=True):
+    for article, text in zip(
+        of_models(ModelPool(EndpointConfig()), folder, list(TEXTS.values())), TEXTS.values(), strict=True
+    ):
         check(article, text, spots=6)
         assert article.illustrated
 
 
 def test_an_endpoint_illustrates_both() -> None:
     with openai_server.serving(composing(spots="1, 3, 5, 7, 9, 11")) as (url, _):
-        made = of_models(Models(Endpoint(url)), "openai:m", list(TEXTS.values()))
+        made = of_models(ModelPool(EndpointConfig(url)), "openai:m", list(TEXTS.values()))
     for article, text in zip(made, TEXTS.values(), strict=True):
         check(article, text, spots=6)
         assert len(article.illustrated) >= 1

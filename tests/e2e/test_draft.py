@@ -9,7 +9,7 @@ from PIL import Image
 from tests import toy_indexer
 from tests.service.test_composer_models import serving
 from tests.toy_indexer import ToyIndexer
-from xcomp_composer.model_pool.pool import Endpoint, Models
+from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
 from xcomp_model.base import Brief, Control, ModelError, Picture, Prompt, Sampling, Text
 from xcomp_model.openai_api import prompts
 from xcomp_model.openai_api.model import OpenAIModel
@@ -85,8 +85,8 @@ def test_a_real_endpoint_writes_an_article_and_retrieval_illustrates_it(
     real: OpenAIModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(prompts._SAMPLING, "write", Sampling(max_new_tokens=32))
-    endpoint = Endpoint(str(real._client.base_url).rstrip("/"), str(real._client.api_key))
-    with toy_indexer.serving(ToyIndexer()) as address, serving(address, Models(endpoint)) as client:
+    endpoint = EndpointConfig(str(real._client.base_url).rstrip("/"), str(real._client.api_key))
+    with toy_indexer.serving(ToyIndexer()) as address, serving(address, ModelPool(endpoint)) as client:
         request = pb.ComposeRequest(
             instruction="One sentence about a red motorcycle in a garage.",
             options=pb.Options(repository="toy", model="retrieval", writer_model="openai-text:smollm2"),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tests.checkpoints import GOLDEN, golden_folder, write_checkpoint
 from xcomp_model import load
 from xcomp_model.base import Picture, Runtime, Section
-from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.weights import convert
 
 pytestmark = [
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3  # matrix products of a GPU add up in another order
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_version_1_matches_the_golden_logits(tmp_path: Path, attention: str) -> None:
     golden = load_file(GOLDEN / "xcomposer1" / "io.safetensors", device="cuda")
-    network = convert.load(golden_folder(1, tmp_path), Place("cuda:0", torch.float32), attention=attention)
+    network = convert.load(golden_folder(1, tmp_path), DevicePlacement("cuda:0", torch.float32), attention=attention)
     rows = network.encode_images(golden["in.pixel_values"])
     assert (rows - golden["image.embeds_with_flags"]).abs().max() < TOLERANCE
     logits = network.llm(inputs_embeds=golden["interleaved.inputs_embeds"]).logits
@@ -35,7 +35,7 @@ def test_version_1_matches_the_golden_logits(tmp_path: Path, attention: str) -> 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_version_2_matches_the_golden_logits(tmp_path: Path, attention: str) -> None:
     golden = load_file(GOLDEN / "xcomposer2" / "io.safetensors", device="cuda")
-    network = convert.load(golden_folder(2, tmp_path), Place("cuda:0", torch.float32), attention=attention)
+    network = convert.load(golden_folder(2, tmp_path), DevicePlacement("cuda:0", torch.float32), attention=attention)
     with network.image_rows(golden["mix/im_mask"].bool()):
         logits = network.llm(inputs_embeds=golden["mix/inputs_embeds"]).logits
     assert (logits - golden["mix/logits"]).abs().max() < TOLERANCE

@@ -15,7 +15,7 @@ from xcomp_model.xcomposer.architecture.build import (
     shapes,
 )
 from xcomp_model.xcomposer.architecture.config import XComposer1Config, XComposer2Config, read_config
-from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.runtime.memory_plan import make_plan
 from xcomp_model.xcomposer.weights import rules_v2
 from xcomp_model.xcomposer.weights.convert import (
@@ -80,7 +80,7 @@ def test_full_size_of_version_1_counts_as_released(tmp_path: Path, name: str, ex
 )
 def test_full_size_of_version_2_counts_by_part(tmp_path: Path, name: str, vision: int, rows: int) -> None:
     config = read_config(folder_of(name, tmp_path, 2))
-    plan = make_plan(name, config, Place("cpu", torch.float16), context_tokens=4096)
+    plan = make_plan(name, config, DevicePlacement("cpu", torch.float16), context_tokens=4096)
     assert {part: size // 2 for part, size in plan.weights.items()} == {
         "vision": vision, "projector": 20_979_712, "decoder": 7_737_708_544, "partial LoRA": 603_979_776,
     }  # fmt: skip
@@ -147,7 +147,7 @@ def is_half(name: str) -> bool:
 
 def test_a_machine_that_is_too_small_is_told_the_plan(tmp_path: Path) -> None:
     config = read_config(folder_of("internlm-xcomposer-7b", tmp_path, 1))
-    plan = make_plan("internlm-xcomposer-7b", config, Place("cpu", torch.float16), context_tokens=2048)
+    plan = make_plan("internlm-xcomposer-7b", config, DevicePlacement("cpu", torch.float16), context_tokens=2048)
     assert plan.kv_per_token == 524_288
     assert "GiB" in plan.refusal()
     assert "\n" not in plan.refusal()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from xcomp_indexer.store import And, Filter, Ids, InSpace, Match, Missing, Near, Not, Or, Point, Range, Store
+from xcomp_indexer.store import And, Filter, Ids, InSpace, Match, Missing, Not, Or, Point, Range, Store, VectorQuery
 from xcomp_indexer.store.factory import open_stores
 
 SPACES = {"en": 16, "zh": 8}
@@ -94,7 +94,7 @@ def test_random_searches_find_the_same(pair: tuple[Store, Store]) -> None:
     chance, noise = random.Random(4), np.random.default_rng(4)
     for _ in range(200):
         space = chance.choice(["en", "zh"])
-        near = Near(
+        near = VectorQuery(
             space,
             noise.normal(size=SPACES[space]).astype(np.float32),
             limit=chance.randrange(1, 40),

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from tests.checkpoints import GOLDEN, golden_folder
 from xcomp_model.base import Picture, Sampling, never
-from xcomp_model.decoding import Drawer
+from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
 from xcomp_model.xcomposer.architecture.rotary import HalfPrecisionRotary
 from xcomp_model.xcomposer.architecture.xcomposer1 import XComposer1
-from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.runtime.runner import beam_search
 from xcomp_model.xcomposer.weights.convert import load
 from xcomp_model.xcomposer.weights.gptq import unpack
 
-CPU = Place("cpu", torch.float32)
+CPU = DevicePlacement("cpu", torch.float32)
 TOLERANCE = 5e-5
 
 
@@ -105,7 +105,7 @@ def test_greedy_ids_match(
     network: XComposer1, golden: dict[str, Tensor], case: str, penalty: float, wanted: str
 ) -> None:
     embeds = _embeds(network, golden, case)
-    drawer = Drawer(Sampling(repetition_penalty=penalty), device=torch.device("cpu"))
+    drawer = TokenSampler(Sampling(repetition_penalty=penalty), device=torch.device("cpu"))
     out = network.llm(inputs_embeds=embeds, use_cache=True)
     ids = []
     for step in range(8):

@@ -18,13 +18,13 @@ from xcomp_model.xcomposer.architecture.preprocess import pixel_values
 from xcomp_model.xcomposer.architecture.xcomposer2 import (
     XComposer2,
 )
-from xcomp_model.xcomposer.runtime.device import Place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.weights.convert import load
 from xcomp_model.xcomposer.weights.rules_v2 import (
     resize_positions,
 )
 
-CPU = Place("cpu", torch.float32)
+CPU = DevicePlacement("cpu", torch.float32)
 TOLERANCE = 5e-5
 HIDDEN_TOLERANCE = 1e-4  # values reach 44
 

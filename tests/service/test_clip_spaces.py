@@ -12,9 +12,9 @@ from grpc_health.v1 import health_pb2
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder, pictures
 from xcomp_indexer import embed
 from xcomp_indexer.images.decode import decode
-from xcomp_indexer.ingest.upload_dir import FOLDER, Inbox
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.search.ranking import (
     reciprocal_rank,
 )
@@ -24,7 +24,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Conflict, XcompError
-from xcomp_protos.server.run import Endpoint, Service, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
 
 ENGLISH, CHINESE, MIXED = "a red house", "红色的房子", "red house 红房"
 
@@ -65,11 +65,11 @@ def client(clip: Clip) -> Iterator[IndexerClient]:
 
 @contextmanager
 def serving(clip: Clip) -> Iterator[IndexerClient]:
-    library = Library(open_stores(f"edge:{clip.home}"), Models(), default_profile=clip.profile)
-    service = IndexerService(library, roots=[Path("/")], inbox=Inbox(clip.home.parent / FOLDER))
-    register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    library = RepositoryCatalog(open_stores(f"edge:{clip.home}"), EmbedderCache(), default_profile=clip.profile)
+    service = IndexerService(library, roots=[Path("/")], inbox=UploadDir(clip.home.parent / FOLDER))
+    register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], Endpoint("127.0.0.1:0")) as running:
+        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with IndexerClient(running.address) as client:
                 yield client

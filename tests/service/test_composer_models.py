@@ -17,8 +17,8 @@ from tests.service.test_composer_service import TOY
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article
-from xcomp_composer.model_pool.pool import Endpoint as ModelEndpoint
-from xcomp_composer.model_pool.pool import Local, Models
+from xcomp_composer.model_pool.pool import EndpointConfig
+from xcomp_composer.model_pool.pool import LocalRuntime, ModelPool
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_model import base
@@ -31,7 +31,7 @@ from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import InvalidRequest, Unavailable, Unsupported, XcompError
-from xcomp_protos.server.run import Endpoint, Service, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
 
 TEXT = "A cup of espresso stood on the table.\n\nThe ginger cat slept.\n\nA steam train left the station.\n"
 
@@ -47,11 +47,11 @@ def folder(request: pytest.FixtureRequest, folders: dict[int, Path]) -> str:
 
 
 @contextmanager
-def serving(indexer: str, models: Models) -> Iterator[ComposerClient]:
+def serving(indexer: str, models: ModelPool) -> Iterator[ComposerClient]:
     service = ComposerService(Dependencies(indexer, models))
-    register = Service("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
+    register = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
-        with started([register], Endpoint("127.0.0.1:0")) as running:
+        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(1)
             with ComposerClient(running.address, timeout_s=30) as client:
                 yield client
@@ -60,12 +60,12 @@ def serving(indexer: str, models: Models) -> Iterator[ComposerClient]:
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return Models(ModelEndpoint())
+def models() -> ModelPool:
+    return ModelPool(EndpointConfig())
 
 
 @pytest.fixture(scope="module")
-def composer(models: Models) -> Iterator[ComposerClient]:
+def composer(models: ModelPool) -> Iterator[ComposerClient]:
     with toy_indexer.serving(ToyIndexer()) as address, serving(address, models) as client:
         yield client
 
@@ -157,7 +157,7 @@ def test_a_native_model_rewords(composer: ComposerClient, folder: str, kind: str
     assert len(changed.segments) == len(article.segments) + kind.startswith("INSERT")
 
 
-def test_a_choice_that_nobody_waits_for_is_broken_off(composer: ComposerClient, models: Models, folder: str) -> None:
+def test_a_choice_that_nobody_waits_for_is_broken_off(composer: ComposerClient, models: ModelPool, folder: str) -> None:
     model = models.talker(folder, "", lambda: 10.0).model
     assert isinstance(model, XComposer)
     picture = Picture("k", Image.new("RGB", (8, 8), "red"))
@@ -198,7 +198,9 @@ class Recorder:
         ]
 
 
-def recorded(composer: ComposerClient, models: Models, folder: str, text: str) -> tuple[list[tuple[int, ...]], Article]:
+def recorded(
+    composer: ComposerClient, models: ModelPool, folder: str, text: str
+) -> tuple[list[tuple[int, ...]], Article]:
     served = models.talker(folder, "", lambda: 10.0)
     assert isinstance(served.model, XComposer)
     with pytest.MonkeyPatch.context() as patch:
@@ -208,7 +210,7 @@ def recorded(composer: ComposerClient, models: Models, folder: str, text: str) -
 
 
 def test_words_of_an_article_never_change_the_structure_of_a_prompt(
-    composer: ComposerClient, models: Models, folder: str
+    composer: ComposerClient, models: ModelPool, folder: str
 ) -> None:
     def text(words: str) -> str:
         return f"The first one: {words} is here.\n\nThe {words} second one, too: {words}.\n\n{words} the last one.\n"
@@ -250,7 +252,7 @@ def endpoint() -> Iterator[Hosted]:
     with (
         openai_server.serving(lambda body: hosts[0].answer(body)) as (url, requests),
         toy_indexer.serving(ToyIndexer()) as address,
-        serving(address, Models(ModelEndpoint(url, "secret"))) as client,
+        serving(address, ModelPool(EndpointConfig(url, "secret"))) as client,
     ):
         hosts.append(Hosted(client, requests))
         yield hosts[0]
@@ -317,7 +319,7 @@ def test_an_endpoint_without_eyes_writes_and_is_shown_no_picture(endpoint: Hoste
 def test_an_endpoint_that_is_away_is_one_line() -> None:
     with (
         toy_indexer.serving(ToyIndexer()) as address,
-        serving(address, Models(ModelEndpoint("http://127.0.0.1:1/v1"))) as client,
+        serving(address, ModelPool(EndpointConfig("http://127.0.0.1:1/v1"))) as client,
         pytest.raises(Unavailable, match=r"endpoint http://127\.0\.0\.1:1/v1 does not answer") as caught,
     ):
         illustrated(client, "openai:m")
@@ -408,8 +410,8 @@ def test_the_echo_rewords(composer: ComposerClient) -> None:
 
 
 def test_the_reference_procedure_reaches_the_model(folder: str) -> None:
-    released = Models(ModelEndpoint(), Local(device="cpu", precision="fp32", procedure="reference"))
-    ours = Models(ModelEndpoint(), Local(device="cpu", precision="fp32"))
+    released = ModelPool(EndpointConfig(), LocalRuntime(device="cpu", precision="fp32", procedure="reference"))
+    ours = ModelPool(EndpointConfig(), LocalRuntime(device="cpu", precision="fp32"))
     as_released = released.talker(folder, "", lambda: 60.0).model
     assert not as_released.capabilities.logprobs  # it reads a letter off an answer
     assert as_released.prompts.sampling("choose") != ours.talker(folder, "", lambda: 60.0).model.prompts.sampling(

@@ -14,8 +14,8 @@ from tests.toy_indexer import ToyIndexer
 from tests.unit.composer.illustrate.test_retrieval import ARTICLE
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article
-from xcomp_composer.model_pool.pool import Endpoint as ModelEndpoint
-from xcomp_composer.model_pool.pool import Models
+from xcomp_composer.model_pool.pool import EndpointConfig
+from xcomp_composer.model_pool.pool import ModelPool
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
@@ -23,17 +23,17 @@ from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.client.retry import Retry
 from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable, Unsupported, XcompError
-from xcomp_protos.server.run import Endpoint, Service, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
 
 TOY = pb.Options(repository="toy")
 
 
 @contextmanager
 def serving(indexer: str) -> Iterator[ComposerClient]:
-    service = ComposerService(Dependencies(indexer, Models(ModelEndpoint())))
-    register = Service("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
+    service = ComposerService(Dependencies(indexer, ModelPool(EndpointConfig())))
+    register = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
-        with started([register], Endpoint("127.0.0.1:0")) as running:
+        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with ComposerClient(running.address, timeout_s=20, retry=Retry(attempts=1)) as client:
                 yield client

@@ -18,7 +18,7 @@ from xcomp_cli.articles import output
 from xcomp_cli.main import run
 from xcomp_composer.article.model import Article, Illustration, Segment
 from xcomp_composer.bundle.site_assets import LIST
-from xcomp_composer.indexer_client.repository import Conditions, Repository
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client.channel import dial
 
@@ -60,7 +60,7 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     (photos / f"{name}.json").write_text(json.dumps({"title": "A wall", "credit": "Ann", "copyright": "2026 Ann"}))
     indexer.ingest(photos)
     with dial(indexer.address) as channel:
-        repository = Repository(rpc.IndexerStub(channel), indexer.address, Conditions("default"), PatientCaller())
+        repository = RepositoryClient(rpc.IndexerStub(channel), indexer.address, Conditions("default"), PatientCaller())
         ((hit,),) = repository.search(["red"], k=1)
     offered = (hit.candidate(1.0),)
     shown = Illustration(hit.image_id, "default", hit.path, caption="A wall", credit="Ann", candidates=offered)

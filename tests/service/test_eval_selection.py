@@ -14,7 +14,7 @@ from tests.checkpoints import write_checkpoint
 from tests.indexing import Indexer
 from tests.service.test_composer_models import serving
 from xcomp_cli.main import run
-from xcomp_composer.model_pool.pool import Endpoint, Models
+from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
 from xcomp_model.xcomposer.model import XComposer
 
 COLOURS = {"red": (200, 20, 20), "green": (20, 160, 40), "blue": (30, 40, 200), "yellow": (230, 210, 30)}
@@ -69,7 +69,7 @@ def bench(
     for name, colour in COLOURS.items():
         Image.new("RGB", (64, 48), colour).save(photos / f"{name}.png")
     indexer.ingest(photos)
-    with serving(indexer.address, Models(Endpoint())) as composer:
+    with serving(indexer.address, ModelPool(EndpointConfig())) as composer:
         monkeypatch.setenv("XCOMP_INDEXER", indexer.address)
         monkeypatch.setenv("XCOMP_COMPOSER", composer.address)
         yield Bench(tmp_path, indexer.images(), capsys)

@@ -16,8 +16,8 @@ from tests.fakes import CountingEmbedder
 from tests.indexing import Indexer, counts, serving
 from xcomp_cli.main import run
 from xcomp_indexer.admin import export
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.store import Payload, Point
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
@@ -36,7 +36,7 @@ def filled(indexer: Indexer, photos: Path) -> Indexer:
     return indexer
 
 
-def contents(library: Library, name: str) -> list[tuple[Payload, dict[str, list[float]]]]:
+def contents(library: RepositoryCatalog, name: str) -> list[tuple[Payload, dict[str, list[float]]]]:
     """Payloads and vectors of a repository, whatever the ids are."""
     points = library.get(name).store.scan(vectors=True)
     plain = [(point.payload, {space: vector.tolist() for space, vector in point.vectors.items()}) for point in points]
@@ -62,8 +62,10 @@ def test_a_repository_comes_back_under_another_name_and_knows_its_files(filled: 
 @pytest.mark.parametrize("address", ["edge", "memory:"])
 def test_it_is_the_way_into_another_store(filled: Indexer, tmp_path: Path, address: str) -> None:
     stores = open_stores(f"edge:{tmp_path}/other" if address == "edge" else address, indexes={})
-    library = Library(stores, Models(lambda _: CountingEmbedder()), default_profile="color")
-    export.adopted(library, "moved", export.Reader(export.written(filled.library.get("default"))))
+    library = RepositoryCatalog(stores, EmbedderCache(lambda _: CountingEmbedder()), default_profile="color")
+    export.import_repository(
+        library, "moved", export.ExportReader(export.export_repository(filled.library.get("default")))
+    )
     assert library.models.names() == []
     for (payload, vectors), (known, before) in zip(
         contents(library, "moved"), contents(filled.library, "default"), strict=True
@@ -72,7 +74,7 @@ def test_it_is_the_way_into_another_store(filled: Indexer, tmp_path: Path, addre
         assert vectors.keys() == before.keys()
         for space, vector in vectors.items():
             np.testing.assert_allclose(vector, before[space], atol=1e-6)
-    back = export.written(library.get("moved"))
+    back = export.export_repository(library.get("moved"))
     assert filled.client.import_("back", back).images == 3
     library.close()
 
@@ -185,7 +187,7 @@ def test_memory_does_not_grow_with_the_repository(indexer: Indexer) -> None:
     for size in (1000, 4000):
         store.upsert([Point(f"{at:08x}-0000-4000-8000-000000000000", {"color": vector}, said) for at in range(size)])
         tracemalloc.start()
-        total = sum(map(len, export.written(indexer.library.get("default"))))
+        total = sum(map(len, export.export_repository(indexer.library.get("default"))))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert total > size * 4000

@@ -12,8 +12,8 @@ import pytest
 
 from tests.images import plain
 from tests.openai_server import message
-from xcomp_composer.model_pool.fair_queue import Lane
-from xcomp_composer.model_pool.session import Consultation, Served
+from xcomp_composer.model_pool.fair_queue import FairQueue
+from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model.base import Control, ModelError, Picture, Sampling, Section, Text
 from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_protos.errors import DeadlineExceeded
@@ -141,8 +141,8 @@ class Hurried:
 
 
 def test_a_deadline_ends_the_choice_and_frees_the_lane(silent: Silent) -> None:
-    lane = Lane(width=1, waiting=0)
-    consultation = Consultation(Served(OpenAIModel("m", base_url=silent.url), lane), Hurried())
+    lane = FairQueue(width=1, waiting=0)
+    consultation = ModelSession(LoadedModel(OpenAIModel("m", base_url=silent.url), lane), Hurried())
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         consultation.choose([Section("text")], [Picture("a", plain()), Picture("b", plain())])

@@ -17,16 +17,16 @@ from tests.service.test_store_contract import an_id
 from xcomp_indexer.embed.color import ColorEmbedder
 from xcomp_indexer.images import decode
 from xcomp_indexer.ingest.compaction import (
-    tended,
+    with_compaction,
 )
 from xcomp_indexer.ingest.events import Event, Failure, Progress, Summary
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.compactor import (
     _RESTS_S,
-    Sealing,
+    BackgroundCompactor,
 )
 from xcomp_indexer.store.edge.shard import ROOM_BYTES
 from xcomp_indexer.store.edge.stores import EdgeStores
@@ -38,7 +38,7 @@ SEAL_FROM = 100
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Repository]:
     stores = EdgeStores(tmp_path / "home", indexes={}, seal_from=SEAL_FROM)
-    library = Library(stores, Models(lambda model: ColorEmbedder()), default_profile="color")
+    library = RepositoryCatalog(stores, EmbedderCache(lambda model: ColorEmbedder()), default_profile="color")
     yield library.get_or_create("default")
     library.close()
 
@@ -68,7 +68,7 @@ def told(events: Generator[Event, None, None]) -> tuple[list[str], Summary]:
 
 
 def test_an_ingest_far_ahead_waits_until_what_it_wrote_is_sealed(repository: Repository) -> None:
-    events = tended(repository, ingest(repository, 2 * SEAL_FROM, 10))
+    events = with_compaction(repository, ingest(repository, 2 * SEAL_FROM, 10))
     first, waiting = next(events), next(events)
     assert isinstance(first, Progress)
     assert isinstance(waiting, Progress)
@@ -88,7 +88,7 @@ def test_an_ingest_a_little_ahead_goes_on_meanwhile(repository: Repository, monk
         yield from seal()
 
     monkeypatch.setattr(repository.store, "seal", slow)
-    events = tended(repository, ingest(repository, SEAL_FROM, 50, 40))
+    events = with_compaction(repository, ingest(repository, SEAL_FROM, 50, 40))
     progress = [next(events) for _ in range(3)]
     assert [event.step for event in progress if isinstance(event, Progress)] == ["", "", ""]
     let_go.set()
@@ -103,7 +103,7 @@ def test_what_is_left_is_sealed_at_the_end(repository: Repository) -> None:
     def hidden() -> Generator[Event, None, None]:
         yield from (event for event in ingest(repository, SEAL_FROM) if isinstance(event, Summary))
 
-    steps, summary = told(tended(repository, hidden()))
+    steps, summary = told(with_compaction(repository, hidden()))
     assert steps == ["copy", "build", "carry over", "clean up"]
     assert summary.stages["optimize"] > 0
     assert repository.store.backlog() == 0
@@ -113,7 +113,7 @@ def test_a_store_that_cannot_be_sealed_takes_nothing_from_its_ingest(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=ROOM_BYTES))
-    _, summary = told(tended(repository, ingest(repository, 2 * SEAL_FROM, 10, 2 * SEAL_FROM)))
+    _, summary = told(with_compaction(repository, ingest(repository, 2 * SEAL_FROM, 10, 2 * SEAL_FROM)))
     assert repository.store.count() == 4 * SEAL_FROM + 10
     assert "the disk has 0.1 GB left" in summary.notice
 
@@ -122,7 +122,7 @@ def test_an_ingest_beside_somebody_who_optimizes_says_nothing_of_it(repository: 
     write(repository, 0, 10)
     other = repository.store.optimize()
     next(other)
-    _, summary = told(tended(repository, ingest(repository, SEAL_FROM)))
+    _, summary = told(with_compaction(repository, ingest(repository, SEAL_FROM)))
     other.close()
     assert summary.notice == ""
     assert repository.store.count() == SEAL_FROM
@@ -138,7 +138,7 @@ def test_failures_pass_and_leaving_early_ends_the_ingest(repository: Repository)
         finally:
             ended.append(True)
 
-    events = tended(repository, failing())
+    events = with_compaction(repository, failing())
     assert isinstance(next(events), Failure)
     events.close()
     assert ended == [True]
@@ -165,7 +165,7 @@ def test_what_could_not_be_sealed_is_tried_again_after_a_rest(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(repository, 0, SEAL_FROM)
-    sealing = Sealing(repository.store, repository.name)
+    sealing = BackgroundCompactor(repository.store, repository.name)
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=ROOM_BYTES))
         sealing.begin()

@@ -21,7 +21,7 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Denied, InvalidRequest, Unauthenticated, Unavailable
 from xcomp_protos.server.auth import Access, Grant
 from xcomp_protos.server.options import _is_private
-from xcomp_protos.server.run import Endpoint, Running, Service, started
+from xcomp_protos.server.run import Running, ServerEndpoint, ServiceSpec, started
 from xcomp_protos.tls import ClientTls, ServerTls, client_tls, server_tls
 
 TOKENS = Access(
@@ -56,8 +56,8 @@ def files(authority: trustme.CA, folder: Path, name: str) -> Files:
 @contextmanager
 def running(*, access: Access | None = None, tls: ServerTls | None = None) -> Iterator[Running]:
     service = scripted()
-    register = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
-    with started([register], Endpoint("localhost:0", access=access, tls=tls)) as server:
+    register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    with started([register], ServerEndpoint("localhost:0", access=access, tls=tls)) as server:
         yield server
 
 

@@ -13,10 +13,10 @@ from tests.indexing import Indexer, counts, serving
 from xcomp_indexer.admin import backfill
 from xcomp_indexer.admin import spaces as change
 from xcomp_indexer.images import decode
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.repository import RECORD_S, Repository
-from xcomp_indexer.search.engine import Search
+from xcomp_indexer.search.engine import SearchEngine
 from xcomp_indexer.store import Filter, Meta
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
@@ -234,13 +234,13 @@ def test_a_space_that_was_dropped_while_a_switch_was_prepared_does_not_come_to_a
 ) -> None:
     """Else the record would name a space that it does not describe, and nobody could open the repository."""
     add(indexer)
-    prepare = Search.prepare
+    prepare = SearchEngine.prepare
 
-    def prepared(search: Search, repository: Repository, spaces: Sequence[str]) -> None:
+    def prepared(search: SearchEngine, repository: Repository, spaces: Sequence[str]) -> None:
         prepare(search, repository, spaces)
-        change.dropped(repository, "new")
+        change.drop_space(repository, "new")
 
-    monkeypatch.setattr(Search, "prepare", prepared)
+    monkeypatch.setattr(SearchEngine, "prepare", prepared)
     with pytest.raises(NotFound, match="no space 'new'"):
         switch(indexer, "new", force=True)
     assert states(indexer) == {"color": ("active", 4)}
@@ -255,12 +255,12 @@ def test_a_space_that_came_to_answer_meanwhile_is_not_dropped(
     count = repository.store.count
 
     def counted(where: Filter | None = None) -> int:
-        change.switched(repository, ["new"])
+        change.switch_spaces(repository, ["new"])
         return count(where)
 
     monkeypatch.setattr(repository.store, "count", counted)
     with pytest.raises(Conflict, match="answers searches"):
-        change.dropped(repository, "new")
+        change.drop_space(repository, "new")
     monkeypatch.undo()
     assert states(indexer) == {"new": ("active", 4), "color": ("standby", 4)}
 
@@ -394,8 +394,8 @@ def test_an_export_carries_spaces_and_states(indexer: Indexer) -> None:
 
 def test_another_server_of_the_same_store_notices(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = open_stores("memory:", indexes={})
-    models = Models(lambda model: OtherEmbedder())
-    here, there = (Library(stores, models, default_profile="color") for _ in range(2))
+    models = EmbedderCache(lambda model: OtherEmbedder())
+    here, there = (RepositoryCatalog(stores, models, default_profile="color") for _ in range(2))
     repository = here.create("shared")
     mirror = there.get("shared")
     repository.rewrite(lambda record: record.with_space(record.spaces["color"]).answering(("color",)))

@@ -24,13 +24,13 @@ from xcomp_indexer.store import (
     InSpace,
     Match,
     Missing,
-    Near,
     Not,
     Or,
     Point,
     Range,
     Store,
     Stores,
+    VectorQuery,
 )
 from xcomp_indexer.store.edge.stores import EdgeStores
 from xcomp_indexer.store.factory import open_stores
@@ -207,14 +207,14 @@ def test_payload_values_come_back_as_they_went_in(store: Store) -> None:
     store.upsert([Point(an_id(1), {"en": toward(1, 0, 0, 0)}, payload)])
     assert store.get([an_id(1)])[0].payload == payload
     assert next(store.scan()).payload == payload
-    assert store.near([Near("en", toward(1, 0, 0, 0), 1)])[0][0].payload == payload
+    assert store.near([VectorQuery("en", toward(1, 0, 0, 0), 1)])[0][0].payload == payload
 
 
 def test_set_payload_overwrites_and_removes_single_keys(store: Store) -> None:
     store.upsert([point(1, a=1, b={"x": 1, "y": 2}, c=3), point(2, a=1)])
     store.set_payload([an_id(1), an_id(7), "nobody"], {"b": {"z": 0}, "c": None, "d": ["new"]})
     assert [found.payload for found in store.scan()] == [{"a": 1, "b": {"z": 0}, "d": ["new"]}, {"a": 1}]
-    assert store.near([Near("en", toward(1, 1, 0, 0), 1)])[0][0].id == an_id(1)
+    assert store.near([VectorQuery("en", toward(1, 1, 0, 0), 1)])[0][0].id == an_id(1)
     with pytest.raises(InvalidRequest):
         store.set_payload([an_id(1)], {"flag": True})
 
@@ -240,21 +240,21 @@ def test_delete_ignores_the_unknown(store: Store) -> None:
 
 def test_near_returns_the_best_first(store: Store) -> None:
     store.upsert([point(number) for number in range(5)])
-    (hits,) = store.near([Near("en", toward(1, 0, 0, 0), 3)])
+    (hits,) = store.near([VectorQuery("en", toward(1, 0, 0, 0), 3)])
     assert [hit.id for hit in hits] == [an_id(0), an_id(1), an_id(2)]
     assert [hit.score for hit in hits] == pytest.approx([1, 2**-0.5, 5**-0.5], abs=1e-6)
 
 
 def test_copies_of_a_picture_are_paged_by_id_without_gap_or_repetition(store: Store) -> None:
     store.upsert([point(number, toward(1, 2, 3, 4)) for number in range(70, 0, -1)] + [point(99, toward(1, 2, 3, 5))])
-    pages = [Near("en", toward(1, 2, 3, 4), 10, offset=start) for start in range(0, 80, 10)]
+    pages = [VectorQuery("en", toward(1, 2, 3, 4), 10, offset=start) for start in range(0, 80, 10)]
     hits = [hit for page in store.near(pages) for hit in page]
     assert [hit.id for hit in hits] == [an_id(number) for number in [*range(1, 71), 99]]
 
 
 def test_near_leaves_equal_scores_to_chance_where_that_will_do(store: Store) -> None:
     store.upsert([point(number, toward(1, 2, 3, 4)) for number in range(70)] + [point(99, toward(1, 2, 3, 5))])
-    (hits,) = store.near([Near("en", toward(1, 2, 3, 4), 3, ties=False)])
+    (hits,) = store.near([VectorQuery("en", toward(1, 2, 3, 4), 3, ties=False)])
     assert [hit.score for hit in hits] == [1, 1, 1]
     assert len({hit.id for hit in hits} - {an_id(99)}) == 3
 
@@ -262,16 +262,16 @@ def test_near_leaves_equal_scores_to_chance_where_that_will_do(store: Store) -> 
 def test_near_obeys_limit_offset_minimum_and_filter(store: Store) -> None:
     store.upsert([point(number, kind=number % 2) for number in range(6)])
     query = toward(1, 0, 0, 0)
-    assert store.near([Near("en", query, 0), Near("en", query, 3, offset=9)]) == [[], []]
-    (above,) = store.near([Near("en", query, 9, minimum=0.7)])
+    assert store.near([VectorQuery("en", query, 0), VectorQuery("en", query, 3, offset=9)]) == [[], []]
+    (above,) = store.near([VectorQuery("en", query, 9, minimum=0.7)])
     assert [hit.id for hit in above] == [an_id(0), an_id(1)]
-    (odd,) = store.near([Near("en", query, 2, where=Match("kind", (1,)))])
+    (odd,) = store.near([VectorQuery("en", query, 2, where=Match("kind", (1,)))])
     assert [hit.id for hit in odd] == [an_id(1), an_id(3)]
 
 
 def test_near_tells_payloads_of_so_many_as_are_asked_for(store: Store) -> None:
     store.upsert([point(number, kind=number) for number in range(6)])
-    whole, part, none = store.near([Near("en", toward(1, 0, 0, 0), 4, told=count) for count in (None, 2, 0)])
+    whole, part, none = store.near([VectorQuery("en", toward(1, 0, 0, 0), 4, told=count) for count in (None, 2, 0)])
     assert [hit.payload for hit in whole] == [{"kind": number} for number in range(4)]
     assert [hit.payload for hit in part[:2]] == [hit.payload for hit in whole[:2]]
     bare = [[(hit.id, hit.score) for hit in hits] for hits in (whole, part, none)]
@@ -282,20 +282,20 @@ def test_near_tells_payloads_of_so_many_as_are_asked_for(store: Store) -> None:
 
 
 def test_near_finds_only_points_that_have_the_space(store: Store) -> None:
-    assert store.near([Near("en", toward(1, 0, 0, 0), 5)]) == [[]]
+    assert store.near([VectorQuery("en", toward(1, 0, 0, 0), 5)]) == [[]]
     store.upsert([point(1), Point(an_id(2), {"zh": toward(1, 0, 0)}, {}), Point(an_id(3), {}, {})])
-    assert [[hit.id for hit in hits] for hits in store.near([Near("zh", toward(1, 0, 0), 5)])] == [[an_id(2)]]
+    assert [[hit.id for hit in hits] for hits in store.near([VectorQuery("zh", toward(1, 0, 0), 5)])] == [[an_id(2)]]
     assert store.near([]) == []
 
 
 SENSELESS_SEARCHES = [
-    Near("fr", toward(1, 0, 0), 5),
-    Near("en", toward(1, 0, 0), 5),
-    Near("en", np.full(4, np.nan, np.float32), 5),
-    Near("en", np.zeros(4, np.float32), 5),
-    Near("en", toward(1, 0, 0, 0), -1),
-    Near("en", toward(1, 0, 0, 0), 1, offset=-1),
-    Near("en", toward(1, 0, 0, 0), 1, where=Match("a b", (1,))),
+    VectorQuery("fr", toward(1, 0, 0), 5),
+    VectorQuery("en", toward(1, 0, 0), 5),
+    VectorQuery("en", np.full(4, np.nan, np.float32), 5),
+    VectorQuery("en", np.zeros(4, np.float32), 5),
+    VectorQuery("en", toward(1, 0, 0, 0), -1),
+    VectorQuery("en", toward(1, 0, 0, 0), 1, offset=-1),
+    VectorQuery("en", toward(1, 0, 0, 0), 1, where=Match("a b", (1,))),
 ]
 
 
@@ -306,7 +306,7 @@ def test_a_senseless_search_is_refused(store: Store) -> None:
 def test_many_queries_are_answered_in_their_order(store: Store) -> None:
     turned = [toward(np.cos(number / 40), np.sin(number / 40), 0, 0) for number in range(40)]
     store.upsert([point(number, vector) for number, vector in enumerate(turned)])
-    answers = store.near([Near("en", vector, 1) for vector in turned])
+    answers = store.near([VectorQuery("en", vector, 1) for vector in turned])
     assert [hits[0].id for hits in answers] == [an_id(number) for number in range(40)]
 
 
@@ -395,7 +395,7 @@ def test_filters_select_exactly(store: Store) -> None:
     wrong = [(where, expected, numbers(store, where)) for where, expected in FILTERS]
     assert [case for case in wrong if case[1] != case[2]] == []
     assert [store.count(where) for where, _ in FILTERS] == [len(expected) for _, expected in FILTERS]
-    hits = store.near([Near("en", toward(1, 0, 0, 0), 9, where=where) for where, _ in FILTERS])
+    hits = store.near([VectorQuery("en", toward(1, 0, 0, 0), 9, where=where) for where, _ in FILTERS])
     assert [sorted(uuid.UUID(hit.id).int for hit in each) for each in hits] == [expected for _, expected in FILTERS]
 
 
@@ -425,9 +425,9 @@ def test_a_space_is_added_to_a_live_store(store: Store) -> None:
     store.add_space("fr", 2)
     store.add_space("fr", 2)
     assert store.spaces() == {"en": 4, "zh": 3, "fr": 2}
-    assert store.near([Near("fr", toward(1, 0), 5)]) == [[]]
+    assert store.near([VectorQuery("fr", toward(1, 0), 5)]) == [[]]
     store.set_vectors("fr", {an_id(1): toward(1, 1)})
-    assert store.near([Near("fr", toward(1, 0), 5)])[0][0].score == pytest.approx(2**-0.5, abs=1e-6)
+    assert store.near([VectorQuery("fr", toward(1, 0), 5)])[0][0].score == pytest.approx(2**-0.5, abs=1e-6)
     with pytest.raises(Conflict, match="dimension 2, not 5"):
         store.add_space("fr", 5)
 
@@ -440,7 +440,7 @@ def test_a_space_is_dropped_from_a_live_store(stores: Stores, store: Store, name
     assert numbers(store) == [1, 2]
     assert [sorted(found.vectors) for found in store.get([an_id(1), an_id(2)], vectors=True)] == [["en"], ["en"]]
     assert store.get([an_id(1)])[0].payload == {"title": "海港"}
-    assert refused(partial(store.near, [Near("zh", toward(1, 0, 0), 5)]))
+    assert refused(partial(store.near, [VectorQuery("zh", toward(1, 0, 0), 5)]))
     assert refused(partial(store.set_vectors, "zh", {an_id(1): toward(1, 0, 0)}))
     store.close()
     reopened = stores.open(name)
@@ -454,16 +454,16 @@ def test_a_dropped_name_is_free_for_another_space(store: Store) -> None:
     store.add_space("zh", 5)
     assert store.count(InSpace("zh")) == 0
     store.set_vectors("zh", {an_id(1): toward(0, 0, 0, 0, 1)})
-    assert store.near([Near("zh", toward(0, 0, 0, 0, 1), 5)])[0][0].score == 1
+    assert store.near([VectorQuery("zh", toward(0, 0, 0, 0, 1), 5)])[0][0].score == 1
 
 
 def test_an_optimized_store_holds_and_finds_the_same(store: Store) -> None:
     store.upsert([point(number, kind=number % 2) for number in range(40)])
     store.delete([an_id(number) for number in range(0, 40, 8)])
     asked = [
-        Near("en", toward(1, 0, 0, 0), 9),
-        Near("en", toward(1, 0, 0, 0), 40, exact=True),
-        Near("en", toward(1, 1, 0, 0), 5, where=Match("kind", (1,)), exact=True),
+        VectorQuery("en", toward(1, 0, 0, 0), 9),
+        VectorQuery("en", toward(1, 0, 0, 0), 40, exact=True),
+        VectorQuery("en", toward(1, 1, 0, 0), 5, where=Match("kind", (1,)), exact=True),
     ]
     before = (store.near(asked), list(store.scan()))
     for _ in store.optimize():
@@ -498,7 +498,7 @@ def test_threads_write_and_search_at_once(store: Store) -> None:
     def work(lane: int) -> int:
         store.upsert([point(lane * 100 + number, lane=lane) for number in range(100)])
         store.delete([an_id(lane * 100)])
-        return len(store.near([Near("en", toward(1, 0, 0, 0), 200, where=Match("lane", (lane,)))])[0])
+        return len(store.near([VectorQuery("en", toward(1, 0, 0, 0), 200, where=Match("lane", (lane,)))])[0])
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(4))) == [99] * 4

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.service.test_store_contract import an_id, point, toward
-from xcomp_indexer.store import Filter, Match, Missing, Near, Range, Stores
+from xcomp_indexer.store import Filter, Match, Missing, Range, Stores, VectorQuery
 from xcomp_indexer.store.edge import config
 from xcomp_indexer.store.edge.store import EdgeStore
 from xcomp_indexer.store.edge.stores import EdgeStores
@@ -157,7 +157,7 @@ def test_a_crash_while_adding_a_space_is_made_good(stores: Stores, tmp_path: Pat
     store = stores.open("a")
     store.upsert([point(1)])
     store.set_vectors("zh", {an_id(1): toward(1, 0, 0)})
-    assert len(store.near([Near("zh", toward(1, 0, 0), 5)])[0]) == 1
+    assert len(store.near([VectorQuery("zh", toward(1, 0, 0), 5)])[0]) == 1
     store.close()
 
 
@@ -309,7 +309,7 @@ def test_a_full_disk_is_refused_before_it_costs_the_process(stores: Stores, monk
         assert store.spaces() == {"en": 4}
         store.close()
         store = stores.open("a")
-        assert store.near([Near("en", toward(1, 0, 0, 0), 5)])[0][0].id == an_id(1)
+        assert store.near([VectorQuery("en", toward(1, 0, 0, 0), 5)])[0][0].id == an_id(1)
     store.upsert([point(2)])
     assert store.count() == 2
     assert stores.names() == ["a"]

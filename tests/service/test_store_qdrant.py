@@ -15,7 +15,7 @@ import trustme
 from tests.service.test_store_contract import an_id, point, toward
 from tests.shim import Backend, Fault, Shim
 from xcomp_indexer.search.calibration import calibrate
-from xcomp_indexer.store import And, Match, Missing, Near, Not, Store
+from xcomp_indexer.store import And, Match, Missing, Not, Store, VectorQuery
 from xcomp_indexer.store.qdrant.stores import QdrantStores, connect
 from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable
 
@@ -209,7 +209,7 @@ def test_a_repository_dropped_by_another_is_not_found(stores: QdrantStores, stor
 
 def test_a_space_added_by_another_is_seen(stores: QdrantStores, store: Store) -> None:
     stores.open("a").add_space("zh", 3)
-    assert store.near([Near("zh", toward(1, 0, 0), 5)]) == [[]]
+    assert store.near([VectorQuery("zh", toward(1, 0, 0), 5)]) == [[]]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_what_goes_over_rest() -> None:
         store = stores.create("a", {"en": 2})
         shim.backend.seen.clear()
         store.upsert([point(number, toward(1, 0)) for number in range(501)])
-        store.near([Near("en", toward(1, 0), 2, offset=1, where=Match("tags", ("x",)), minimum=0.5)])
+        store.near([VectorQuery("en", toward(1, 0), 2, offset=1, where=Match("tags", ("x",)), minimum=0.5)])
         store.set_payload([an_id(1)], {"a": 1, "b": None})
         store.set_vectors("en", {an_id(1): toward(0, 1)})
         store.delete([an_id(1)])
@@ -285,7 +285,7 @@ def test_a_collection_is_made_for_a_large_repository_and_indexed_while_it_is_emp
 
 
 def test_an_exact_search_asks_for_no_index(shim: Shim, store: Store) -> None:
-    store.near([Near("en", toward(1, 0, 0, 0), 1, exact=True)])
+    store.near([VectorQuery("en", toward(1, 0, 0, 0), 1, exact=True)])
     body = shim.backend.seen[-1].body
     if shim.address.startswith("http"):
         assert body["searches"][0]["params"] == {"exact": True}
@@ -300,7 +300,7 @@ def test_a_filter_that_strict_mode_forbids_ends_in_one_line(shim: Shim, store: S
     assert store.count(Match("tags", ("x",))) == 0
     for ask in (
         partial(store.count, Match("metadata.iso", (100,))),
-        partial(store.near, [Near("en", toward(1, 0, 0, 0), 1, where=Not(Match("metadata.iso", (100,))))]),
+        partial(store.near, [VectorQuery("en", toward(1, 0, 0, 0), 1, where=Not(Match("metadata.iso", (100,))))]),
         lambda: list(store.scan(where=And((Missing("metadata.iso"),)))),
     ):
         with pytest.raises(InvalidRequest, match=r"refused the request .*Index required but not found for") as refused:

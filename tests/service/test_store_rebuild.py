@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.service.test_store_contract import an_id
-from xcomp_indexer.store import Match, Near, Point, Store, search_params
+from xcomp_indexer.store import Match, Point, Store, VectorQuery, search_params
 from xcomp_indexer.store.edge.store import EdgeStore
 from xcomp_indexer.store.edge.stores import EdgeStores
 from xcomp_indexer.store.factory import open_stores
@@ -95,7 +95,7 @@ def test_a_large_repository_gets_a_graph_and_finds_what_an_exact_search_finds(
 
 
 def query(store: Store, seed: int, *, exact: bool) -> dict[str, float]:
-    (hits,) = store.near([Near("en", unit(10_000 + seed), 10, exact=exact)])
+    (hits,) = store.near([VectorQuery("en", unit(10_000 + seed), 10, exact=exact)])
     return {hit.id: hit.score for hit in hits}
 
 

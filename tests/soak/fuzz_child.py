@@ -15,12 +15,12 @@ from tests.fakes import CountingEmbedder
 from tests.soak.mutants import Mutant, mutant
 from xcomp_indexer.images import decode
 from xcomp_indexer.ingest import loader as load
-from xcomp_indexer.ingest.events import Failure, Order, Summary
+from xcomp_indexer.ingest.events import Failure, IngestRequest, Summary
 from xcomp_indexer.ingest.failure_log import REASONS
 from xcomp_indexer.ingest.ingest import Ingest
 from xcomp_indexer.ingest.scan import scan
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos.errors import ImageError
 
@@ -69,12 +69,12 @@ def _decoded(photos: Path, current: Path) -> dict[str, str]:
 def _ingested(photos: Path, home: Path, said: dict[str, str]) -> list[str]:
     """Returns what is wrong with two ingests of all files."""
     embedder = CountingEmbedder()
-    library = Library(open_stores(f"edge:{home}"), Models(lambda _: embedder), default_profile="color")
+    library = RepositoryCatalog(open_stores(f"edge:{home}"), EmbedderCache(lambda _: embedder), default_profile="color")
     repository = library.create("default")
     problems: list[str] = []
     for run in ("first", "second"):
         seen = embedder.images
-        events = list(Ingest(repository, lambda _: embedder, Order([str(photos)])).run())
+        events = list(Ingest(repository, lambda _: embedder, IngestRequest([str(photos)])).run())
         failed = {Path(event.path).name: event.reason for event in events if isinstance(event, Failure)}
         wrong = {name for name, reason in said.items() if reason != failed.get(name, "")}
         problems += [

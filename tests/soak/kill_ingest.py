@@ -21,10 +21,10 @@ from tests.processes import process
 from tests.soak import proof
 from tests.soak.proof import Outcome, Steps
 from xcomp_indexer.images import decode
-from xcomp_indexer.ingest.events import Order, Summary
+from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
@@ -127,7 +127,7 @@ def _cut_short(home: Path, photos: Path, *, after_s: float, sealing: bool) -> tu
 def _run(home: Path, photos: Path) -> Summary:
     with _library(home) as library:
         repository = library.get_or_create("default")
-        *_, summary = Ingest(repository, partial(library.embedder, repository), Order([str(photos)])).run()
+        *_, summary = Ingest(repository, partial(library.embedder, repository), IngestRequest([str(photos)])).run()
     assert isinstance(summary, Summary)
     return summary
 
@@ -151,9 +151,11 @@ def _differences(state: State, expected: State) -> list[str]:
 
 
 @contextmanager
-def _library(home: Path) -> Iterator[Library]:
+def _library(home: Path) -> Iterator[RepositoryCatalog]:
     embedder = CountingEmbedder()
-    library = Library(open_stores(f"edge:{home / 'repositories'}"), Models(lambda _: embedder), default_profile="color")
+    library = RepositoryCatalog(
+        open_stores(f"edge:{home / 'repositories'}"), EmbedderCache(lambda _: embedder), default_profile="color"
+    )
     try:
         yield library
     finally:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tests.soak import proof
 from tests.soak.proof import Outcome, Steps
-from xcomp_indexer.store import Near, Point
+from xcomp_indexer.store import Point, VectorQuery
 from xcomp_indexer.store.edge.store import EdgeStore
 from xcomp_indexer.store.edge.stores import EdgeStores
 
@@ -139,7 +139,7 @@ def _wrong(store: EdgeStore, home: Path, acknowledged: int) -> list[str]:
     shards = [path.name for path in (home / "a").glob("shard*")]
     problems += [f"there are the shards {shards}"] if len(shards) != 1 else []
     probe = next(iter(found))
-    (hits,) = store.near([Near("en", found[probe].vectors["en"], 1, exact=True)])
+    (hits,) = store.near([VectorQuery("en", found[probe].vectors["en"], 1, exact=True)])
     return problems + (["a point does not find itself"] if not hits or hits[0].score < 0.999 else [])
 
 

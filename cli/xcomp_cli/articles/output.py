@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
-from xcomp_cli.local_server.clients import Rescued
+from xcomp_cli.local_server.clients import PartialResultSaved
 from xcomp_cli.local_server.lock import directory_held
 from xcomp_cli.output import console
 from xcomp_composer.article import serialize
@@ -85,7 +85,9 @@ def _rescued(target: Target, folder: Path) -> Target:
             kept = folder.with_name(f"{folder.name}.illustrated") if _foreign(folder) else folder  # beside the zip
             writer.write_words(article, kept)
             way = f"xcomp edit {shlex.quote(str(kept))} --fill"
-            raise Rescued(f"{error}; words and choices are in '{kept}', and {way} draws the pictures") from None
+            raise PartialResultSaved(
+                f"{error}; words and choices are in '{kept}', and {way} draws the pictures"
+            ) from None
 
     return Target(write, target.shown)
 

@@ -18,7 +18,7 @@ def watch(events: Iterable[pb.ComposeEvent]) -> Article:
         Unavailable: the stream ends without one.
     """
     article: Article | None = None
-    seen = _Seen()
+    seen = _ProgressState()
     with progress.progress("") as advance:
         advance(0, 0, what="reading the text, looking through the pictures")
         for message in events:
@@ -32,7 +32,7 @@ def watch(events: Iterable[pb.ComposeEvent]) -> Article:
     return article
 
 
-class _Seen:
+class _ProgressState:
     """Counts what has happened so far, to say it in one line."""
 
     def __init__(self) -> None:

@@ -47,7 +47,7 @@ def compose(
     model: options.Model = "",
     writer: options.Writer = "",
     profile: options.Profile = "",
-    lang: options.Lang = options.Tongue.AUTO,
+    lang: options.Lang = options.LanguageOption.AUTO,
     seed: options.Seed = 0,
     originals: options.Originals = False,
     allow_restricted: options.AllowRestricted = False,

@@ -43,7 +43,7 @@ def selection(
     repo: options.Repo = "default",
     model: options.Model = "",
     profile: options.Profile = "",
-    lang: options.Lang = options.Tongue.AUTO,
+    lang: options.Lang = options.LanguageOption.AUTO,
     seed: options.Seed = 0,
     allow_restricted: options.AllowRestricted = False,
     json: options.Json = False,

@@ -25,7 +25,7 @@ def illustrate(
     pool: options.Pool = None,
     model: options.Model = "",
     profile: options.Profile = "",
-    lang: options.Lang = options.Tongue.AUTO,
+    lang: options.Lang = options.LanguageOption.AUTO,
     seed: options.Seed = 0,
     in_place: options.InPlace = False,
     assets: options.Assets = None,

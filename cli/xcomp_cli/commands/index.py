@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.indexing.run import Job, Outcome, bring
+from xcomp_cli.indexing.run import IngestOutcome, Job, bring
 from xcomp_cli.output import console
 
 SERVER_PATH = "server:"
@@ -102,10 +102,10 @@ def _check_watch(paths: Sequence[str], flags: Mapping[str, bool]) -> None:
         raise InvalidRequest(f"--watch follows folders of this machine: {path!r} is on another")
 
 
-def _keep_up(job: Job, outcome: Outcome) -> None:
+def _keep_up(job: Job, outcome: IngestOutcome) -> None:
     from xcomp_cli.indexing.watch import keep_up
 
-    def show(outcome: Outcome) -> None:
+    def show(outcome: IngestOutcome) -> None:
         _show(outcome, dry_run=False)
         _warn(outcome, everything=False, retried=False)
 
@@ -124,7 +124,7 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100  # pathlib keeps the '..'
 
 
-def _as_json(outcome: Outcome) -> console.Json:
+def _as_json(outcome: IngestOutcome) -> console.Json:
     summary = outcome.summary
     return {
         "repository": summary.repository,
@@ -142,7 +142,7 @@ def _as_json(outcome: Outcome) -> console.Json:
     }
 
 
-def _show(outcome: Outcome, *, dry_run: bool) -> None:
+def _show(outcome: IngestOutcome, *, dry_run: bool) -> None:
     summary = outcome.summary
     counts = (
         (summary.added, "added"),
@@ -159,7 +159,7 @@ def _show(outcome: Outcome, *, dry_run: bool) -> None:
     console.result(f"{name}: {prefix}{said} {console.faint(f'({summary.seconds:.1f} s{speed})')}")
 
 
-def _warn(outcome: Outcome, *, everything: bool, retried: bool) -> None:
+def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
     """Says what a person has to know beside the counts; in JSON the failures stand already."""
     summary = outcome.summary
     shown = [] if everything else outcome.failures[:SHOWN_FAILURES]
@@ -178,7 +178,7 @@ def _warn(outcome: Outcome, *, everything: bool, retried: bool) -> None:
         console.warn(console.printable(summary.notice))
 
 
-def _status(outcome: Outcome, *, single: bool, strict: bool) -> int:
+def _status(outcome: IngestOutcome, *, single: bool, strict: bool) -> int:
     summary = outcome.summary
     if summary.removable:
         return PARTIAL

@@ -83,10 +83,10 @@ def search(
     """Finds pictures by words, by a picture, or by both."""
     from xcomp_cli.local_server import clients
     from xcomp_cli.requests.article import language
-    from xcomp_cli.requests.search import Wanted, weights
+    from xcomp_cli.requests.search import SearchQuery, weights
     from xcomp_protos import indexer_pb2 as pb
 
-    wanted = Wanted(query, image, image_weight, without or (), unlike or (), not_weight)
+    wanted = SearchQuery(query, image, image_weight, without or (), unlike or (), not_weight)
     request = pb.SearchRequest(
         repository=repo,
         queries=[pb.Query(parts=wanted.parts())],

@@ -27,7 +27,7 @@ def select(
     repo: options.Repo = "default",
     model: options.Model = "",
     profile: options.Profile = "",
-    lang: options.Lang = options.Tongue.AUTO,
+    lang: options.Lang = options.LanguageOption.AUTO,
     seed: options.Seed = 0,
     json: options.Json = False,
     indexer: options.Indexer = "",

@@ -21,7 +21,7 @@ ASKED_S = 10.0  # for a local composer to say how it is
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _ServerState:
     """The servers as they are now."""
 
     address: str  # of the indexer
@@ -43,7 +43,7 @@ def status(json: options.Json = False, indexer: options.Indexer = "", composer: 
         raise typer.Exit(UNREACHABLE)
 
 
-def _seen(indexer: str, composer: str) -> _Seen:
+def _seen(indexer: str, composer: str) -> _ServerState:
     from xcomp_cli.diagnostics import servers as trouble
     from xcomp_cli.local_server import clients
     from xcomp_cli.local_server.process import COMPOSER, INDEXER
@@ -62,7 +62,7 @@ def _seen(indexer: str, composer: str) -> _Seen:
         *of_composer,
         *trouble.repositories(described, local=not clients.is_remote(indexer)),
     ]
-    return _Seen(address, described, own, beside, findings, is_reached)
+    return _ServerState(address, described, own, beside, findings, is_reached)
 
 
 def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
@@ -105,7 +105,7 @@ def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Fin
         return [Finding("composer", f"{error}: {way}", fault=True)], not named
 
 
-def _show(seen: _Seen, *, named: bool, composer: str) -> None:
+def _show(seen: _ServerState, *, named: bool, composer: str) -> None:
     from xcomp_cli.local_server.paths import data_home
 
     described = seen.described
@@ -131,7 +131,7 @@ def _show(seen: _Seen, *, named: bool, composer: str) -> None:
         console.result(machine.line(finding))
 
 
-def _as_json(seen: _Seen, *, servers: bool) -> console.Json:
+def _as_json(seen: _ServerState, *, servers: bool) -> console.Json:
     described = seen.described
     states = {"indexer": seen.indexer, "composer": seen.composer} if servers else {}
     return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from xcomp_cli.evaluation.items import Image, Item
+from xcomp_cli.evaluation.items import Item, ItemImage
 from xcomp_cli.requests.attachments import attach
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.client import ComposerClient
@@ -20,7 +20,7 @@ RETRIEVAL = "retrieval"  # the model that has no letters
 
 
 @dataclass(frozen=True)
-class Answer:
+class SelectionAnswer:
     """What came back; probabilities are in the order of the item's candidates.
 
     Attributes:
@@ -54,11 +54,11 @@ class Turned:
     """An answer with the order of letters in which it was given."""
 
     order: tuple[int, ...]
-    answer: Answer | None
+    answer: SelectionAnswer | None
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedItem:
     """All that was answered to one item; None where the model failed.
 
     Attributes:
@@ -67,11 +67,11 @@ class Asked:
     """
 
     item: Item
-    similar: Answer | None
-    ours: Answer | None
-    released: Answer | None = None
+    similar: SelectionAnswer | None
+    ours: SelectionAnswer | None
+    released: SelectionAnswer | None = None
     turned: dict[str, tuple[Turned, ...]] = field(default_factory=dict)
-    controls: dict[str, Answer | None] = field(default_factory=dict)
+    controls: dict[str, SelectionAnswer | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Asker:
     space: str = ""
     failures: dict[str, int] = field(default_factory=dict)
 
-    def ask(self, items: Sequence[Item], done: Callable[[int], None]) -> Iterator[Asked]:
+    def ask(self, items: Sequence[Item], done: Callable[[int], None]) -> Iterator[AskedItem]:
         """Yields the answers to each item.
 
         Raises:
@@ -100,16 +100,16 @@ class Asker:
             yield self._item(item, items[(number + 1) % len(items)])
             done(number + 1)
 
-    def _item(self, item: Item, other: Item) -> Asked:
+    def _item(self, item: Item, other: Item) -> AskedItem:
         similar = self._answer(item, procedure=pb.PROCEDURE_SIMILARITY)
         ours = self._ours(item)
         if self.model == RETRIEVAL:
-            return Asked(item, similar, ours, controls=self._controls(item, other, sees=False))
+            return AskedItem(item, similar, ours, controls=self._controls(item, other, sees=False))
         turned = {"ours": tuple(self._turned(item)), "released": tuple(self._turned(item, pb.PROCEDURE_REFERENCE))}
         released = turned["released"][0].answer
-        return Asked(item, similar, ours, released, turned, self._controls(item, other, sees=True))
+        return AskedItem(item, similar, ours, released, turned, self._controls(item, other, sees=True))
 
-    def _ours(self, item: Item) -> Answer | None:
+    def _ours(self, item: Item) -> SelectionAnswer | None:
         """Asks as an article does: a close choice is looked at twice, unlike with an order given."""
         answer = self._answer(item, candidates=[item.candidates[number] for number in item.order])
         if answer is None:
@@ -129,10 +129,10 @@ class Asker:
             order = item.order[first:] + item.order[:first]
             yield Turned(order, self._answer(item, procedure=procedure, order=order))
 
-    def _controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, Answer | None]:
+    def _controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, SelectionAnswer | None]:
         if not self.has_controls:
             return {}
-        found: dict[str, Answer | None] = {}
+        found: dict[str, SelectionAnswer | None] = {}
         if other is not item:
             pictures = self._shuffled(other, len(item.candidates))
             found["shuffled"] = self._answer(item, candidates=pictures, owner=other)
@@ -143,7 +143,7 @@ class Asker:
             found["without_pixels"] = self._answer(item, order=item.order, without_pixels=True)
         return found
 
-    def _shuffled(self, other: Item, count: int) -> list[Image]:
+    def _shuffled(self, other: Item, count: int) -> list[ItemImage]:
         """As many of another item's pictures in an order of their own: items may share pictures."""
         pictures = [other.candidates[number % len(other.candidates)] for number in range(count)]
         random.Random(f"{self.options.seed} {other.id}").shuffle(pictures)  # noqa: S311  # no secret
@@ -153,12 +153,12 @@ class Asker:
         self,
         item: Item,
         *,
-        candidates: Sequence[Image] = (),
+        candidates: Sequence[ItemImage] = (),
         procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED,
         order: Sequence[int] = (),
         without_pixels: bool = False,
         owner: Item | None = None,
-    ) -> Answer | None:
+    ) -> SelectionAnswer | None:
         candidates = candidates or item.candidates
         share = len(candidates) + len(item.shown)
         request = pb.SelectRequest(
@@ -183,14 +183,14 @@ class Asker:
         else:
             self.model = response.model
         choice = response.choice if response.HasField("choice") else None
-        return Answer(choice, tuple(response.probabilities), response.mass, response.needed)
+        return SelectionAnswer(choice, tuple(response.probabilities), response.mass, response.needed)
 
 
 def _from_chance(probability: float, count: int) -> float:
     return (probability - 1 / count) / (1 - 1 / count)
 
 
-def _message(image: Image, share: int) -> pb.SelectCandidate:
+def _message(image: ItemImage, share: int) -> pb.SelectCandidate:
     if image.file is None:
         return pb.SelectCandidate(image_id=image.image_id)
     return pb.SelectCandidate(image=_bytes(image.file, share))

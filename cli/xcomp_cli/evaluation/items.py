@@ -20,7 +20,7 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
-class Image:
+class ItemImage:
     """A picture by its id in the repository, or by its file."""
 
     image_id: str = ""
@@ -31,7 +31,7 @@ class Image:
 class Shown:
     """A picture that stands in the context already, after a paragraph, or after one of the last ones."""
 
-    image: Image
+    image: ItemImage
     after: int | None = None
 
 
@@ -50,7 +50,7 @@ class Item:
     digest: str
     context: str
     query: str
-    candidates: tuple[Image, ...]
+    candidates: tuple[ItemImage, ...]
     order: tuple[int, ...]
     shown: tuple[Shown, ...] = ()
     is_labelled: bool = False
@@ -161,15 +161,15 @@ def _shown(value: object, file: Path, number: int) -> Shown:
     return Shown(_image(value.get("image"), "images", file, number), after)
 
 
-def _image(name: object, field: str, file: Path, number: int) -> Image:
+def _image(name: object, field: str, file: Path, number: int) -> ItemImage:
     if not isinstance(name, str) or not name:
         _fail(file, number, f"{field}: expected a path or an id, got {name!r:.60}")
     if _ID.fullmatch(name):
-        return Image(image_id=name)
+        return ItemImage(image_id=name)
     path = file.parent / name
     if not path.is_file():
         _fail(file, number, f"{field}: there is no file '{path}'")
-    return Image(file=path)
+    return ItemImage(file=path)
 
 
 def _words(record: Mapping[str, object], field: str, file: Path, number: int) -> str:

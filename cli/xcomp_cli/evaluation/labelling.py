@@ -14,10 +14,10 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from xcomp_cli.evaluation.items import Image, Item
+from xcomp_cli.evaluation.items import Item, ItemImage
 from xcomp_cli.requests.attachments import displayable
 
-Source = Callable[[Image], str]  # the data URL of a picture
+Source = Callable[[ItemImage], str]  # the data URL of a picture
 
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _BREAK = re.compile(r"(?:\r?\n[ \t]*){2,}")
@@ -76,7 +76,7 @@ def labelling_page(items: Sequence[Item], source: Source, *, name: str, seed: in
 def source_of(fetch: Callable[[str], tuple[str, bytes]]) -> Source:
     """Returns what reads the pictures of a page: files from the disk, the others by `fetch`, which takes an id."""
 
-    def source(image: Image) -> str:
+    def source(image: ItemImage) -> str:
         media, data = fetch(image.image_id) if image.file is None else displayable(image.file)
         return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
 

@@ -24,7 +24,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Fit:
+class ThresholdFit:
     """A threshold, and what it gains per choice.
 
     Attributes:
@@ -55,7 +55,7 @@ class Fit:
         }
 
 
-def fit(judged: Sequence[Judged], *, used: float, seed: int) -> Fit | None:
+def fit(judged: Sequence[Judged], *, used: float, seed: int) -> ThresholdFit | None:
     """Fits a threshold of sureness, 0..1, to judged choices; None where there are too few to divide."""
     if len(judged) < FOLDS:
         return None
@@ -67,7 +67,7 @@ def fit(judged: Sequence[Judged], *, used: float, seed: int) -> Fit | None:
         held_out = shuffled[fold::FOLDS]
         thresholds.append(_best([each for at, each in enumerate(shuffled) if at % FOLDS != fold]))
         gains += [_gain(each, thresholds[-1]) for each in held_out]
-    return Fit(
+    return ThresholdFit(
         _best(judged),
         used,
         estimate(gains, seed=seed),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Outcome:
+class IngestOutcome:
     """What an ingest ended with."""
 
     summary: "pb.IngestSummary"
@@ -30,13 +30,13 @@ class Job:
     settled: "set[Entry]" = field(default_factory=set)  # files that were uploaded by a run before
 
 
-def bring(job: Job) -> Outcome:
+def bring(job: Job) -> IngestOutcome:
     """Does one run; returns what came of it."""
     from xcomp_cli.local_server import clients
     from xcomp_protos import indexer_pb2 as pb
 
     with clients.indexer(job.indexer) as client:
-        outcome = Outcome(pb.IngestSummary(repository=job.request.repository))
+        outcome = IngestOutcome(pb.IngestSummary(repository=job.request.repository))
         if job.request.paths:
             outcome = _follow(client.ingest(job.request))
         if job.uploads:
@@ -44,7 +44,7 @@ def bring(job: Job) -> Outcome:
     return outcome
 
 
-def _upload(client: "IndexerClient", job: Job, outcome: Outcome) -> None:
+def _upload(client: "IndexerClient", job: Job, outcome: IngestOutcome) -> None:
     """Uploads files of this machine, and adds what came of it to the outcome."""
     from xcomp_cli.indexing.upload import upload
     from xcomp_protos import indexer_pb2 as pb
@@ -63,7 +63,7 @@ def _upload(client: "IndexerClient", job: Job, outcome: Outcome) -> None:
     total.stages.update(done.stages)
 
 
-def _follow(events: "Iterable[pb.IngestEvent]") -> Outcome:
+def _follow(events: "Iterable[pb.IngestEvent]") -> IngestOutcome:
     from xcomp_protos.errors import Unavailable
 
     failures: list[pb.IngestFailure] = []
@@ -73,7 +73,7 @@ def _follow(events: "Iterable[pb.IngestEvent]") -> Outcome:
             for event in events:
                 kind = event.WhichOneof("event")
                 if kind == "summary":
-                    return Outcome(event.summary, failures)
+                    return IngestOutcome(event.summary, failures)
                 if kind == "failure":
                     failures.append(event.failure)
                 elif event.progress.step:

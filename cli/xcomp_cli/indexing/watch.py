@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xcomp_cli.indexing.run import Job, Outcome, bring
+from xcomp_cli.indexing.run import IngestOutcome, Job, bring
 from xcomp_cli.output import console
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SETTLE_MS = 500  # of calm, so that a copy of many files is one change
 TICK_MS = 2000  # how often a folder that went away is looked for, and a failed run is tried again
 
 
-def keep_up(job: Job, outcome: Outcome, *, show: Callable[[Outcome], None]) -> None:
+def keep_up(job: Job, outcome: IngestOutcome, *, show: Callable[[IngestOutcome], None]) -> None:
     """Follows the paths of a job without end; `outcome` is that of its first run, and `show` tells of news."""
     from xcomp_protos.errors import XcompError
 
@@ -122,18 +122,18 @@ def _present(job: Job) -> Job:
 class _Told:
     """What the user has been told already: each failure once, and a refused prune until its number changes."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: IngestOutcome) -> None:
         self._failures = {_key(failure) for failure in outcome.failures}
         self._removable = outcome.summary.removable
 
-    def news(self, outcome: Outcome) -> Outcome | None:
+    def news(self, outcome: IngestOutcome) -> IngestOutcome | None:
         """Returns what is new in an outcome, or None."""
         summary = outcome.summary
         failures = [failure for failure in outcome.failures if _key(failure) not in self._failures]
         self._failures |= {_key(failure) for failure in failures}
         refused, self._removable = summary.removable not in (0, self._removable), summary.removable
         done = summary.added + summary.updated + summary.renamed + summary.removed
-        return Outcome(summary, failures) if done or failures or refused else None
+        return IngestOutcome(summary, failures) if done or failures or refused else None
 
 
 def _key(failure: "pb.IngestFailure") -> tuple[str, str]:

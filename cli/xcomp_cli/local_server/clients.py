@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from xcomp_cli.local_server import manager
-from xcomp_cli.local_server.paths import Places, data_home
-from xcomp_cli.local_server.process import COMPOSER, INDEXER, Service, until
+from xcomp_cli.local_server.paths import ServerPaths, data_home
+from xcomp_cli.local_server.process import COMPOSER, INDEXER, ServerProgram, until
 from xcomp_cli.local_server.state import State, running
 from xcomp_cli.output import progress
 from xcomp_protos.client import ComposerClient, IndexerClient
@@ -26,7 +26,7 @@ TLS_FILES = (
 Client = TypeVar("Client", IndexerClient, ComposerClient)
 
 
-class Rescued(Unavailable):
+class PartialResultSaved(Unavailable):
     """A server went away, but what was made so far is kept; the message says how to go on."""
 
 
@@ -83,9 +83,9 @@ def local_composer(indexer_address: str) -> State:
     return manager.ensure(COMPOSER, places(COMPOSER), options=options, waiting=progress.waiting)
 
 
-def places(service: Service) -> Places:
+def places(service: ServerProgram) -> ServerPaths:
     """Returns where the local server of this home has its files."""
-    return Places(data_home(), service.name)
+    return ServerPaths(data_home(), service.name)
 
 
 def _token_option(path: str) -> tuple[str, ...]:
@@ -116,11 +116,11 @@ def given_tls() -> ClientTls:
 
 
 @contextmanager
-def _explained(service: Service) -> Iterator[None]:
+def _explained(service: ServerProgram) -> Iterator[None]:
     """Says so when a local server died in the middle of the work."""
     try:
         yield
-    except Rescued:
+    except PartialResultSaved:
         raise
     except Unavailable:
         if not until(lambda: running(places(service)) is None, DYING_S):

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from xcomp_cli.local_server import lock
-from xcomp_cli.local_server.paths import Places
-from xcomp_cli.local_server.process import INDEXER, Service, launch, until
+from xcomp_cli.local_server.paths import ServerPaths
+from xcomp_cli.local_server.process import INDEXER, ServerProgram, launch, until
 from xcomp_cli.local_server.state import State, running
 from xcomp_protos.client import ComposerClient, IndexerClient
 from xcomp_protos.errors import Unavailable, Unsupported, XcompError
@@ -29,7 +29,7 @@ ROOM_BYTES = 64 * 2**20
 Waiting = Callable[[str], AbstractContextManager[None]]  # shows a person what is being waited for
 
 
-def ensure(service: Service, places: Places, *, options: Sequence[str] = (), waiting: Waiting) -> State:
+def ensure(service: ServerProgram, places: ServerPaths, *, options: Sequence[str] = (), waiting: Waiting) -> State:
     """Returns a server of this build, these settings and options that takes calls, started if there is none.
 
     Raises:
@@ -54,7 +54,7 @@ def ensure(service: Service, places: Places, *, options: Sequence[str] = (), wai
         return state
 
 
-def require(service: Service) -> None:
+def require(service: ServerProgram) -> None:
     """Raises `Unsupported` with the install command if a library of the service is missing."""
     missing = [name for name in service.libraries if find_spec(name) is None]
     if missing:
@@ -64,7 +64,7 @@ def require(service: Service) -> None:
         )
 
 
-def retire(places: Places) -> None:
+def retire(places: ServerPaths) -> None:
     """Ends the server that lives, if one does: lets it finish its calls, then insists.
 
     Raises:
@@ -80,7 +80,7 @@ def retire(places: Places) -> None:
     raise Unavailable(f"an old server does not end: {places.state} names its process")
 
 
-def serves(service: Service, state: State) -> bool:
+def serves(service: ServerProgram, state: State) -> bool:
     """Whether the server takes calls now."""
     if not _listens(state.address):
         return False
@@ -98,18 +98,18 @@ def last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
-def full_disk(places: Places) -> str:
+def full_disk(places: ServerPaths) -> str:
     """Says that a server's disk is full, which ends one without a last word, and the way out; nothing if it is not."""
     full = shutil.disk_usage(places.home).free < ROOM_BYTES
     return f"the disk of {places.home} is full: make room, then run the command again" if full else ""
 
 
-def _fitting(places: Places, wanted: tuple[str, tuple[str, ...]]) -> State | None:
+def _fitting(places: ServerPaths, wanted: tuple[str, tuple[str, ...]]) -> State | None:
     state = running(places)
     return state if state and (state.build, state.options) == wanted else None
 
 
-def _comes_up(service: Service, places: Places, state: State) -> bool:
+def _comes_up(service: ServerProgram, places: ServerPaths, state: State) -> bool:
     """Waits until the server takes calls; False if it died meanwhile."""
     if until(lambda: not lock.is_held(places.state) or serves(service, state), START_S):
         return lock.is_held(places.state)

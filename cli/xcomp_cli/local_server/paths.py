@@ -24,7 +24,7 @@ def data_home() -> Path:
 
 
 @dataclass(frozen=True)
-class Places:
+class ServerPaths:
     """The files of one local server; `name` tells servers of the same home apart."""
 
     home: Path

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xcomp_cli.local_server import lock
-from xcomp_cli.local_server.paths import LOOPBACK, Places
+from xcomp_cli.local_server.paths import LOOPBACK, ServerPaths
 from xcomp_cli.local_server.state import State, write
 from xcomp_protos.build import build_id
 from xcomp_protos.errors import Unavailable
@@ -33,7 +33,7 @@ _NOT_FOR_LOCAL = (
 
 
 @dataclass(frozen=True)
-class Service:
+class ServerProgram:
     """A kind of server that can run on this machine."""
 
     name: str
@@ -50,7 +50,7 @@ class Service:
 
 _HARDWARE = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 _TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED")
-INDEXER = Service(
+INDEXER = ServerProgram(
     "indexer",
     "xcomp_indexer.server.main",
     libraries=("numpy", "PIL", "qdrant_edge"),
@@ -59,7 +59,7 @@ INDEXER = Service(
         "HF_HUB_OFFLINE", *_HARDWARE, *_TRACES,
     ),
 )  # fmt: skip
-COMPOSER = Service(
+COMPOSER = ServerProgram(
     "composer",
     "xcomp_composer.server.main",
     libraries=("numpy", "PIL"),
@@ -70,7 +70,7 @@ COMPOSER = Service(
 )  # fmt: skip
 
 
-def launch(service: Service, places: Places, options: tuple[str, ...]) -> State:
+def launch(service: ServerProgram, places: ServerPaths, options: tuple[str, ...]) -> State:
     """Starts the server and records it; whether it comes up is for the caller to see.
 
     Raises:
@@ -128,7 +128,7 @@ def _detach(command: Sequence[str], log: Path, *, keep: int) -> int:
     return process.pid
 
 
-def _new_token(places: Places) -> str:
+def _new_token(places: ServerPaths) -> str:
     places.token.unlink(missing_ok=True)
     descriptor = lock.open_private(places.token)
     try:
@@ -138,7 +138,7 @@ def _new_token(places: Places) -> str:
     return str(places.token)
 
 
-def _bound(places: Places) -> str:
+def _bound(places: ServerPaths) -> str:
     """The address that a server on loopback got, as it says itself; if it never does, waiting for it shows why."""
     until(lambda: _said(places.log) is not None or not lock.is_held(places.state), BIND_S)
     return _said(places.log) or LOOPBACK

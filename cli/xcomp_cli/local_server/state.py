@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xcomp_cli.local_server import lock
-from xcomp_cli.local_server.paths import Places
+from xcomp_cli.local_server.paths import ServerPaths
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class State:
         return Path(self.token_file).read_text(encoding="ascii").strip() if self.token_file else None
 
 
-def running(places: Places) -> State | None:
+def running(places: ServerPaths) -> State | None:
     """Returns the server that lives now, of whatever build; None if there is none or it is only just being born."""
     return _read(places.state) if lock.is_held(places.state) else None
 
@@ -41,7 +41,7 @@ def _read(path: Path) -> State | None:
         return None
 
 
-def write(places: Places, state: State) -> None:
+def write(places: ServerPaths, state: State) -> None:
     """Writes the state into the same file as before: the lock belongs to the file, not to its name."""
     descriptor = lock.open_private(places.state)
     try:

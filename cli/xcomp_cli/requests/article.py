@@ -1,6 +1,6 @@
 """The options of an article as the composer takes them."""
 
-from xcomp_cli.options import Tongue
+from xcomp_cli.options import LanguageOption
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
 
@@ -10,7 +10,7 @@ def article_options(
     repo: str,
     profile: str = "",
     model: str = "",
-    lang: Tongue = Tongue.AUTO,
+    lang: LanguageOption = LanguageOption.AUTO,
     seed: int = 0,
     k: int = 0,
     where: list[str] | None = None,

@@ -11,7 +11,7 @@ from xcomp_protos.errors import InvalidRequest
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchQuery:
     """What the picture shows and what it is like, and what not."""
 
     text: str

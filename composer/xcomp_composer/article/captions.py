@@ -32,7 +32,7 @@ def words_of(metadata: Mapping[str, Json], labels: tuple[Label, ...], language: 
     return Words(caption, alt, _credit(metadata, language))
 
 
-def described(picture: Illustration, candidate: Candidate, language: str) -> Illustration:
+def with_metadata_caption(picture: Illustration, candidate: Candidate, language: str) -> Illustration:
     """Returns the illustration with the words of the candidate that it shows."""
     words = words_of(candidate.metadata, candidate.labels, language)
     return replace(picture, caption=words.caption, alt=words.alt, credit=words.credit)

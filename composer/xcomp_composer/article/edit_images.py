@@ -6,9 +6,9 @@ Pure functions from article to article. What needs a repository or a model comes
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from xcomp_composer.article.captions import LONGEST, clean, described
+from xcomp_composer.article.captions import LONGEST, clean, with_metadata_caption
 from xcomp_composer.article.edit_text import check_whole, segment_of
-from xcomp_composer.article.history import changed
+from xcomp_composer.article.history import replace_segments
 from xcomp_composer.article.markers import with_blocks, without_blocks
 from xcomp_composer.article.model import Article, Candidate, Illustration, Unfilled
 from xcomp_protos.errors import InvalidRequest
@@ -114,14 +114,16 @@ def filled(article: Article, pictures: Mapping[int, Illustration], unfilled: Seq
         for number in range(low, min(high, count))
     ]
     noun = "spot" if len(pictures) == 1 else "spots"
-    after = changed(article, low, pieces, count=len(pieces), operation=f"fill {len(pictures)} empty {noun}")
+    after = replace_segments(article, low, pieces, count=len(pieces), operation=f"fill {len(pictures)} empty {noun}")
     return replace(after, unfilled=tuple(unfilled))
 
 
 def _shown(article: Article, spot: int, picture: Illustration | None, *, operation: str) -> Article:
     if picture:
         check_whole(article, spot)
-    shown = changed(article, spot, [replace(article.segments[spot], illustration=picture)], operation=operation)
+    shown = replace_segments(
+        article, spot, [replace(article.segments[spot], illustration=picture)], operation=operation
+    )
     shown = replace(shown, unfilled=tuple(each for each in shown.unfilled if each.segment != spot))
     if without_blocks(with_blocks(shown), shown.format)[0] != shown.text:
         raise InvalidRequest(f"spot: no picture can stand after segment {spot}: its code block is never closed")
@@ -144,7 +146,7 @@ def _picture(
         height=candidate.height,
         content_hash=candidate.content_hash,
     )
-    return described(picture, candidate, article.language)
+    return with_metadata_caption(picture, candidate, article.language)
 
 
 def _changeable(article: Article, spot: int) -> Illustration | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
-from xcomp_composer.article.history import changed
+from xcomp_composer.article.history import replace_segments
 from xcomp_composer.article.markers import newline_of, with_blocks, without_blocks
 from xcomp_composer.article.model import Article, Segment
 from xcomp_composer.document.blocks import Kind
@@ -51,7 +51,7 @@ def insert_after(article: Article, segment: int, text: str) -> Article:
 
 
 def _reworded(article: Article, at: int, pieces: Sequence[Segment], *, operation: str) -> Article:
-    after = changed(article, at, pieces, operation=operation)
+    after = replace_segments(article, at, pieces, operation=operation)
     if without_blocks(with_blocks(after), after.format)[0] != after.text:
         raise InvalidRequest("text: opens code that it never closes, in which pictures would stand: close it")
     return after

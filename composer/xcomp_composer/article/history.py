@@ -14,7 +14,9 @@ from xcomp_protos.errors import InvalidRequest
 KEPT_CHANGES = 50
 
 
-def changed(article: Article, at: int, pieces: Sequence[Segment], *, operation: str, count: int = 1) -> Article:
+def replace_segments(
+    article: Article, at: int, pieces: Sequence[Segment], *, operation: str, count: int = 1
+) -> Article:
     """Puts segments in the place of others, moves the numbers of later spots, and notes what was there.
 
     Args:

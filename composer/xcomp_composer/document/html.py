@@ -42,7 +42,7 @@ class _Doubt(Exception):
 
 
 @dataclass
-class _Span:
+class _HtmlSpan:
     start: int
     end: int
     kind: Kind
@@ -59,7 +59,7 @@ class _Open:
     has_picture: bool = False
 
 
-class _Reader(HTMLParser):
+class _HtmlReader(HTMLParser):
     """Notes spans until a doubt; `comments` are (start, end) of comments outside raw text."""
 
     def __init__(self, source: str) -> None:
@@ -69,7 +69,7 @@ class _Reader(HTMLParser):
         self._stack: list[str] = []
         self._begun: list[int] = []  # lines of the tags on the stack
         self._open: _Open | None = None
-        self.spans: list[_Span] = []
+        self.spans: list[_HtmlSpan] = []
         self.comments: list[tuple[int, int]] = []
         self.read_to = 0
         self.doubt: int | None = None  # line of the first one, from 1
@@ -220,8 +220,8 @@ def without_comments(source: str) -> str:
     return "".join([*pieces, source[position:]])
 
 
-def _read(source: str) -> _Reader:
-    reader = _Reader(source)
+def _read(source: str) -> _HtmlReader:
+    reader = _HtmlReader(source)
     try:
         reader.feed(source)  # and no `close`: what is unfinished stays unread
         is_read = "<" not in source[reader.read_to :]
@@ -242,12 +242,12 @@ def _between(blocks: list[Block], text: str) -> Sequence[Block]:
     return [Block(Kind.OTHER, text)] if text else []
 
 
-def _span(opened: _Open, end: int) -> _Span:
+def _span(opened: _Open, end: int) -> _HtmlSpan:
     prose = one_line("".join(opened.words))
     if opened.has_picture or opened.tag in _PICTURES:
-        return _Span(opened.start, end, Kind.IMAGE)
+        return _HtmlSpan(opened.start, end, Kind.IMAGE)
     if opened.tag in _HEADINGS:
-        return _Span(opened.start, end, Kind.HEADING, prose)
+        return _HtmlSpan(opened.start, end, Kind.HEADING, prose)
     if not is_prose(prose) or MACHINERY.match(prose):
-        return _Span(opened.start, end, Kind.OTHER)
-    return _Span(opened.start, end, Kind.PARAGRAPH, prose)
+        return _HtmlSpan(opened.start, end, Kind.OTHER)
+    return _HtmlSpan(opened.start, end, Kind.PARAGRAPH, prose)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from xcomp_composer.article.events import StageEvent
 from xcomp_composer.article.model import Illustration
 from xcomp_composer.document.blocks import Block, Kind
-from xcomp_composer.indexer_client.repository import Repository
+from xcomp_composer.indexer_client.repository import RepositoryClient
 
 POOL = 4  # hits for each candidate that is shown, where the request does not say
 CANDIDATES = 4  # offered for a spot where the request does not say
@@ -20,7 +20,7 @@ PASSAGES_PER_PICTURE = 1.5  # at least, where the request does not say how many 
 
 
 @dataclass(frozen=True)
-class Draft:
+class IllustrationTask:
     """A text to be illustrated.
 
     Attributes:
@@ -45,7 +45,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Wish:
+class IllustrationOptions:
     """How many pictures are wanted.
 
     Attributes:
@@ -67,7 +67,7 @@ class Wish:
         """Hits per spot."""
         return max(self.pool or POOL * self.k, self.k)
 
-    def less(self, count: int) -> "Wish":
+    def less(self, count: int) -> "IllustrationOptions":
         """Returns the wish for what is left once so many pictures stand."""
 
         def left(bound: int | None) -> int | None:
@@ -82,7 +82,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Offered:
+class CandidateImage:
     """A picture among which to choose: an image of the repository or an encoded picture."""
 
     image_id: str = ""
@@ -93,7 +93,7 @@ Procedure = Literal["native", "reference", "similarity"]
 
 
 @dataclass(frozen=True)
-class Question:
+class SelectionRequest:
     """The context-aware choice alone.
 
     Attributes:
@@ -106,8 +106,8 @@ class Question:
     """
 
     context: str
-    candidates: tuple[Offered, ...]
-    shown: tuple[tuple[int | None, Offered], ...] = ()
+    candidates: tuple[CandidateImage, ...]
+    shown: tuple[tuple[int | None, CandidateImage], ...] = ()
     query: str = ""
     procedure: Procedure = "native"
     order: tuple[int, ...] = ()
@@ -138,10 +138,12 @@ class Illustrator(Protocol):
     def name(self) -> str:
         """The resolved id of the composer model, as articles record it."""
 
-    def illustrate(self, draft: Draft, wish: Wish, repository: Repository) -> Iterator[StageEvent]:
+    def illustrate(
+        self, draft: IllustrationTask, wish: IllustrationOptions, repository: RepositoryClient
+    ) -> Iterator[StageEvent]:
         """Yields every spot with its query, its candidates, and its illustration or the reason for none."""
 
-    def select(self, question: Question, repository: Repository) -> Selection:
+    def select(self, question: SelectionRequest, repository: RepositoryClient) -> Selection:
         """Says which candidate belongs after the context."""
 
 

@@ -6,18 +6,18 @@ The repository's own spaces say where that is, with every illustrator; the rest 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from xcomp_composer.article.captions import described
+from xcomp_composer.article.captions import with_metadata_caption
 from xcomp_composer.article.events import Spot, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.article.model import Illustration
 from xcomp_composer.illustrate.base import (
-    Draft,
-    Wish,
+    IllustrationOptions,
+    IllustrationTask,
     places,
 )
 from xcomp_composer.illustrate.retrieval.assignment import assign
 from xcomp_composer.illustrate.retrieval.reasons import asked_for
-from xcomp_composer.illustrate.retrieval.scoring import HITS, Offer, Place, places_for
-from xcomp_composer.indexer_client.repository import Repository
+from xcomp_composer.illustrate.retrieval.scoring import HITS, ScoredCandidate, ScoredSpot, places_for
+from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_protos.errors import InvalidRequest, NotFound
 
 USER = "user"
@@ -25,11 +25,13 @@ USER = "user"
 
 @dataclass(frozen=True)
 class _Placed:
-    place: Place
-    offer: Offer
+    place: ScoredSpot
+    offer: ScoredCandidate
 
 
-def insisted(draft: Draft, wish: Wish, repository: Repository) -> Iterator[StageEvent]:
+def place_required_images(
+    draft: IllustrationTask, wish: IllustrationOptions, repository: RepositoryClient
+) -> Iterator[StageEvent]:
     """Yields a spot for each picture that must be shown, with its illustration, in the order of the text.
 
     Raises:
@@ -51,7 +53,7 @@ def insisted(draft: Draft, wish: Wish, repository: Repository) -> Iterator[Stage
         yield from _events(placed, draft.language, repository.conditions.repository)
 
 
-def _check(ids: Sequence[str], count: int, wish: Wish) -> None:
+def _check(ids: Sequence[str], count: int, wish: IllustrationOptions) -> None:
     if len(ids) > count:
         raise InvalidRequest(f"must_use_ids: too many, {len(ids)}: the text has places for {count}")
     for bound, name in ((wish.images, "images"), (wish.max_images, "max_images")):
@@ -59,7 +61,7 @@ def _check(ids: Sequence[str], count: int, wish: Wish) -> None:
             raise InvalidRequest(f"must_use_ids: too many, {len(ids)}: options.{name} allows {bound}")
 
 
-def _placed(found: Sequence[Place]) -> list[_Placed]:
+def _placed(found: Sequence[ScoredSpot]) -> list[_Placed]:
     """Gives every picture a place, such that they fit best together; above 0 all values are, so none is left out."""
     scores = [offer.score for place in found for offer in place.offers]
     low, width = min(scores), max(max(scores) - min(scores), 1e-9)
@@ -92,4 +94,4 @@ def _events(placed: _Placed, language: str, repository: str) -> Iterator[StageEv
     )
     yield Spot(segment, round(placed.place.visibility, 4))
     yield SpotQuery(segment, offer.query)
-    yield SpotIllustration(segment, described(picture, candidate, language))
+    yield SpotIllustration(segment, with_metadata_caption(picture, candidate, language))

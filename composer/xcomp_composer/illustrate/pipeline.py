@@ -15,13 +15,13 @@ from xcomp_composer.article.model import Article, Illustration, Segment, Unfille
 from xcomp_composer.document.blocks import Block, Kind
 from xcomp_composer.document.markdown import split, title_of
 from xcomp_composer.illustrate.base import (
-    Draft,
+    IllustrationOptions,
+    IllustrationTask,
     Illustrator,
-    Wish,
     places,
 )
-from xcomp_composer.illustrate.must_use import insisted
-from xcomp_composer.indexer_client.repository import Repository
+from xcomp_composer.illustrate.must_use import place_required_images
+from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_protos.errors import InvalidRequest, ModelError, Unavailable
 from xcomp_protos.telemetry import api
 
@@ -47,13 +47,13 @@ class Source:
 class Setting:
     """Where the pictures come from, and who places them."""
 
-    repository: Repository
+    repository: RepositoryClient
     profile: str
     illustrator: Illustrator
 
 
 @dataclass
-class _Made:
+class _Illustrated:
     """What the stages have made so far."""
 
     pictures: dict[int, Illustration] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def language_in(text: str, format_: str = "markdown") -> str:
     return language_of("".join(block.prose for block in split(text, format_)) or text)
 
 
-def illustrate(source: Source, wish: Wish, setting: Setting) -> Iterator[Event]:
+def illustrate(source: Source, wish: IllustrationOptions, setting: Setting) -> Iterator[Event]:
     """Illustrates a text; our own pictures in it are taken out first, and no more come in than there were.
 
     Raises:
@@ -103,14 +103,16 @@ def illustrate(source: Source, wish: Wish, setting: Setting) -> Iterator[Event]:
     if blocks_before and wish.images is None:
         most = max(blocks_before, len(wish.must_use))
         wish = replace(wish, max_images=min(most, wish.max_images or most))
-    draft = Draft(tuple(split(text, source.format)), setting.repository.conditions.language)
-    made = _Made()
+    draft = IllustrationTask(tuple(split(text, source.format)), setting.repository.conditions.language)
+    made = _Illustrated()
     yield from _stages(draft, wish, setting, made, must_deliver=source.is_written)
     seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
     yield _article(draft, made, source, setting, seconds)
 
 
-def fill(article: Article, wish: Wish, setting: Setting) -> tuple[Mapping[int, Illustration], tuple[Unfilled, ...]]:
+def fill(
+    article: Article, wish: IllustrationOptions, setting: Setting
+) -> tuple[Mapping[int, Illustration], tuple[Unfilled, ...]]:
     """Looks again for pictures for the empty spots of an article; returns them, and the spots that stay empty.
 
     What stands is in view and stays. Where the work was interrupted before the places were known, they are found now.
@@ -122,7 +124,7 @@ def fill(article: Article, wish: Wish, setting: Setting) -> tuple[Mapping[int, I
     if not article.unfilled:
         raise InvalidRequest("fill: no spot of the article is empty")
     asked = {spot.segment: spot.query for spot in article.unfilled}
-    draft = Draft(
+    draft = IllustrationTask(
         tuple(_block(segment.text, article.format) for segment in article.segments),
         article.language,
         standing=dict(article.illustrated),
@@ -130,13 +132,13 @@ def fill(article: Article, wish: Wish, setting: Setting) -> tuple[Mapping[int, I
     )
     if wish.images is None and not _is_undecided(article, draft):
         wish = replace(wish, images=len(asked))
-    made = _Made()
+    made = _Illustrated()
     for _ in _stages(draft, wish, setting, made, must_deliver=False):
         pass
     return made.pictures, tuple(made.unfilled[number] for number in sorted(made.unfilled))
 
 
-def _is_undecided(article: Article, draft: Draft) -> bool:
+def _is_undecided(article: Article, draft: IllustrationTask) -> bool:
     """Whether the places are not known yet: every paragraph was given up, none was asked for."""
     given_up = {spot.segment for spot in article.unfilled if spot.interrupted and not spot.query}
     return given_up >= set(places(draft.blocks)) - draft.standing.keys()
@@ -151,11 +153,13 @@ def _block(text: str, format_: str) -> Block:
     return Block(Kind.PARAGRAPH if prose else Kind.OTHER, text, prose)
 
 
-def _stages(draft: Draft, wish: Wish, setting: Setting, made: _Made, *, must_deliver: bool) -> Iterator[StageEvent]:
+def _stages(
+    draft: IllustrationTask, wish: IllustrationOptions, setting: Setting, made: _Illustrated, *, must_deliver: bool
+) -> Iterator[StageEvent]:
     """Yields what the stages make, and notes it; gives the rest up where something was made that must not be lost."""
     around = draft
     try:
-        for event in insisted(draft, wish, setting.repository):
+        for event in place_required_images(draft, wish, setting.repository):
             made.add(event)
             yield event
         around, made.spots = replace(draft, standing={**draft.standing, **made.pictures}), []
@@ -170,7 +174,9 @@ def _stages(draft: Draft, wish: Wish, setting: Setting, made: _Made, *, must_del
         yield from made.give_up(made.spots or open_, str(error))
 
 
-def _article(draft: Draft, made: _Made, source: Source, setting: Setting, seconds: dict[str, float]) -> Article:
+def _article(
+    draft: IllustrationTask, made: _Illustrated, source: Source, setting: Setting, seconds: dict[str, float]
+) -> Article:
     segments = tuple(Segment(block.text, made.pictures.get(number)) for number, block in enumerate(draft.blocks))
     return Article(
         title=title_of(draft.blocks, source.format),

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from xcomp_composer.indexer_client.hit import Hit
-from xcomp_composer.indexer_client.repository import Repository
+from xcomp_composer.indexer_client.repository import RepositoryClient
 
 ALIKE = 0.97  # similarity from which two pictures count as the same
 CLOSE = 0.9  # provisional: from which they are two views of one scene
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SimilarityGroups:
     """Names of groups by image id, one for pictures that count as one; and pairs that are close."""
 
     groups: Mapping[str, str] = field(default_factory=dict)
@@ -37,16 +37,16 @@ class Likeness:
         yield from late
 
 
-def likeness(found: Iterable[Hit], repository: Repository) -> Likeness:
+def likeness(found: Iterable[Hit], repository: RepositoryClient) -> SimilarityGroups:
     """Compares pictures with each other, each pair once."""
     hits = {hit.image_id: hit for hit in found}
     if len(hits) < 2:
-        return Likeness()
+        return SimilarityGroups()
     first: dict[str, str] = {}
     pairs = [(image_id, first.setdefault(hit.content_hash or image_id, image_id)) for image_id, hit in hits.items()]
     similar = [pair for pair in repository.similarities(sorted(hits)) if pair[2] >= CLOSE]
     pairs += [(one, other) for one, other, similarity in similar if similarity >= ALIKE]
-    return Likeness(_grouped(hits, pairs), frozenset(frozenset((one, other)) for one, other, _ in similar))
+    return SimilarityGroups(_grouped(hits, pairs), frozenset(frozenset((one, other)) for one, other, _ in similar))
 
 
 def _grouped(ids: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -50,7 +50,7 @@ class Caller(Protocol):
         """Runs the callback when the caller goes away."""
 
 
-class Repository:
+class RepositoryClient:
     """One repository of the indexer, as one request may see it."""
 
     def __init__(self, stub: rpc.IndexerStub, address: str, conditions: Conditions, caller: Caller) -> None:
@@ -63,14 +63,14 @@ class Repository:
         self._spaces = 1
         self.conditions = conditions
 
-    def under(self, conditions: Conditions) -> "Repository":
+    def under(self, conditions: Conditions) -> "RepositoryClient":
         """Returns the same repository under other conditions."""
-        other = Repository(self._stub, self._address, conditions, self._caller)
+        other = RepositoryClient(self._stub, self._address, conditions, self._caller)
         other._space, other._languages = self._space, self._languages  # of the same class
         other._spoken, other._spaces = self._spoken, self._spaces
         return other
 
-    def without(self, ids: Sequence[str]) -> "Repository":
+    def without(self, ids: Sequence[str]) -> "RepositoryClient":
         """Returns the same repository less these images."""
         if not ids:
             return self

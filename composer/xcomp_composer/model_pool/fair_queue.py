@@ -27,7 +27,7 @@ class _Ticket:
     arrival: int
 
 
-class Lane:
+class FairQueue:
     """Lets `width` pieces of work go on at once and `waiting` more queue."""
 
     def __init__(

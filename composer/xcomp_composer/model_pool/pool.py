@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from xcomp_composer.model_pool.fair_queue import Lane
+from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_protos.errors import Conflict, InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
-    from xcomp_composer.model_pool.session import Served
+    from xcomp_composer.model_pool.session import LoadedModel
 
 NAME = "retrieval"
 
@@ -45,7 +45,7 @@ _ENGLISH_ONLY = (
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointConfig:
     """An OpenAI-compatible endpoint."""
 
     url: str = ""
@@ -53,7 +53,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalRuntime:
     """How models run in this process: `auto`, or as `xcomp_model.base.Runtime` says."""
 
     device: str = "auto"
@@ -62,23 +62,23 @@ class Local:
     prompts_bytes: int | None = None
 
 
-_ANYWHERE = Local()
+_ANYWHERE = LocalRuntime()
 
 
-class Models:
+class ModelPool:
     """The models of a composer, loaded once each."""
 
-    def __init__(self, endpoint: Endpoint, local: Local = _ANYWHERE) -> None:
+    def __init__(self, endpoint: EndpointConfig, local: LocalRuntime = _ANYWHERE) -> None:
         self._endpoint = endpoint
         self._local = local
-        self._loading: defaultdict[str, Lane] = defaultdict(lambda: Lane(width=1, waiting=_WAITING))
-        self._served: dict[str, Served] = {}
+        self._loading: defaultdict[str, FairQueue] = defaultdict(lambda: FairQueue(width=1, waiting=_WAITING))
+        self._served: dict[str, LoadedModel] = {}
 
     def names(self) -> list[str]:
         """Names the models in memory."""
         return sorted(self._served)
 
-    def illustrator(self, model: str, profile: str, check: Check) -> "Served | None":
+    def illustrator(self, model: str, profile: str, check: Check) -> "LoadedModel | None":
         """Returns the model that places and chooses; None where the repository's own spaces do.
 
         Args:
@@ -96,7 +96,7 @@ class Models:
         served = self._load(name, check)
         return served if served.model.capabilities.sees else None
 
-    def writer(self, model: str, profile: str, language: str, check: Check) -> "Served":
+    def writer(self, model: str, profile: str, language: str, check: Check) -> "LoadedModel":
         """Returns the model that writes in this language; raises like `illustrator`, or Unsupported with ways out."""
         name = model or WRITERS.get(profile, "")
         if name in ("", NAME):
@@ -105,22 +105,22 @@ class Models:
             raise Unsupported(_ENGLISH_ONLY)
         return self._load(name, check)
 
-    def editor(self, model: str, profile: str, check: Check) -> "Served":
+    def editor(self, model: str, profile: str, check: Check) -> "LoadedModel":
         """Returns the model that rewords paragraphs; raises like `writer`."""
         name = model or ILLUSTRATORS.get(profile, NAME)
         if name == NAME:
             raise Unsupported(_NO_EDITOR)
         return self._load(name, check)
 
-    def talker(self, model: str, profile: str, check: Check) -> "Served":
+    def talker(self, model: str, profile: str, check: Check) -> "LoadedModel":
         """Returns the model that answers questions; raises like `writer`."""
         name = model or ILLUSTRATORS.get(profile, NAME)
         if name in (NAME, DRAFT):
             raise Unsupported(_NO_CHAT.format(model=name))
         return self._load(name, check)
 
-    def _load(self, name: str, check: Check) -> "Served":
-        from xcomp_composer.model_pool.session import Served
+    def _load(self, name: str, check: Check) -> "LoadedModel":
+        from xcomp_composer.model_pool.session import LoadedModel
         from xcomp_model import base, load
 
         runtime = base.Runtime(
@@ -139,6 +139,6 @@ class Models:
                     raise InvalidRequest(f"model: {error}") from None
                 except base.ModelError as error:
                     raise Conflict(str(error)) from None
-                lane = Lane(width=model.capabilities.at_once, waiting=_WAITING)
-                self._served[name] = Served(model, lane, writes_lines=not name.startswith(_MARKDOWN))
+                lane = FairQueue(width=model.capabilities.at_once, waiting=_WAITING)
+                self._served[name] = LoadedModel(model, lane, writes_lines=not name.startswith(_MARKDOWN))
             return self._served[name]

@@ -9,9 +9,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
-from xcomp_composer.model_pool.fair_queue import Lane
+from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_model import base
-from xcomp_model.base import Choice, Form, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
+from xcomp_model.base import AnswerGrammar, Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
 from xcomp_model.selection import LETTERS, Allowance, select
 from xcomp_protos.errors import ModelError, Unavailable
 from xcomp_protos.telemetry import api
@@ -37,7 +37,7 @@ class Caller(Protocol):
 
 
 @dataclass(frozen=True)
-class Served:
+class LoadedModel:
     """A loaded model and the lane before it.
 
     Attributes:
@@ -46,20 +46,20 @@ class Served:
     """
 
     model: VisionLanguageModel
-    lane: Lane
+    lane: FairQueue
     writes_lines: bool = False
 
 
-class Consultation:
+class ModelSession:
     """One request's use of a model."""
 
-    def __init__(self, served: Served, caller: Caller, *, seed: int = 0) -> None:
+    def __init__(self, served: LoadedModel, caller: Caller, *, seed: int = 0) -> None:
         self.model = served.model
         self._lane = served.lane
         self._caller = caller
         self._seed = seed
 
-    def stream(self, build: Build, stage: Stage, *, form: Form | None = None) -> Iterator[str]:
+    def stream(self, build: Build, stage: Stage, *, form: AnswerGrammar | None = None) -> Iterator[str]:
         """Yields an answer in pieces, in a form if one is given; ends within one token once nobody listens.
 
         Raises:
@@ -80,7 +80,7 @@ class Consultation:
                         break
         self._caller.remaining_s()  # an answer that broke off is none
 
-    def say(self, build: Build, stage: Stage, *, form: Form | None = None) -> str:
+    def say(self, build: Build, stage: Stage, *, form: AnswerGrammar | None = None) -> str:
         """Returns a whole answer; raises like `stream`."""
         return "".join(self.stream(build, stage, form=form))
 
@@ -113,7 +113,7 @@ class Consultation:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except base.Unanswered as error:
+        except base.EndpointUnavailable as error:
             raise Unavailable(str(error)) from None
         except base.ModelError as error:
             self._caller.remaining_s()  # what broke off because nobody waits is no failure

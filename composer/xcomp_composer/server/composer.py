@@ -12,20 +12,20 @@ from typing import Protocol
 from xcomp_composer.article.events import Event, TextDelta
 from xcomp_composer.article.model import Article, Candidate, Illustration, Unfilled
 from xcomp_composer.illustrate import pipeline
-from xcomp_composer.illustrate.base import Question, Selection, Wish
-from xcomp_composer.illustrate.retrieval.illustrator import Retrieval
-from xcomp_composer.illustrate.vlm.illustrator import Vision
+from xcomp_composer.illustrate.base import IllustrationOptions, Selection, SelectionRequest
+from xcomp_composer.illustrate.retrieval.illustrator import RetrievalIllustrator
+from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
 from xcomp_composer.illustrate.vlm.select import nearest
 from xcomp_composer.illustrate.vlm.writing import answer, reworded, write
 from xcomp_composer.indexer_client import repository as indexer
-from xcomp_composer.indexer_client.repository import Conditions, Repository
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool import session
-from xcomp_composer.model_pool.fair_queue import Lane
-from xcomp_composer.model_pool.pool import DRAFT, Models
+from xcomp_composer.model_pool.fair_queue import FairQueue
+from xcomp_composer.model_pool.pool import DRAFT, ModelPool
 from xcomp_composer.model_pool.pool import (
     NAME as RETRIEVAL,
 )
-from xcomp_composer.model_pool.session import Consultation, Served
+from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_composer.server import requests as asked
 from xcomp_model.base import Brief, Change, Turn
 from xcomp_protos import composer_pb2 as pb
@@ -42,39 +42,39 @@ class Caller(session.Caller, indexer.Caller, Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class WritingRequest:
     """What a request wants, and who waits for it."""
 
     options: pb.Options
     conditions: Conditions
-    wish: Wish
+    wish: IllustrationOptions
     caller: Caller
 
 
-class Workshop:
+class Composer:
     """Makes articles, choices and words."""
 
-    def __init__(self, models: Models, stub: indexer_rpc.IndexerStub, address: str, *, profile: str) -> None:
+    def __init__(self, models: ModelPool, stub: indexer_rpc.IndexerStub, address: str, *, profile: str) -> None:
         self._models = models
         self._stub = stub
         self._address = address
         self._profile = profile
-        self._light = Lane(width=_LIGHT, waiting=_TOGETHER - _LIGHT, name="light")
-        self._heavy = Lane(width=_ARTICLES, waiting=_TOGETHER - _ARTICLES, name="heavy")
+        self._light = FairQueue(width=_LIGHT, waiting=_TOGETHER - _LIGHT, name="light")
+        self._heavy = FairQueue(width=_ARTICLES, waiting=_TOGETHER - _ARTICLES, name="heavy")
 
-    def illustrate(self, source: pipeline.Source, order: Order) -> Generator[Event]:
+    def illustrate(self, source: pipeline.Source, order: WritingRequest) -> Generator[Event]:
         """Illustrates existing text."""
         setting = self._setting(order)
         with self._lane(setting).enter(order.caller.remaining_s):
             yield from _heard(pipeline.illustrate(source, order.wish, setting), order.caller)
 
-    def compose(self, brief: Brief, order: Order) -> Generator[Event]:
+    def compose(self, brief: Brief, order: WritingRequest) -> Generator[Event]:
         """Writes an article and illustrates it."""
         setting = self._setting(order)
         with self._heavy.enter(order.caller.remaining_s):
             served = self._writer(brief, setting, order)
             started, pieces = time.monotonic(), []
-            consultation = Consultation(served, order.caller, seed=order.options.seed)
+            consultation = ModelSession(served, order.caller, seed=order.options.seed)
             for piece in write(consultation, brief, in_lines=served.writes_lines):
                 pieces.append(piece)
                 yield TextDelta(piece)
@@ -87,14 +87,14 @@ class Workshop:
             )
             yield from _heard(pipeline.illustrate(source, order.wish, setting), order.caller)
 
-    def fill(self, article: Article, order: Order) -> tuple[dict[int, Illustration], tuple[Unfilled, ...]]:
+    def fill(self, article: Article, order: WritingRequest) -> tuple[dict[int, Illustration], tuple[Unfilled, ...]]:
         """Looks again for pictures for the empty spots of an article."""
         setting = self._setting(order)
         with self._lane(setting).enter(order.caller.remaining_s):
             pictures, unfilled = pipeline.fill(article, order.wish, setting)
         return dict(pictures), unfilled
 
-    def select(self, question: Question, order: Order) -> tuple[Selection, str]:
+    def select(self, question: SelectionRequest, order: WritingRequest) -> tuple[Selection, str]:
         """Makes the context-aware choice alone; returns it and who made it, a model or a space."""
         if question.procedure == "similarity":
             with self._light.enter(order.caller.remaining_s):
@@ -104,12 +104,12 @@ class Workshop:
         with self._lane(setting).enter(order.caller.remaining_s):
             return setting.illustrator.select(question, setting.repository), setting.illustrator.name
 
-    def find(self, query: str, language: str, order: Order) -> tuple[Candidate, ...]:
+    def find(self, query: str, language: str, order: WritingRequest) -> tuple[Candidate, ...]:
         """Finds pictures for a query of the user's: no model is asked."""
         with self._light.enter(order.caller.remaining_s):
-            return Retrieval().find(query, language, self._repository(order), k=order.wish.k)
+            return RetrievalIllustrator().find(query, language, self._repository(order), k=order.wish.k)
 
-    def image(self, image_id: str, order: Order) -> Candidate:
+    def image(self, image_id: str, order: WritingRequest) -> Candidate:
         """Returns an image of the repository as a candidate.
 
         Raises:
@@ -121,7 +121,7 @@ class Workshop:
             raise NotFound(f"image_id: there is no image {image_id!r} in {order.conditions.repository!r}")
         return replace(hits[0].candidate(0.0), spaces={})  # nothing was searched for
 
-    def reword(self, article: Article, segment: int, change: Change, hint: str, order: Order) -> str:
+    def reword(self, article: Article, segment: int, change: Change, hint: str, order: WritingRequest) -> str:
         """Has a model write a segment in other words, or a new one beside it."""
         with self._heavy.enter(order.caller.remaining_s):
             served = self._models.editor(
@@ -129,7 +129,7 @@ class Workshop:
                 order.options.profile or article.profile,
                 order.caller.remaining_s,
             )
-            consultation = Consultation(served, order.caller, seed=order.options.seed)
+            consultation = ModelSession(served, order.caller, seed=order.options.seed)
             return reworded(consultation, article, segment, change, hint=hint)
 
     def chat(self, request: pb.ChatRequest, caller: Caller) -> Generator[str]:
@@ -141,28 +141,30 @@ class Workshop:
                 Turn("assistant" if turn.assistant else "user", turn.text, asked.pictures_of(turn.images, "turns"))
                 for turn in request.turns
             ]
-            yield from answer(Consultation(served, caller, seed=request.options.seed), turns)
+            yield from answer(ModelSession(served, caller, seed=request.options.seed), turns)
 
-    def _writer(self, brief: Brief, setting: pipeline.Setting, order: Order) -> Served:
+    def _writer(self, brief: Brief, setting: pipeline.Setting, order: WritingRequest) -> LoadedModel:
         name = order.options.writer_model or order.options.model
         served = self._models.writer(name, setting.profile, brief.language, order.caller.remaining_s)
         if brief.references and not served.model.capabilities.sees:
             raise Unsupported(f"reference_images: {served.model.name} does not see pictures: leave them out")
         return served
 
-    def _repository(self, order: Order) -> Repository:
-        repository = Repository(self._stub, self._address, order.conditions, order.caller)
+    def _repository(self, order: WritingRequest) -> RepositoryClient:
+        repository = RepositoryClient(self._stub, self._address, order.conditions, order.caller)
         repository.profile()
         return repository
 
-    def _setting(self, order: Order) -> pipeline.Setting:
-        repository = Repository(self._stub, self._address, order.conditions, order.caller)
+    def _setting(self, order: WritingRequest) -> pipeline.Setting:
+        repository = RepositoryClient(self._stub, self._address, order.conditions, order.caller)
         profile = repository.profile()
         served = self._models.illustrator(order.options.model, profile, order.caller.remaining_s)
-        consultation = Consultation(served, order.caller, seed=order.options.seed) if served else None
-        return pipeline.Setting(repository, profile, Vision(consultation) if consultation else Retrieval())
+        consultation = ModelSession(served, order.caller, seed=order.options.seed) if served else None
+        return pipeline.Setting(
+            repository, profile, VlmIllustrator(consultation) if consultation else RetrievalIllustrator()
+        )
 
-    def _lane(self, setting: pipeline.Setting) -> Lane:
+    def _lane(self, setting: pipeline.Setting) -> FairQueue:
         return self._light if setting.illustrator.name == RETRIEVAL else self._heavy
 
 

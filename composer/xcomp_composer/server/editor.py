@@ -11,7 +11,7 @@ from xcomp_composer.model_pool.pool import (
     NAME as RETRIEVAL,
 )
 from xcomp_composer.server import requests as asked
-from xcomp_composer.server.composer import Caller, Order, Workshop
+from xcomp_composer.server.composer import Caller, Composer, WritingRequest
 from xcomp_model.base import Change
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.errors import InvalidRequest
@@ -29,7 +29,7 @@ _PUT = {"insert_before": edit_text.insert_before, "insert_after": edit_text.inse
 class Editor:
     """Changes one article for one request."""
 
-    def __init__(self, workshop: Workshop, options: pb.Options, caller: Caller) -> None:
+    def __init__(self, workshop: Composer, options: pb.Options, caller: Caller) -> None:
         self._workshop = workshop
         self._options = options
         self._caller = caller
@@ -74,7 +74,9 @@ class Editor:
             words = self._workshop.reword(article, change.segment, kind, change.hint, order)
         return _PUT.get(kind, edit_text.rewrite)(article, change.segment, asked.words(words, "text"))
 
-    def _order(self, article: Article, *, text: str = "", exclude: tuple[str, ...] = (), model: str = "") -> Order:
+    def _order(
+        self, article: Article, *, text: str = "", exclude: tuple[str, ...] = (), model: str = ""
+    ) -> WritingRequest:
         options = pb.Options()
         options.CopyFrom(self._options)
         options.model = options.model or model
@@ -82,7 +84,7 @@ class Editor:
         language = "" if text else article.language  # a query may be in another one
         conditions = asked.conditions_of(options, text=text, language=language)
         excluded = (*conditions.exclude_ids, *article.excluded, *exclude)
-        return Order(options, replace(conditions, exclude_ids=excluded), asked.wish_of(options), self._caller)
+        return WritingRequest(options, replace(conditions, exclude_ids=excluded), asked.wish_of(options), self._caller)
 
 
 def _at_once(article: Article, operation: pb.EditOperation) -> Article:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
-from xcomp_composer.model_pool.pool import Endpoint, Local, Models
+from xcomp_composer.model_pool.pool import EndpointConfig, LocalRuntime, ModelPool
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.errors import (
@@ -22,7 +22,7 @@ from xcomp_protos.errors import (
 )
 from xcomp_protos.server import auth
 from xcomp_protos.server.options import add, add_endpoint, add_telemetry, endpoint, traces_wanted
-from xcomp_protos.server.run import Service, run
+from xcomp_protos.server.run import ServiceSpec, run
 from xcomp_protos.telemetry import logs, setup
 from xcomp_protos.tls import client_tls
 
@@ -44,14 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    models = Models(
-        Endpoint(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
-        Local(options.device, options.precision, options.procedure, options.prompt_memory),
+    models = ModelPool(
+        EndpointConfig(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
+        LocalRuntime(options.device, options.precision, options.procedure, options.prompt_memory),
     )
     token = auth.secret(options.indexer_token_file, option=_TOKEN) if options.indexer_token_file else None
     trust = client_tls(options.tls_ca, options.tls_client_cert, options.tls_client_key)
     service = ComposerService(Dependencies(options.indexer, models, token=token, tls=trust, profile=options.profile))
-    registered = Service("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
+    registered = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
         readings = {"models_loaded": ("composing models in memory", lambda: len(models.names()))}
         with setup.observed(options, readings, service="xcomp-composer", traces=traces_wanted()):
@@ -60,7 +60,7 @@ def _serve(options: argparse.Namespace) -> None:
         service.close()
 
 
-def _prepare(models: Models, options: argparse.Namespace, stop: threading.Event) -> None:
+def _prepare(models: ModelPool, options: argparse.Namespace, stop: threading.Event) -> None:
     """Loads the model of the profile where that is to be there from the start."""
     if options.preload and not stop.is_set():
         models.illustrator("", options.profile, lambda: PRELOAD_S)

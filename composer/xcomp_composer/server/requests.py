@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xcomp_composer.illustrate.base import CANDIDATES, Offered, Procedure, Question, Wish
+from xcomp_composer.illustrate.base import CANDIDATES, CandidateImage, IllustrationOptions, Procedure, SelectionRequest
 from xcomp_composer.illustrate.pipeline import language_in
 from xcomp_composer.indexer_client.repository import Conditions
 from xcomp_protos import common_pb2 as common
@@ -66,7 +66,7 @@ def brief_of(request: pb.ComposeRequest, *, language: str) -> "Brief":
     )
 
 
-def wish_of(options: pb.Options) -> Wish:
+def wish_of(options: pb.Options) -> IllustrationOptions:
     """Returns how many pictures are wanted."""
     if options.k > MAX_CANDIDATES:
         raise InvalidRequest(f"options.k: must be 1 to {MAX_CANDIDATES}, not {options.k}")
@@ -75,7 +75,7 @@ def wish_of(options: pb.Options) -> Wish:
     both = sorted({*options.must_use_ids} & {*options.exclude_ids})
     if both:
         raise InvalidRequest(f"options.must_use_ids: {both[0]!r} is among exclude_ids as well: name it in one of them")
-    return Wish(
+    return IllustrationOptions(
         images=options.images if options.HasField("images") else None,
         max_images=options.max_images if options.HasField("max_images") else None,
         k=options.k or CANDIDATES,
@@ -100,7 +100,7 @@ def conditions_of(options: pb.Options, *, text: str, format_: str = "markdown", 
     )
 
 
-def question_of(request: pb.SelectRequest) -> Question:
+def question_of(request: pb.SelectRequest) -> SelectionRequest:
     """Returns what is to be chosen, among what, and how."""
     if not 1 <= len(request.candidates) <= MAX_CANDIDATES:
         raise InvalidRequest(f"candidates: send 1 to {MAX_CANDIDATES} of them, not {len(request.candidates)}")
@@ -114,7 +114,7 @@ def question_of(request: pb.SelectRequest) -> Question:
     )
     candidates = tuple(_offered(each, f"candidates: number {n}") for n, each in enumerate(request.candidates))
     _check_size([each.image for each in (*candidates, *(picture for _, picture in shown))], "candidates")
-    return Question(
+    return SelectionRequest(
         context=words(request.context, "context"),
         candidates=candidates,
         shown=shown,
@@ -125,10 +125,10 @@ def question_of(request: pb.SelectRequest) -> Question:
     )
 
 
-def _offered(candidate: pb.SelectCandidate, what: str) -> Offered:
+def _offered(candidate: pb.SelectCandidate, what: str) -> CandidateImage:
     if not (candidate.image_id or candidate.image):
         raise InvalidRequest(f"{what} is empty: give it an image_id or an image")
-    return Offered(candidate.image_id, candidate.image)
+    return CandidateImage(candidate.image_id, candidate.image)
 
 
 def pictures_of(images: Sequence[bytes], field: str) -> tuple["Picture", ...]:

@@ -12,14 +12,14 @@ import grpc
 from xcomp_composer.article import proto
 from xcomp_composer.article.events import Event
 from xcomp_composer.illustrate import pipeline
-from xcomp_composer.model_pool.pool import ILLUSTRATORS, Models
+from xcomp_composer.model_pool.pool import ILLUSTRATORS, ModelPool
 from xcomp_composer.model_pool.pool import (
     NAME as RETRIEVAL,
 )
 from xcomp_composer.server import requests as asked
-from xcomp_composer.server.composer import Order, Workshop
+from xcomp_composer.server.composer import Composer, WritingRequest
 from xcomp_composer.server.editor import Editor
-from xcomp_composer.server.streaming import ahead
+from xcomp_composer.server.streaming import stream_in_thread
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos import indexer_pb2_grpc as indexer_rpc
@@ -40,7 +40,7 @@ class Dependencies:
     """What the composer works with."""
 
     indexer: str  # address
-    models: Models
+    models: ModelPool
     token: str | None = None  # of the indexer
     tls: ClientTls | None = None  # for an indexer behind TLS
     profile: str = "clip"  # whose model `Describe` names
@@ -77,7 +77,7 @@ class ComposerService(rpc.ComposerServicer):
         self._tls = dependencies.tls
         self._channel = dial(dependencies.indexer, token=dependencies.token, tls=dependencies.tls)
         stub = indexer_rpc.IndexerStub(self._channel)
-        self._workshop = Workshop(dependencies.models, stub, dependencies.indexer, profile=dependencies.profile)
+        self._workshop = Composer(dependencies.models, stub, dependencies.indexer, profile=dependencies.profile)
         self._build = build_id()  # of the code that runs, whatever happens to its files
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class ComposerService(rpc.ComposerServicer):
             raise InvalidRequest("turns: the last one must be the user's")
         asked.words(request.turns[-1].text, "turns")
         caller = Caller(context)
-        pieces = ahead(lambda: self._workshop.chat(request, caller), is_gone=caller.is_gone)
+        pieces = stream_in_thread(lambda: self._workshop.chat(request, caller), is_gone=caller.is_gone)
         return (pb.ChatEvent(text=piece) for piece in pieces)
 
     def Describe(
@@ -144,13 +144,15 @@ class ComposerService(rpc.ComposerServicer):
             return "UNREACHABLE"
 
 
-def _order(options: pb.Options, context: grpc.ServicerContext, *, text: str, format_: str = "markdown") -> Order:
+def _order(
+    options: pb.Options, context: grpc.ServicerContext, *, text: str, format_: str = "markdown"
+) -> WritingRequest:
     conditions = asked.conditions_of(options, text=text, format_=format_)
-    return Order(options, conditions, asked.wish_of(options), Caller(context))
+    return WritingRequest(options, conditions, asked.wish_of(options), Caller(context))
 
 
-def _streamed(events: Generator[Event], order: Order) -> Iterator[pb.ComposeEvent]:
-    return map(proto.event_to_proto, ahead(lambda: events, is_gone=order.caller.is_gone))
+def _streamed(events: Generator[Event], order: WritingRequest) -> Iterator[pb.ComposeEvent]:
+    return map(proto.event_to_proto, stream_in_thread(lambda: events, is_gone=order.caller.is_gone))
 
 
 def _can(profile: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class _Ended:
     error: BaseException | None = None
 
 
-def ahead(make: Callable[[], Generator[T]], *, is_gone: Callable[[], bool]) -> Iterator[T]:
+def stream_in_thread(make: Callable[[], Generator[T]], *, is_gone: Callable[[], bool]) -> Iterator[T]:
     """Yields what a generator makes in a thread of its own, and raises what it raises.
 
     Args:
@@ -49,7 +49,7 @@ def ahead(make: Callable[[], Generator[T]], *, is_gone: Callable[[], bool]) -> I
             made.put(_Ended(error))
 
     begin = contextvars.copy_context().run  # the request's id and trace go along
-    threading.Thread(target=begin, args=(work,), name="ahead", daemon=True).start()
+    threading.Thread(target=begin, args=(work,), name="stream_in_thread", daemon=True).start()
     try:
         yield from _read(made, is_gone)
     finally:

@@ -14,18 +14,18 @@ from typing import cast
 
 from xcomp_indexer.embed import Embedder
 from xcomp_indexer.ingest.discover import PROGRESS_S
-from xcomp_indexer.ingest.encoder import Embedding
+from xcomp_indexer.ingest.encoder import SpaceEncoder
 from xcomp_indexer.ingest.events import Failure, FillEvent, FillProgress, FillSummary
-from xcomp_indexer.ingest.loader import Loaded, Loader
+from xcomp_indexer.ingest.loader import LoadedImage, Loader
 from xcomp_indexer.ingest.scan import Entry
-from xcomp_indexer.repository.file_access import Allowed
+from xcomp_indexer.repository.file_access import FileAccess
 from xcomp_indexer.repository.image_record import (
     IMAGES,
     printable,
     true_path,
 )
 from xcomp_indexer.repository.repository import Repository
-from xcomp_indexer.store import And, Filter, Found, InSpace, Not
+from xcomp_indexer.store import And, Filter, InSpace, Not, ScoredPoint
 from xcomp_protos.errors import (
     Denied,
     ImageError,
@@ -53,7 +53,7 @@ class Fill:
     """One run over one space of one repository."""
 
     def __init__(
-        self, repository: Repository, space: str, embedder: Callable[[str], Embedder], allowed: Allowed
+        self, repository: Repository, space: str, embedder: Callable[[str], Embedder], allowed: FileAccess
     ) -> None:
         """Args:
         embedder: returns the embedder of a space; asked each time, so that a model in use does not count as idle.
@@ -62,7 +62,7 @@ class Fill:
         self._repository = repository
         self._store = repository.store
         self._space = space
-        self._embedding = Embedding([space], embedder)
+        self._embedding = SpaceEncoder([space], embedder)
         self._loader = Loader((), self._embedding.prepare, image_size=repository.record.spaces[space].image_size)
         self._allowed = allowed
         self._failures: list[Failure] = []  # not told yet
@@ -87,7 +87,7 @@ class Fill:
     def _pass(self) -> Iterator[FillEvent]:
         waiting: deque[_Task] = deque()
         ahead = self._loader.ahead(self._entries(waiting), lambda: 2 * self._embedding.batch_size)
-        batch: list[tuple[_Task, Loaded]] = []
+        batch: list[tuple[_Task, LoadedImage]] = []
         with closing(ahead) as loaded:
             for _, item in loaded:
                 task = waiting.popleft()
@@ -118,7 +118,7 @@ class Fill:
                 waiting.append(task)
                 yield task.entry
 
-    def _write(self, batch: Sequence[tuple[_Task, Loaded]]) -> None:
+    def _write(self, batch: Sequence[tuple[_Task, LoadedImage]]) -> None:
         if not batch:
             return
         seen = self._embedding.see([item.prepared or {} for _, item in batch], [item.size for _, item in batch])
@@ -148,7 +148,7 @@ class Fill:
         return FillProgress(self._done, max(self._total, self._done), rate)
 
 
-def _task(point: Found) -> _Task:
+def _task(point: ScoredPoint) -> _Task:
     fields = point.payload
     # Its sidecar says nothing of a vector: 0 keeps it unread.
     entry = Entry(str(true_path(fields)), "", cast("int", fields["size"]), cast("int", fields["mtime_ns"]), 0)

@@ -19,7 +19,7 @@ from xcomp_indexer.repository.image_record import (
     IMAGES,
 )
 from xcomp_indexer.repository.visibility import now, offered
-from xcomp_indexer.store import And, Found, InSpace, Near, Store
+from xcomp_indexer.store import And, InSpace, ScoredPoint, Store, VectorQuery
 from xcomp_protos.errors import XcompError
 
 ALIKE = 0.9  # cosine from which a neighbour is a suspect
@@ -51,7 +51,7 @@ class Signature:
 class Duplicate:
     """A picture of a group, beside the group's first."""
 
-    image: Found
+    image: ScoredPoint
     similarity: float  # cosine to the first
     distance: int  # signs that differ from the first, 0..64
 
@@ -73,7 +73,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DuplicateReport:
     """What came of it, last of all."""
 
     images: int
@@ -81,7 +81,7 @@ class Outcome:
     unread: int  # suspects whose file could not be read, so that nothing is known of them
 
 
-Event = Compared | Group | Outcome
+Event = Compared | Group | DuplicateReport
 
 
 class Comparison:
@@ -92,7 +92,7 @@ class Comparison:
     """
 
     def __init__(
-        self, store: Store, space: str, read: Callable[[Found], bytes], *, alike: float, allow_restricted: bool
+        self, store: Store, space: str, read: Callable[[ScoredPoint], bytes], *, alike: float, allow_restricted: bool
     ) -> None:
         self._store, self._space, self._read, self._alike = store, space, read, alike
         self._where = And((IMAGES, InSpace(space), *(() if allow_restricted else (offered(now()),))))
@@ -115,14 +115,14 @@ class Comparison:
         for group in self._groups(ids):
             groups += 1
             yield group
-        yield Outcome(done, groups, sum(each is None for each in self._signatures.values()))
+        yield DuplicateReport(done, groups, sum(each is None for each in self._signatures.values()))
 
-    def _points(self) -> Iterator[Found]:
+    def _points(self) -> Iterator[ScoredPoint]:
         return self._store.scan(where=self._where, vectors=True)
 
-    def _compare(self, points: Sequence[Found]) -> None:
+    def _compare(self, points: Sequence[ScoredPoint]) -> None:
         nears = [
-            Near(self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, minimum=self._alike)
+            VectorQuery(self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, minimum=self._alike)
             for point in points
         ]
         for point, found in zip(points, self._store.near(nears), strict=True):
@@ -130,12 +130,12 @@ class Comparison:
                 if self._first(_content(point)) != self._first(_content(other)) and self._is_same(point, other):
                     self._leader[self._first(_content(other))] = self._first(_content(point))
 
-    def _is_same(self, one: Found, other: Found) -> bool:
+    def _is_same(self, one: ScoredPoint, other: ScoredPoint) -> bool:
         first = self._signature(one)
         second = self._signature(other) if first else None
         return bool(first and second and first.is_same(second))
 
-    def _signature(self, point: Found) -> Signature | None:
+    def _signature(self, point: ScoredPoint) -> Signature | None:
         content = _content(point)
         if content not in self._signatures:
             try:
@@ -159,14 +159,14 @@ class Comparison:
             if len(points) > 1:
                 yield self._group(points)
 
-    def _unchanged(self, ids: Sequence[str], contents: Set[str]) -> list[Found]:
+    def _unchanged(self, ids: Sequence[str], contents: Set[str]) -> list[ScoredPoint]:
         """Reads images again, without those that became other ones while the rest was compared."""
         points = self._store.get(ids, vectors=True)
         return [
             point for point in points if point.payload.get("content_hash") in contents and self._space in point.vectors
         ]
 
-    def _group(self, points: Sequence[Found]) -> Group:
+    def _group(self, points: Sequence[ScoredPoint]) -> Group:
         copies = len(set(map(_content, points))) == 1
         best, *others = sorted(points, key=_largest_first)
         return Group(
@@ -177,7 +177,7 @@ class Comparison:
             ],
         )
 
-    def _distance(self, one: Found, other: Found) -> int:
+    def _distance(self, one: ScoredPoint, other: ScoredPoint) -> int:
         first, second = self._signatures[_content(one)], self._signatures[_content(other)]
         return first.distance(second) if first and second else 0  # of the same bytes
 
@@ -189,15 +189,15 @@ def signature(image: Image.Image) -> Signature:
     return Signature((grey[:, 1:] > grey[:, :-1]).ravel(), colours)
 
 
-def _content(point: Found) -> str:
+def _content(point: ScoredPoint) -> str:
     return str(point.payload["content_hash"])
 
 
-def _cosine(one: Found, other: Found, space: str) -> float:
+def _cosine(one: ScoredPoint, other: ScoredPoint, space: str) -> float:
     return min(1.0, float(one.vectors[space] @ other.vectors[space]))  # float32 may end just above
 
 
-def _largest_first(point: Found) -> tuple[int, str]:
+def _largest_first(point: ScoredPoint) -> tuple[int, str]:
     width, height = point.payload["width"], point.payload["height"]
     assert isinstance(width, int)
     assert isinstance(height, int)

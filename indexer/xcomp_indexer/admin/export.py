@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from xcomp_indexer.ingest import failure_log
 from xcomp_indexer.ingest import points as record
 from xcomp_indexer.repository import image_record, spaces
-from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_indexer.repository.repository import Repository
-from xcomp_indexer.repository.spaces import Record
-from xcomp_indexer.store import Found, Point
+from xcomp_indexer.repository.spaces import RepositoryConfig
+from xcomp_indexer.store import Point, ScoredPoint
 from xcomp_indexer.store.compactor import (
-    Sealing,
+    BackgroundCompactor,
 )
 from xcomp_indexer.store.validate import BATCH
 from xcomp_protos.errors import InvalidRequest
@@ -33,7 +33,7 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 512 * 1024  # lines are handed over together
 
 
-def written(repository: Repository) -> Iterator[bytes]:
+def export_repository(repository: Repository) -> Iterator[bytes]:
     """Yields a repository in pieces of whole lines."""
     piece, count = bytearray(_line(_head(repository))), 0
     for point in repository.store.scan(vectors=True):
@@ -45,7 +45,7 @@ def written(repository: Repository) -> Iterator[bytes]:
     yield bytes(piece + _line({"points": count}))
 
 
-def adopted(library: Library, name: str, reader: "Reader") -> Repository:
+def import_repository(library: RepositoryCatalog, name: str, reader: "ExportReader") -> Repository:
     """Makes a repository of what was read, whole or not at all; no model is loaded.
 
     Raises:
@@ -53,7 +53,7 @@ def adopted(library: Library, name: str, reader: "Reader") -> Repository:
         InvalidRequest: a line cannot be used.
     """
     with library.filling(name, reader.record) as store:
-        points, sealing = reader.points(name), Sealing(store, name)
+        points, sealing = reader.points(name), BackgroundCompactor(store, name)
         while batch := list(islice(points, BATCH)):
             store.upsert(batch)
             _through(sealing.keep_up())
@@ -69,8 +69,8 @@ def _through(waiting: Iterator[None]) -> None:
         pass
 
 
-class Reader:
-    """Reads what `written` wrote, whatever pieces it comes in."""
+class ExportReader:
+    """Reads what `export_repository` wrote, whatever pieces it comes in."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         """Reads the head.
@@ -100,7 +100,7 @@ class Reader:
             count += 1
         raise InvalidRequest(f"it ends after {count} points without its last line: export it again")
 
-    def _read_head(self) -> Record:
+    def _read_head(self) -> RepositoryConfig:
         values = _object(next(self._lines, (1, b""))[1], 1)
         if values.get("xcomp") != "repository":
             raise InvalidRequest("line 1 is no head of an exported repository")
@@ -118,7 +118,7 @@ def _head(repository: Repository) -> Mapping[str, object]:
     return {"xcomp": "repository", "format": FORMAT, "name": repository.name, **repository.record.write()}
 
 
-def _entry(point: Found) -> Mapping[str, object]:
+def _entry(point: ScoredPoint) -> Mapping[str, object]:
     coded = {
         space: base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode() for space, vector in point.vectors.items()
     }
@@ -130,7 +130,7 @@ def _point(values: Mapping[str, object], number: int, repository: str) -> Point:
     if not isinstance(payload, dict) or not isinstance(vectors, dict):
         raise InvalidRequest(f"line {number} holds no payload and vectors")
     try:
-        if image_record.is_failure(Found("", 0.0, payload)):
+        if image_record.is_failure(ScoredPoint("", 0.0, payload)):
             return failure_log.moved(payload, repository)
         content = ImagePayload.read(payload)
         decoded = {str(space): _vector(text) for space, text in vectors.items()}

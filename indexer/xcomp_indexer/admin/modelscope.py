@@ -18,7 +18,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
-from xcomp_indexer.embed.weights.cache import MODELSCOPE_BRANCH, Place
+from xcomp_indexer.embed.weights.cache import MODELSCOPE_BRANCH, ModelSource
 from xcomp_protos.errors import InvalidRequest, ModelError
 
 ENDPOINT = "https://www.modelscope.cn"
@@ -46,7 +46,7 @@ class ModelScope:
         if not self._endpoint.startswith(("https://", "http://")):
             raise InvalidRequest(f"MODELSCOPE_ENDPOINT {endpoint!r} is no address: write it as {ENDPOINT}")
 
-    def fetch(self, place: Place, name: str) -> bool:
+    def fetch(self, place: ModelSource, name: str) -> bool:
         """Brings a file into the cache, unless it is there whole; false if the repository has none of this name.
 
         Raises:
@@ -68,13 +68,13 @@ class ModelScope:
             raise self._failure(place, name, error) from error
         return True
 
-    def _listing(self, place: Place) -> Listing:
+    def _listing(self, place: ModelSource) -> Listing:
         key = (place.repository, place.revision or MODELSCOPE_BRANCH)
         if key not in self._listings:
             self._listings[key] = self._listed(place)
         return self._listings[key]
 
-    def _listed(self, place: Place) -> Listing:
+    def _listed(self, place: ModelSource) -> Listing:
         # `get_model_files` of modelscope/hub/api.py
         query = urlencode({"Revision": place.revision or MODELSCOPE_BRANCH, "Recursive": "true"})
         try:
@@ -98,7 +98,7 @@ class ModelScope:
             raise self._strange(place)
         return listing
 
-    def _download(self, place: Place, name: str, blob: Path) -> None:
+    def _download(self, place: ModelSource, name: str, blob: Path) -> None:
         """Writes the file beside its place and moves it there once its digest is right."""
         address = f"/models/{place.repository}/resolve/{place.revision or MODELSCOPE_BRANCH}/{quote(name)}"
         with tempfile.NamedTemporaryFile(dir=blob.parent, suffix=".part", delete=False) as part:
@@ -120,14 +120,14 @@ class ModelScope:
         response: http.client.HTTPResponse = urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
         return response
 
-    def _failure(self, place: Place, what: str, error: Exception) -> ModelError:
+    def _failure(self, place: ModelSource, what: str, error: Exception) -> ModelError:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         return ModelError(
             f"cannot fetch {what} of {place.repository} from {self._endpoint}: {reason};"
             f" MODELSCOPE_ENDPOINT names another address, HF_HOME a folder with what was fetched elsewhere"
         )
 
-    def _strange(self, place: Place) -> ModelError:
+    def _strange(self, place: ModelSource) -> ModelError:
         return ModelError(
             f"{self._endpoint} lists no files with commits and sha256 for {place.repository}: check its name and"
             f" MODELSCOPE_ENDPOINT, or fetch the model from the hub"
@@ -151,7 +151,7 @@ def _is_whole(blob: Path) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == blob.name
 
 
-def _enter(place: Place, commit: str, *, name: str, blob: Path) -> None:
+def _enter(place: ModelSource, commit: str, *, name: str, blob: Path) -> None:
     """Gives a file its name in the snapshot, and the revision its commit."""
     link = place.home / "snapshots" / commit / name
     link.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from xcomp_indexer import embed
 from xcomp_indexer.admin.modelscope import ENDPOINT, ModelScope
 from xcomp_indexer.embed import Embedder
 from xcomp_indexer.embed.weights import cache, sources
-from xcomp_indexer.embed.weights.cache import Place
+from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_indexer.embed.weights.sources import Release
 from xcomp_indexer.repository.profiles import PROFILES, spaces_of
 from xcomp_protos.errors import InvalidRequest, ModelError, XcompError
@@ -91,7 +91,7 @@ def _fetch(release: Release, modelscope: ModelScope) -> None:
         raise ModelError(f"{release.model}: {place.repository} has none of {', '.join(release.weights)}")
 
 
-def _fetched(place: Place, name: str, modelscope: ModelScope) -> bool:
+def _fetched(place: ModelSource, name: str, modelscope: ModelScope) -> bool:
     """Brings a file into the cache; false if the repository has none of this name."""
     if place.folder is not None:
         return place.has(name)
@@ -104,7 +104,7 @@ def _fetched(place: Place, name: str, modelscope: ModelScope) -> bool:
     return modelscope.fetch(place, name)
 
 
-def _fetched_from_hub(place: Place, name: str) -> bool:
+def _fetched_from_hub(place: ModelSource, name: str) -> bool:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import (
         RemoteEntryNotFoundError,

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from xcomp_indexer.admin.backfill import lacking
 from xcomp_indexer.embed import wrappers as wording
 from xcomp_indexer.repository import spaces
-from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.image_record import (
     IMAGES,
 )
 from xcomp_indexer.repository.profiles import SpaceSpec, check_space_name
 from xcomp_indexer.repository.repository import Repository
-from xcomp_indexer.repository.spaces import Record, Space
+from xcomp_indexer.repository.spaces import RepositoryConfig, Space
 from xcomp_indexer.store import And, InSpace
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound
 
@@ -36,7 +36,9 @@ def alone(repository: Repository) -> Iterator[None]:
         repository.filling.release()
 
 
-def added(library: Library, repository: Repository, spec: SpaceSpec, *, templates: tuple[str, ...] = ()) -> Space:
+def add_space(
+    library: RepositoryCatalog, repository: Repository, spec: SpaceSpec, *, templates: tuple[str, ...] = ()
+) -> Space:
     """Returns a space of this name and model, adding it, without vectors, where there is none.
 
     Raises:
@@ -92,14 +94,14 @@ def check_switch(repository: Repository, names: Sequence[str], *, force: bool) -
         )
 
 
-def switched(repository: Repository, names: Sequence[str]) -> None:
+def switch_spaces(repository: Repository, names: Sequence[str]) -> None:
     """Lets these spaces answer, and no others, in one step.
 
     Raises:
         NotFound: one was dropped since it was checked.
     """
 
-    def answering(record: Record) -> Record:
+    def answering(record: RepositoryConfig) -> RepositoryConfig:
         for name in names:
             _require(repository, record, name)
         return record.answering(tuple(names))
@@ -107,7 +109,7 @@ def switched(repository: Repository, names: Sequence[str]) -> None:
     repository.rewrite(answering)
 
 
-def dropped(repository: Repository, name: str) -> int:
+def drop_space(repository: Repository, name: str) -> int:
     """Removes a space with its vectors; returns how many images had one.
 
     Raises:
@@ -115,7 +117,7 @@ def dropped(repository: Repository, name: str) -> int:
         Conflict: it answers, or vectors are being written.
     """
 
-    def left(record: Record) -> Record:
+    def left(record: RepositoryConfig) -> RepositoryConfig:
         _require(repository, record, name)
         if name in record.active:
             raise Conflict(
@@ -138,7 +140,7 @@ def dropped(repository: Repository, name: str) -> int:
     return count
 
 
-def _require(repository: Repository, record: Record, name: str) -> None:
+def _require(repository: Repository, record: RepositoryConfig, name: str) -> None:
     if name not in record.spaces:
         held = ", ".join(record.spaces)
         raise NotFound(f"there is no space {name!r} in repository {repository.name!r}: it has {held}")

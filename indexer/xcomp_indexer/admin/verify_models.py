@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xcomp_indexer.admin.pull_models import named
 from xcomp_indexer.embed.weights import cache, sources
-from xcomp_indexer.embed.weights.cache import Place
+from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_protos.errors import InvalidRequest, ModelError, XcompError
 
 FAILED, USAGE = 1, 2
@@ -22,7 +22,7 @@ _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class File:
+class CachedFile:
     """A fetched file, and what is wrong with it, if anything."""
 
     path: Path
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def verified(model: str) -> Iterator[File]:
+def verified(model: str) -> Iterator[CachedFile]:
     """Yields the fetched files of a model, each read once.
 
     Raises:
@@ -68,7 +68,7 @@ def verified(model: str) -> Iterator[File]:
         yield _read(path)
 
 
-def _place(model: str) -> Place:
+def _place(model: str) -> ModelSource:
     """Returns the repository that a model's files come from."""
     family = model.partition(":")[0]
     readers = {"open_clip": sources.open_clip, "chinese_clip": sources.chinese_clip}
@@ -78,7 +78,7 @@ def _place(model: str) -> Place:
     return place
 
 
-def _read(path: Path) -> File:
+def _read(path: Path) -> CachedFile:
     blob, expected = path.resolve(), path.resolve().name
     try:
         size = blob.stat().st_size
@@ -88,10 +88,10 @@ def _read(path: Path) -> File:
                 sha256.update(piece)
                 git.update(piece)
     except OSError as error:
-        return File(path, 0, "-" * 64, f"cannot be read: {error.strerror}")
+        return CachedFile(path, 0, "-" * 64, f"cannot be read: {error.strerror}")
     known = sha256.hexdigest() if _SHA256.fullmatch(expected) else git.hexdigest() if _GIT.fullmatch(expected) else ""
     trouble = "" if known == expected else "is not what was fetched: delete it and pull the model again"
-    return File(path, size, sha256.hexdigest(), trouble if known else "came without a digest")
+    return CachedFile(path, size, sha256.hexdigest(), trouble if known else "came without a digest")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ Prepared = object  # a picture as its own embedder takes it, and nobody else
 
 
 @dataclass(frozen=True)
-class Label:
+class ClassLabel:
     """A class that a model saw in a picture."""
 
     en: str
@@ -39,7 +39,7 @@ class Encoded:
     """
 
     vectors: Vectors
-    labels: Sequence[Sequence[Label]] = field(default=())
+    labels: Sequence[Sequence[ClassLabel]] = field(default=())
 
 
 class Embedder(Protocol):

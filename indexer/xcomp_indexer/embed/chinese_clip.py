@@ -37,7 +37,7 @@ _PADDING = 0  # "[PAD]" heads every BERT vocabulary
 _BICUBIC = 3  # Pillow's number, as preprocessor configurations write it
 
 
-class ChineseTowers:
+class ChineseClipBackend:
     """The two networks of a Chinese-CLIP."""
 
     languages = frozenset({"zh"})
@@ -86,7 +86,7 @@ def load(release: Release, *, precision: Precision = "auto") -> ClipEmbedder:
         ModelError: files are missing, damaged, or do not fit together.
     """
     with reading(release.model):
-        towers = ChineseTowers(release)
+        towers = ChineseClipBackend(release)
     return ClipEmbedder(towers, precision=precision)
 
 

@@ -78,7 +78,7 @@ def cut(tokens: Sequence[Sequence[int]], *, length: int, marks: tuple[int, int],
     return Windows(input_ids, [owner for owner, _ in pieces], [max(len(piece), 1) for _, piece in pieces])
 
 
-class Towers(Protocol):
+class ClipBackend(Protocol):
     """The two networks of a CLIP model and what belongs before them."""
 
     name: str
@@ -113,7 +113,7 @@ class ClipEmbedder:
         ModelError: the model cannot run.
     """
 
-    def __init__(self, towers: Towers, *, precision: Precision = "auto") -> None:
+    def __init__(self, towers: ClipBackend, *, precision: Precision = "auto") -> None:
         self._towers = towers
         self.name = towers.name
         self.digest = towers.digest

@@ -24,7 +24,7 @@ from torch import Tensor
 from xcomp_indexer.embed import openclip_tokenizer, pooled_attention
 from xcomp_indexer.embed.clip import ClipEmbedder, Config, Precision, Windows, reading
 from xcomp_indexer.embed.weights import cache, sources
-from xcomp_indexer.embed.weights.cache import Place
+from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_indexer.embed.weights.sources import Release
 from xcomp_protos.errors import ModelError
 
@@ -34,7 +34,7 @@ _STRIP = 16  # a picture this many times as long as wide is a strip
 _MULTILINGUAL = re.compile(r"siglip2|i18n|xlm-|mt5|nllb|worldwide", re.IGNORECASE)
 
 
-class OpenClipTowers:
+class OpenClipBackend:
     """The two networks of a model of open_clip."""
 
     def __init__(self, release: Release) -> None:
@@ -150,11 +150,11 @@ def load(release: Release, *, precision: Precision = "auto") -> ClipEmbedder:
         ModelError: files are missing, damaged, or do not fit together.
     """
     with reading(release.model):
-        towers = OpenClipTowers(release)
+        towers = OpenClipBackend(release)
     return ClipEmbedder(towers, precision=precision)
 
 
-def companions(release: Release) -> Iterator[tuple[Place, tuple[str, ...]]]:
+def companions(release: Release) -> Iterator[tuple[ModelSource, tuple[str, ...]]]:
     """Yields what else the model needs: its tokenizer, the configuration of its text network.
 
     On ModelScope owners have other names, so a tokenizer is first looked for beside the weights; what was yielded is to

@@ -18,7 +18,7 @@ from open_clip.tokenizer import (  # type: ignore[import-untyped]  # it ships no
 
 from xcomp_indexer.embed.clip import Config, Windows, cut
 from xcomp_indexer.embed.weights import cache
-from xcomp_indexer.embed.weights.cache import Place
+from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_protos.errors import ModelError
 
 _CONTEXT = 77  # the library's default: open_clip/constants.py and CLIPTextCfg
@@ -38,7 +38,7 @@ TOKENIZER_FILES = (
 _ENDLESS = re.compile(r"(\S{64})(?=\S)")
 
 
-class Tokenizer(Protocol):
+class TextTokenizer(Protocol):
     """Texts to tokens."""
 
     digest: str
@@ -98,7 +98,7 @@ class HubTokenizer:
         return Windows(input_ids, encoded["overflow_to_sample_mapping"].tolist(), lengths)
 
 
-def load(place: Place, text_config: Config) -> Tokenizer:
+def load(place: ModelSource, text_config: Config) -> TextTokenizer:
     """Loads the tokenizer that a text tower's configuration names.
 
     Raises:

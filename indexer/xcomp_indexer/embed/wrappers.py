@@ -21,7 +21,7 @@ _LONGEST = 500  # characters
 
 def templated(embedder: Embedder, templates: Sequence[str]) -> Embedder:
     """Returns an embedder that puts every text into the templates; the same one where there are none."""
-    return Templated(embedder, templates) if templates else embedder
+    return TemplatedEmbedder(embedder, templates) if templates else embedder
 
 
 def check(templates: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ def check(templates: Sequence[str]) -> None:
             raise InvalidRequest(f"templates: {template[:80]!r} needs one {PLACE}, where the text goes")
 
 
-class Templated:
+class TemplatedEmbedder:
     """An embedder whose texts are put into templates; pictures go through as they are."""
 
     def __init__(self, embedder: Embedder, templates: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ class Templated:
         return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
-class Measured:
+class InstrumentedEmbedder:
     """Does what `embedder` does, as a stage of the work."""
 
     def __init__(self, embedder: Embedder, stage: str) -> None:

@@ -24,7 +24,7 @@ MAX_KEYS = 64
 
 Value = str | int | float | list[str]
 Metadata = dict[str, Value]
-Place = tuple[float, float]  # latitude and longitude, degrees, WGS 84
+GeoPoint = tuple[float, float]  # latitude and longitude, degrees, WGS 84
 
 _EXIF = {
     ExifTags.Base.ImageDescription: "caption",
@@ -59,7 +59,7 @@ def of(raw: Image.Image, path: str, *, with_sidecar: bool = True) -> Metadata:
     return _exif(raw) | _iptc(raw) | _xmp(raw) | (sidecar(path) if with_sidecar else {})
 
 
-def place(raw: Image.Image) -> Place | None:
+def place(raw: Image.Image) -> GeoPoint | None:
     """Returns where a picture was taken, by its EXIF. It stays out of what `of` returns: answers show that."""
     try:
         block = raw.getexif().get_ifd(ExifTags.IFD.GPSInfo)

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from xcomp_indexer.ingest.events import Event, Progress, Summary
 from xcomp_indexer.repository.repository import Repository
-from xcomp_indexer.store.compactor import Sealing, _log
+from xcomp_indexer.store.compactor import BackgroundCompactor, _log
 from xcomp_protos.errors import Conflict, XcompError
 
 
-def tended(repository: Repository, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+def with_compaction(repository: Repository, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
     """Passes the events of an ingest on; the summary has a notice if the store could not be brought into shape."""
-    sealing = Sealing(repository.store, repository.name)
+    sealing = BackgroundCompactor(repository.store, repository.name)
     with closing(events):
         for event in events:
             if isinstance(event, Progress):

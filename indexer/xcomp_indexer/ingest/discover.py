@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
-from xcomp_indexer.ingest.events import Order, Progress, Summary
+from xcomp_indexer.ingest.events import IngestRequest, Progress, Summary
 from xcomp_indexer.ingest.prune import Roots
 from xcomp_indexer.ingest.scan import Entry, walk
 from xcomp_indexer.repository.image_record import printable
@@ -37,7 +37,7 @@ class Survey:
         self.todo += pick(entries)
 
 
-def paths_of(order: Order) -> list[str]:
+def paths_of(order: IngestRequest) -> list[str]:
     """Returns the paths of an order as the scan spells them.
 
     Raises:
@@ -53,7 +53,7 @@ def paths_of(order: Order) -> list[str]:
 
 
 def survey(
-    order: Order, roots: Roots, pick: Pick, *, only: Callable[[Entry], bool] | None = None
+    order: IngestRequest, roots: Roots, pick: Pick, *, only: Callable[[Entry], bool] | None = None
 ) -> Generator[Progress, None, Survey]:
     """Walks, and says now and then how far it is.
 
@@ -84,7 +84,7 @@ def survey(
     return found
 
 
-def preview(order: Order) -> Generator[Progress | Summary, None, None]:
+def preview(order: IngestRequest) -> Generator[Progress | Summary, None, None]:
     """Says what a dry run would find for a repository that does not exist yet: everything is new.
 
     Raises:

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_indexer.embed import Embedder, Label, Prepared
+from xcomp_indexer.embed import ClassLabel, Embedder, Prepared
 
 FEW = 16  # pictures for a forward pass, as long as no model says what fills its device
 
 
 @dataclass(frozen=True)
-class Seen:
+class EncodedImage:
     """What the embedders made of one content."""
 
     vectors: Mapping[str, NDArray[np.float32]]  # [D] each
     size: tuple[int, int]
-    labels: Sequence[Label] = field(default=())
+    labels: Sequence[ClassLabel] = field(default=())
 
 
-class Embedding:
+class SpaceEncoder:
     """The embedders of some spaces; `seconds` counts the forward passes of each."""
 
     def __init__(self, spaces: Sequence[str], embedder: Callable[[str], Embedder]) -> None:
@@ -44,10 +44,10 @@ class Embedding:
         self.batch_size = max(embedder.batch_size for embedder in embedders.values())
         return {space: embedder.prepare(image) for space, embedder in embedders.items()}
 
-    def see(self, pictures: Sequence[Mapping[str, Prepared]], sizes: Sequence[tuple[int, int]]) -> list[Seen]:
+    def see(self, pictures: Sequence[Mapping[str, Prepared]], sizes: Sequence[tuple[int, int]]) -> list[EncodedImage]:
         """Embeds prepared pictures in every space."""
         vectors: dict[str, NDArray[np.float32]] = {}
-        labels: Sequence[Sequence[Label]] = ()
+        labels: Sequence[Sequence[ClassLabel]] = ()
         for space in self._spaces:
             begun = time.monotonic()
             encoded = self._embedder(space).encode_prepared([picture[space] for picture in pictures])
@@ -55,6 +55,6 @@ class Embedding:
             vectors[space] = encoded.vectors
             labels = encoded.labels or labels
         return [
-            Seen({space: rows[at] for space, rows in vectors.items()}, size, labels[at] if labels else ())
+            EncodedImage({space: rows[at] for space, rows in vectors.items()}, size, labels[at] if labels else ())
             for at, size in enumerate(sizes)
         ]

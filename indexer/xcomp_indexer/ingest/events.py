@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Order:
+class IngestRequest:
     """What an ingest is asked to do."""
 
     paths: Sequence[str]  # absolute

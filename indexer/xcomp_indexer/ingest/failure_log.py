@@ -15,7 +15,7 @@ from xcomp_indexer.ingest.events import Failure, Summary
 from xcomp_indexer.ingest.prune import above
 from xcomp_indexer.ingest.scan import Entry
 from xcomp_indexer.repository.image_record import IMAGES, printable, spelled_path, utc
-from xcomp_indexer.store import Found, Match, Not, Point, Store
+from xcomp_indexer.store import Match, Not, Point, ScoredPoint, Store
 from xcomp_protos.errors import ImageError
 
 REASONS = (
@@ -41,7 +41,7 @@ class Remembered:
     message: str
 
 
-class Ledger:
+class FailureLog:
     """The failures of one repository during one ingest."""
 
     def __init__(self, store: Store, repository: str, *, read_only: bool) -> None:
@@ -52,7 +52,7 @@ class Ledger:
         self._now: set[str] = set()  # paths that failed in this run
         self._drafts: list[Remembered] = []
 
-    def recall(self, point: Found) -> None:
+    def recall(self, point: ScoredPoint) -> None:
         """Takes in an entry that the store held before the run."""
         kept = _remembered(point)
         self._before[kept.path] = kept
@@ -110,7 +110,7 @@ def counts(store: Store) -> dict[str, int]:
 
 def moved(payload: Mapping[str, object], repository: str) -> Point:
     """Returns an entry as it is in the ledger of a repository of another name."""
-    return _point(repository, _remembered(Found("", 0.0, payload)))
+    return _point(repository, _remembered(ScoredPoint("", 0.0, payload)))
 
 
 def remember(store: Store, summary: Summary, failures: Sequence[Failure]) -> None:
@@ -140,7 +140,7 @@ def _point(repository: str, kept: Remembered) -> Point:
     return Point(_id(repository, kept.path), {}, content)
 
 
-def _remembered(point: Found) -> Remembered:
+def _remembered(point: ScoredPoint) -> Remembered:
     fields = point.payload
     return Remembered(
         path=spelled_path(fields),

@@ -15,18 +15,18 @@ from xcomp_indexer.images.decode import reason_of
 from xcomp_indexer.ingest import failure_log, known_images
 from xcomp_indexer.ingest import points as record
 from xcomp_indexer.ingest.discover import PROGRESS_S, Survey, paths_of, survey
-from xcomp_indexer.ingest.encoder import Embedding, Seen
-from xcomp_indexer.ingest.events import Event, Failure, Order, Progress, Summary
-from xcomp_indexer.ingest.failure_log import Ledger
-from xcomp_indexer.ingest.known_images import Holdings, Marks
-from xcomp_indexer.ingest.loader import Loaded, Loader
+from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
+from xcomp_indexer.ingest.events import Event, Failure, IngestRequest, Progress, Summary
+from xcomp_indexer.ingest.failure_log import FailureLog
+from xcomp_indexer.ingest.known_images import KnownImages, Marks
+from xcomp_indexer.ingest.loader import LoadedImage, Loader
 from xcomp_indexer.ingest.prune import Roots, above, refusing
 from xcomp_indexer.ingest.scan import Entry
 from xcomp_indexer.ingest.writer import Writer
 from xcomp_indexer.repository import image_record
 from xcomp_indexer.repository.image_record import ImagePayload, printable, spelled_path
 from xcomp_indexer.repository.repository import Repository
-from xcomp_indexer.store import And, Found, InSpace, Not, Or, Point
+from xcomp_indexer.store import And, InSpace, Not, Or, Point, ScoredPoint
 from xcomp_protos.errors import (
     ImageError,
     one_line,
@@ -41,7 +41,7 @@ _RECALLED = tuple({*known_images.FIELDS, *failure_log.FIELDS})  # payload keys
 class Ingest:
     """One run over one repository."""
 
-    def __init__(self, repository: Repository, embedder: Callable[[str], Embedder], order: Order) -> None:
+    def __init__(self, repository: Repository, embedder: Callable[[str], Embedder], order: IngestRequest) -> None:
         """Args:
         repository: what is brought up to date.
         embedder: returns the embedder of a space; asked only when there is something to embed.
@@ -56,12 +56,12 @@ class Ingest:
         spaces = [space.name for space in repository.held]
         self._paths = paths_of(order)
         self._roots = Roots(self._paths)
-        self._held = Holdings(repository.name, roots=self._roots)
-        self._ledger = Ledger(self._store, repository.name, read_only=order.dry_run)
-        self._embedding = Embedding(spaces, embedder)
+        self._held = KnownImages(repository.name, roots=self._roots)
+        self._ledger = FailureLog(self._store, repository.name, read_only=order.dry_run)
+        self._embedding = SpaceEncoder(spaces, embedder)
         self._loader = Loader(self._held, self._embedding.prepare, image_size=repository.image_size)
         self._writer = Writer(self._store, repository.writing)
-        self._under_way: dict[str, Seen] = {}  # content hash -> what is being written
+        self._under_way: dict[str, EncodedImage] = {}  # content hash -> what is being written
 
     def run(self) -> Generator[Event, None, None]:
         """Yields failures and progress, at last the summary.
@@ -123,11 +123,11 @@ class Ingest:
     def _take_in(self, todo: Sequence[Entry], *, scanned: int) -> Iterator[Event]:
         """Decodes, embeds and writes what changed."""
         told, failed = 0.0, self._counts["failed"]
-        batch: list[Loaded] = []
+        batch: list[LoadedImage] = []
         ahead = self._loader.ahead(todo, lambda: 2 * self._embedding.batch_size)
         with closing(self._writer) as writer, closing(ahead) as loaded:
             for entry, item in loaded:
-                if isinstance(item, Loaded):
+                if isinstance(item, LoadedImage):
                     batch.append(item)
                 else:
                     yield self._skipped(entry, item)
@@ -142,12 +142,12 @@ class Ingest:
             writer.wait()
         yield Progress(scanned, len(todo), len(todo), self._rate())
 
-    def _write(self, batch: Sequence[Loaded]) -> Iterator[Failure]:
+    def _write(self, batch: Sequence[LoadedImage]) -> Iterator[Failure]:
         """Embeds what is new in a batch, reuses what is known, and has it all written in one go."""
         seen = self._reused(batch)
         api.count("cache_lookups", len(seen), "content", "hit")
         api.count("cache_lookups", len(batch) - len(seen), "content", "miss")
-        items: list[Loaded] = []
+        items: list[LoadedImage] = []
         for item in batch:
             try:
                 items.append(item if item.prepared or item.content_hash in seen else self._loader.read(item.entry))
@@ -160,7 +160,7 @@ class Ingest:
         self._writer.write(points, replaced)
         self._under_way = seen
 
-    def _reused(self, batch: Sequence[Loaded]) -> dict[str, Seen]:
+    def _reused(self, batch: Sequence[LoadedImage]) -> dict[str, EncodedImage]:
         """Returns what is known of content that the repository has already."""
         digests = {item.content_hash for item in batch}
         seen = {digest: self._under_way[digest] for digest in digests if digest in self._under_way}
@@ -170,7 +170,7 @@ class Ingest:
             seen |= {str(donor.payload["content_hash"]): _recalled(donor) for donor in donors}
         return {digest: each for digest, each in seen.items() if digest in digests}  # a holder may have changed since
 
-    def _seen(self, fresh: Mapping[str, Loaded]) -> dict[str, Seen]:
+    def _seen(self, fresh: Mapping[str, LoadedImage]) -> dict[str, EncodedImage]:
         if not fresh:
             return {}
         pictures = [item.prepared for item in fresh.values() if item.prepared]
@@ -179,11 +179,11 @@ class Ingest:
         sizes = [item.size for item in fresh.values()]
         return dict(zip(fresh, self._embedding.see(pictures, sizes), strict=True))
 
-    def _point(self, item: Loaded, seen: Seen) -> Point:
+    def _point(self, item: LoadedImage, seen: EncodedImage) -> Point:
         content = record.payload(item, size=seen.size, labels=seen.labels)
         return Point(record.image_id(self._repository.name, item.entry.path), seen.vectors, content.write())
 
-    def _account(self, item: Loaded) -> Iterator[str]:
+    def _account(self, item: LoadedImage) -> Iterator[str]:
         """Counts what an image is: new, changed, untouched, or renamed from one that is gone, whose id it yields."""
         held, digest = self._held, item.content_hash
         row = held.row(item.entry.path)
@@ -263,6 +263,6 @@ def _lacking(repository: Repository) -> set[str]:
     return {point.id for point in repository.store.scan(fields=(), where=And((image_record.IMAGES, missing_one)))}
 
 
-def _recalled(donor: Found) -> Seen:
+def _recalled(donor: ScoredPoint) -> EncodedImage:
     content = ImagePayload.read(donor.payload)
-    return Seen(donor.vectors, (content.width, content.height), content.labels)
+    return EncodedImage(donor.vectors, (content.width, content.height), content.labels)

@@ -15,7 +15,7 @@ from xcomp_indexer.ingest import points
 from xcomp_indexer.ingest.prune import Roots
 from xcomp_indexer.ingest.scan import Entry
 from xcomp_indexer.repository.image_record import spelled_path
-from xcomp_indexer.store import Found
+from xcomp_indexer.store import ScoredPoint
 
 Rows = NDArray[np.int64]
 Marks = NDArray[np.bool_]  # one for each row
@@ -25,7 +25,7 @@ _SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 _KEY = "S16"  # ids and hashes, 16 bytes each
 
 
-class Holdings:
+class KnownImages:
     """The images of a repository as they were when the ingest began, and the contents that it has added since.
 
     `found` and `gone` are the caller's marks, one for each row.
@@ -38,7 +38,7 @@ class Holdings:
         self._added: dict[bytes, bytes] = {}  # content hash -> id
         self.settle()
 
-    def add(self, point: Found, *, complete: bool = True) -> None:
+    def add(self, point: ScoredPoint, *, complete: bool = True) -> None:
         """Takes in an image, from a point with `FIELDS`; `complete`: it lacks no vector.
 
         An upload lies under no root: no scan looks for it.

@@ -20,7 +20,7 @@ from xcomp_protos.telemetry import api
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedImage:
     """A file that was read and, unless its content is known, decoded and prepared."""
 
     entry: Entry
@@ -28,7 +28,7 @@ class Loaded:
     facts: metadata.Metadata
     size: tuple[int, int]  # pixels, upright; unset where there is no image
     prepared: Mapping[str, Prepared] | None  # by space; None: the content is known, its vectors can be reused
-    place: metadata.Place | None = None
+    place: metadata.GeoPoint | None = None
 
 
 class Loader:
@@ -49,13 +49,13 @@ class Loader:
 
     def ahead(
         self, entries: Iterable[Entry], look_ahead: Callable[[], int]
-    ) -> Generator[tuple[Entry, Loaded | ImageError], None, None]:
+    ) -> Generator[tuple[Entry, LoadedImage | ImageError], None, None]:
         """Yields every entry with what was read, or with why it is no picture, in order.
 
         `look_ahead` says how many may be loaded and waiting, and may change its mind.
         """
         pool = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-        waiting: deque[tuple[Entry, Future[tuple[Loaded | ImageError, float]]]] = deque()
+        waiting: deque[tuple[Entry, Future[tuple[LoadedImage | ImageError, float]]]] = deque()
         try:
             for entry in entries:
                 waiting.append((entry, pool.submit(self._load, entry)))
@@ -66,7 +66,7 @@ class Loader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def read(self, entry: Entry, *, reuse: bool = False) -> Loaded:
+    def read(self, entry: Entry, *, reuse: bool = False) -> LoadedImage:
         """Reads one file; with `reuse`, known content is not decoded.
 
         Raises:
@@ -76,12 +76,12 @@ class Loader:
         digest = decode.content_hash(content)
         if reuse and digest in self._known:
             raw = decode.opened(content)
-            return Loaded(entry, digest, facts(raw, entry), (0, 0), None, metadata.place(raw))
+            return LoadedImage(entry, digest, facts(raw, entry), (0, 0), None, metadata.place(raw))
         picture = decode.decode(content, image_size=self._image_size)
         size, place = (picture.width, picture.height), metadata.place(picture.raw)
-        return Loaded(entry, digest, facts(picture.raw, entry), size, self._prepare(picture.image), place)
+        return LoadedImage(entry, digest, facts(picture.raw, entry), size, self._prepare(picture.image), place)
 
-    def _load(self, entry: Entry) -> tuple[Loaded | ImageError, float]:
+    def _load(self, entry: Entry) -> tuple[LoadedImage | ImageError, float]:
         begun = time.monotonic()
         try:
             with api.stage("decode"):
@@ -90,8 +90,8 @@ class Loader:
             return error, time.monotonic() - begun
 
     def _taken(
-        self, entry: Entry, future: Future[tuple[Loaded | ImageError, float]]
-    ) -> tuple[Entry, Loaded | ImageError]:
+        self, entry: Entry, future: Future[tuple[LoadedImage | ImageError, float]]
+    ) -> tuple[Entry, LoadedImage | ImageError]:
         item, seconds = future.result()
         self.seconds += seconds
         return entry, item

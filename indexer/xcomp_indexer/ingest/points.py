@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xcomp_indexer.embed import Label
+from xcomp_indexer.embed import ClassLabel
 from xcomp_indexer.images.metadata import Metadata
-from xcomp_indexer.ingest.loader import Loaded
+from xcomp_indexer.ingest.loader import LoadedImage
 from xcomp_indexer.repository.image_record import ImagePayload
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:xcomp:image")
@@ -39,7 +39,9 @@ def keys(repository: str, paths: Iterable[str]) -> bytes:
     return bytes(digests)
 
 
-def payload(item: Loaded, *, size: tuple[int, int], labels: Sequence[Label], uploaded: str = "") -> ImagePayload:
+def payload(
+    item: LoadedImage, *, size: tuple[int, int], labels: Sequence[ClassLabel], uploaded: str = ""
+) -> ImagePayload:
     """Puts together what the store keeps of a file beside its vectors; `uploaded` is the name an upload gave it."""
     facts = item.facts
     tags = facts.get("tags")

@@ -16,16 +16,16 @@ from weakref import WeakKeyDictionary
 from xcomp_indexer.images import decode
 from xcomp_indexer.images.metadata import MAX_SIDECAR_BYTES, clean
 from xcomp_indexer.ingest import loader, points, upload_dir
-from xcomp_indexer.ingest.encoder import Embedding, Seen
-from xcomp_indexer.ingest.loader import Loaded, Loader
+from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
+from xcomp_indexer.ingest.loader import LoadedImage, Loader
 from xcomp_indexer.ingest.scan import Entry
-from xcomp_indexer.ingest.upload_dir import Inbox
-from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.ingest.upload_dir import UploadDir
+from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_indexer.repository.repository import Repository
-from xcomp_indexer.store import Found, Match, Point
+from xcomp_indexer.store import Match, Point, ScoredPoint
 from xcomp_indexer.store.compactor import (
-    Sealing,
+    BackgroundCompactor,
 )
 from xcomp_protos.errors import ImageError, InvalidRequest
 
@@ -33,7 +33,7 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Offer:
+class UploadHeader:
     """A file that a caller has."""
 
     repository: str
@@ -45,7 +45,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Taken:
+class UploadResult:
     """What became of an offer."""
 
     image_id: str
@@ -56,13 +56,13 @@ class Taken:
 class Uploads:
     """Takes offers into the repositories of a library."""
 
-    def __init__(self, library: Library, box: Inbox) -> None:
+    def __init__(self, library: RepositoryCatalog, box: UploadDir) -> None:
         self._library = library
         self._inbox = box
         self._lock = threading.Lock()
-        self._sealings: WeakKeyDictionary[Repository, Sealing] = WeakKeyDictionary()
+        self._sealings: WeakKeyDictionary[Repository, BackgroundCompactor] = WeakKeyDictionary()
 
-    def take(self, offer: Offer, chunks: Iterator[bytes]) -> Taken | None:
+    def take(self, offer: UploadHeader, chunks: Iterator[bytes]) -> UploadResult | None:
         """Adds a file; returns None where it is needed and no chunk comes.
 
         Raises:
@@ -93,19 +93,23 @@ class Uploads:
         self._sealing(repository).begin()
         return taken
 
-    def _sealing(self, repository: Repository) -> Sealing:
+    def _sealing(self, repository: Repository) -> BackgroundCompactor:
         with self._lock:
-            return self._sealings.setdefault(repository, Sealing(repository.store, repository.name))
+            return self._sealings.setdefault(repository, BackgroundCompactor(repository.store, repository.name))
 
-    def _placed(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> Taken:
+    def _placed(
+        self, repository: Repository, offer: UploadHeader, item: LoadedImage, seen: EncodedImage
+    ) -> UploadResult:
         path = self._inbox.keep(Path(item.entry.path), repository.name, offer.content_hash)
         try:
-            return Taken(self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen))
+            return UploadResult(
+                self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen)
+            )
         except BaseException:
             self._inbox.remove(path, repository.name)  # no image knows of it
             raise
 
-    def _known(self, repository: Repository, offer: Offer) -> tuple[Taken | None, list[str]]:
+    def _known(self, repository: Repository, offer: UploadHeader) -> tuple[UploadResult | None, list[str]]:
         """Finds content that is there; what was uploaded before takes the sidecar that comes with it now.
 
         The file of an image that was imported belongs to the repository that it was sent to. Where its sidecar is to
@@ -116,34 +120,34 @@ class Uploads:
         for point in repository.store.scan(where=same, vectors=True):
             content = ImagePayload.read(point.payload)
             if not content.uploaded:
-                return Taken(point.id, known=True), []
+                return UploadResult(point.id, known=True), []
             if not content.path.is_file():
                 repository.store.delete([point.id])  # somebody removed the file: it is wanted again
             elif not _changes(offer, content):
-                return Taken(point.id, known=True), []
+                return UploadResult(point.id, known=True), []
             elif content.path.is_relative_to(self._inbox.home(repository.name)):
                 self._renew(repository, offer, point, content)
-                return Taken(point.id, known=True, updated=True), []
+                return UploadResult(point.id, known=True, updated=True), []
             else:
                 replaced.append(point.id)
         return None, replaced
 
-    def _renew(self, repository: Repository, offer: Offer, point: Found, content: ImagePayload) -> None:
+    def _renew(self, repository: Repository, offer: UploadHeader, point: ScoredPoint, content: ImagePayload) -> None:
         beside = _sidecar_of(content)
         with self._inbox.draft(offer.name) as draft:
             raw = decode.opened(decode.read(str(content.path)))
             draft.touch()
             known = loader.facts(raw, _entry(draft, offer.sidecar))
             entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
-            item = Loaded(entry, content.content_hash, known, (content.width, content.height), None, content.place)
-            seen = Seen(point.vectors, item.size, content.labels)
+            item = LoadedImage(entry, content.content_hash, known, (content.width, content.height), None, content.place)
+            seen = EncodedImage(point.vectors, item.size, content.labels)
             self._write(repository, offer, item, seen)  # its name too: whose sidecar it is, may take it away
             if offer.sidecar:  # last: by the file the next upload sees whether this one came to its end
                 Path(f"{draft}.json").replace(beside)
             else:
                 beside.unlink(missing_ok=True)
 
-    def _write(self, repository: Repository, offer: Offer, item: Loaded, seen: Seen) -> str:
+    def _write(self, repository: Repository, offer: UploadHeader, item: LoadedImage, seen: EncodedImage) -> str:
         name = clean(offer.name)
         entry = item.entry._replace(root=str(self._inbox.home(repository.name)))
         item = replace(item, entry=entry, facts={"name": name, **item.facts})
@@ -154,11 +158,11 @@ class Uploads:
             repository.store.upsert([Point(image_id, held, content.write())])
         return image_id
 
-    def _embedding(self, repository: Repository) -> Embedding:
-        return Embedding([space.name for space in repository.held], partial(self._library.embedder, repository))
+    def _embedding(self, repository: Repository) -> SpaceEncoder:
+        return SpaceEncoder([space.name for space in repository.held], partial(self._library.embedder, repository))
 
 
-def _changes(offer: Offer, content: ImagePayload) -> bool:
+def _changes(offer: UploadHeader, content: ImagePayload) -> bool:
     """Whether an offer changes the sidecar of an upload; a copy of another name without one says nothing of it."""
     beside = _sidecar_of(content)
     if not offer.sidecar and clean(offer.name) != content.uploaded:
@@ -170,7 +174,7 @@ def _sidecar_of(content: ImagePayload) -> Path:
     return Path(f"{content.path}.json")
 
 
-def _check(offer: Offer) -> None:
+def _check(offer: UploadHeader) -> None:
     if not _HASH.fullmatch(offer.content_hash):
         raise InvalidRequest(f"content_hash: {offer.content_hash!r} is no BLAKE2b-128 in lower-case hex")
     if not PurePosixPath(clean(offer.name)).name:

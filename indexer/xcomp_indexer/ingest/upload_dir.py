@@ -21,7 +21,7 @@ _STALE_S = 24 * 3600  # no upload takes so long
 _UNFIT = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
 
 
-class Inbox:
+class UploadDir:
     """The uploads of one server."""
 
     def __init__(self, folder: Path) -> None:

@@ -14,17 +14,17 @@ from weakref import WeakValueDictionary
 
 from xcomp_indexer.embed import Embedder
 from xcomp_indexer.embed.wrappers import (
-    Measured,
+    InstrumentedEmbedder,
     templated,
 )
 from xcomp_indexer.repository import spaces
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.image_record import (
     IMAGES,
 )
 from xcomp_indexer.repository.profiles import spaces_of, stage_of
 from xcomp_indexer.repository.repository import Repository, recorded
-from xcomp_indexer.repository.spaces import Record, Space
+from xcomp_indexer.repository.spaces import RepositoryConfig, Space
 from xcomp_indexer.store import Meta, Store, Stores
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
 
@@ -35,10 +35,10 @@ class Exists(Conflict):
     """A repository that is there already."""
 
 
-class Library:
+class RepositoryCatalog:
     """All repositories of a server."""
 
-    def __init__(self, stores: Stores, models: Models, *, default_profile: str) -> None:
+    def __init__(self, stores: Stores, models: EmbedderCache, *, default_profile: str) -> None:
         self.stores = stores
         self.models = models
         self.default_profile = default_profile
@@ -99,7 +99,7 @@ class Library:
             return repository
 
     @contextmanager
-    def filling(self, name: str, record: Record) -> Iterator[Store]:
+    def filling(self, name: str, record: RepositoryConfig) -> Iterator[Store]:
         """Makes a store that is the body's alone until it ends; what the body raises undoes it.
 
         Raises:
@@ -133,7 +133,7 @@ class Library:
         if self.stores.exists(name):
             raise Exists(f"repository {name!r} exists already")
 
-    def _made(self, name: str, record: Record, meta: Meta) -> Store:
+    def _made(self, name: str, record: RepositoryConfig, meta: Meta) -> Store:
         self._check_free(name)
         store = self.stores.create(name, {space.name: space.dimension for space in record.spaces.values()})
         store.set_meta(meta)
@@ -154,7 +154,7 @@ class Library:
                 raise
             way_out = f"if space {space!r} is not wanted any more: xcomp repo space drop {repository.name} {space}"
             raise Conflict(f"{error}; {way_out}") from None
-        return Measured(templated(embedder, record.spaces[space].templates), stage_of(space))
+        return InstrumentedEmbedder(templated(embedder, record.spaces[space].templates), stage_of(space))
 
     def exists(self, name: str) -> bool:
         """Whether there is a repository of this name."""
@@ -247,7 +247,7 @@ class Library:
         )
 
 
-def _complete(store: Store, record: Record) -> None:
+def _complete(store: Store, record: RepositoryConfig) -> None:
     """Ends what a crash cut short after a change of the record: a space that was added or dropped."""
     present = store.spaces()
     for space in record.spaces.values():

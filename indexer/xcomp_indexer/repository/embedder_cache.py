@@ -12,7 +12,7 @@ from xcomp_protos.errors import Conflict, ModelError
 log = logging.getLogger(__name__)
 
 
-class Models:
+class EmbedderCache:
     """Embedders in memory, each loaded once."""
 
     def __init__(self, load: Callable[[str], Embedder] = embed.load) -> None:

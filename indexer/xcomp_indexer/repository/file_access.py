@@ -12,7 +12,7 @@ from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_protos.errors import Conflict, Denied, ImageError, InvalidRequest, NotFound
 
 
-class Allowed:
+class FileAccess:
     """The folders of one server."""
 
     def __init__(self, roots: Sequence[Path], uploads: Path) -> None:

@@ -37,8 +37,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path, PurePath
 from typing import cast
 
-from xcomp_indexer.embed import Label
-from xcomp_indexer.store import Filter, Found, Missing
+from xcomp_indexer.embed import ClassLabel
+from xcomp_indexer.store import Filter, Missing, ScoredPoint
 
 IMAGES: Filter = Missing("failure")  # the points that are images
 
@@ -66,7 +66,7 @@ class ImagePayload:
     creator: str | None = None
     restricted: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
-    labels: Sequence[Label] = ()
+    labels: Sequence[ClassLabel] = ()
     place: tuple[float, float] | None = None  # latitude and longitude, degrees
     uploaded: str = ""  # the name that an upload gave
 
@@ -118,7 +118,7 @@ class ImagePayload:
             creator=cast("str | None", payload.get("creator")),
             restricted=bool(payload["restricted"]),
             metadata=cast("Mapping[str, object]", payload["metadata"]),
-            labels=[Label(str(each["en"]), str(each["zh"]), cast("float", each["p"])) for each in labels],
+            labels=[ClassLabel(str(each["en"]), str(each["zh"]), cast("float", each["p"])) for each in labels],
             place=_place(payload.get("gps")),
             uploaded=str(payload.get("uploaded", "")),
         )
@@ -216,6 +216,6 @@ def _nfc(path: PurePath) -> str:
     return unicodedata.normalize("NFC", printable(path.as_posix()))
 
 
-def is_failure(point: Found) -> bool:
+def is_failure(point: ScoredPoint) -> bool:
     """Whether a point is an entry of the ledger and no image."""
     return "failure" in point.payload

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xcomp_indexer.repository import spaces
-from xcomp_indexer.repository.spaces import Record, Space
+from xcomp_indexer.repository.spaces import RepositoryConfig, Space
 from xcomp_indexer.store import Meta, Store
 from xcomp_protos.errors import Conflict
 
@@ -22,7 +22,7 @@ class Repository:
 
     name: str
     store: Store
-    record: Record
+    record: RepositoryConfig
     ingesting: threading.Lock = field(default_factory=threading.Lock)  # one ingest at a time
     filling: threading.Lock = field(default_factory=threading.Lock)  # one space at a time is filled
     placing: threading.Lock = field(default_factory=threading.Lock)  # of two uploads of one content the second finds it
@@ -53,7 +53,7 @@ class Repository:
         """Pixels that the largest preprocessing of its spaces reads."""
         return max(space.image_size for space in self.held)
 
-    def rewrite(self, change: Callable[[Record], Record]) -> None:
+    def rewrite(self, change: Callable[[RepositoryConfig], RepositoryConfig]) -> None:
         """Changes the record, in one step."""
         with self._rewriting:
             record = change(recorded(self.name, self.store.meta()))
@@ -69,7 +69,7 @@ class Repository:
                 self._rewriting.release()
 
 
-def recorded(name: str, meta: Meta) -> Record:
+def recorded(name: str, meta: Meta) -> RepositoryConfig:
     """Reads the record of a repository back."""
     try:
         return spaces.read(meta)

@@ -47,7 +47,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Record:
+class RepositoryConfig:
     """What a repository is made of."""
 
     profile: str
@@ -60,19 +60,19 @@ class Record:
             return "active"
         return "filling" if self.spaces[name].filling else "standby"
 
-    def with_space(self, space: Space) -> "Record":
+    def with_space(self, space: Space) -> "RepositoryConfig":
         """Returns a record that holds this space as well, or in place of the one of its name."""
         return replace(self, spaces={**self.spaces, space.name: space})
 
-    def filled(self, name: str) -> "Record":
+    def filled(self, name: str) -> "RepositoryConfig":
         """Returns a record in which a space is complete."""
         return self.with_space(replace(self.spaces[name], filling=False)) if name in self.spaces else self
 
-    def without(self, name: str) -> "Record":
+    def without(self, name: str) -> "RepositoryConfig":
         """Returns a record without a space that does not answer."""
         return replace(self, spaces={key: space for key, space in self.spaces.items() if key != name})
 
-    def answering(self, names: tuple[str, ...]) -> "Record":
+    def answering(self, names: tuple[str, ...]) -> "RepositoryConfig":
         """Returns a record in which these spaces answer and no others."""
         return replace(self, active=names)
 
@@ -93,11 +93,11 @@ class Record:
         }
 
 
-def of_profile(profile: str, embedders: Mapping[str, Embedder]) -> Record:
+def of_profile(profile: str, embedders: Mapping[str, Embedder]) -> RepositoryConfig:
     """Makes the record of a new repository; `embedders` are those of the profile's spaces, by name."""
     specs = spaces_of(profile)
     spaces = {spec.name: of_embedder(spec, embedders[spec.name]) for spec in specs}
-    return Record(profile, spaces, tuple(spaces))
+    return RepositoryConfig(profile, spaces, tuple(spaces))
 
 
 def of_embedder(
@@ -117,7 +117,7 @@ def of_embedder(
     )
 
 
-def read(values: Meta) -> Record:
+def read(values: Meta) -> RepositoryConfig:
     """Reads what `Record.write` wrote, in this version or an older one.
 
     Raises:
@@ -135,7 +135,7 @@ def read(values: Meta) -> Record:
         raise ValueError(f"no record of a repository's models: {error}") from None
     if not active or not spaces.keys() >= set(active):
         raise ValueError("the record names spaces that it does not describe")
-    return Record(profile, spaces, active)
+    return RepositoryConfig(profile, spaces, active)
 
 
 def _read(name: str, values: Mapping[str, object], sources: Mapping[str, str]) -> Space:

@@ -20,13 +20,13 @@ Result = TypeVar("Result")
 Gone = Callable[[], bool]
 
 
-def nobody_leaves() -> bool:
+def never_cancelled() -> bool:
     """Says of a caller in this process that it is not gone."""
     return False
 
 
 @dataclass(eq=False)
-class _Call(Generic[Job, Result]):
+class _Job(Generic[Job, Result]):
     """A caller's job, and what came of it once `ready` is set."""
 
     job: Job
@@ -38,7 +38,7 @@ class _Call(Generic[Job, Result]):
     error: BaseException | None = None
 
 
-class Together(Generic[Job, Result]):
+class Batcher(Generic[Job, Result]):
     """Does jobs in the threads of those who ask.
 
     Args:
@@ -50,14 +50,14 @@ class Together(Generic[Job, Result]):
         self._do = do
         self._at_once = at_once
         self._lock = threading.Lock()
-        self._waiting: deque[_Call[Job, Result]] = deque()
+        self._waiting: deque[_Job[Job, Result]] = deque()
         self._is_led = False
 
     def __len__(self) -> int:
         """Counts the calls that wait for others."""
         return len(self._waiting)
 
-    def result(self, job: Job, *, kind: Hashable = None, gone: Gone = nobody_leaves) -> Result:
+    def result(self, job: Job, *, kind: Hashable = None, gone: Gone = never_cancelled) -> Result:
         """Returns what comes of a job, which goes together with others of its kind; one of no kind goes alone.
 
         Raises:
@@ -65,7 +65,7 @@ class Together(Generic[Job, Result]):
             Cancelled: `gone` called the caller gone while the job waited.
             Exception: whatever went wrong with the jobs that it went together with.
         """
-        call = _Call[Job, Result](job, kind, gone)
+        call = _Job[Job, Result](job, kind, gone)
         with self._lock:
             if len(self._waiting) >= LONGEST_QUEUE:
                 raise Exhausted(f"{len(self._waiting)} calls wait for the same model: try again in a second")
@@ -91,7 +91,7 @@ class Together(Generic[Job, Result]):
                     self._waiting[0].leads = True
                     self._waiting[0].ready.set()
 
-    def _taken(self) -> list[_Call[Job, Result]]:
+    def _taken(self) -> list[_Job[Job, Result]]:
         """Takes the first call out of the queue, which is the leader's, and what goes together with it."""
         with self._lock:
             first = self._waiting[0]
@@ -101,7 +101,7 @@ class Together(Generic[Job, Result]):
                 self._waiting.remove(call)
         return taken
 
-    def _run(self, calls: Sequence[_Call[Job, Result]]) -> None:
+    def _run(self, calls: Sequence[_Job[Job, Result]]) -> None:
         """Does what is still wanted; what goes wrong belongs to everyone who waits for it."""
         left = []
         for call in calls:
@@ -118,7 +118,7 @@ class Together(Generic[Job, Result]):
         for call in calls:
             call.ready.set()
 
-    def _do_all(self, calls: Sequence[_Call[Job, Result]]) -> None:
+    def _do_all(self, calls: Sequence[_Job[Job, Result]]) -> None:
         try:
             results = self._do([call.job for call in calls])
         except InvalidRequest:

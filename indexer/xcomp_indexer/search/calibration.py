@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.store import InSpace, Near, Store
+from xcomp_indexer.store import InSpace, Store, VectorQuery
 
 Scores: TypeAlias = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ _RUNNERS_UP = 5  # scores after the best one
 _LEAD = 4.0  # weight of the lead over them beside the standout
 
 
-class Yardstick(NamedTuple):
+class QueryStats(NamedTuple):
     """What a query scores over the sample of a space."""
 
     mean: float
@@ -44,17 +44,17 @@ class Calibration:
     )  # of the background's best hits, ascending
     evidence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # of the same hits, ascending
 
-    def yardsticks(self, queries: Vectors) -> list[Yardstick | None]:
+    def yardsticks(self, queries: Vectors) -> list[QueryStats | None]:
         """Measures queries [B, D] at the sample, all of them in one go; None where there is nothing to measure at."""
         if len(self.sample) < 2:
             return [None] * len(queries)
         everywhere = (queries @ self.sample.T).astype(np.float64)  # [B, N]
         spreads = np.maximum(everywhere.std(axis=1), 1e-6)
         return list(
-            map(Yardstick, everywhere.mean(axis=1).tolist(), spreads.tolist(), _runners_up(everywhere).tolist())
+            map(QueryStats, everywhere.mean(axis=1).tolist(), spreads.tolist(), _runners_up(everywhere).tolist())
         )
 
-    def weigh(self, yardstick: Yardstick | None, scores: Scores) -> tuple[Scores, Scores]:
+    def weigh(self, yardstick: QueryStats | None, scores: Scores) -> tuple[Scores, Scores]:
         """Returns the standouts and the confidences of scores [N] that the query of a yardstick gave.
 
         A standout counts standard deviations above the query's mean score over the sample; a confidence is the share
@@ -93,12 +93,12 @@ def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
     if not vectors:
         return Calibration(np.empty((0, background.shape[1]), dtype=np.float32))
     scale = Calibration(np.stack(vectors))
-    best = store.near([Near(space, query, limit=1, told=0, ties=False) for query in background])
+    best = store.near([VectorQuery(space, query, limit=1, told=0, ties=False) for query in background])
     answered = [at for at, found in enumerate(best) if found]
     return scale.measured(background[answered], [best[at][0].score for at in answered])
 
 
-def _weighed(yardstick: Yardstick | None, scores: Scores) -> tuple[Scores, Scores]:
+def _weighed(yardstick: QueryStats | None, scores: Scores) -> tuple[Scores, Scores]:
     """Returns the standouts and the evidence of scores."""
     if yardstick is None:
         return np.zeros_like(scores), np.zeros_like(scores)

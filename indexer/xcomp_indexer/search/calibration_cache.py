@@ -23,7 +23,7 @@ Background = Callable[[Repository, str], Vectors]  # the background queries in a
 
 
 @dataclass
-class _Scale:
+class _CachedScale:
     calibration: Calibration
     count: int  # points of the repository when it was taken; -1: it was not, and fits none
 
@@ -31,13 +31,13 @@ class _Scale:
 @dataclass
 class _Known:
     locks: dict[Space, threading.Lock] = field(default_factory=dict)  # its holder counts, and takes the scale anew
-    scales: dict[Space, _Scale] = field(default_factory=dict)
+    scales: dict[Space, _CachedScale] = field(default_factory=dict)
     forgotten: int = 0  # times
     count: int = -1
     counted: float = 0.0  # monotonic seconds; 0: not since something was written
 
 
-class Scales:
+class CalibrationCache:
     """Keeps the scale of every space of every open repository."""
 
     def __init__(self, background: Background) -> None:
@@ -66,7 +66,7 @@ class Scales:
             if scale is None or stale:
                 begun = known.forgotten
                 taken = calibrate(repository.store, space, self._background(repository, space))
-                scale = _Scale(taken, count if known.forgotten == begun else -1)
+                scale = _CachedScale(taken, count if known.forgotten == begun else -1)
                 known.scales[key] = scale
             return scale.calibration
         finally:

@@ -11,23 +11,23 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from xcomp_indexer.embed import Embedder, Vectors
-from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.search import background, language
-from xcomp_indexer.search.batcher import Gone, Together, nobody_leaves
+from xcomp_indexer.search.batcher import Batcher, Gone, never_cancelled
 from xcomp_indexer.search.calibration import Calibration
-from xcomp_indexer.search.calibration_cache import Scales
+from xcomp_indexer.search.calibration_cache import CalibrationCache
 from xcomp_indexer.search.query import (
     Query,
-    Question,
     Route,
+    SearchRequest,
     Vector,
     embedded,
     language_of,
 )
-from xcomp_indexer.search.ranking import Hit, collapsed, spread
-from xcomp_indexer.search.retrieve import Asked, ranked
-from xcomp_indexer.search.text_encoder import AT_ONCE, Texts
+from xcomp_indexer.search.ranking import RankedHit, collapse_near_duplicates, diversify_hits
+from xcomp_indexer.search.retrieve import PreparedQuery, ranked
+from xcomp_indexer.search.text_encoder import AT_ONCE, TextEncoder
 from xcomp_protos.errors import InvalidRequest, NotFound
 
 _BACKGROUND = {"en": background.ENGLISH, "zh": background.CHINESE}
@@ -35,12 +35,12 @@ FURTHEST = 4096  # candidates that are looked at when near copies are folded
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     """What one query found, best first."""
 
     language: language.Language
     spaces: Sequence[str]
-    hits: Sequence[Hit]
+    hits: Sequence[RankedHit]
     background: tuple[float, float] | None  # median and ninth decile of the background's standouts
     best_confidence: float = 0.0  # of whatever was found, too little or not
 
@@ -51,25 +51,27 @@ class _Single:
 
     repository: Repository
     space: str
-    question: Question
+    question: SearchRequest
     scale: Calibration
 
 
-_Ranked = tuple[Asked, list[Hit]]
+_Ranked = tuple[PreparedQuery, list[RankedHit]]
 
 
-class Search:
+class SearchEngine:
     """Searches the repositories of a library."""
 
-    def __init__(self, library: Library) -> None:
-        self.texts = Texts()
+    def __init__(self, library: RepositoryCatalog) -> None:
+        self.texts = TextEncoder()
         self._library = library
         self._background: dict[str, Vectors] = {}  # by digest of the embedder
-        self._scales = Scales(self._background_vectors)
+        self._scales = CalibrationCache(self._background_vectors)
         self._lock = threading.Lock()
-        self._singles: WeakKeyDictionary[Repository, Together[_Single, _Ranked]] = WeakKeyDictionary()
+        self._singles: WeakKeyDictionary[Repository, Batcher[_Single, _Ranked]] = WeakKeyDictionary()
 
-    def answer(self, repository: Repository, question: Question, *, gone: Gone = nobody_leaves) -> list[Answer]:
+    def answer(
+        self, repository: Repository, question: SearchRequest, *, gone: Gone = never_cancelled
+    ) -> list[QueryResult]:
         """Answers each query; `gone` tells whether anybody still waits for it.
 
         Raises:
@@ -109,7 +111,7 @@ class Search:
         """Drops the calibrations of a repository that changed."""
         self._scales.forget(repository)
 
-    def _spaces(self, repository: Repository, question: Question, found: language.Language) -> list[str]:
+    def _spaces(self, repository: Repository, question: SearchRequest, found: language.Language) -> list[str]:
         weights = question.space_weights
         held = [space.name for space in repository.held]
         if unknown := sorted(weights.keys() - {*held}):
@@ -121,8 +123,8 @@ class Search:
         return names
 
     def _asked(
-        self, repository: Repository, question: Question, routes: Sequence[Sequence[str]], gone: Gone
-    ) -> list[Asked]:
+        self, repository: Repository, question: SearchRequest, routes: Sequence[Sequence[str]], gone: Gone
+    ) -> list[PreparedQuery]:
         encode = partial(self.texts.encode, gone=gone)
         spaces = sorted({space for route in routes for space in route})
         vectors = {
@@ -136,7 +138,7 @@ class Search:
         }
         scales = {space: self._scales.of(repository, space) for space in spaces}
         return [
-            Asked(
+            PreparedQuery(
                 question,
                 {space: vectors[space][at] for space in route},
                 {space: scales[space] for space in route},
@@ -145,10 +147,10 @@ class Search:
             for at, route in enumerate(routes)
         ]
 
-    def _together(self, repository: Repository) -> Together[_Single, _Ranked]:
+    def _together(self, repository: Repository) -> Batcher[_Single, _Ranked]:
         with self._lock:
             if repository not in self._singles:
-                self._singles[repository] = Together(self._rank_singles, at_once=AT_ONCE)
+                self._singles[repository] = Batcher(self._rank_singles, at_once=AT_ONCE)
             return self._singles[repository]
 
     def _rank_singles(self, singles: Sequence[_Single]) -> list[_Ranked]:
@@ -158,7 +160,7 @@ class Search:
         vectors = self._vectors(repository, space, queries, self.texts.encode_singles)
         scales = {space: singles[0].scale}
         asked = [
-            Asked(single.question, {space: vectors[at]}, scales, single.question.limit)
+            PreparedQuery(single.question, {space: vectors[at]}, scales, single.question.limit)
             for at, single in enumerate(singles)
         ]
         return list(zip(asked, ranked(repository.store, asked), strict=True))
@@ -194,24 +196,30 @@ def _able(repository: Repository, route: Route, found: language.Language) -> lis
     return able or names
 
 
-def _answer(repository: Repository, asked: Asked, spoken: language.Language, *, hits: list[Hit]) -> Answer:
+def _answer(
+    repository: Repository, asked: PreparedQuery, spoken: language.Language, *, hits: list[RankedHit]
+) -> QueryResult:
     """Chooses among the hits of a query what it is answered with."""
     question = asked.question
     best = max((hit.confidence for hit in hits), default=0.0)
     spaces = {space: repository.record.spaces[space].dimension for space in asked.vectors}
     chosen = _sure(hits, question)
     if question.collapse:
-        chosen = collapsed(repository.store, chosen, spaces=spaces, alike=question.collapse)
+        chosen = collapse_near_duplicates(repository.store, chosen, spaces=spaces, alike=question.collapse)
         while len(chosen) < question.k and len(hits) >= asked.limit and asked.limit < FURTHEST:
             asked = replace(asked, limit=4 * asked.limit)  # a burst of copies fills a pool
             (hits,) = ranked(repository.store, [asked])
-            chosen = collapsed(repository.store, _sure(hits, question), spaces=spaces, alike=question.collapse)
+            chosen = collapse_near_duplicates(
+                repository.store, _sure(hits, question), spaces=spaces, alike=question.collapse
+            )
     if question.diversity:
         space, width = next(iter(spaces.items()))
-        chosen = spread(repository.store, chosen, space=space, width=width, diversity=question.diversity, k=question.k)
+        chosen = diversify_hits(
+            repository.store, chosen, space=space, width=width, diversity=question.diversity, k=question.k
+        )
     known = [told for scale in asked.scales.values() if (told := scale.background)]
-    return Answer(spoken, list(spaces), chosen[: question.k], max(known, default=None), best)
+    return QueryResult(spoken, list(spaces), chosen[: question.k], max(known, default=None), best)
 
 
-def _sure(hits: Sequence[Hit], question: Question) -> list[Hit]:
+def _sure(hits: Sequence[RankedHit], question: SearchRequest) -> list[RankedHit]:
     return [hit for hit in hits if hit.confidence >= question.min_confidence]

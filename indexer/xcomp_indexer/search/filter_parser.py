@@ -34,11 +34,11 @@ def parse(expressions: Sequence[str]) -> Filter | None:
     Raises:
         InvalidRequest: one cannot be read; the message names the place and the way out.
     """
-    parts = tuple(_Reader(expression).read() for expression in expressions)
+    parts = tuple(_TokenReader(expression).read() for expression in expressions)
     return And(parts) if len(parts) > 1 else next(iter(parts), None)
 
 
-class _Reader:
+class _TokenReader:
     """Reads one expression from left to right."""
 
     def __init__(self, text: str) -> None:

@@ -102,7 +102,7 @@ def _pictured(embedder: Embedder, content: bytes) -> Vector:
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchRequest:
     """A batch of queries under the same conditions."""
 
     queries: Sequence[Query]

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.search.calibration import Calibration, Yardstick
-from xcomp_indexer.store import Found, Store
+from xcomp_indexer.search.calibration import Calibration, QueryStats
+from xcomp_indexer.store import ScoredPoint, Store
 
 RRF_K = 60  # Cormack, Clarke and Buettcher 2009; engines default to other values, so it is always ours
 _ROUNDING = 1e-5  # of the cosine of a vector with itself
 
 
-class SpaceScore(NamedTuple):
+class SpaceRank(NamedTuple):
     """What one space says of a hit."""
 
     rank: int
@@ -24,12 +24,12 @@ class SpaceScore(NamedTuple):
     standout: float
 
 
-class Hit(NamedTuple):
+class RankedHit(NamedTuple):
     """An image found."""
 
-    found: Found
+    found: ScoredPoint
     score: float
-    spaces: Mapping[str, SpaceScore]
+    spaces: Mapping[str, SpaceRank]
     standout: float
     confidence: float
     folded: int = 0  # worse hits that look like it and were left out
@@ -38,22 +38,22 @@ class Hit(NamedTuple):
 class _Scored(NamedTuple):
     """What one space found."""
 
-    found: Found
-    said: SpaceScore
+    found: ScoredPoint
+    said: SpaceRank
     confidence: float
 
 
-def fused(
+def fuse(
     scales: Mapping[str, Calibration],
-    of_query: Mapping[str, tuple[Yardstick | None, list[Found]]],
+    of_query: Mapping[str, tuple[QueryStats | None, list[ScoredPoint]]],
     *,
     weights: Mapping[str, float],
-) -> list[Hit]:
+) -> list[RankedHit]:
     """Puts what the spaces found for one query into one ranking; `weights` are those of the spaces, 1 if unnamed."""
     scored = {space: _scored(scales[space], *found) for space, found in of_query.items()}
     if len(scored) == 1:
         ((space, only),) = scored.items()
-        return [Hit(found, said.score, {space: said}, said.standout, sure) for found, said, sure in only]
+        return [RankedHit(found, said.score, {space: said}, said.standout, sure) for found, said, sure in only]
     by_id: dict[str, dict[str, _Scored]] = {}
     for space, those in scored.items():
         for each in those:
@@ -62,23 +62,25 @@ def fused(
     return [_hit(by_id[id_], score) for id_, score in reciprocal_rank(rankings, weights=weights)]
 
 
-def _scored(scale: Calibration, yardstick: Yardstick | None, found: Sequence[Found]) -> list[_Scored]:
+def _scored(scale: Calibration, yardstick: QueryStats | None, found: Sequence[ScoredPoint]) -> list[_Scored]:
     weighed = scale.weigh(yardstick, np.asarray([each.score for each in found], dtype=np.float64))
     plain = (row.tolist() for row in weighed)
     return [
-        _Scored(each, SpaceScore(rank, each.score, standout), confidence)
+        _Scored(each, SpaceRank(rank, each.score, standout), confidence)
         for rank, (each, standout, confidence) in enumerate(zip(found, *plain, strict=True), start=1)
     ]
 
 
-def _hit(scored: Mapping[str, _Scored], score: float) -> Hit:
+def _hit(scored: Mapping[str, _Scored], score: float) -> RankedHit:
     said = {space: each.said for space, each in scored.items()}
     standout = max(each.standout for each in said.values())
     confidence = max(each.confidence for each in scored.values())
-    return Hit(next(iter(scored.values())).found, score, said, standout, confidence)
+    return RankedHit(next(iter(scored.values())).found, score, said, standout, confidence)
 
 
-def collapsed(store: Store, hits: Sequence[Hit], *, spaces: Mapping[str, int], alike: float) -> list[Hit]:
+def collapse_near_duplicates(
+    store: Store, hits: Sequence[RankedHit], *, spaces: Mapping[str, int], alike: float
+) -> list[RankedHit]:
     """Leaves out hits whose vectors are as near to a better one's as `alike`, a cosine, in each of the spaces."""
     if not hits:
         return []
@@ -86,7 +88,9 @@ def collapsed(store: Store, hits: Sequence[Hit], *, spaces: Mapping[str, int], a
     return [hits[at]._replace(folded=count) for at, count in kept.items()]
 
 
-def spread(store: Store, hits: Sequence[Hit], *, space: str, width: int, diversity: float, k: int) -> list[Hit]:
+def diversify_hits(
+    store: Store, hits: Sequence[RankedHit], *, space: str, width: int, diversity: float, k: int
+) -> list[RankedHit]:
     """Chooses k hits that differ from one another in a space of that width."""
     if len(hits) < 2:
         return list(hits)
@@ -97,7 +101,7 @@ def spread(store: Store, hits: Sequence[Hit], *, space: str, width: int, diversi
     return [hits[at] for at in diversify(relevance.tolist(), vectors, diversity=diversity, k=k)]
 
 
-def _vectors(store: Store, hits: Sequence[Hit], spaces: Mapping[str, int]) -> dict[str, Vectors]:
+def _vectors(store: Store, hits: Sequence[RankedHit], spaces: Mapping[str, int]) -> dict[str, Vectors]:
     """Returns the hits' vectors by space, each `[N, D]`; zeros, which are like nothing, where a hit has none."""
     points = {point.id: point.vectors for point in store.get([hit.found.id for hit in hits], vectors=True)}
     return {

@@ -9,24 +9,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xcomp_indexer.repository.visibility import is_offered, now, offered
-from xcomp_indexer.search.calibration import Calibration, Yardstick
+from xcomp_indexer.search.calibration import Calibration, QueryStats
 from xcomp_indexer.search.query import (
     POOL,
-    Question,
+    SearchRequest,
     Vector,
 )
-from xcomp_indexer.search.ranking import Hit, fused
-from xcomp_indexer.store import And, Found, Near, Store
+from xcomp_indexer.search.ranking import RankedHit, fuse
+from xcomp_indexer.store import And, ScoredPoint, Store, VectorQuery
 from xcomp_protos.telemetry import api
 
 SPARE = 4  # hits asked for beyond the limit, in the place of those that may not be offered
 
 
 @dataclass(frozen=True)
-class Asked:
+class PreparedQuery:
     """A query on its way: whose it is, its vector in each of the spaces that answer, and their scales."""
 
-    question: Question
+    question: SearchRequest
     vectors: Mapping[str, Vector]
     scales: Mapping[str, Calibration]  # by space; queries that go together share them
     limit: int  # hits that are ranked
@@ -36,18 +36,18 @@ class Asked:
 class _Sought:
     """A search in one space, and whether what may not be offered is found as well."""
 
-    near: Near
+    near: VectorQuery
     restricted: bool
 
 
-def ranked(store: Store, asked: Sequence[Asked]) -> list[list[Hit]]:
+def ranked(store: Store, asked: Sequence[PreparedQuery]) -> list[list[RankedHit]]:
     """Returns the ranking of each query; they go to the store together."""
     with api.stage("store"):
         found = iter(_found(store, [each for one in asked for each in _sought(one)]))
     with api.stage("fuse"):
         yardsticks = {space: iter(each) for space, each in _yardsticks(asked).items()}
         return [
-            fused(
+            fuse(
                 one.scales,
                 {space: (next(yardsticks[space]), next(found)) for space in one.vectors},
                 weights=one.question.space_weights,
@@ -56,7 +56,7 @@ def ranked(store: Store, asked: Sequence[Asked]) -> list[list[Hit]]:
         ]
 
 
-def _yardsticks(asked: Sequence[Asked]) -> dict[str, list[Yardstick | None]]:
+def _yardsticks(asked: Sequence[PreparedQuery]) -> dict[str, list[QueryStats | None]]:
     """Measures each query in its spaces, those of a space together; a space's are in the order of its queries."""
     vectors: dict[str, list[Vector]] = {}
     for one in asked:
@@ -66,16 +66,16 @@ def _yardsticks(asked: Sequence[Asked]) -> dict[str, list[Yardstick | None]]:
     return {space: scales[space].yardsticks(np.stack(rows)) for space, rows in vectors.items()}
 
 
-def _sought(one: Asked) -> list[_Sought]:
+def _sought(one: PreparedQuery) -> list[_Sought]:
     limit = max(one.limit, POOL) if len(one.vectors) > 1 else one.limit
     where, exact = one.question.condition, one.question.exact
     return [
-        _Sought(Near(space, vector, limit=limit, where=where, exact=exact), one.question.allow_restricted)
+        _Sought(VectorQuery(space, vector, limit=limit, where=where, exact=exact), one.question.allow_restricted)
         for space, vector in one.vectors.items()
     ]
 
 
-def _found(store: Store, sought: Sequence[_Sought]) -> list[list[Found]]:
+def _found(store: Store, sought: Sequence[_Sought]) -> list[list[ScoredPoint]]:
     """Searches for what may be shown.
 
     Images that may not be offered are few. So they are dropped from what was found, which costs nothing, and filtered
@@ -95,11 +95,11 @@ def _found(store: Store, sought: Sequence[_Sought]) -> list[list[Found]]:
     return [hits[: each.near.limit] for each, hits in zip(sought, kept, strict=True)]
 
 
-def _spared(near: Near) -> Near:
+def _spared(near: VectorQuery) -> VectorQuery:
     return replace(near, limit=near.limit + SPARE, told=near.limit)
 
 
-def _kept(store: Store, hits: Sequence[Found], *, limit: int, moment: str) -> list[Found]:
+def _kept(store: Store, hits: Sequence[ScoredPoint], *, limit: int, moment: str) -> list[ScoredPoint]:
     """Drops what may not be offered; the spare hits are read only where one of them has to stand in."""
     kept = [hit for hit in hits if hit.payload and is_offered(hit.payload, moment)]
     spare = {hit.id: hit.score for hit in hits if not hit.payload}
@@ -109,5 +109,5 @@ def _kept(store: Store, hits: Sequence[Found], *, limit: int, moment: str) -> li
     return kept
 
 
-def _strict(near: Near, moment: str) -> Near:
+def _strict(near: VectorQuery, moment: str) -> VectorQuery:
     return replace(near, where=And((near.where, offered(moment))) if near.where else offered(moment))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_indexer.embed import Embedder, Vectors
-from xcomp_indexer.search.batcher import Gone, Together, nobody_leaves
+from xcomp_indexer.search.batcher import Batcher, Gone, never_cancelled
 from xcomp_protos.telemetry import api
 
 AT_ONCE = 32  # texts of a forward pass; more gain nothing on a CPU and would keep others waiting
@@ -25,23 +25,23 @@ Row = NDArray[np.float32]  # [D]
 
 
 @dataclass(frozen=True)
-class _Pass:
+class _ForwardPass:
     """A caller's texts, at most `AT_ONCE`."""
 
     embedder: Embedder
     texts: Sequence[str]
 
 
-class Texts:
+class TextEncoder:
     """Encodes texts with the models of a server, and remembers the latest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # By digest of the model. They hold no model: an idle one must be free to go.
-        self._lanes: dict[str, Together[_Pass, Vectors]] = {}
+        self._lanes: dict[str, Batcher[_ForwardPass, Vectors]] = {}
         self._kept: OrderedDict[tuple[str, str], Row] = OrderedDict()  # by digest and text
 
-    def encode(self, embedder: Embedder, texts: Sequence[str], *, gone: Gone = nobody_leaves) -> Vectors:
+    def encode(self, embedder: Embedder, texts: Sequence[str], *, gone: Gone = never_cancelled) -> Vectors:
         """Embeds texts of one caller, `[B, D]`; the caller whom `gone` calls gone is dropped while it waits.
 
         Raises:
@@ -50,22 +50,22 @@ class Texts:
         """
         if len(texts) == 1:
             return self.encode_singles(embedder, texts, gone=gone)
-        rows = [self._lane(embedder).result(_Pass(embedder, part), gone=gone) for part in _parts(texts)]
+        rows = [self._lane(embedder).result(_ForwardPass(embedder, part), gone=gone) for part in _parts(texts)]
         return np.concatenate(rows) if rows else np.empty((0, embedder.dimension), np.float32)
 
-    def encode_singles(self, embedder: Embedder, texts: Sequence[str], *, gone: Gone = nobody_leaves) -> Vectors:
+    def encode_singles(self, embedder: Embedder, texts: Sequence[str], *, gone: Gone = never_cancelled) -> Vectors:
         """Embeds texts of different callers, at most `AT_ONCE` and all different, `[B, D]`; raises as `encode` does."""
         known = {text: row for text in texts if (row := self._remembered(embedder, text)) is not None}
         unknown = [text for text in texts if text not in known]
         if unknown:
             kind = "single" if len(unknown) == 1 else None
-            rows = self._lane(embedder).result(_Pass(embedder, unknown), kind=kind, gone=gone)
+            rows = self._lane(embedder).result(_ForwardPass(embedder, unknown), kind=kind, gone=gone)
             known |= {text: self._remember(embedder, text, row) for text, row in zip(unknown, rows, strict=True)}
         return np.stack([known[text] for text in texts])
 
-    def _lane(self, embedder: Embedder) -> Together[_Pass, Vectors]:
+    def _lane(self, embedder: Embedder) -> Batcher[_ForwardPass, Vectors]:
         with self._lock:
-            return self._lanes.setdefault(embedder.digest, Together(_passed, at_once=AT_ONCE))
+            return self._lanes.setdefault(embedder.digest, Batcher(_passed, at_once=AT_ONCE))
 
     def _remembered(self, embedder: Embedder, text: str) -> Row | None:
         key = (embedder.digest, text)
@@ -99,7 +99,7 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _passed(passes: Sequence[_Pass]) -> list[Vectors]:
+def _passed(passes: Sequence[_ForwardPass]) -> list[Vectors]:
     """Makes one forward pass of several; they are of one model."""
     texts = list(dict.fromkeys(text for each in passes for text in each.texts))
     vectors = dict(zip(texts, passes[0].embedder.encode_texts(texts), strict=True))

@@ -13,15 +13,15 @@ import grpc
 from xcomp_indexer.admin import duplicates, export, spaces
 from xcomp_indexer.admin.backfill import Fill
 from xcomp_indexer.ingest.events import FillSummary
-from xcomp_indexer.ingest.upload_dir import Inbox
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.file_access import Allowed
+from xcomp_indexer.ingest.upload_dir import UploadDir
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.file_access import FileAccess
 from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_indexer.repository.profiles import SpaceSpec
-from xcomp_indexer.search.engine import Search
+from xcomp_indexer.search.engine import SearchEngine
 from xcomp_indexer.server import messages, search_messages
 from xcomp_indexer.store.compactor import (
-    Sealing,
+    BackgroundCompactor,
 )
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
@@ -32,24 +32,24 @@ from xcomp_protos.errors import Cancelled
 class Upkeep(rpc.IndexerServicer):
     """The part of `xcomp.v1.Indexer` that operators use."""
 
-    def __init__(self, library: Library, *, roots: Sequence[Path], inbox: Inbox) -> None:
+    def __init__(self, library: RepositoryCatalog, *, roots: Sequence[Path], inbox: UploadDir) -> None:
         self._library = library
-        self._search = Search(library)
+        self._search = SearchEngine(library)
         self._inbox = inbox
-        self._allowed = Allowed(roots, inbox.folder)
+        self._allowed = FileAccess(roots, inbox.folder)
 
     def AddSpace(self, request: pb.AddSpaceRequest, context: grpc.ServicerContext) -> Iterator[pb.AddSpaceEvent]:
         """Adds a space, or goes on with one, and embeds every image that lacks its vector."""
         repository = self._library.get(request.repository)
         with spaces.alone(repository):
-            space = spaces.added(
+            space = spaces.add_space(
                 self._library,
                 repository,
                 SpaceSpec(request.space, request.model),
                 templates=tuple(request.templates),
             )
             embedder = partial(self._library.embedder, repository)
-            sealing = Sealing(repository.store, repository.name)
+            sealing = BackgroundCompactor(repository.store, repository.name)
             with closing(Fill(repository, space.name, embedder, self._allowed).run()) as events:
                 for event in events:
                     if not context.is_active():
@@ -75,27 +75,29 @@ class Upkeep(rpc.IndexerServicer):
         before = repository.record.active
         spaces.check_switch(repository, tuple(request.spaces), force=request.force)
         self._search.prepare(repository, request.spaces)
-        spaces.switched(repository, request.spaces)
+        spaces.switch_spaces(repository, request.spaces)
         return pb.SwitchSpacesResponse(repository=messages.repository_message(repository), before=before)
 
     def DropSpace(self, request: pb.DropSpaceRequest, context: grpc.ServicerContext) -> pb.DropSpaceResponse:
         """Removes a space that does not answer."""
         repository = self._library.get(request.repository)
-        vectors = spaces.dropped(repository, request.space)
+        vectors = spaces.drop_space(repository, request.space)
         self._search.forget(repository)
         return pb.DropSpaceResponse(repository=messages.repository_message(repository), vectors=vectors)
 
     def Export(self, request: pb.ExportRequest, context: grpc.ServicerContext) -> Iterator[pb.ExportResponse]:
         """Hands out a repository as a stream of bytes."""
-        for piece in export.written(self._library.get(request.name)):
+        for piece in export.export_repository(self._library.get(request.name)):
             for start in range(0, len(piece), CHUNK_BYTES):
                 yield pb.ExportResponse(chunk=piece[start : start + CHUNK_BYTES])
 
     def Import(self, request_iterator: Iterator[pb.ImportRequest], context: grpc.ServicerContext) -> pb.ImportResponse:
         """Makes a repository of what `Export` handed out."""
         name = messages.import_of(next(request_iterator, pb.ImportRequest()))
-        reader = export.Reader(map(messages.chunk_of, request_iterator))
-        return pb.ImportResponse(repository=messages.repository_message(export.adopted(self._library, name, reader)))
+        reader = export.ExportReader(map(messages.chunk_of, request_iterator))
+        return pb.ImportResponse(
+            repository=messages.repository_message(export.import_repository(self._library, name, reader))
+        )
 
     def Optimize(self, request: pb.OptimizeRequest, context: grpc.ServicerContext) -> Iterator[pb.OptimizeEvent]:
         """Rebuilds how a repository lies in the store, while it serves."""

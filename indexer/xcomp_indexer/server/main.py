@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from xcomp_indexer.ingest.loader import cores
-from xcomp_indexer.ingest.upload_dir import FOLDER, Inbox
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.profiles import DEFAULT_PROFILE, spaces_of
 from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store.factory import open_stores
@@ -29,7 +29,7 @@ from xcomp_protos.errors import (
     one_line,
 )
 from xcomp_protos.server.options import add, add_endpoint, add_telemetry, endpoint, traces_wanted
-from xcomp_protos.server.run import Service, run
+from xcomp_protos.server.run import ServiceSpec, run
 from xcomp_protos.telemetry import logs, setup
 
 COLLECT_AFTER = 20_000  # objects made and not gone since the last look
@@ -58,11 +58,11 @@ def _serve(options: argparse.Namespace) -> None:
     spaces_of(options.profile)  # a wrong name is told now and not by the first request
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
-    models = Models()
-    library = Library(stores, models, default_profile=options.profile)
+    models = EmbedderCache()
+    library = RepositoryCatalog(stores, models, default_profile=options.profile)
     roots = [Path(root) for root in options.allow_root or ["/"]]
-    service = IndexerService(library, roots=roots, inbox=Inbox(home / FOLDER))
-    registered = Service("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    service = IndexerService(library, roots=roots, inbox=UploadDir(home / FOLDER))
+    registered = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
     try:
@@ -73,11 +73,11 @@ def _serve(options: argparse.Namespace) -> None:
         library.close()
 
 
-def _readings(models: Models) -> setup.Readings:
+def _readings(models: EmbedderCache) -> setup.Readings:
     return {"models_loaded": ("embedding models in memory", lambda: len(models.names()))}
 
 
-def _prepare(library: Library, options: argparse.Namespace, stop: threading.Event) -> None:
+def _prepare(library: RepositoryCatalog, options: argparse.Namespace, stop: threading.Event) -> None:
     """Loads what is to be there from the start, and waits for a store that is not up yet."""
     if options.preload:
         for spec in spaces_of(options.profile):
@@ -101,7 +101,7 @@ def _store_key(options: argparse.Namespace) -> str | None:
         raise InvalidRequest(f"--store-key-file {options.store_key_file} cannot be read: {error}") from None
 
 
-def _free_models(models: Models, stop: threading.Event) -> None:
+def _free_models(models: EmbedderCache, stop: threading.Event) -> None:
     while not stop.wait(FREE_MODELS_S / 10):
         models.free_idle(FREE_MODELS_S)
 

@@ -8,12 +8,12 @@ from typing import cast
 from google.protobuf.struct_pb2 import Struct
 
 from xcomp_indexer.ingest import failure_log
-from xcomp_indexer.ingest.events import Event, Failure, FillEvent, FillProgress, Order, Progress
-from xcomp_indexer.ingest.upload import Offer, Taken
+from xcomp_indexer.ingest.events import Event, Failure, FillEvent, FillProgress, IngestRequest, Progress
+from xcomp_indexer.ingest.upload import UploadHeader, UploadResult
 from xcomp_indexer.repository import image_record
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.repository.spaces import Space
-from xcomp_indexer.store import And, Found, InSpace
+from xcomp_indexer.store import And, InSpace, ScoredPoint
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.errors import InvalidRequest
@@ -22,12 +22,12 @@ MAX_K = 1000
 MAX_QUERY_CHARACTERS = 100_000
 
 
-def order_of(request: pb.IngestRequest, *, within: Sequence[Path]) -> Order:
+def order_of(request: pb.IngestRequest, *, within: Sequence[Path]) -> IngestRequest:
     """Reads what an ingest is asked to do; `within` are the folders that may be read."""
     if not request.paths:
         raise InvalidRequest("paths: name at least one file or folder")
     prune = request.prune if request.HasField("prune") else None
-    return Order(
+    return IngestRequest(
         list(request.paths),
         prune,
         dry_run=request.dry_run,
@@ -74,12 +74,12 @@ def fill_message(event: FillEvent) -> pb.AddSpaceEvent:
     return pb.AddSpaceEvent(summary=pb.FillSummary(**vars(event)))
 
 
-def offer_of(first: pb.UploadRequest) -> Offer:
+def offer_of(first: pb.UploadRequest) -> UploadHeader:
     """Reads what a caller offers to upload."""
     if first.WhichOneof("part") != "header":
         raise InvalidRequest("header: is missing: it comes first, then the chunks")
     header = first.header
-    return Offer(
+    return UploadHeader(
         repository=header.repository,
         name=header.name,
         size_bytes=header.size_bytes,
@@ -103,19 +103,19 @@ def chunk_of(part: pb.UploadRequest | pb.ImportRequest) -> bytes:
     return part.chunk
 
 
-def taken_message(taken: Taken | None) -> pb.UploadResponse:
+def taken_message(taken: UploadResult | None) -> pb.UploadResponse:
     """Builds the answer to an upload."""
     return pb.UploadResponse(**vars(taken)) if taken else pb.UploadResponse()
 
 
-def image_message(found: Found, repository: str) -> common_pb2.Image:
+def image_message(found: ScoredPoint, repository: str) -> common_pb2.Image:
     """Builds the message of an image."""
     message = common_pb2.Image()
     write_image(message, found, repository)
     return message
 
 
-def write_image(message: common_pb2.Image, found: Found, repository: str) -> None:
+def write_image(message: common_pb2.Image, found: ScoredPoint, repository: str) -> None:
     """Fills the empty message of an image in, where it stands in another one: those of a search would all be copied."""
     content = found.payload
     message.id, message.repository, message.path = found.id, repository, str(content["path"])

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from xcomp_indexer.admin.duplicates import Compared, Duplicate, Event, Outcome
-from xcomp_indexer.search.engine import Answer
+from xcomp_indexer.admin.duplicates import Compared, Duplicate, DuplicateReport, Event
+from xcomp_indexer.search.engine import QueryResult
 from xcomp_indexer.search.filter_parser import parse
 from xcomp_indexer.search.query import (
     Part,
-    Question,
     Route,
+    SearchRequest,
 )
-from xcomp_indexer.search.ranking import Hit
+from xcomp_indexer.search.ranking import RankedHit
 from xcomp_indexer.server.messages import MAX_K, image_message, text_of, write_image
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
@@ -27,7 +27,7 @@ _ROUTES: Mapping[int, Route] = {
 _LANGUAGES = {"en": common_pb2.LANGUAGE_EN, "zh": common_pb2.LANGUAGE_ZH, "mixed": common_pb2.LANGUAGE_ALL}
 
 
-def question_of(request: pb.SearchRequest) -> Question:
+def question_of(request: pb.SearchRequest) -> SearchRequest:
     """Reads a batch of queries."""
     if not 1 <= len(request.queries) <= MAX_QUERIES:
         raise InvalidRequest(f"queries: send 1 to {MAX_QUERIES} of them, not {len(request.queries)}")
@@ -35,7 +35,7 @@ def question_of(request: pb.SearchRequest) -> Question:
         raise InvalidRequest(f"k: must be 1 to {MAX_K}, not {request.k}")
     if request.language not in _ROUTES:
         raise InvalidRequest(f"language: {request.language} is none of the enum's values")
-    return Question(
+    return SearchRequest(
         queries=[[_part(part) for part in _parts(query)] for query in request.queries],
         k=request.k,
         route=_ROUTES[request.language],
@@ -85,7 +85,7 @@ def _part(part: pb.QueryPart) -> Part:
     raise InvalidRequest("queries: a part is empty: give it a text, an image or an image_id")
 
 
-def response_message(answers: Sequence[Answer], repository: str) -> pb.SearchResponse:
+def response_message(answers: Sequence[QueryResult], repository: str) -> pb.SearchResponse:
     """Builds the message of what all queries found."""
     message = pb.SearchResponse()
     for answer in answers:
@@ -99,7 +99,7 @@ def response_message(answers: Sequence[Answer], repository: str) -> pb.SearchRes
     return message
 
 
-def _write_hit(message: common_pb2.Hit, hit: Hit, repository: str) -> None:
+def _write_hit(message: common_pb2.Hit, hit: RankedHit, repository: str) -> None:
     write_image(message.image, hit.found, repository)
     message.score, message.standout, message.confidence = hit.score, hit.standout, hit.confidence
     message.folded = hit.folded
@@ -112,7 +112,7 @@ def duplicates_message(event: Event, repository: str) -> pb.DuplicatesEvent:
     """Builds the message of an event of a comparison."""
     if isinstance(event, Compared):
         return pb.DuplicatesEvent(progress=pb.DuplicatesProgress(**vars(event)))
-    if isinstance(event, Outcome):
+    if isinstance(event, DuplicateReport):
         return pb.DuplicatesEvent(summary=pb.DuplicatesSummary(**vars(event)))
     images = [_duplicate(each, repository) for each in event.images[:MAX_K]]
     return pb.DuplicatesEvent(group=pb.DuplicateGroup(copies=event.copies, count=len(event.images), images=images))

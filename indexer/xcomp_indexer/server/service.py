@@ -15,13 +15,13 @@ import grpc
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.images import rendition
 from xcomp_indexer.ingest import failure_log
-from xcomp_indexer.ingest.compaction import tended
+from xcomp_indexer.ingest.compaction import with_compaction
 from xcomp_indexer.ingest.discover import preview
 from xcomp_indexer.ingest.events import Event, Failure, Summary
 from xcomp_indexer.ingest.ingest import Ingest
 from xcomp_indexer.ingest.upload import Uploads
-from xcomp_indexer.ingest.upload_dir import Inbox
-from xcomp_indexer.repository.catalog import Library
+from xcomp_indexer.ingest.upload_dir import UploadDir
+from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.image_record import (
     IMAGES,
     ImagePayload,
@@ -34,7 +34,7 @@ from xcomp_indexer.search.filter_parser import parse
 from xcomp_indexer.search.query import decode_query
 from xcomp_indexer.server import messages, search_messages
 from xcomp_indexer.server.admin_service import Upkeep
-from xcomp_indexer.store import And, Found
+from xcomp_indexer.store import And, ScoredPoint
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.build import VERSION, build_id
@@ -62,7 +62,7 @@ EventStream = Generator[Event, None, None]
 class IndexerService(Upkeep):
     """Implements `xcomp.v1.Indexer` over a library."""
 
-    def __init__(self, library: Library, *, roots: Sequence[Path], inbox: Inbox) -> None:
+    def __init__(self, library: RepositoryCatalog, *, roots: Sequence[Path], inbox: UploadDir) -> None:
         super().__init__(library, roots=roots, inbox=inbox)
         self._uploads = Uploads(library, inbox)
         self._build = build_id()  # of the code that runs, whatever happens to its files
@@ -79,7 +79,7 @@ class IndexerService(Upkeep):
         repository = opened(request.repository, profile=request.profile)
         with self._turn(repository, context):
             events = Ingest(repository, partial(self._library.embedder, repository), order).run()
-            kept = events if order.dry_run else tended(repository, self._kept(repository, events))
+            kept = events if order.dry_run else with_compaction(repository, self._kept(repository, events))
             yield from _sent(kept, repository.name, context)
 
     @contextmanager
@@ -267,14 +267,14 @@ class IndexerService(Upkeep):
                 described.append(pb.Repository(name=name, problem=one_line(str(error))))
         return described
 
-    def _one(self, repository: Repository, image_id: str) -> Found:
+    def _one(self, repository: Repository, image_id: str) -> ScoredPoint:
         found = repository.store.get([image_id])
         if not found or is_failure(found[0]):
             raise NotFound(f"image_id: there is no image {image_id!r} in repository {repository.name!r}")
         return found[0]
 
 
-def _check_offered(image: Found) -> None:
+def _check_offered(image: ScoredPoint) -> None:
     """Raises `Denied` for an image that no search would show either."""
     if not is_offered(image.payload, now()):
         raise Denied(f"image_id: {image.id!r} is internal, expired or under embargo: ask for it with allow_restricted")

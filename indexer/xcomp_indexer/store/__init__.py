@@ -16,8 +16,27 @@ from numpy.typing import NDArray
 from xcomp_indexer.store.filters import And, Filter, Ids, InSpace, Match, Missing, Not, Or, Range, Value
 
 __all__ = [
-    "INDEXES", "And", "Filter", "Found", "Ids", "InSpace", "IndexKind", "Match", "Meta", "Missing", "Near", "Not", "Or",
-    "Payload", "Point", "Range", "Snapshot", "Step", "Store", "Stores", "Value",
+    "INDEXES",
+    "And",
+    "Filter",
+    "Ids",
+    "InSpace",
+    "IndexKind",
+    "Match",
+    "Meta",
+    "Missing",
+    "Not",
+    "Or",
+    "Payload",
+    "Point",
+    "Range",
+    "ScoredPoint",
+    "Snapshot",
+    "Step",
+    "Store",
+    "Stores",
+    "Value",
+    "VectorQuery",
 ]  # fmt: skip
 
 # JSON values, where null is the same as absent; no booleans (the embedded engine cannot match them): use 0 and 1.
@@ -58,7 +77,7 @@ class Point:
     payload: Payload
 
 
-class Found(NamedTuple):
+class ScoredPoint(NamedTuple):
     """A point that a search or a scan returned. Scores are cosine similarities, rounded to six decimals."""
 
     id: str
@@ -68,7 +87,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Near:
+class VectorQuery:
     """The nearest points to a vector in one space."""
 
     space: str
@@ -130,10 +149,10 @@ class Store(Protocol):
     def delete(self, ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
 
-    def near(self, queries: Sequence[Near]) -> list[list[Found]]:
+    def near(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
         """Answers each query: best first, equal scores by id."""
 
-    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Found]:
+    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[ScoredPoint]:
         """Returns the points that exist, in the order of `ids`."""
 
     def scan(
@@ -143,7 +162,7 @@ class Store(Protocol):
         where: Filter | None = None,
         vectors: bool = False,
         after: str | None = None,
-    ) -> Iterator[Found]:
+    ) -> Iterator[ScoredPoint]:
         """Goes through all points in the order of their ids, or those after one id, whether it is there or not.
 
         `fields` limits the payload, None means all of it.

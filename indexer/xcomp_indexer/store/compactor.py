@@ -15,7 +15,7 @@ _RESTS_S = 300.0  # after a failure, which is seldom mended at once
 _FAR_AHEAD = 2.0  # backlog: as much again as is being sealed
 
 
-class Sealing:
+class BackgroundCompactor:
     """Seals what is written in a thread of its own while a writer goes on, who waits only where he is far ahead."""
 
     def __init__(self, store: Store, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Protocol, TypeVar
 
-from xcomp_indexer.store import Found, Near
+from xcomp_indexer.store import ScoredPoint, VectorQuery
 
 _DECIMALS = 6  # float32 sums of unit vectors agree to about 1e-7
 _MARGIN = 8  # fetched beyond the cut, so that a few equal scores need no second fetch
@@ -31,23 +31,23 @@ def rounded(score: float) -> float:
     return round(score, _DECIMALS)
 
 
-def threshold(near: Near) -> float | None:
+def threshold(near: VectorQuery) -> float | None:
     """Returns the least score to ask an engine for: rounding may lift a score over the minimum."""
     return None if near.minimum is None else near.minimum - 10**-_DECIMALS
 
 
-def reach(near: Near) -> int:
+def reach(near: VectorQuery) -> int:
     """Returns how many results to fetch first."""
     return near.offset + near.limit + (_MARGIN if near.ties else 0)
 
 
 def page(
-    near: Near,
+    near: VectorQuery,
     found: Sequence[Result],
     *,
     fetch: Callable[[int], Sequence[Result]],
-    read: Callable[[Result, float], Found],
-) -> list[Found]:
+    read: Callable[[Result, float], ScoredPoint],
+) -> list[ScoredPoint]:
     """Cuts the page that `near` asks for out of the first `reach(near)` results of an engine.
 
     Args:

@@ -15,7 +15,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer.store import And, Filter, Ids, Match, Missing, Near, Not, Or, Point, Range, Value
+from xcomp_indexer.store import And, Filter, Ids, Match, Missing, Not, Or, Point, Range, Value, VectorQuery
 from xcomp_protos.errors import InvalidRequest
 
 BATCH = 500  # points per engine call: the embedded engine stops every thread meanwhile, a server takes 32 MB a request
@@ -69,7 +69,7 @@ def vectors(space: str, by_id: Mapping[str, NDArray[np.float32]], spaces: Mappin
     return dict(zip(by_id, matrix.tolist(), strict=True))
 
 
-def query(near: Near, spaces: Mapping[str, int]) -> list[float]:
+def query(near: VectorQuery, spaces: Mapping[str, int]) -> list[float]:
     """Checks a search and returns its vector as a list."""
     _check_shape(near.space, near.vector, spaces, who="of the query")
     if near.limit < 0 or near.offset < 0:

@@ -36,11 +36,11 @@ class _Stream(Protocol):
     def get_extra_info(self, info: str) -> object: ...
 
 
-class Left(Exception):
+class CallerLeft(Exception):
     """Nobody waits for the answer."""
 
 
-class _Call(Generic[T]):
+class _OpenCall(Generic[T]):
     """One request, with its retries: the sockets that it opened, and what has come of it."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Calls:
         Raises:
             openai.OpenAIError: nobody waits for it; this type is not tried again.
         """
-        call: _Call[object] = self._now.call
+        call: _OpenCall[object] = self._now.call
         if call.is_over:
             raise openai.OpenAIError("nobody waits for the answer")
         request.headers["Connection"] = "close"
@@ -112,7 +112,7 @@ class Calls:
         Raises:
             Left: `cancelled` has become true; the connection is shut.
         """
-        call = _Call[T]()
+        call = _OpenCall[T]()
 
         def work() -> None:
             self._now.call = call
@@ -129,7 +129,7 @@ class Calls:
                     if isinstance(what, BaseException):
                         raise what
                     yield what[0]
-            raise Left
+            raise CallerLeft
         finally:
             call.end()
 

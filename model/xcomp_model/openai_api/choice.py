@@ -15,7 +15,7 @@ _OBJECT_TOKENS = 24
 
 
 @dataclass(frozen=True)
-class Way:
+class ChoiceMethod:
     """How an endpoint is asked for a choice.
 
     Attributes:
@@ -42,7 +42,7 @@ class Way:
         return {"response_format": shape, "max_tokens": _OBJECT_TOKENS}
 
 
-WAYS = (Way(top=TOP_LOGPROBS), Way(top=_FEW_LOGPROBS), Way(is_bound=True), Way())
+WAYS = (ChoiceMethod(top=TOP_LOGPROBS), ChoiceMethod(top=_FEW_LOGPROBS), ChoiceMethod(is_bound=True), ChoiceMethod())
 
 
 def read(answer: str, options: Sequence[str]) -> Choice | None:

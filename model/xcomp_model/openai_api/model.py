@@ -21,16 +21,16 @@ from xcomp_model.base import (
     Capabilities,
     Choice,
     Control,
+    EndpointUnavailable,
     ModelError,
     Picture,
     Prompt,
     Sampling,
     Text,
-    Unanswered,
     never,
 )
-from xcomp_model.openai_api.calls import Calls, Left
-from xcomp_model.openai_api.choice import WAYS, Way, read
+from xcomp_model.openai_api.calls import CallerLeft, Calls
+from xcomp_model.openai_api.choice import WAYS, ChoiceMethod, read
 from xcomp_model.openai_api.prompts import OpenAIPrompts
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class OpenAIModel:
             ) as chunks:
                 yield from chunks
 
-        with self._translated(), suppress(Left), closing(self._calls.stream(ask, cancelled=cancelled)) as chunks:
+        with self._translated(), suppress(CallerLeft), closing(self._calls.stream(ask, cancelled=cancelled)) as chunks:
             for chunk in chunks:
                 if chunk.choices and (text := chunk.choices[0].delta.content):
                     yield text
@@ -126,7 +126,7 @@ class OpenAIModel:
             try:
                 with self._translated(but=(openai.BadRequestError, openai.UnprocessableEntityError)):
                     choice = self._calls.run(partial(self._asked, messages, options, way), cancelled=cancelled)
-            except Left:
+            except CallerLeft:
                 raise ModelError("the choice was broken off: nobody waits for it") from None
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 refusal = refusal or error
@@ -139,7 +139,9 @@ class OpenAIModel:
         with self._translated():
             raise refusal
 
-    def _asked(self, messages: "list[ChatCompletionMessageParam]", options: Sequence[str], way: Way) -> Choice | None:
+    def _asked(
+        self, messages: "list[ChatCompletionMessageParam]", options: Sequence[str], way: ChoiceMethod
+    ) -> Choice | None:
         """Asks in one way; None where the scores are left out, or the answer is no option."""
         answer = self._client.chat.completions.create(
             model=self._model, messages=messages, temperature=0, **way.parameters(options)
@@ -152,7 +154,7 @@ class OpenAIModel:
             return self._weighed(scores, options) if scores else None
         return read(answer.choices[0].message.content or "", options)
 
-    def _learn(self, way: Way) -> None:
+    def _learn(self, way: ChoiceMethod) -> None:
         self._way = WAYS.index(way)
         self.capabilities = replace(self.capabilities, logprobs=bool(way.top))
 
@@ -210,9 +212,11 @@ class OpenAIModel:
         except openai.NotFoundError:
             raise ModelError(f"the endpoint {self._base_url} has no model {self._model!r}") from None
         except openai.RateLimitError:
-            raise Unanswered(f"the endpoint {self._base_url} is busy or over its quota: try again later") from None
+            raise EndpointUnavailable(
+                f"the endpoint {self._base_url} is busy or over its quota: try again later"
+            ) from None
         except openai.APIConnectionError:  # a time-out is one of them
-            raise Unanswered(f"the endpoint {self._base_url} does not answer: is it running there?") from None
+            raise EndpointUnavailable(f"the endpoint {self._base_url} does not answer: is it running there?") from None
         except openai.OpenAIError as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"the endpoint {self._base_url} failed: {reason}") from None

@@ -13,12 +13,12 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # kept fo
 from xcomp_model.base import ModelError, Prompt, Prompts, Runtime
 from xcomp_model.xcomposer.architecture.config import Config, XComposer1Config, read_config
 from xcomp_model.xcomposer.architecture.rotary import HalfPrecisionRotary
-from xcomp_model.xcomposer.model import Card, XComposer
+from xcomp_model.xcomposer.model import ModelInfo, XComposer
 from xcomp_model.xcomposer.prompts import v1, v2
 from xcomp_model.xcomposer.prompts.common import TRAINED, UNPROVEN_ENGLISH
 from xcomp_model.xcomposer.runtime.device import find_place, unused_bytes
 from xcomp_model.xcomposer.runtime.memory_plan import FEATURES_BYTES, MemoryPlan, make_plan, prompts_room
-from xcomp_model.xcomposer.runtime.runner import Reader
+from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Tokenizer
 from xcomp_model.xcomposer.weights.checkpoint import shard_files
 from xcomp_model.xcomposer.weights.convert import convert, load
@@ -49,7 +49,7 @@ def open_model(name: str, runtime: Runtime) -> XComposer:
         network.llm.model.rotary_emb = HalfPrecisionRotary(head_dim=head_dim, theta=10000.0).to(place.main)
     layers = [layer.self_attn.q_proj.weight.device for layer in network.llm.model.layers]
     prompts_bytes = runtime.prompts_bytes or prompts_room(plan, layers, unused_bytes)
-    reader = Reader(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=prompts_bytes)
+    reader = Runner(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=prompts_bytes)
     card = _card(name, folder, config, is_reference=is_reference)
     return XComposer(reader, tokenizer, card, prompts=_prompts(config, runtime))
 
@@ -95,9 +95,9 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def _card(name: str, folder: Path, config: Config, *, is_reference: bool) -> Card:
+def _card(name: str, folder: Path, config: Config, *, is_reference: bool) -> ModelInfo:
     family = v1 if isinstance(config, XComposer1Config) else v2
-    return Card(
+    return ModelInfo(
         name=name,
         digest=digest(folder),
         context_tokens=_context_tokens(config),

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 
-from xcomp_model.base import Capabilities, Choice, Form, ModelError, Prompt, Prompts, Sampling, never
-from xcomp_model.decoding import Bound, Drawer, Stops, weigh
-from xcomp_model.xcomposer.runtime.kv_cache import Cancelled
-from xcomp_model.xcomposer.runtime.runner import Reader
+from xcomp_model.base import AnswerGrammar, Capabilities, Choice, ModelError, Prompt, Prompts, Sampling, never
+from xcomp_model.decoding import GrammarMask, StopStrings, TokenSampler, weigh
+from xcomp_model.xcomposer.runtime.kv_cache import GenerationCancelled
+from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
 _LEAST_MASS = 0.5
@@ -21,7 +21,7 @@ _LEAST_ANSWER = 8  # positions that a prompt leaves for its answer; every stage'
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelInfo:
     """What a loaded model is called and can do.
 
     Attributes:
@@ -42,7 +42,12 @@ class XComposer:
     """A `VisionLanguageModel`."""
 
     def __init__(
-        self, reader: Reader, tokenizer: Tokenizer, card: Card, *, prompts: Callable[[Callable[[Prompt], int]], Prompts]
+        self,
+        reader: Runner,
+        tokenizer: Tokenizer,
+        card: ModelInfo,
+        *,
+        prompts: Callable[[Callable[[Prompt], int]], Prompts],
     ) -> None:
         self._reader = reader
         self._tokenizer = tokenizer
@@ -67,7 +72,7 @@ class XComposer:
     def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
         """Yields the answer as it is drawn; a beam search yields it at its end."""
         units = self._checked(prompt)
-        decoder, stops = Decoder(self._tokenizer), Stops(sampling.stop)
+        decoder, stops = Decoder(self._tokenizer), StopStrings(sampling.stop)
         tokens = self._searched if sampling.beams > 1 else self._drawn
         try:
             for token in tokens(units, sampling, cancelled):
@@ -76,7 +81,7 @@ class XComposer:
                     yield text
                 if stops.is_done:
                     return
-        except Cancelled:
+        except GenerationCancelled:
             return
         rest = stops.push(decoder.flush()) + stops.flush()
         if rest:
@@ -90,7 +95,7 @@ class XComposer:
             return self._answered(prompt, options, cancelled)
         try:
             shares = self._weighed(self._checked(prompt), options, cancelled)
-        except Cancelled:
+        except GenerationCancelled:
             raise ModelError("the choice was broken off: nobody waits for it") from None
         mass = sum(shares)
         if not mass >= _LEAST_MASS:  # scores that are no numbers fail here, too
@@ -120,7 +125,7 @@ class XComposer:
         return Choice(tuple(float(number == chosen) for number in range(len(options))), mass=1.0)
 
     def _drawn(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
-        drawer = Drawer(sampling, device=self._reader.device)
+        drawer = TokenSampler(sampling, device=self._reader.device)
         bound = self._bound(sampling.form) if sampling.form else None
         most = self._answer_tokens(units, sampling)
         with (
@@ -152,8 +157,8 @@ class XComposer:
     def _pieces(self) -> dict[int, str]:
         return {i: piece for i, piece in self._tokenizer.pieces() if piece}
 
-    def _bound(self, form: Form) -> Bound:
-        return Bound(form, self._pieces, self._ends, size=self._reader.vocabulary, device=self._reader.device)
+    def _bound(self, form: AnswerGrammar) -> GrammarMask:
+        return GrammarMask(form, self._pieces, self._ends, size=self._reader.vocabulary, device=self._reader.device)
 
     def _checked(self, prompt: Prompt) -> list[Unit]:
         units = self._tokenizer.units(prompt)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import grpc
 
-from xcomp_protos.client.interceptor import Outgoing
+from xcomp_protos.client.interceptor import RequestContextInterceptor
 from xcomp_protos.errors import Exhausted, Unavailable, from_status
 from xcomp_protos.tls import SCHEME, ClientTls
 
@@ -56,7 +56,7 @@ def dial(address: str, *, token: str | None = None, tls: ClientTls | None = None
         channel = grpc.secure_channel(address.removeprefix(SCHEME), credentials, options=options)
     else:
         channel = grpc.insecure_channel(address, options=options)
-    channel = grpc.intercept_channel(channel, Outgoing())
+    channel = grpc.intercept_channel(channel, RequestContextInterceptor())
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
 
 

@@ -10,7 +10,7 @@ from xcomp_protos.telemetry import api
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-class Outgoing(
+class RequestContextInterceptor(
     grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # generic in the stubs alone
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]

@@ -11,7 +11,7 @@ import grpc
 
 from xcomp_protos.errors import Denied, Exhausted, Unauthenticated, Unsupported, XcompError, one_line
 from xcomp_protos.server.auth import Grant
-from xcomp_protos.server.idle import Activity
+from xcomp_protos.server.idle import ActiveCalls
 from xcomp_protos.telemetry import api
 
 log = logging.getLogger(__name__)
@@ -22,10 +22,10 @@ RETRY_AFTER_S = 1.0
 Trailing = tuple[tuple[str, str], ...]
 
 
-class Watch:
+class CallAdmission:
     """Admits a call and accounts for it; to be entered once."""
 
-    def __init__(self, method: str, activity: Activity, context: grpc.ServicerContext, grant: Grant | None) -> None:
+    def __init__(self, method: str, activity: ActiveCalls, context: grpc.ServicerContext, grant: Grant | None) -> None:
         self._name = method.rpartition("/")[2]
         self._method = method
         self._activity = activity

@@ -4,7 +4,7 @@ import threading
 import time
 
 
-class Activity:
+class ActiveCalls:
     """Counts the calls under way and knows since when there is none."""
 
     def __init__(self) -> None:

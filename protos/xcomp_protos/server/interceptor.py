@@ -8,9 +8,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from xcomp_protos.errors import Cancelled, DeadlineExceeded, InvalidRequest, XcompError
-from xcomp_protos.server.admission import Watch
+from xcomp_protos.server.admission import CallAdmission
 from xcomp_protos.server.auth import ALL, Access, Grant
-from xcomp_protos.server.idle import Activity
+from xcomp_protos.server.idle import ActiveCalls
 from xcomp_protos.server.timeouts import patience
 
 Behaviour = Callable[..., Any]  # a method as gRPC calls it: a message or many, and the context
@@ -22,10 +22,10 @@ REFLECTION = "/grpc.reflection."
 _UNREADABLE = object()
 
 
-class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
     """The interceptor. Health and reflection ask for no token; health answers even when the queue is full."""
 
-    def __init__(self, activity: Activity, access: Access | None) -> None:
+    def __init__(self, activity: ActiveCalls, access: Access | None) -> None:
         self._activity = activity
         self._access = access
 
@@ -44,7 +44,7 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the
         if details.method.startswith(HEALTH):
             return _remade(handler, _unadmitted(behaviour))
         grant = ALL if details.method.startswith(REFLECTION) else self._grant(details.invocation_metadata)
-        call = _Call(details.method, self._activity, behaviour, grant, many=handler.request_streaming)
+        call = _RpcCall(details.method, self._activity, behaviour, grant, many=handler.request_streaming)
         return _remade(handler, call.streamed if handler.response_streaming else call.single)
 
     def _grant(self, metadata: Sequence[tuple[str, str | bytes]]) -> Grant | None:
@@ -54,11 +54,11 @@ class Guard(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the
         return self._access.grant_of(given.decode("latin-1") if isinstance(given, bytes) else given)
 
 
-class _Call:
+class _RpcCall:
     """One method, guarded: admitted first, read then, so that a stranger's request is never taken in."""
 
     def __init__(
-        self, method: str, activity: Activity, behaviour: Behaviour, grant: Grant | None, *, many: bool
+        self, method: str, activity: ActiveCalls, behaviour: Behaviour, grant: Grant | None, *, many: bool
     ) -> None:
         self._method = method
         self._activity = activity
@@ -78,8 +78,8 @@ class _Call:
         with self._watch(context) as grant:
             yield from _taken(self._behaviour(self._request(parts, context, grant), context), context)
 
-    def _watch(self, context: grpc.ServicerContext) -> Watch:
-        return Watch(self._method, self._activity, context, self._grant)
+    def _watch(self, context: grpc.ServicerContext) -> CallAdmission:
+        return CallAdmission(self._method, self._activity, context, self._grant)
 
     def _request(self, parts: Iterator[object], context: grpc.ServicerContext, grant: Grant) -> object:
         given = map(_readable, _received(parts, context))

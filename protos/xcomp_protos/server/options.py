@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from xcomp_protos.errors import InvalidRequest
 from xcomp_protos.hub import check_endpoint
 from xcomp_protos.server import auth
-from xcomp_protos.server.run import Endpoint
+from xcomp_protos.server.run import ServerEndpoint
 from xcomp_protos.telemetry import api, logs
 from xcomp_protos.tls import server_tls
 
@@ -77,7 +77,7 @@ def add_endpoint(parser: argparse.ArgumentParser, listen: str, variable: str) ->
     add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
 
 
-def endpoint(options: argparse.Namespace) -> Endpoint:
+def endpoint(options: argparse.Namespace) -> ServerEndpoint:
     """Reads what `add_endpoint` added.
 
     Raises:
@@ -85,7 +85,7 @@ def endpoint(options: argparse.Namespace) -> Endpoint:
             the hub is none.
     """
     check_hub()
-    made = Endpoint(
+    made = ServerEndpoint(
         options.listen,
         access=auth.read(options.token_file, option="--token-file") if options.token_file else None,
         tls=server_tls(options.tls_cert, options.tls_key, options.tls_client_ca),

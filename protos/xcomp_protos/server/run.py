@@ -25,8 +25,8 @@ from xcomp_protos.client.channel import OPTIONS
 from xcomp_protos.errors import Unavailable
 from xcomp_protos.server.admission import MAX_ACTIVE_CALLS
 from xcomp_protos.server.auth import Access
-from xcomp_protos.server.idle import Activity
-from xcomp_protos.server.interceptor import Guard
+from xcomp_protos.server.idle import ActiveCalls
+from xcomp_protos.server.interceptor import CallInterceptor
 from xcomp_protos.tls import SCHEME, ServerTls
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ SPARE_THREADS = 8  # beside the active calls: for refusals, health and reflectio
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceSpec:
     """A gRPC service and how it is added to a server."""
 
     name: str  # full name, xcomp.v1.Indexer
@@ -50,7 +50,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ServerEndpoint:
     """Where a server listens, to whom, and for how long."""
 
     listen: str  # host:port, port 0 for any, or unix:/path
@@ -65,7 +65,7 @@ class Running:
     """A server that takes calls."""
 
     address: str
-    activity: Activity
+    activity: ActiveCalls
     health: health.HealthServicer
     names: tuple[str, ...]  # of its services
 
@@ -75,7 +75,7 @@ class Running:
             self.health.set(name, value)
 
 
-def run(services: Sequence[Service], endpoint: Endpoint, *, prepare: Prepare = lambda _: None) -> None:
+def run(services: Sequence[ServiceSpec], endpoint: ServerEndpoint, *, prepare: Prepare = lambda _: None) -> None:
     """Serves until SIGTERM, SIGINT or the idle time-out, then drains. To be called from the main thread.
 
     Health says NOT_SERVING until `prepare` has returned. It is told when to give up.
@@ -95,16 +95,16 @@ def run(services: Sequence[Service], endpoint: Endpoint, *, prepare: Prepare = l
 
 
 @contextlib.contextmanager
-def started(services: Sequence[Service], endpoint: Endpoint) -> Iterator[Running]:
+def started(services: Sequence[ServiceSpec], endpoint: ServerEndpoint) -> Iterator[Running]:
     """Serves while the body runs, health NOT_SERVING at first; then lets the calls under way end.
 
     Raises:
         Unavailable: the address is taken or cannot be bound.
     """
-    activity = Activity()
+    activity = ActiveCalls()
     server = grpc.server(
         ThreadPoolExecutor(max_workers=MAX_ACTIVE_CALLS + SPARE_THREADS, thread_name_prefix="rpc"),
-        interceptors=[Guard(activity, endpoint.access)],
+        interceptors=[CallInterceptor(activity, endpoint.access)],
         options=(*OPTIONS, *_options(), ("grpc.so_reuseport", 0)),
         maximum_concurrent_rpcs=8 * MAX_ACTIVE_CALLS,
     )
@@ -144,7 +144,7 @@ def _options() -> tuple[tuple[str, int], ...]:
     )
 
 
-def _bind(server: grpc.Server, endpoint: Endpoint) -> str:
+def _bind(server: grpc.Server, endpoint: ServerEndpoint) -> str:
     listen = endpoint.listen
     if listen.startswith("unix:"):
         _clear_stale_socket(Path(listen.removeprefix("unix:")))
@@ -221,7 +221,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
         signal.signal(number, handle)
 
 
-def _wait(stop: threading.Event, activity: Activity, idle_timeout_s: float | None) -> None:
+def _wait(stop: threading.Event, activity: ActiveCalls, idle_timeout_s: float | None) -> None:
     while not stop.wait(timeout=min(1.0, idle_timeout_s) if idle_timeout_s is not None else None):
         if idle_timeout_s is not None and activity.idle_s() > idle_timeout_s:
             log.info("event=idle seconds=%.0f", activity.idle_s())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Patience:
+class CallTimeouts:
     """Breaks off what takes too long; one thread watches, and only while there is something to watch."""
 
     def __init__(self) -> None:
@@ -54,4 +54,4 @@ class Patience:
             return [self._ends.pop(key)[1] for key in late]
 
 
-patience = Patience()  # of the whole process: a thread per server would gain nothing
+patience = CallTimeouts()  # of the whole process: a thread per server would gain nothing

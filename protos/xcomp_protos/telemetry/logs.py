@@ -15,7 +15,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _WORDS = re.compile(r"\w+=\S*(?: \w+=\S*)*")
 
 
-class Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Writes a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -39,6 +39,6 @@ def configure(level: str, format_: str) -> None:
     """Sends the log of this process to stderr, warnings of libraries included."""
     handler = logging.StreamHandler()
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
-    handler.setFormatter(Json() if format_ == "json" else plain)
+    handler.setFormatter(JsonFormatter() if format_ == "json" else plain)
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(capture=True)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from xcomp_model.base import ModelError, Sampling
-from xcomp_model.decoding import Bound, Drawer, Stops, weigh
+from xcomp_model.decoding import GrammarMask, StopStrings, TokenSampler, weigh
 
 CPU = torch.device("cpu")
 
 
 def drawn(sampling: Sampling, scores: list[float], *, count: int, allowed: Tensor | None = None) -> list[int]:
-    drawer = Drawer(sampling, device=CPU)
+    drawer = TokenSampler(sampling, device=CPU)
     return [drawer.draw(torch.tensor(scores), allowed) for _ in range(count)]
 
 
@@ -36,8 +36,8 @@ class Abba:
 
 def test_a_bound_answer_has_its_form_whatever_the_scores_prefer() -> None:
     pieces = {0: "b", 1: "x", 2: "ba", 3: "a", 4: "bb"}
-    bound = Bound(Abba(), pieces, ends=[5], size=6, device=CPU)
-    drawer, said = Drawer(Sampling(), device=CPU), []
+    bound = GrammarMask(Abba(), pieces, ends=[5], size=6, device=CPU)
+    drawer, said = TokenSampler(Sampling(), device=CPU), []
     while (token := drawer.draw(torch.tensor([3.0, 9.0, 2.0, 1.0, 0.0, 8.0]), bound.allowed())) != 5:
         bound.push(token)
         said.append(token)
@@ -45,7 +45,7 @@ def test_a_bound_answer_has_its_form_whatever_the_scores_prefer() -> None:
 
 
 def test_tokens_that_cannot_write_the_form_are_an_error() -> None:
-    bound = Bound(Abba(), {0: "b"}, ends=[1], size=2, device=CPU)
+    bound = GrammarMask(Abba(), {0: "b"}, ends=[1], size=2, device=CPU)
     with pytest.raises(ModelError, match="cannot go on from ''"):
         bound.allowed()
 
@@ -73,14 +73,14 @@ def test_scores_that_are_no_numbers_are_an_error() -> None:
 
 @pytest.mark.parametrize("pieces", [['a cat" and'], ["a", " cat", '"', " and"], ["a c", 'at" a', "nd"]])
 def test_an_answer_ends_before_its_stop_however_it_is_cut(pieces: list[str]) -> None:
-    stops = Stops(['"'])
+    stops = StopStrings(['"'])
     text = "".join(stops.push(piece) for piece in pieces if not stops.is_done) + stops.flush()
     assert text == "a cat"
     assert stops.is_done
 
 
 def test_what_may_be_a_stop_is_held_back_and_given_at_the_end() -> None:
-    stops = Stops(["###"])
+    stops = StopStrings(["###"])
     assert [stops.push("x#"), stops.push("#"), stops.push("y##")] == ["x", "", "##y"]
     assert stops.flush() == "##"
     assert not stops.is_done

@@ -15,7 +15,7 @@ from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import XcompError
 from xcomp_protos.server import admission
-from xcomp_protos.server.idle import Activity
+from xcomp_protos.server.idle import ActiveCalls
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, XcompError)]
 
@@ -139,7 +139,7 @@ def test_closing_a_stream_ends_the_work_behind_it() -> None:
 
 
 def test_activity_knows_idle_from_busy() -> None:
-    activity = Activity()
+    activity = ActiveCalls()
     assert activity.enter() == 1
     assert activity.enter() == 2
     activity.leave()

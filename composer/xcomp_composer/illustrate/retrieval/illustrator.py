@@ -8,17 +8,17 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xcomp_composer.article.captions import described
+from xcomp_composer.article.captions import with_metadata_caption
 from xcomp_composer.article.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.article.model import Candidate, Evidence, Illustration, Unfilled
 from xcomp_composer.document.blocks import Kind
 from xcomp_composer.document.markdown import split
 from xcomp_composer.illustrate.base import (
-    Draft,
-    Offered,
-    Question,
+    CandidateImage,
+    IllustrationOptions,
+    IllustrationTask,
     Selection,
-    Wish,
+    SelectionRequest,
     places,
 )
 from xcomp_composer.illustrate.retrieval.assignment import NEIGHBOURS, assign, spread
@@ -26,10 +26,10 @@ from xcomp_composer.illustrate.retrieval.paragraphs import (
     most_visible,
 )
 from xcomp_composer.illustrate.retrieval.reasons import why, why_empty
-from xcomp_composer.illustrate.retrieval.scoring import HITS, Floats, Offer, Place, places_for
+from xcomp_composer.illustrate.retrieval.scoring import HITS, Floats, ScoredCandidate, ScoredSpot, places_for
 from xcomp_composer.illustrate.similar_images import likeness
 from xcomp_composer.indexer_client.hit import Hit
-from xcomp_composer.indexer_client.repository import Repository
+from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_composer.model_pool.pool import NAME
 from xcomp_protos.errors import InvalidRequest, NotFound, Unsupported
 from xcomp_protos.telemetry import api
@@ -43,16 +43,18 @@ MOST_PARAGRAPHS = 64  # of a longer text, the most visible ones are looked at; m
 class _Plan:
     """Places in the order of the text, each with the offer it gets, if any."""
 
-    places: tuple[Place, ...]
-    chosen: tuple[Offer | None, ...]
+    places: tuple[ScoredSpot, ...]
+    chosen: tuple[ScoredCandidate | None, ...]
 
 
-class Retrieval:
+class RetrievalIllustrator:
     """Places and chooses by the repository's own spaces."""
 
     name = NAME
 
-    def illustrate(self, draft: Draft, wish: Wish, repository: Repository) -> Iterator[StageEvent]:
+    def illustrate(
+        self, draft: IllustrationTask, wish: IllustrationOptions, repository: RepositoryClient
+    ) -> Iterator[StageEvent]:
         """Decides about all spots together, then tells them in the order of the text."""
         numbers = [number for number in places(draft.blocks) if draft.is_open(number)]
         standing = repository.hits_of(draft.standing_ids)
@@ -72,7 +74,7 @@ class Retrieval:
         for place, offer in _evident(spots, repository, wish.k):
             yield from _events(place, offer, draft.language, wish.k, repository.conditions.repository)
 
-    def select(self, question: Question, repository: Repository) -> Selection:
+    def select(self, question: SelectionRequest, repository: RepositoryClient) -> Selection:
         """Weighs the candidates for the last paragraph of the context."""
         if question.procedure == "reference" or question.order or not question.has_pixels:
             raise Unsupported("procedure: retrieval has no letters and no released procedure: name a model that sees")
@@ -98,13 +100,13 @@ class Retrieval:
                 raise NotFound(f"candidates: there is no image {key!r} in {repository.conditions.repository!r}")
         return _selection([scores[key] for key in keys])
 
-    def find(self, query: str, language: str, repository: Repository, *, k: int) -> tuple[Candidate, ...]:
+    def find(self, query: str, language: str, repository: RepositoryClient, *, k: int) -> tuple[Candidate, ...]:
         """Returns the best pictures for a query of the user's, best first, fitting or not."""
         ((place, _),) = _evident([(places_for({0: query}, language, repository)[0], None)], repository, k)
         return _candidates(place, None, language, k)
 
 
-def _in_parts(paragraphs: Mapping[int, str], language: str, repository: Repository) -> list[Place]:
+def _in_parts(paragraphs: Mapping[int, str], language: str, repository: RepositoryClient) -> list[ScoredSpot]:
     """Places of all paragraphs; the tables of texts and pictures in between take bounded memory."""
     numbers = list(paragraphs)
     parts = [numbers[start : start + MOST_PARAGRAPHS] for start in range(0, len(numbers), MOST_PARAGRAPHS)]
@@ -116,7 +118,12 @@ def _in_parts(paragraphs: Mapping[int, str], language: str, repository: Reposito
 
 
 def _plan(
-    found: Sequence[Place], numbers: Sequence[int], draft: Draft, *, limit: int, twins: Mapping[str, str]
+    found: Sequence[ScoredSpot],
+    numbers: Sequence[int],
+    draft: IllustrationTask,
+    *,
+    limit: int,
+    twins: Mapping[str, str],
 ) -> _Plan:
     """Assigns pictures to all places, keeps the best of them, and assigns again among those."""
     ordinals = {number: ordinal for ordinal, number in enumerate(numbers)}
@@ -134,7 +141,7 @@ def _plan(
     )
 
 
-def _values(place: Place, twins: Mapping[str, str]) -> dict[str, float]:
+def _values(place: ScoredSpot, twins: Mapping[str, str]) -> dict[str, float]:
     """What each picture gains here over none; twins are one picture."""
     values: dict[str, float] = {}
     for offer in place.offers:
@@ -144,18 +151,18 @@ def _values(place: Place, twins: Mapping[str, str]) -> dict[str, float]:
     return values
 
 
-def _best_of(place: Place, group: str | None, twins: Mapping[str, str]) -> Offer | None:
+def _best_of(place: ScoredSpot, group: str | None, twins: Mapping[str, str]) -> ScoredCandidate | None:
     offers = (offer for offer in place.offers if twins.get(offer.hit.image_id, offer.hit.image_id) == group)
     return next(offers, None) if group else None
 
 
-def _twins(found: Sequence[Place], standing: Sequence[Hit], repository: Repository) -> Mapping[str, str]:
+def _twins(found: Sequence[ScoredSpot], standing: Sequence[Hit], repository: RepositoryClient) -> Mapping[str, str]:
     """Gives pictures that are alike one name; a picture that cannot be chosen needs none."""
     offered = (offer.hit for place in found for offer in place.offers if offer.score > FIT)
     return likeness((*standing, *offered), repository).groups
 
 
-def _without(found: Sequence[Place], taken: Collection[str], groups: Mapping[str, str]) -> list[Place]:
+def _without(found: Sequence[ScoredSpot], taken: Collection[str], groups: Mapping[str, str]) -> list[ScoredSpot]:
     """The places without pictures that stand already, in whatever copy."""
     return [
         replace(
@@ -169,8 +176,8 @@ def _without(found: Sequence[Place], taken: Collection[str], groups: Mapping[str
 
 
 def _evident(
-    spots: Sequence[tuple[Place, Offer | None]], repository: Repository, k: int
-) -> list[tuple[Place, Offer | None]]:
+    spots: Sequence[tuple[ScoredSpot, ScoredCandidate | None]], repository: RepositoryClient, k: int
+) -> list[tuple[ScoredSpot, ScoredCandidate | None]]:
     """The same spots, with what every space says of the candidates to be shown, all of them for the spot's query."""
     best = [(offer or next(iter(place.offers), None), place) for place, offer in spots]
     asked = [offer.query if offer else "" for offer, _ in best]
@@ -181,7 +188,7 @@ def _evident(
     told = repository.seen_by_all(asked, shown) if any(shown) else shown
     seen = [{hit.image_id: hit for hit in hits} for hits in told]
 
-    def with_spaces(offer: Offer, hits: Mapping[str, Hit]) -> Offer:
+    def with_spaces(offer: ScoredCandidate, hits: Mapping[str, Hit]) -> ScoredCandidate:
         return replace(offer, hit=hits.get(offer.hit.image_id, offer.hit))
 
     return [
@@ -193,7 +200,7 @@ def _evident(
     ]
 
 
-def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[Place, Offer | None]]:
+def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[ScoredSpot, ScoredCandidate | None]]:
     """The filled places, and as many of the empty ones as the count leaves room for, in the order of the text."""
     pairs = list(zip(plan.places, plan.chosen, strict=True))
     empty = [place for place, offer in pairs if not offer and (is_exact or place.visibility >= VISIBLE)]
@@ -202,7 +209,9 @@ def _spots(plan: _Plan, *, count: int, is_exact: bool) -> list[tuple[Place, Offe
     return [(place, offer) for place, offer in pairs if offer or place in wanted]
 
 
-def _events(place: Place, offer: Offer | None, language: str, k: int, repository: str) -> Iterator[StageEvent]:
+def _events(
+    place: ScoredSpot, offer: ScoredCandidate | None, language: str, k: int, repository: str
+) -> Iterator[StageEvent]:
     candidates = _candidates(place, offer, language, k)
     best = offer or next(iter(place.offers), None)
     query = best.query if best else place.query
@@ -228,10 +237,10 @@ def _events(place: Place, offer: Offer | None, language: str, k: int, repository
         evidence=_evidence(candidates),
         content_hash=shown.content_hash,
     )
-    yield SpotIllustration(place.segment, described(picture, shown, language))
+    yield SpotIllustration(place.segment, with_metadata_caption(picture, shown, language))
 
 
-def _candidates(place: Place, chosen: Offer | None, language: str, k: int) -> tuple[Candidate, ...]:
+def _candidates(place: ScoredSpot, chosen: ScoredCandidate | None, language: str, k: int) -> tuple[Candidate, ...]:
     offers = _shown(place, chosen, k)
     selection = _selection([offer.score for offer in offers])
     return tuple(
@@ -242,7 +251,7 @@ def _candidates(place: Place, chosen: Offer | None, language: str, k: int) -> tu
     )
 
 
-def _shown(place: Place, chosen: Offer | None, k: int) -> list[Offer]:
+def _shown(place: ScoredSpot, chosen: ScoredCandidate | None, k: int) -> list[ScoredCandidate]:
     """The k best offers, best first; the chosen one is among them."""
     offers = list(place.offers[:k])
     if chosen and chosen not in offers:
@@ -267,7 +276,9 @@ def _selection(scores: Sequence[float]) -> Selection:
     return Selection(choice, tuple(share / total for share in shares), mass)
 
 
-def _embedded(candidates: Sequence[Offered], keys: Sequence[str], repository: Repository) -> dict[str, Floats]:
+def _embedded(
+    candidates: Sequence[CandidateImage], keys: Sequence[str], repository: RepositoryClient
+) -> dict[str, Floats]:
     encoded = [(key, offered.image) for key, offered in zip(keys, candidates, strict=True) if not offered.image_id]
     if any(not image for _, image in encoded):
         raise InvalidRequest("candidates: one is empty: give it an image_id or an image")

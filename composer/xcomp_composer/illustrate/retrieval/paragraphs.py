@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_composer.indexer_client.repository import Repository, Vectors
+from xcomp_composer.indexer_client.repository import RepositoryClient, Vectors
 
 LONGEST_LIST = 24  # texts per paragraph; more would only repeat a very long one
 _LONGEST_CHARACTERS = 2000  # no embedder reads further
@@ -73,7 +73,9 @@ STATEMENTS = {
 }
 
 
-def most_visible(paragraphs: Mapping[int, str], language: str, repository: Repository, *, count: int) -> dict[int, str]:
+def most_visible(
+    paragraphs: Mapping[int, str], language: str, repository: RepositoryClient, *, count: int
+) -> dict[int, str]:
     """Returns the paragraphs that describe most to be seen, in the order of the text."""
     language = language if language in SCENES else "en"
     scenes, statements = SCENES[language], STATEMENTS[language]

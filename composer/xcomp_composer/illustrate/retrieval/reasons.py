@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from xcomp_composer.article.captions import seen_in
-from xcomp_composer.illustrate.retrieval.scoring import Offer, Place
+from xcomp_composer.illustrate.retrieval.scoring import ScoredCandidate, ScoredSpot
 
 _LONGEST_QUERY = 160
 _WORDS: Mapping[str, Mapping[str, str]] = {
@@ -28,7 +28,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def why(offer: Offer, language: str) -> str:
+def why(offer: ScoredCandidate, language: str) -> str:
     """Says what speaks for a picture."""
     words = _WORDS["zh" if language == "zh" else "en"]
     seen = seen_in(offer.hit.labels, language)
@@ -36,12 +36,12 @@ def why(offer: Offer, language: str) -> str:
     return reason + (words["sees"].format(seen=seen) if seen else "") + (words["titled"] if offer.by_title else "")
 
 
-def asked_for(offer: Offer, language: str) -> str:
+def asked_for(offer: ScoredCandidate, language: str) -> str:
     """Says why a picture stands here that had to stand somewhere."""
     return _WORDS["zh" if language == "zh" else "en"]["asked for"].format(why=why(offer, language))
 
 
-def why_empty(place: Place, language: str, *, fit: float) -> str:
+def why_empty(place: ScoredSpot, language: str, *, fit: float) -> str:
     """Says why a spot has no picture."""
     words = _WORDS["zh" if language == "zh" else "en"]
     if not place.offers:

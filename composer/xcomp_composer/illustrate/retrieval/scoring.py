@@ -22,7 +22,7 @@ from xcomp_composer.illustrate.retrieval.paragraphs import (
     visibility,
 )
 from xcomp_composer.indexer_client.hit import Background, Hit
-from xcomp_composer.indexer_client.repository import Repository, Vectors
+from xcomp_composer.indexer_client.repository import RepositoryClient, Vectors
 from xcomp_protos.telemetry import api
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -36,7 +36,7 @@ _LEAST_LEVEL = 0.02  # cosine similarity between scenes and statements; a reposi
 
 
 @dataclass(frozen=True)
-class Offer:
+class ScoredCandidate:
     """A picture for a spot."""
 
     hit: Hit
@@ -48,18 +48,18 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Place:
+class ScoredSpot:
     """A spot, and what the repository has for it."""
 
     segment: int
     visibility: float  # of the paragraph: 1 as visible as a scene, -1 as abstract as a statement
-    offers: tuple[Offer, ...]  # best first
+    offers: tuple[ScoredCandidate, ...]  # best first
     query: str = ""  # what was searched for where nothing at all was found: its most visible text
     found: Mapping[str, Mapping[str, Hit]] = field(default_factory=dict)  # by text and id: as found for that text
 
 
 @dataclass(frozen=True)
-class _Scale:
+class _SpaceScale:
     """Turns standouts and similarities into fits."""
 
     chance: float
@@ -83,7 +83,7 @@ class _Table:
 
 
 @dataclass(frozen=True)
-class _Sheet:
+class _ScoreMatrix:
     """The table with everything weighed, [T, P], and how visible each text is, [T]."""
 
     table: _Table
@@ -96,12 +96,12 @@ class _Sheet:
 def places_for(
     paragraphs: Mapping[int, str],
     language: str,
-    repository: Repository,
+    repository: RepositoryClient,
     *,
     depth: int = HITS,
     pictures: Mapping[str, Floats] | None = None,
     ids: Sequence[str] = (),
-) -> list[Place]:
+) -> list[ScoredSpot]:
     """Asks for all paragraphs at once; returns a place for each, in their order.
 
     Args:
@@ -136,7 +136,7 @@ def places_for(
     return places
 
 
-def _empty_places(texts: Mapping[int, Sequence[str]], asked: Vectors, language: str) -> list[Place]:
+def _empty_places(texts: Mapping[int, Sequence[str]], asked: Vectors, language: str) -> list[ScoredSpot]:
     """Places for which there is no picture at all, whatever it shows."""
     scenes = len(SCENES[language])
     start = scenes + len(STATEMENTS[language])
@@ -144,13 +144,13 @@ def _empty_places(texts: Mapping[int, Sequence[str]], asked: Vectors, language: 
     places = []
     for segment, group in texts.items():
         most = int(seen[start : start + len(group)].argmax())
-        places.append(Place(segment, float(seen[start]), (), query=group[most]))
+        places.append(ScoredSpot(segment, float(seen[start]), (), query=group[most]))
         start += len(group)
     return places
 
 
 def _with_hits_of(
-    ids: Sequence[str], found: Sequence[Sequence[Hit]], asked: Sequence[str], repository: Repository
+    ids: Sequence[str], found: Sequence[Sequence[Hit]], asked: Sequence[str], repository: RepositoryClient
 ) -> list[list[Hit]]:
     """The hits of every text, with these images behind them."""
     some = repository.under(replace(repository.conditions, only_ids=tuple(ids)))
@@ -188,7 +188,9 @@ def _with_picture(table: _Table, picture: Hit, similarities: Floats) -> _Table:
     )
 
 
-def _weighed(table: _Table, background: Background, asked: Vectors, *, language: str, repository: Repository) -> _Sheet:
+def _weighed(
+    table: _Table, background: Background, asked: Vectors, *, language: str, repository: RepositoryClient
+) -> _ScoreMatrix:
     scenes = slice(0, len(SCENES[language]))
     statements = slice(scenes.stop, scenes.stop + len(STATEMENTS[language]))
     chance = background.median
@@ -196,7 +198,7 @@ def _weighed(table: _Table, background: Background, asked: Vectors, *, language:
 
     def fits(standouts: Floats, similarities: Floats) -> Floats:
         best = similarities.max(axis=1)
-        scale = _Scale(chance, spread, statement=float(best[statements].mean()), scene=float(best[scenes].mean()))
+        scale = _SpaceScale(chance, spread, statement=float(best[statements].mean()), scene=float(best[scenes].mean()))
         return scale.fits(standouts, similarities)
 
     seen = visibility(asked, scenes=asked[scenes], statements=asked[statements])
@@ -206,17 +208,17 @@ def _weighed(table: _Table, background: Background, asked: Vectors, *, language:
     titles = [title_of(picture.metadata, languages) for picture in table.pictures]
     titled = np.asarray([bool(title) for title in titles])
     if len(set(titles) - {""}) < 2:  # a camera's stock phrase tells no picture from another
-        return _Sheet(table, pixels, np.zeros_like(clear), clear, seen)
+        return _ScoreMatrix(table, pixels, np.zeros_like(clear), clear, seen)
     likeness = asked @ repository.embed([title for title in titles if title]).T
     deviations = np.maximum(likeness.std(axis=1, keepdims=True), 1e-6)
     standouts = (likeness - likeness.mean(axis=1, keepdims=True)) / deviations
     words = pixels.copy()
     words[:, titled] = fits(standouts, likeness)
     clear[:, titled] |= standouts >= chance
-    return _Sheet(table, (pixels + words) / 2, words > pixels, clear, seen)
+    return _ScoreMatrix(table, (pixels + words) / 2, words > pixels, clear, seen)
 
 
-def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth: int | None) -> Place:
+def _place(segment: int, texts: Sequence[str], sheet: _ScoreMatrix, start: int, depth: int | None) -> ScoredSpot:
     rows = slice(start, start + len(texts))
     of_texts = sheet.fits[rows] + sheet.seen[rows, None]
     clear = np.asarray(sheet.clear[rows].any(axis=0))
@@ -226,7 +228,7 @@ def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth:
     for column in sorted(range(len(scores)), key=lambda each: (-scores[each], each))[:depth]:
         row = start + int(best[column])
         offers.append(
-            Offer(
+            ScoredCandidate(
                 hit=sheet.table.pictures[column],
                 score=float(scores[column]),
                 query=texts[best[column]],
@@ -235,4 +237,4 @@ def _place(segment: int, texts: Sequence[str], sheet: _Sheet, start: int, depth:
                 is_clear=bool(clear[column]),
             )
         )
-    return Place(segment, float(sheet.seen[start]), tuple(offers))
+    return ScoredSpot(segment, float(sheet.seen[start]), tuple(offers))

@@ -5,18 +5,18 @@ The model is shown the picture alone, never the text it stands in, so that a cap
 
 from dataclasses import replace
 
-from xcomp_composer.article.captions import clean, described, words_of
+from xcomp_composer.article.captions import clean, with_metadata_caption, words_of
 from xcomp_composer.article.model import Candidate, Illustration
-from xcomp_composer.model_pool.session import Consultation
+from xcomp_composer.model_pool.session import ModelSession
 from xcomp_model.base import Picture
 from xcomp_protos.errors import ModelError
 
 
 def captioned(
-    picture: Illustration, candidate: Candidate, language: str, model: Consultation, shown: Picture
+    picture: Illustration, candidate: Candidate, language: str, model: ModelSession, shown: Picture
 ) -> Illustration:
     """Returns the illustration with its words; where the model fails, those that need none."""
-    words = described(picture, candidate, language)
+    words = with_metadata_caption(picture, candidate, language)
     if words_of(candidate.metadata, (), language).caption:
         return words
     try:

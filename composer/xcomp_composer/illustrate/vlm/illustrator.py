@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from xcomp_composer.article.events import Spot, StageEvent
 from xcomp_composer.article.model import Unfilled
-from xcomp_composer.illustrate.base import Draft, Question, Selection, Wish
+from xcomp_composer.illustrate.base import IllustrationOptions, IllustrationTask, Selection, SelectionRequest
 from xcomp_composer.illustrate.similar_images import likeness
 from xcomp_composer.illustrate.vlm.placement import (
     Passage,
@@ -17,44 +17,48 @@ from xcomp_composer.illustrate.vlm.placement import (
     passages,
     plan,
 )
-from xcomp_composer.illustrate.vlm.queries import Wishes, found
-from xcomp_composer.illustrate.vlm.reasons import Witness
+from xcomp_composer.illustrate.vlm.queries import QueryWriter, found
+from xcomp_composer.illustrate.vlm.reasons import ReasonWriter
 from xcomp_composer.illustrate.vlm.select import answered
-from xcomp_composer.illustrate.vlm.selection import Choosing
+from xcomp_composer.illustrate.vlm.selection import CandidateSelector
 from xcomp_composer.indexer_client.hit import Hit
-from xcomp_composer.indexer_client.repository import Repository
-from xcomp_composer.model_pool.session import Consultation
+from xcomp_composer.indexer_client.repository import RepositoryClient
+from xcomp_composer.model_pool.session import ModelSession
 from xcomp_protos.telemetry import api
 
 SPARE = 4  # hits beyond those that are needed: pictures may have gone since they were indexed
 DEEPEST = 100  # hits for a spot: the pool, as many as earlier spots may have taken, and the spare ones
 
 
-class Vision:
+class VlmIllustrator:
     """Places and chooses by a vision-language model."""
 
-    def __init__(self, consultation: Consultation) -> None:
+    def __init__(self, consultation: ModelSession) -> None:
         self._model = consultation
         self.name = consultation.model.name
 
-    def illustrate(self, draft: Draft, wish: Wish, repository: Repository) -> Iterator[StageEvent]:
+    def illustrate(
+        self, draft: IllustrationTask, wish: IllustrationOptions, repository: RepositoryClient
+    ) -> Iterator[StageEvent]:
         """Yields the places, then the descriptions, then choice after choice."""
         text = passages(draft.blocks)
         ordinals = {passage.segment: ordinal for ordinal, passage in enumerate(text)}
-        witness = Witness(self.name, self._model.model.prompts.version, draft.language, self._model.model.digest)
+        witness = ReasonWriter(self.name, self._model.model.prompts.version, draft.language, self._model.model.digest)
         places = self._plan(text, ordinals, draft, wish)
         yield from _spots(text, places, witness)
         known = {ordinals[segment]: query for segment, query in (draft.asked or {}).items() if segment in ordinals}
-        wishes = Wishes(self._model, text, witness, repository.foreign)
+        wishes = QueryWriter(self._model, text, witness, repository.foreign)
         yield from wishes.ask(places.named, known)
         if wishes.queries:
             yield from self._choices(text, ordinals, draft, wish, repository, wishes.queries, witness)
 
-    def select(self, question: Question, repository: Repository) -> Selection:
+    def select(self, question: SelectionRequest, repository: RepositoryClient) -> Selection:
         """Asks which candidate belongs after the context."""
         return answered(question, self._model, repository)
 
-    def _plan(self, text: Sequence[Passage], ordinals: Mapping[int, int], draft: Draft, wish: Wish) -> Plan:
+    def _plan(
+        self, text: Sequence[Passage], ordinals: Mapping[int, int], draft: IllustrationTask, wish: IllustrationOptions
+    ) -> Plan:
         """The places that are asked for, where they are, else those that the model names."""
         free = [ordinal for segment, ordinal in ordinals.items() if draft.is_open(segment)]
         if draft.asked is not None and wish.images is not None and wish.images >= len(free):
@@ -65,17 +69,17 @@ class Vision:
         self,
         text: Sequence[Passage],
         ordinals: Mapping[int, int],
-        draft: Draft,
-        wish: Wish,
-        repository: Repository,
+        draft: IllustrationTask,
+        wish: IllustrationOptions,
+        repository: RepositoryClient,
         queries: Mapping[int, str],
-        witness: Witness,
+        witness: ReasonWriter,
     ) -> Iterator[StageEvent]:
         with api.stage("retrieve"):
             standing = repository.hits_of(draft.standing_ids)
             hits = _searched(queries, [hit.image_id for hit in standing], wish, repository)
             alike = likeness((hit for each in (standing, *hits) for hit in each), repository)
-        choosing = Choosing(self._model, text, witness, repository, alike, wish.k)
+        choosing = CandidateSelector(self._model, text, witness, repository, alike, wish.k)
         for segment, picture in draft.standing.items():
             choosing.stands(ordinals.get(segment, -1), picture.image_id)
         for (ordinal, query), each in zip(queries.items(), hits, strict=True):
@@ -83,7 +87,7 @@ class Vision:
 
 
 def _searched(
-    queries: Mapping[int, str], standing: Sequence[str], wish: Wish, repository: Repository
+    queries: Mapping[int, str], standing: Sequence[str], wish: IllustrationOptions, repository: RepositoryClient
 ) -> list[list[Hit]]:
     """One search for all places, without the pictures that stand already."""
     return found(
@@ -91,7 +95,7 @@ def _searched(
     )
 
 
-def _spots(text: Sequence[Passage], found: Plan, witness: Witness) -> Iterator[StageEvent]:
+def _spots(text: Sequence[Passage], found: Plan, witness: ReasonWriter) -> Iterator[StageEvent]:
     key = "few places" if found.named else "no place"
     reason = witness.said(key, named=len(found.named), count=len(found.named) + len(found.missing))
     for ordinal in sorted((*found.named, *found.missing)):

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from PIL import Image, ImageOps
 
-from xcomp_composer.indexer_client.repository import Repository
+from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_model.base import Picture
 from xcomp_protos.errors import ImageError
 
@@ -33,10 +33,10 @@ def decoded(content: bytes) -> Picture:
     return Picture(sha256(content).hexdigest(), upright)
 
 
-class Pictures:
+class CandidateImages:
     """Pictures of a repository, fetched when they are first asked for; the latest are kept."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: RepositoryClient) -> None:
         self._repository = repository
         self._kept: OrderedDict[str, Picture] = OrderedDict()
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from xcomp_composer.document.blocks import Block
 from xcomp_composer.illustrate.base import (
-    Wish,
+    IllustrationOptions,
     places,
 )
-from xcomp_composer.model_pool.session import Consultation
+from xcomp_composer.model_pool.session import ModelSession
 
 WINDOW = 48  # passages in view of one question; a longer article is asked about in parts of equal size
 NAMED = 20  # places that are asked for at once, so that no model's bound of tokens cuts the answer
@@ -33,7 +33,7 @@ class Plan:
     missing: tuple[int, ...] = ()
 
 
-def plan(model: Consultation, passages: Sequence[str], wish: Wish, *, free: Collection[int]) -> Plan:
+def plan(model: ModelSession, passages: Sequence[str], wish: IllustrationOptions, *, free: Collection[int]) -> Plan:
     """Asks for as many places as are wanted, or for those that the model finds fit; raises like a consultation.
 
     Args:
@@ -54,7 +54,7 @@ def plan(model: Consultation, passages: Sequence[str], wish: Wish, *, free: Coll
     return Plan(tuple(kept), tuple(sorted(others[: wanted - len(kept)])))
 
 
-def _named(model: Consultation, passages: Sequence[str], free: Sequence[int], *, count: int | None) -> Iterator[int]:
+def _named(model: ModelSession, passages: Sequence[str], free: Sequence[int], *, count: int | None) -> Iterator[int]:
     """Asks window by window, in each for the share of its free passages."""
     windows = max(math.ceil(len(passages) / WINDOW), math.ceil((count or 0) / NAMED))
     before = 0
@@ -69,7 +69,7 @@ def _named(model: Consultation, passages: Sequence[str], free: Sequence[int], *,
             yield from (start + number for number in _answer(model, passages[start:end], here, share))
 
 
-def _answer(model: Consultation, passages: Sequence[str], free: Sequence[int], count: int | None) -> tuple[int, ...]:
+def _answer(model: ModelSession, passages: Sequence[str], free: Sequence[int], count: int | None) -> tuple[int, ...]:
     form = model.model.prompts.spot_form(free, count=count, apart=_apart(len(free), count))
     asked = count if form or count is None else count + len(passages) - len(free)  # others may be named as well
     said = model.say(lambda prompts: prompts.spot(passages, count=asked), "spot", form=form)

@@ -12,20 +12,20 @@ from xcomp_composer.article.model import Unfilled
 from xcomp_composer.illustrate.vlm.placement import (
     Passage,
 )
-from xcomp_composer.illustrate.vlm.reasons import Witness
+from xcomp_composer.illustrate.vlm.reasons import ReasonWriter
 from xcomp_composer.indexer_client.hit import Hit
-from xcomp_composer.indexer_client.repository import Repository
-from xcomp_composer.model_pool.session import Consultation
+from xcomp_composer.indexer_client.repository import RepositoryClient
+from xcomp_composer.model_pool.session import ModelSession
 from xcomp_protos.errors import ModelError
 
 
 @dataclass
-class Wishes:
+class QueryWriter:
     """The descriptions of an article, each with those before it in view."""
 
-    model: Consultation
+    model: ModelSession
     text: Sequence[Passage]
-    witness: Witness
+    witness: ReasonWriter
     foreign: str = ""  # language to ask in as well
     queries: dict[int, str] = field(default_factory=dict)  # by passage, as far as they were given
 
@@ -59,7 +59,7 @@ class Wishes:
         return " ".join(self.model.model.prompts.query_in(said).split())
 
 
-def found(queries: Sequence[str], repository: Repository, *, k: int) -> list[list[Hit]]:
+def found(queries: Sequence[str], repository: RepositoryClient, *, k: int) -> list[list[Hit]]:
     """Returns the k best pictures for each query, all asked in one search; what several lines find is one list."""
     lines = [query.split("\n") for query in queries]
     texts = [line for each in lines for line in each]

@@ -43,7 +43,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Witness:
+class ReasonWriter:
     """Who judges, in which language the reasons are."""
 
     model: str

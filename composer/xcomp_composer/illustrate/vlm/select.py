@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image
 
 from xcomp_composer.document.markdown import split
-from xcomp_composer.illustrate.base import Offered, Question, Selection
-from xcomp_composer.illustrate.vlm.images import Pictures, decoded
+from xcomp_composer.illustrate.base import CandidateImage, Selection, SelectionRequest
+from xcomp_composer.illustrate.vlm.images import CandidateImages, decoded
 from xcomp_composer.illustrate.vlm.placement import (
     passages,
 )
 from xcomp_composer.illustrate.vlm.reasons import chosen, needed
-from xcomp_composer.indexer_client.repository import Repository
-from xcomp_composer.model_pool.session import Consultation
+from xcomp_composer.indexer_client.repository import RepositoryClient
+from xcomp_composer.model_pool.session import ModelSession
 from xcomp_model.base import Choice, Picture, Section
 from xcomp_model.selection import Allowance
 from xcomp_protos.errors import ImageError, InvalidRequest, NotFound
@@ -26,7 +26,7 @@ _PLENTY = 10**9  # tokens
 _GREY = Picture("without pixels", Image.new("RGB", (224, 224), (128, 128, 128)))
 
 
-def answered(question: Question, model: Consultation, repository: Repository) -> Selection:
+def answered(question: SelectionRequest, model: ModelSession, repository: RepositoryClient) -> Selection:
     """Lets a model choose, as the question says.
 
     Raises:
@@ -35,7 +35,7 @@ def answered(question: Question, model: Consultation, repository: Repository) ->
         ModelError: the model cannot be asked this, or failed.
     """
     _check_known((*question.candidates, *(picture for _, picture in question.shown)), repository)
-    pictures = Pictures(repository)
+    pictures = CandidateImages(repository)
     sections = _sections(question, pictures)
     offered = [_picture(each, pictures, f"candidates: number {n}") for n, each in enumerate(question.candidates)]
     if not question.has_pixels:
@@ -50,7 +50,7 @@ def answered(question: Question, model: Consultation, repository: Repository) ->
     return _weighed(model.choose(sections, lettered, allowance), order)
 
 
-def nearest(question: Question, repository: Repository) -> Selection:
+def nearest(question: SelectionRequest, repository: RepositoryClient) -> Selection:
     """Chooses the candidate nearest to the query in the space of the question's language; raises like `answered`."""
     if not question.query.strip():
         raise InvalidRequest("query: is empty: similarity goes by nothing else")
@@ -66,13 +66,13 @@ def nearest(question: Question, repository: Repository) -> Selection:
     return _certain(found.index(max(found)), len(found))
 
 
-def _score(image_id: str, scores: dict[str, float], repository: Repository) -> float:
+def _score(image_id: str, scores: dict[str, float], repository: RepositoryClient) -> float:
     if image_id not in scores:
         raise _unknown(image_id, repository)
     return scores[image_id]
 
 
-def _cosines(query: str, images: Sequence[bytes], repository: Repository) -> list[float]:
+def _cosines(query: str, images: Sequence[bytes], repository: RepositoryClient) -> list[float]:
     return [float(cosine) for cosine in np.asarray(repository.embed_images(images) @ repository.embed([query])[0])]
 
 
@@ -97,7 +97,7 @@ def _certain(number: int, count: int) -> Selection:
     return Selection(number, tuple(float(each == number) for each in range(count)), 1.0)
 
 
-def _sections(question: Question, pictures: Pictures) -> list[Section]:
+def _sections(question: SelectionRequest, pictures: CandidateImages) -> list[Section]:
     texts = [passage.text for passage in passages(split(question.context))] or [question.context.strip()]
     first = len(texts) - 1 - len(question.shown)  # of those that pictures without a paragraph of their own follow
     shown: dict[int, Picture] = {}
@@ -112,14 +112,14 @@ def _sections(question: Question, pictures: Pictures) -> list[Section]:
     return [Section(text, shown.get(number)) for number, text in enumerate(texts)]
 
 
-def _picture(offered: Offered, pictures: Pictures, what: str) -> Picture:
+def _picture(offered: CandidateImage, pictures: CandidateImages, what: str) -> Picture:
     try:
         return decoded(offered.image) if offered.image else pictures.of(offered.image_id)
     except ImageError as error:
         raise InvalidRequest(f"{what} {error}") from None
 
 
-def _check_known(offered: Sequence[Offered], repository: Repository) -> None:
+def _check_known(offered: Sequence[CandidateImage], repository: RepositoryClient) -> None:
     """Raises NotFound for an id that the request may not see: fetching by id asks for no filter."""
     ids = tuple(dict.fromkeys(each.image_id for each in offered if each.image_id))
     if not ids:
@@ -131,5 +131,5 @@ def _check_known(offered: Sequence[Offered], repository: Repository) -> None:
             raise _unknown(image_id, repository)
 
 
-def _unknown(image_id: str, repository: Repository) -> NotFound:
+def _unknown(image_id: str, repository: RepositoryClient) -> NotFound:
     return NotFound(f"candidates: there is no image {image_id!r} in {repository.conditions.repository!r}")

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 
 from xcomp_composer.article.events import SpotCandidates, SpotIllustration, StageEvent
 from xcomp_composer.article.model import Candidate, Illustration, Unfilled
-from xcomp_composer.illustrate.similar_images import Likeness
+from xcomp_composer.illustrate.similar_images import SimilarityGroups
 from xcomp_composer.illustrate.vlm.captions import captioned
-from xcomp_composer.illustrate.vlm.images import Pictures
+from xcomp_composer.illustrate.vlm.images import CandidateImages
 from xcomp_composer.illustrate.vlm.placement import (
     Passage,
 )
-from xcomp_composer.illustrate.vlm.reasons import Witness, chosen
+from xcomp_composer.illustrate.vlm.reasons import ReasonWriter, chosen
 from xcomp_composer.indexer_client.hit import Hit
-from xcomp_composer.indexer_client.repository import Repository
-from xcomp_composer.model_pool.session import Consultation
+from xcomp_composer.indexer_client.repository import RepositoryClient
+from xcomp_composer.model_pool.session import ModelSession
 from xcomp_model.base import Choice, Picture, Section
 from xcomp_model.selection import Allowance
 from xcomp_protos.errors import Conflict, Denied, ImageError, ModelError, NotFound
@@ -27,20 +27,20 @@ GONE = (NotFound, Conflict, Denied, ImageError)  # a picture that left, or chang
 
 
 @dataclass
-class Choosing:
+class CandidateSelector:
     """Chooses for place after place, in the order of the text."""
 
-    model: Consultation
+    model: ModelSession
     text: Sequence[Passage]
-    witness: Witness
-    repository: Repository
-    likeness: Likeness
+    witness: ReasonWriter
+    repository: RepositoryClient
+    likeness: SimilarityGroups
     k: int
     shown: dict[int, Picture] = field(default_factory=dict)  # by passage
     taken: set[str] = field(default_factory=set)  # groups
 
     def __post_init__(self) -> None:
-        self._pictures = Pictures(self.repository)
+        self._pictures = CandidateImages(self.repository)
         self._allowance = Allowance()
 
     def stands(self, ordinal: int, image_id: str) -> None:

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from xcomp_composer.article.model import Article
-from xcomp_composer.model_pool.session import Consultation
+from xcomp_composer.model_pool.session import ModelSession
 from xcomp_model.base import Brief, Change, Turn
 from xcomp_protos.errors import InvalidRequest, ModelError
 
 _LINES = re.compile(r"\s*\n\s*")
 
 
-def write(consultation: Consultation, brief: Brief, *, in_lines: bool = False) -> Iterator[str]:
+def write(consultation: ModelSession, brief: Brief, *, in_lines: bool = False) -> Iterator[str]:
     """Yields the article as it is written, in Markdown.
 
     Args:
@@ -29,13 +29,13 @@ def write(consultation: Consultation, brief: Brief, *, in_lines: bool = False) -
     yield from _spoken(_apart(pieces) if in_lines else pieces, consultation.model.name)
 
 
-def answer(consultation: Consultation, turns: Sequence[Turn]) -> Iterator[str]:
+def answer(consultation: ModelSession, turns: Sequence[Turn]) -> Iterator[str]:
     """Yields the answer to the last turn; raises like `write`."""
     pieces = consultation.stream(lambda prompts: prompts.chat(turns), "chat")
     yield from _spoken(pieces, consultation.model.name)
 
 
-def reworded(consultation: Consultation, article: Article, segment: int, change: Change, *, hint: str = "") -> str:
+def reworded(consultation: ModelSession, article: Article, segment: int, change: Change, *, hint: str = "") -> str:
     """Returns a segment in other words, or a new one beside it, with what the hint says; raises like `write`."""
     sections = [each.text.strip() for each in article.segments]
     if segment >= len(sections):

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from xcomp_indexer.embed import Encoded, Label, Prepared, Vectors
+from xcomp_indexer.embed import ClassLabel, Encoded, Prepared, Vectors
 from xcomp_indexer.embed.lite import colors, weights
 from xcomp_indexer.embed.lite.classes import load_classes, load_vectors, vectors_digest
 from xcomp_protos.errors import ModelError
@@ -107,8 +107,8 @@ class LiteEmbedder:
         classes = (top.values.pow(_FLATNESS)[:, :, None] * self._class_vectors[top.indices]).sum(dim=1)
         return _unit(_unit(classes) + _COLOUR_WEIGHT * _unit(shares.sqrt() @ self._colour_vectors)).numpy()
 
-    def _label(self, index: int, probability: float) -> Label:
-        return Label(en=self._classes[index].en, zh=self._classes[index].zh, probability=probability)
+    def _label(self, index: int, probability: float) -> ClassLabel:
+        return ClassLabel(en=self._classes[index].en, zh=self._classes[index].zh, probability=probability)
 
 
 def _unit(vectors: Tensor) -> Tensor:

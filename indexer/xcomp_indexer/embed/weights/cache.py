@@ -23,7 +23,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelSource:
     """Where to look for a model's files: a folder, or a repository of the hub or of ModelScope, and a revision.
 
     `model` is how the user spelled the model, for messages.
@@ -55,7 +55,7 @@ class Place:
         """Whether this file is there."""
         return self._path(name) is not None
 
-    def beside(self, name: str) -> "Place":
+    def beside(self, name: str) -> "ModelSource":
         """Returns another repository, `org/name`, of the same hub."""
         return in_repository(self.model, f"{MODELSCOPE if self.on_modelscope else ''}{name}")
 
@@ -91,7 +91,7 @@ class Place:
         )
 
 
-def in_repository(model: str, name: str, *, revision: str = "") -> Place:
+def in_repository(model: str, name: str, *, revision: str = "") -> ModelSource:
     """Returns the place of a repository, `org/name` or `org/name@revision`, on ModelScope after `modelscope:`.
 
     Raises:
@@ -104,10 +104,10 @@ def in_repository(model: str, name: str, *, revision: str = "") -> Place:
         raise InvalidRequest(f"{model!r} names no repository of the hub: write org/name or org/name@revision")
     if on_modelscope and "/" not in repository:
         raise InvalidRequest(f"{model!r} names no repository of ModelScope: write {MODELSCOPE}org/name")
-    return Place(model, repository=repository, revision=revision, on_modelscope=on_modelscope)
+    return ModelSource(model, repository=repository, revision=revision, on_modelscope=on_modelscope)
 
 
-def folder_of(model: str, name: str) -> Place | None:
+def folder_of(model: str, name: str) -> ModelSource | None:
     """Returns the place that a path names, or None where `name` is no path.
 
     Raises:
@@ -115,7 +115,7 @@ def folder_of(model: str, name: str) -> Place | None:
     """
     path = Path(name).expanduser() if name.startswith("~") else Path(name)
     if path.is_absolute():
-        return Place(model, folder=path)
+        return ModelSource(model, folder=path)
     if name.startswith("."):
         raise InvalidRequest(f"{model!r} names a folder by half: write its whole path")
     return None

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from xcomp_indexer.embed.weights.cache import MODELSCOPE, Place, folder_of, in_repository
+from xcomp_indexer.embed.weights.cache import MODELSCOPE, ModelSource, folder_of, in_repository
 from xcomp_protos.errors import InvalidRequest
 
 # Where open_clip keeps the weights of its usual tags: `_PRETRAINED` in open_clip/pretrained.py, which is asked for all
@@ -41,7 +41,7 @@ class Release:
     """
 
     model: str  # as it was spelled, family included
-    place: Place
+    place: ModelSource
     files: tuple[str, ...]  # all of these are needed
     weights: tuple[str, ...]  # and one of these
     architecture: str = ""

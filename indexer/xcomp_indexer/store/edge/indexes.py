@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import qdrant_edge as qe
 
 from xcomp_indexer.store import IndexKind
-from xcomp_indexer.store.edge.shard import Held, has_room
+from xcomp_indexer.store.edge.shard import ShardHandle, has_room
 
 _Index = qe.KeywordIndexParams | qe.IntegerIndexParams | qe.FloatIndexParams | qe.DatetimeIndexParams
 _INDEX: Mapping[IndexKind, _Index] = {
@@ -23,7 +23,7 @@ _INDEX: Mapping[IndexKind, _Index] = {
 class Fields:
     """The payload keys of a repository that get an index."""
 
-    def __init__(self, held: Held, indexes: Mapping[str, IndexKind], *, index_from: int) -> None:
+    def __init__(self, held: ShardHandle, indexes: Mapping[str, IndexKind], *, index_from: int) -> None:
         self._held, self._indexes, self._index_from = held, indexes, index_from
         self._done = not indexes
 

@@ -19,7 +19,7 @@ import qdrant_edge as qe
 from xcomp_indexer.store import Step, validate
 from xcomp_indexer.store.edge import config, files, manifest
 from xcomp_indexer.store.edge.config import Layout
-from xcomp_indexer.store.edge.shard import ROOM_BYTES, Held, Journal, Shard, check_room, translated
+from xcomp_indexer.store.edge.shard import ROOM_BYTES, Journal, Shard, ShardHandle, check_room, translated
 from xcomp_protos.errors import Conflict, Exhausted, Unavailable
 
 _UPDATE = qe.UpdateOperation
@@ -28,7 +28,7 @@ _CARRIED_AT_ONCE = 2000  # points; writers wait so long
 _ROOM = 2.5  # times the shard: its copy, and what becomes of it with codes and graph
 
 
-def rebuild(held: Held, layout: Layout) -> Generator[Step, None, None]:
+def rebuild(held: ShardHandle, layout: Layout) -> Generator[Step, None, None]:
     """Yields what it is about to do, and now and then how long it has been at it.
 
     Raises:
@@ -45,7 +45,7 @@ def rebuild(held: Held, layout: Layout) -> Generator[Step, None, None]:
 
 
 class _Rebuild:
-    def __init__(self, held: Held, layout: Layout) -> None:
+    def __init__(self, held: ShardHandle, layout: Layout) -> None:
         self._held, self._layout = held, layout
         self._draft = held.path / manifest.next_shard(held.manifest)
         self._began = time.monotonic()

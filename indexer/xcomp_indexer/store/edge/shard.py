@@ -53,7 +53,7 @@ class Shard:
     readers: int = 0
 
 
-class Held:
+class ShardHandle:
     """An open repository. It owns the lock that it is given."""
 
     def __init__(self, path: Path, lock: folder.Lock) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xcomp_indexer.store import Snapshot
 from xcomp_indexer.store.edge import files, manifest
-from xcomp_indexer.store.edge.shard import Held
+from xcomp_indexer.store.edge.shard import ShardHandle
 from xcomp_protos.errors import Exhausted
 
 FOLDER = ".snapshots"
@@ -13,7 +13,7 @@ _PART = ".part"  # ending of one that is being taken
 _STAMP = "%Y-%m-%dT%H-%M-%S.%fZ"  # sorts by time, and is a name on every file system
 
 
-def take(held: Held) -> Snapshot:
+def take(held: ShardHandle) -> Snapshot:
     """Copies a repository as it is now; writers wait meanwhile, readers do not."""
     final = _home(held.path) / datetime.now(UTC).strftime(_STAMP)
     draft = final.with_name(final.name + _PART)

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from xcomp_indexer.store import (
     Filter,
-    Found,
     Ids,
     InSpace,
     Meta,
-    Near,
     Payload,
     Point,
+    ScoredPoint,
     Snapshot,
     Step,
+    VectorQuery,
     paging,
     validate,
 )
@@ -33,7 +33,7 @@ from xcomp_indexer.store.edge import snapshot as edge_snapshot
 from xcomp_indexer.store.edge.filters import translate
 from xcomp_indexer.store.edge.indexes import Fields
 from xcomp_indexer.store.edge.rebuild import rebuild
-from xcomp_indexer.store.edge.shard import Held, check_room
+from xcomp_indexer.store.edge.shard import ShardHandle, check_room
 from xcomp_protos.errors import Conflict
 
 _UPDATE = qe.UpdateOperation
@@ -46,7 +46,7 @@ _SEALED_PER_BACKLOG = 8  # points read anew to seal one
 class EdgeStore:
     """One repository in an embedded shard."""
 
-    def __init__(self, held: Held, fields: Fields, *, seal_from: int, graph_from: int) -> None:
+    def __init__(self, held: ShardHandle, fields: Fields, *, seal_from: int, graph_from: int) -> None:
         """Takes an open repository over.
 
         Args:
@@ -122,7 +122,7 @@ class EdgeStore:
             for part in validate.batches(validate.known_form(ids)):
                 self._held.write(_UPDATE.delete_points([*part]), part)
 
-    def near(self, queries: Sequence[Near]) -> list[list[Found]]:
+    def near(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
         """Answers each query."""
         vectors = [validate.query(near, self._held.manifest.spaces) for near in queries]
         found: list[list[qe.ScoredPoint]] = []
@@ -137,7 +137,7 @@ class EdgeStore:
         ]
         return self._told(pages, [near.limit if near.told is None else near.told for near in queries])
 
-    def _told(self, pages: Sequence[Sequence[Found]], counts: Sequence[int]) -> list[list[Found]]:
+    def _told(self, pages: Sequence[Sequence[ScoredPoint]], counts: Sequence[int]) -> list[list[ScoredPoint]]:
         """Fills in the payloads of the first so many of each page; what was removed meanwhile is left out.
 
         In a search the engine takes several times as long for a payload, and the margin would be paid for as well.
@@ -148,15 +148,15 @@ class EdgeStore:
             with self._held.reading() as engine:
                 known |= {str(record.id): record.payload or {} for record in engine.retrieve([*part], True, False)}
         return [
-            [Found(hit.id, hit.score, known[hit.id]) for hit in page[:count] if hit.id in known] + [*page[count:]]
+            [ScoredPoint(hit.id, hit.score, known[hit.id]) for hit in page[:count] if hit.id in known] + [*page[count:]]
             for page, count in zip(pages, counts, strict=True)
         ]
 
-    def _first(self, near: Near, vector: list[float], take: int) -> list[qe.ScoredPoint]:
+    def _first(self, near: VectorQuery, vector: list[float], take: int) -> list[qe.ScoredPoint]:
         with self._held.reading() as engine:
             return engine.query(self._request(near, vector, take=take))
 
-    def _request(self, near: Near, vector: list[float], *, take: int | None = None) -> qe.QueryRequest:
+    def _request(self, near: VectorQuery, vector: list[float], *, take: int | None = None) -> qe.QueryRequest:
         return qe.QueryRequest(
             limit=take or paging.reach(near),
             query=qe.Query.Nearest(vector, using=near.space),
@@ -166,9 +166,9 @@ class EdgeStore:
             with_payload=False,
         )
 
-    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Found]:
+    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[ScoredPoint]:
         """Returns the points that exist, in the order of `ids`."""
-        found: dict[str, Found] = {}
+        found: dict[str, ScoredPoint] = {}
         for part in validate.batches(validate.known_form(ids)):
             with self._held.reading() as engine:
                 records = engine.retrieve([*part], True, vectors)
@@ -182,7 +182,7 @@ class EdgeStore:
         where: Filter | None = None,
         vectors: bool = False,
         after: str | None = None,
-    ) -> Iterator[Found]:
+    ) -> Iterator[ScoredPoint]:
         """Goes through all points in the order of their ids."""
         condition = _optional(where)
         start: int | UUID | str | None = after
@@ -284,12 +284,12 @@ class EdgeStore:
             return config.search(engine.info().points_count)
 
 
-def _hit(point: qe.ScoredPoint, score: float) -> Found:
-    return Found(str(point.id), score, {})
+def _hit(point: qe.ScoredPoint, score: float) -> ScoredPoint:
+    return ScoredPoint(str(point.id), score, {})
 
 
-def _found(record: qe.Record) -> Found:
-    found = Found(str(record.id), 0.0, record.payload or {})
+def _found(record: qe.Record) -> ScoredPoint:
+    found = ScoredPoint(str(record.id), 0.0, record.payload or {})
     held = record.vector
     if not isinstance(held, dict):
         return found

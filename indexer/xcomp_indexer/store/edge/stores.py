@@ -13,7 +13,7 @@ import qdrant_edge as qe
 from xcomp_indexer.store import IndexKind, validate
 from xcomp_indexer.store.edge import config, manifest
 from xcomp_indexer.store.edge.indexes import Fields
-from xcomp_indexer.store.edge.shard import VERSION, Held, check_room, translated
+from xcomp_indexer.store.edge.shard import VERSION, ShardHandle, check_room, translated
 from xcomp_indexer.store.edge.store import EdgeStore
 from xcomp_protos.errors import Conflict, NotFound, Unavailable
 
@@ -65,14 +65,14 @@ class EdgeStores:
             with translated(path):
                 qe.EdgeShard.create(str(path / "shard"), config.written(spaces, threads=config.cores())).close()
             manifest.write(path, manifest.Manifest(dict(spaces), engine=VERSION))
-            return self._store(Held(path, lock))
+            return self._store(ShardHandle(path, lock))
 
     def open(self, name: str) -> EdgeStore:
         """Opens a repository."""
         self._require(name)
         with self._held(name) as lock:
             self._require(name)  # it may have been dropped while we waited
-            return self._store(Held(self._root / name, lock))
+            return self._store(ShardHandle(self._root / name, lock))
 
     def drop(self, name: str) -> None:
         """Removes a repository and all its vectors."""
@@ -86,7 +86,7 @@ class EdgeStores:
     def close(self) -> None:
         """Does nothing: every open store holds its own files."""
 
-    def _store(self, held: Held) -> EdgeStore:
+    def _store(self, held: ShardHandle) -> EdgeStore:
         fields = Fields(held, self._indexes, index_from=self._index_from)
         return EdgeStore(held, fields, seal_from=self._seal_from, graph_from=self._graph_from)
 

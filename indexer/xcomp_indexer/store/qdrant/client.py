@@ -64,7 +64,7 @@ class Call(Protocol):
         """The same for what takes a server minutes and must not be done twice."""
 
 
-class Alone:
+class SerialClient:
     """Calls into the client's local mode, which bears one thread at a time."""
 
     place = "memory:"
@@ -83,7 +83,7 @@ class Alone:
 
 
 @dataclass(frozen=True)
-class Patient:
+class RetryingClient:
     """Calls to a server, tried again while that can help."""
 
     place: str

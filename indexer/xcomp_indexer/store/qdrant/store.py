@@ -14,15 +14,15 @@ from qdrant_client import QdrantClient, models
 
 from xcomp_indexer.store import (
     Filter,
-    Found,
     Ids,
     IndexKind,
     Meta,
-    Near,
     Payload,
     Point,
+    ScoredPoint,
     Snapshot,
     Step,
+    VectorQuery,
     paging,
     validate,
 )
@@ -121,7 +121,7 @@ class QdrantStore:
             those = models.PointIdsList(points=[*part])
             self._write(partial(self._client.delete, self._name, those, wait=True))
 
-    def near(self, queries: Sequence[Near]) -> list[list[Found]]:
+    def near(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
         """Answers each query."""
         spaces = self._spaces_with({near.space for near in queries})
         vectors = [validate.query(near, spaces) for near in queries]
@@ -134,10 +134,10 @@ class QdrantStore:
             for near, vector, hits in zip(queries, vectors, found, strict=True)
         ]
 
-    def _first(self, near: Near, vector: list[float], take: int) -> list[models.ScoredPoint]:
+    def _first(self, near: VectorQuery, vector: list[float], take: int) -> list[models.ScoredPoint]:
         return self._query([self._request(near, vector, take=take)])[0]
 
-    def _request(self, near: Near, vector: list[float], *, take: int | None = None) -> models.QueryRequest:
+    def _request(self, near: VectorQuery, vector: list[float], *, take: int | None = None) -> models.QueryRequest:
         return models.QueryRequest(
             query=vector,
             using=near.space,
@@ -152,9 +152,9 @@ class QdrantStore:
         answers = self._call(lambda: self._client.query_batch_points(self._name, requests))
         return [answer.points for answer in answers]
 
-    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Found]:
+    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[ScoredPoint]:
         """Returns the points that exist, in the order of `ids`."""
-        found: dict[str, Found] = {}
+        found: dict[str, ScoredPoint] = {}
         for part in validate.batches(validate.known_form(ids)):
             records = self._call(partial(self._client.retrieve, self._name, [*part], with_vectors=vectors))
             found |= {str(record.id): _found(record) for record in records}
@@ -167,7 +167,7 @@ class QdrantStore:
         where: Filter | None = None,
         vectors: bool = False,
         after: str | None = None,
-    ) -> Iterator[Found]:
+    ) -> Iterator[ScoredPoint]:
         """Goes through all points in the order of their ids."""
         page = partial(
             self._client.scroll,
@@ -249,13 +249,13 @@ class QdrantStore:
             raise Unavailable(f"the store {self._call.place} took a write but has not applied it: try again later")
 
 
-def _hit(point: models.ScoredPoint, score: float) -> Found:
-    return Found(str(point.id), score, point.payload or {})
+def _hit(point: models.ScoredPoint, score: float) -> ScoredPoint:
+    return ScoredPoint(str(point.id), score, point.payload or {})
 
 
-def _found(record: models.Record) -> Found:
+def _found(record: models.Record) -> ScoredPoint:
     vectors = record.vector if isinstance(record.vector, dict) else {}
-    return Found(
+    return ScoredPoint(
         str(record.id),
         0.0,
         record.payload or {},

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from qdrant_client import QdrantClient, models
 
 from xcomp_indexer.store import IndexKind, search_params, validate
-from xcomp_indexer.store.qdrant.client import Alone, Call, Patient
+from xcomp_indexer.store.qdrant.client import Call, RetryingClient, SerialClient
 from xcomp_indexer.store.qdrant.store import FORMAT, FORMAT_KEY, QdrantStore
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound
 
@@ -108,7 +108,7 @@ def connect(
         patience_s: how long a call that failed in passing is tried again; None: `PATIENCE_S`.
     """
     made = partial(_client, address, api_key)
-    call = Patient(address, PATIENCE_S if patience_s is None else patience_s, partial(made, _SLOW_S))
+    call = RetryingClient(address, PATIENCE_S if patience_s is None else patience_s, partial(made, _SLOW_S))
     if api_key and not _secure(address):
         _log.warning("event=store_key_in_the_clear place=%s", address)
     return QdrantStores(made(timeout_s), call, indexes=indexes, params=_params())
@@ -138,7 +138,9 @@ def _secure(address: str) -> bool:
 
 def memory() -> QdrantStores:
     """Returns repositories that live as long as the returned object: for tests, slow and exact."""
-    return QdrantStores(QdrantClient(":memory:"), Alone(), indexes={}, params=None)  # both do nothing there, but warn
+    return QdrantStores(
+        QdrantClient(":memory:"), SerialClient(), indexes={}, params=None
+    )  # both do nothing there, but warn
 
 
 def _place(address: str) -> tuple[str, int]:

@@ -17,7 +17,7 @@ _CJK = re.compile(r"[\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True)
-class Wording:
+class PromptTemplates:
     """The sentences of the stages; `{i}` is a section's number, `{n}` a count or nothing."""
 
     name: str
@@ -35,7 +35,7 @@ class Wording:
     choose_cue: str
 
 
-TRAINED = Wording(
+TRAINED = PromptTemplates(
     name="zh",
     article='给定文章"',
     spot_ask='" 根据上述文章，选择适合插入图像的{n}行',
@@ -50,7 +50,7 @@ TRAINED = Wording(
     candidates="候选图像包括: ",
     choose_cue="最合适的图是",
 )
-UNPROVEN_ENGLISH = Wording(
+UNPROVEN_ENGLISH = PromptTemplates(
     name="en-unproven",
     article='Given the article "',
     spot_ask='" From this article, select {n} lines after which an image fits',
@@ -67,7 +67,7 @@ UNPROVEN_ENGLISH = Wording(
 )
 
 
-class Fit:
+class ContextBudget:
     """How much of the context fits beside a question; `count` counts the positions of parts."""
 
     def __init__(self, count: Callable[[Sequence[Part]], int]) -> None:
@@ -132,7 +132,7 @@ def joined(blocks: Iterable[list[Part]]) -> list[Part]:
     return [part for block in blocks for part in block]
 
 
-def described(earlier: Sequence[tuple[int, str]], wording: Wording) -> list[Part]:
+def described(earlier: Sequence[tuple[int, str]], wording: PromptTemplates) -> list[Part]:
     """What earlier places asked for, in their order."""
     parts: list[Part] = []
     for place, query in earlier:

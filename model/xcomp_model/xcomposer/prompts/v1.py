@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from xcomp_model.base import (
+    AnswerGrammar,
     Brief,
     Change,
     Control,
-    Form,
     ModelError,
     Part,
     Picture,
@@ -81,10 +81,10 @@ class Prompts1:
         *,
         context_tokens: int,
         is_reference: bool = False,
-        wording: w.Wording = w.TRAINED,
+        wording: w.PromptTemplates = w.TRAINED,
     ) -> None:
         self._count = count
-        self._fit = w.Fit(lambda parts: count(tuple(parts)))
+        self._fit = w.ContextBudget(lambda parts: count(tuple(parts)))
         self._context_tokens = context_tokens
         self._is_reference = is_reference
         self._words = wording
@@ -157,7 +157,7 @@ class Prompts1:
         """The released settings of the stage."""
         return replace((_REFERENCE if self._is_reference else _SAMPLING)[stage], seed=seed)
 
-    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> Form | None:
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
         """Marks of places; the reference procedure is bound to nothing."""
         return None if self._is_reference else MarkedPlaces(free, count=count, apart=apart)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from xcomp_model.base import (
+    AnswerGrammar,
     Brief,
     Change,
     Control,
-    Form,
     Part,
     Picture,
     Prompt,
@@ -100,10 +100,10 @@ class Prompts2:
         prompt_tokens: int | None = None,
         meta: str = META,
         is_reference: bool = False,
-        wording: w.Wording = w.TRAINED,
+        wording: w.PromptTemplates = w.TRAINED,
     ) -> None:
         self._count = count
-        self._fit = w.Fit(lambda parts: count(tuple(parts)))
+        self._fit = w.ContextBudget(lambda parts: count(tuple(parts)))
         self._context_tokens = context_tokens
         self._prompt_tokens = prompt_tokens
         self._meta = meta
@@ -178,7 +178,7 @@ class Prompts2:
         """The released settings where an answer is drawn, greedy elsewhere."""
         return replace(self._sampling[stage], seed=seed)
 
-    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> Form | None:
+    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
         """Marks of places; the reference procedure is bound to nothing."""
         return None if self._is_reference else MarkedPlaces(free, count=count, apart=apart)
 

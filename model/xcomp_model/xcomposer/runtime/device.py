@@ -17,7 +17,7 @@ _WHOLE = ["Blip2EncoderLayer", "Blip2QFormerLayer", "CLIPEncoderLayer", "LlamaDe
 
 
 @dataclass(frozen=True)
-class Place:
+class DevicePlacement:
     """A device and a dtype; `device` `spread` lays the layers over all GPUs."""
 
     device: str
@@ -29,7 +29,7 @@ class Place:
         return torch.device("cuda:0" if self.device == "spread" else self.device)
 
 
-def find_place(device: str = "auto", precision: str = "auto") -> Place:
+def find_place(device: str = "auto", precision: str = "auto") -> DevicePlacement:
     """Resolves `auto`: the first GPU where there is one; bf16 where it is fast, fp32 on a CPU.
 
     Raises:
@@ -45,10 +45,10 @@ def find_place(device: str = "auto", precision: str = "auto") -> Place:
         precision = "fp32" if device == "cpu" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     if precision not in _DTYPES:
         raise ModelError(f"unknown precision {precision!r}: use auto, bf16, fp16 or fp32")
-    return Place(device, _DTYPES[precision])
+    return DevicePlacement(device, _DTYPES[precision])
 
 
-def spread(network: nn.Module, place: Place) -> dict[str, torch.device]:
+def spread(network: nn.Module, place: DevicePlacement) -> dict[str, torch.device]:
     """Says where the parts of a model go: all to one device, or whole layers over all GPUs in turn."""
     if place.device != "spread":
         return {"": place.main}
@@ -76,7 +76,7 @@ def dispatch(network: Network, device_map: dict[str, torch.device]) -> Network:
     return network
 
 
-def free_bytes(place: Place) -> int:
+def free_bytes(place: DevicePlacement) -> int:
     """Memory that a model may take there."""
     if place.device == "cpu":
         return _free_host_bytes()

@@ -16,18 +16,18 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from xcomp_model.base import Picture
-from xcomp_model.xcomposer.runtime.step_batcher import Turns
+from xcomp_model.xcomposer.runtime.step_batcher import FifoLock
 from xcomp_model.xcomposer.tokenizer import Unit
 
 _GROWS = 0.5  # a prompt that shares so much of a kept one has outgrown it, most likely
 _LOOK_S = 0.2  # how often one who waits for room asks whether its caller is still there
 
 
-class Cancelled(Exception):
+class GenerationCancelled(Exception):
     """The caller wants no more."""
 
 
-class Features:
+class ImageFeatureCache:
     """Rows of pictures under their keys, least recently used out first."""
 
     def __init__(self, encode: Callable[[Sequence[Picture]], Tensor], *, capacity_bytes: int, batch: int = 4) -> None:
@@ -107,7 +107,7 @@ class Prefix:
             yield layer, layer.keys, layer.values
 
 
-class Prefixes:
+class PrefixCache:
     """Prompts that were read before, as many as a budget of bytes holds beside those that are being read.
 
     Safe to use from several threads.
@@ -120,7 +120,7 @@ class Prefixes:
         """
         self._positions = budget_bytes // position_bytes
         self._position_bytes = position_bytes
-        self._queue = Turns()
+        self._queue = FifoLock()
         self._changed = threading.Condition()
         self._kept: list[Prefix] = []  # the first to leave first
         self._taken = 0  # positions that those who read may take, together
@@ -152,7 +152,7 @@ class Prefixes:
         with self._queue, self._changed:
             while self._taken and self._taken + rows > self._positions:
                 if cancelled():
-                    raise Cancelled
+                    raise GenerationCancelled
                 self._changed.wait(_LOOK_S)
             self._taken += rows
             prefix = self._beginning(units, rows_of)
@@ -194,7 +194,7 @@ class Prefixes:
         return sum(prefix.rows for prefix in self._kept)
 
 
-class Together(DynamicCache):
+class BatchedKVCache(DynamicCache):
     """The caches of several prompts in one pass of one position each: they grow apart, and are seen side by side."""
 
     def __init__(self, prefixes: Sequence[Prefix]) -> None:

@@ -16,7 +16,7 @@ from xcomp_model.xcomposer.architecture.build import (
     dtype_of,
 )
 from xcomp_model.xcomposer.architecture.config import Config
-from xcomp_model.xcomposer.runtime.device import Place, free_bytes
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, free_bytes
 
 _GIB = 1 << 30
 _WORKSPACE_BYTES = 1 << 30  # activations of one chunk, logits, the allocator's own
@@ -80,7 +80,7 @@ def kv_bytes(llm: LlamaConfig, dtype: torch.dtype) -> int:
 
 
 def make_plan(
-    name: str, config: Config, place: Place, *, context_tokens: int, prompts_bytes: int | None = None
+    name: str, config: Config, place: DevicePlacement, *, context_tokens: int, prompts_bytes: int | None = None
 ) -> MemoryPlan:
     """Counts a model without loading it.
 

@@ -17,10 +17,16 @@ from xcomp_model.xcomposer.architecture.build import (
     Network,
 )
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
-from xcomp_model.xcomposer.runtime.device import Place
-from xcomp_model.xcomposer.runtime.kv_cache import Cancelled, Features, Prefix, Prefixes, Together
+from xcomp_model.xcomposer.runtime.device import DevicePlacement
+from xcomp_model.xcomposer.runtime.kv_cache import (
+    BatchedKVCache,
+    GenerationCancelled,
+    ImageFeatureCache,
+    Prefix,
+    PrefixCache,
+)
 from xcomp_model.xcomposer.runtime.memory_plan import kv_bytes
-from xcomp_model.xcomposer.runtime.step_batcher import Steps, Turns
+from xcomp_model.xcomposer.runtime.step_batcher import FifoLock, StepBatcher
 from xcomp_model.xcomposer.tokenizer import Unit
 
 _CHUNK = 512  # positions; cancellation is looked at between chunks
@@ -30,14 +36,14 @@ class OutOfMemory(ModelError):
     """There is no memory for this, though everything that was kept has been given back."""
 
 
-class Reader:
+class Runner:
     """A network with its caches. Several threads may read: passes take turns, and answers share theirs token by token.
 
     Attributes:
         positions_read: positions that went through the decoder so far; what the caches save is not in it.
     """
 
-    def __init__(self, network: Network, place: Place, *, features_bytes: int, prompts_bytes: int) -> None:
+    def __init__(self, network: Network, place: DevicePlacement, *, features_bytes: int, prompts_bytes: int) -> None:
         """Args:
         network: the model.
         place: where it is.
@@ -47,11 +53,11 @@ class Reader:
         self._network = network
         self._place = place
         self._embedding = network.llm.model.embed_tokens
-        self._features = Features(self._encode, capacity_bytes=features_bytes)
+        self._features = ImageFeatureCache(self._encode, capacity_bytes=features_bytes)
         position_bytes = kv_bytes(network.llm.config, place.dtype)
-        self._prefixes = Prefixes(budget_bytes=prompts_bytes, position_bytes=position_bytes)
-        self._turns = Turns()
-        self._steps = Steps(self._step)
+        self._prefixes = PrefixCache(budget_bytes=prompts_bytes, position_bytes=position_bytes)
+        self._turns = FifoLock()
+        self._steps = StepBatcher(self._step)
         self.positions_read = 0
 
     @property
@@ -138,7 +144,7 @@ class Reader:
         logits = embeds
         for start in range(0, embeds.shape[1], _CHUNK):
             if cancelled():
-                raise Cancelled
+                raise GenerationCancelled
             chunk = slice(start, start + _CHUNK)
             logits = self._forward(prefix, embeds[:, chunk], None if mask is None else mask[:, chunk])
         prefix.units += units
@@ -167,7 +173,7 @@ class Reader:
                 inputs_embeds=embeds,
                 attention_mask=_lengths(lengths, like=embeds),
                 position_ids=torch.tensor(lengths, device=embeds.device)[:, None],
-                cache=Together(prefixes),
+                cache=BatchedKVCache(prefixes),
                 use_cache=True,
             )
         for prefix, token in rows:

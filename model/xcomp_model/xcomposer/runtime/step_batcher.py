@@ -18,7 +18,7 @@ Out = TypeVar("Out")
 _PATIENCE_S = 0.05  # for one who was in the last step and has not come back
 
 
-class Turns:
+class FifoLock:
     """A lock that is given in the order in which it was asked for."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Turns:
 
 
 @dataclass(eq=False)
-class _Call(Generic[Row, Out]):
+class _DecodeCall(Generic[Row, Out]):
     member: object
     row: Row
     out: Out | None = None
@@ -48,13 +48,13 @@ class _Call(Generic[Row, Out]):
     is_done: bool = False
 
 
-class Steps(Generic[Row, Out]):
+class StepBatcher(Generic[Row, Out]):
     """Runs steps of all who draw."""
 
     def __init__(self, run: Callable[[Sequence[Row]], Sequence[Out]]) -> None:
         self._run = run
         self._changed = threading.Condition()
-        self._waiting: list[_Call[Row, Out]] = []
+        self._waiting: list[_DecodeCall[Row, Out]] = []
         self._expected: set[object] = set()
         self._is_led = False
 
@@ -70,7 +70,7 @@ class Steps(Generic[Row, Out]):
                 self._changed.notify_all()
 
     def _step(self, member: object, row: Row) -> Out:
-        call = _Call[Row, Out](member, row)
+        call = _DecodeCall[Row, Out](member, row)
         with self._changed:
             self._waiting.append(call)
             self._expected.add(member)

@@ -20,7 +20,7 @@ from xcomp_model.xcomposer.architecture.config import (
     read_config,
     read_json,
 )
-from xcomp_model.xcomposer.runtime.device import Place, device_of, dispatch, spread
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, device_of, dispatch, spread
 from xcomp_model.xcomposer.weights import rules_v1, rules_v2
 from xcomp_model.xcomposer.weights.checkpoint import (
     shard_files,
@@ -66,7 +66,7 @@ def finished(folder: Path, layout: Layout, shapes: Mapping[str, torch.Size]) -> 
         raise ModelError(f"{folder} is incomplete: {len(missing)} tensors are missing, such as {first}: no {lacks}")
 
 
-def load(folder: Path, place: Place, *, attention: str = "sdpa") -> Network:
+def load(folder: Path, place: DevicePlacement, *, attention: str = "sdpa") -> Network:
     """Builds the model of a folder and fills it, shard by shard."""
     config = read_config(folder)
     network = build(config, attention=attention)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xcomp_cli.evaluation.asking import Answer, Asked
+from xcomp_cli.evaluation.asking import AskedItem, SelectionAnswer
 from xcomp_cli.evaluation.figures import difference, estimate
 from xcomp_cli.evaluation.items import read_items, with_picks
 from xcomp_cli.evaluation.labelling import labelling_page
@@ -123,8 +123,8 @@ def test_five_choices_are_the_fewest_that_are_fitted() -> None:
 def test_abstentions_are_right_where_nothing_fits(folder: Path) -> None:
     records = [{**KNOWN, "id": str(n), "pick": pick} for n, pick in enumerate((0, 1, "none", "none"))]
     items = read_items(written(folder, *records))
-    sure, unsure = Answer(0, (0.8, 0.1, 0.1), 1.0, 0.4), Answer(None, (0.35, 0.33, 0.32), 1.0, 0.4)
-    asked = [Asked(item, sure, answer) for item, answer in zip(items, (sure, unsure, unsure, None), strict=True)]
+    sure, unsure = SelectionAnswer(0, (0.8, 0.1, 0.1), 1.0, 0.4), SelectionAnswer(None, (0.35, 0.33, 0.32), 1.0, 0.4)
+    asked = [AskedItem(item, sure, answer) for item, answer in zip(items, (sure, unsure, unsure, None), strict=True)]
     figures = summarise(asked, seed=1)
     said = "\n".join(lines({**figures, "model": "m", "space": "s"}))
     abstention = figures["abstention"]
@@ -139,7 +139,7 @@ def test_abstentions_are_right_where_nothing_fits(folder: Path) -> None:
 
 def test_a_share_of_nothing_is_no_share(folder: Path) -> None:
     items = read_items(written(folder, {**KNOWN, "pick": 1}))
-    figures = summarise([Asked(items[0], None, Answer(None, (0.35, 0.33, 0.32), 1.0, 0.4))], seed=1)
+    figures = summarise([AskedItem(items[0], None, SelectionAnswer(None, (0.35, 0.33, 0.32), 1.0, 0.4))], seed=1)
     said = list(lines({**figures, "model": "m", "space": "s"}))
     assert f"{'  right where it chooses':<26}     –     n=0" in said
     assert not any("0.0" in line for line in said if line.endswith("n=0"))

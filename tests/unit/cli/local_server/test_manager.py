@@ -12,26 +12,26 @@ from pathlib import Path
 import pytest
 
 from xcomp_cli.local_server import clients, lock, manager, process
-from xcomp_cli.local_server.paths import LOOPBACK, Places, data_home
-from xcomp_cli.local_server.process import INDEXER, Service, until
+from xcomp_cli.local_server.paths import LOOPBACK, ServerPaths, data_home
+from xcomp_cli.local_server.process import INDEXER, ServerProgram, until
 from xcomp_cli.local_server.state import State, running, write
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Unauthenticated, Unavailable, Unsupported
 
 ROOT = Path(__file__).resolve().parents[4]
-FAKE = Service("indexer", "tests.unit.cli.fake_servers", ("grpc",), ("FAKE_SECRET",))
+FAKE = ServerProgram("indexer", "tests.unit.cli.fake_servers", ("grpc",), ("FAKE_SECRET",))
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerPaths]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    made = Places(tmp_path / "home", "indexer")
+    made = ServerPaths(tmp_path / "home", "indexer")
     yield made
     manager.retire(made)
 
 
-def ensure(places: Places, *options: str) -> State:
+def ensure(places: ServerPaths, *options: str) -> State:
     return manager.ensure(FAKE, places, options=options, waiting=lambda what: nullcontext())
 
 
@@ -40,13 +40,13 @@ def known_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "INDEXER", FAKE)  # the client of its kind is chosen by identity
 
 
-def test_second_command_finds_the_server_warm(places: Places) -> None:
+def test_second_command_finds_the_server_warm(places: ServerPaths) -> None:
     first = ensure(places)
     assert first.address.startswith("unix:")
     assert ensure(places) == first
 
 
-def test_concurrent_commands_share_one_server(places: Places) -> None:
+def test_concurrent_commands_share_one_server(places: ServerPaths) -> None:
     found: list[State] = []
     threads = [threading.Thread(target=lambda: found.append(ensure(places))) for _ in range(4)]
     for thread in threads:
@@ -57,7 +57,7 @@ def test_concurrent_commands_share_one_server(places: Places) -> None:
     assert len({state.pid for state in found}) == 1
 
 
-def test_killed_server_is_started_again(places: Places) -> None:
+def test_killed_server_is_started_again(places: ServerPaths) -> None:
     first = ensure(places)
     os.kill(first.pid, signal.SIGKILL)
     assert until(lambda: running(places) is None, 5)
@@ -65,7 +65,7 @@ def test_killed_server_is_started_again(places: Places) -> None:
     assert len(list(places.state.parent.glob("*.sock"))) == 1
 
 
-def test_server_of_another_build_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_of_another_build_is_replaced(places: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "build_id", lambda: "older")
     first = ensure(places)
     monkeypatch.setattr(process, "build_id", lambda: "newer")
@@ -74,7 +74,7 @@ def test_server_of_another_build_is_replaced(places: Places, monkeypatch: pytest
     assert first.pid != second.pid
 
 
-def test_server_of_other_settings_is_replaced(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_of_other_settings_is_replaced(places: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SECRET", "one")
     first = ensure(places)
     assert ensure(places) == first
@@ -83,7 +83,7 @@ def test_server_of_other_settings_is_replaced(places: Places, monkeypatch: pytes
     assert "two" not in places.state.read_text()
 
 
-def test_server_that_outlived_its_home_does_not_disturb_the_next(places: Places) -> None:
+def test_server_that_outlived_its_home_does_not_disturb_the_next(places: ServerPaths) -> None:
     first = ensure(places)
     shutil.rmtree(places.home)
     second = ensure(places)
@@ -92,19 +92,19 @@ def test_server_that_outlived_its_home_does_not_disturb_the_next(places: Places)
     assert ensure(places) == second
 
 
-def test_state_of_a_dead_server_is_not_believed(places: Places) -> None:
+def test_state_of_a_dead_server_is_not_believed(places: ServerPaths) -> None:
     first = ensure(places)
     manager.retire(places)
     assert running(places) is None
     assert str(first.pid) in places.state.read_text()
 
 
-def test_dying_server_is_reported_with_its_last_line(places: Places) -> None:
+def test_dying_server_is_reported_with_its_last_line(places: ServerPaths) -> None:
     with pytest.raises(Unavailable, match=r"the indexer did not start: the store is broken \(log: "):
         ensure(places, "--die")
 
 
-def test_full_disk_is_named_where_a_server_dies(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_named_where_a_server_dies(places: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
     with pytest.raises(Unavailable, match=rf"did not start: the disk of {places.home} is full: make room"):
         ensure(places, "--die")
@@ -113,14 +113,14 @@ def test_full_disk_is_named_where_a_server_dies(places: Places, monkeypatch: pyt
         raise Unavailable("it does not answer")
 
 
-def test_missing_library_names_the_install_command(places: Places) -> None:
-    service = Service("indexer", "nothing", ("no_such_library",))
+def test_missing_library_names_the_install_command(places: ServerPaths) -> None:
+    service = ServerProgram("indexer", "nothing", ("no_such_library",))
     with pytest.raises(Unsupported, match=r"needs no_such_library: pip install 'xcomp\[local\]'"):
         manager.require(service)
 
 
 def test_long_path_falls_back_to_loopback_with_a_token(
-    tmp_path: Path, places: Places, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, places: ServerPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xcomp_cli.local_server.paths.SOCKET_PATH_BYTES", 10)
     assert places.listen() == LOOPBACK
@@ -134,7 +134,7 @@ def test_long_path_falls_back_to_loopback_with_a_token(
         client.describe()
 
 
-def test_socket_lies_in_a_private_folder(places: Places) -> None:
+def test_socket_lies_in_a_private_folder(places: ServerPaths) -> None:
     ensure(places)
     assert places.state.parent.stat().st_mode & 0o777 == 0o700
     assert places.state.stat().st_mode & 0o077 == 0
@@ -142,7 +142,7 @@ def test_socket_lies_in_a_private_folder(places: Places) -> None:
 
 def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    first, second = (Path(Places(tmp_path / name, "indexer").listen()) for name in ("a", "b"))
+    first, second = (Path(ServerPaths(tmp_path / name, "indexer").listen()) for name in ("a", "b"))
     assert first.parent != second.parent
     assert str(first).startswith(f"unix:{tmp_path}/xcomp-")
 
@@ -150,7 +150,7 @@ def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypat
 def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     (tmp_path / "run").mkdir(mode=0o755)
-    assert Places(tmp_path, "indexer").listen() == LOOPBACK
+    assert ServerPaths(tmp_path, "indexer").listen() == LOOPBACK
 
 
 @pytest.mark.parametrize("name", ["100%25", "a#b", "a?b", "\udcff", "long" * 25])
@@ -158,7 +158,7 @@ def test_path_that_is_no_address_falls_back_to_loopback(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    places = Places(tmp_path / name, "indexer")
+    places = ServerPaths(tmp_path / name, "indexer")
     places.create()
     assert places.listen() == LOOPBACK
 
@@ -182,7 +182,9 @@ def test_lock_is_free_again_when_its_holder_dies(tmp_path: Path) -> None:
     assert not lock.is_held(path)
 
 
-def test_a_server_that_is_just_dying_is_said_to_have_ended(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_just_dying_is_said_to_have_ended(
+    places: ServerPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clients, "data_home", lambda: places.home)
     places.create()
     descriptor = lock.open_private(clients.places(INDEXER).state)
@@ -193,5 +195,5 @@ def test_a_server_that_is_just_dying_is_said_to_have_ended(places: Places, monke
     with pytest.raises(Unavailable, match="a new one starts"), clients._explained(INDEXER):
         raise Unavailable("it does not answer")
     closing.join()
-    with pytest.raises(clients.Rescued, match="draws the pictures"), clients._explained(INDEXER):
-        raise clients.Rescued("--fill draws the pictures")
+    with pytest.raises(clients.PartialResultSaved, match="draws the pictures"), clients._explained(INDEXER):
+        raise clients.PartialResultSaved("--fill draws the pictures")

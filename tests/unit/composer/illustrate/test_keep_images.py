@@ -15,7 +15,7 @@ from xcomp_composer.article import edit_images, history
 from xcomp_composer.article.events import SpotQuery
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
-from xcomp_composer.illustrate.base import Wish
+from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.pipeline import Source
 from xcomp_model.base import ModelError, Picture
 from xcomp_protos import indexer_pb2_grpc as rpc
@@ -29,12 +29,12 @@ def stage() -> Iterator[Stage]:
         yield Stage(toy, rpc.IndexerStub(channel), Actor(), Reader())
 
 
-def filled(stage: Stage, article: Article, wish: Wish | None = None) -> Article:
-    return edit_images.filled(article, *pipeline.fill(article, wish or Wish(), stage.setting()))
+def filled(stage: Stage, article: Article, wish: IllustrationOptions | None = None) -> Article:
+    return edit_images.filled(article, *pipeline.fill(article, wish or IllustrationOptions(), stage.setting()))
 
 
 def test_pictures_that_must_be_used_stand_where_they_fit_best(stage: Stage) -> None:
-    article = illustrated(LONG, setting(stage.stub), Wish(images=3, must_use=("bridge", "cat")))
+    article = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=3, must_use=("bridge", "cat")))
     names = [picture.image_id for _, picture in article.illustrated]
     assert {"bridge", "cat"} <= set(names)
     cat = next((segment, picture) for segment, picture in article.illustrated if picture.image_id == "cat")
@@ -46,7 +46,7 @@ def test_pictures_that_must_be_used_stand_where_they_fit_best(stage: Stage) -> N
 
 
 def test_a_model_chooses_around_pictures_that_must_be_used(stage: Stage) -> None:
-    article = stage.article(wish=Wish(images=2, must_use=("cat",)))
+    article = stage.article(wish=IllustrationOptions(images=2, must_use=("cat",)))
     assert shown(article)[CAT] == "cat"
     choices = [prompt for name, prompt in stage.actor.asked if name == "choose"]
     assert len(choices) == 1
@@ -56,24 +56,24 @@ def test_a_model_chooses_around_pictures_that_must_be_used(stage: Stage) -> None
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
-        (Wish(images=1, must_use=("cat", "bridge")), "options.images allows 1"),
-        (Wish(max_images=0, must_use=("cat",)), "options.max_images allows 0"),
-        (Wish(must_use=tuple(picture.id for picture in PICTURES)), "the text has places for 3"),
+        (IllustrationOptions(images=1, must_use=("cat", "bridge")), "options.images allows 1"),
+        (IllustrationOptions(max_images=0, must_use=("cat",)), "options.max_images allows 0"),
+        (IllustrationOptions(must_use=tuple(picture.id for picture in PICTURES)), "the text has places for 3"),
     ],
 )
-def test_more_pictures_than_can_stand_are_refused(stage: Stage, wish: Wish, words: str) -> None:
+def test_more_pictures_than_can_stand_are_refused(stage: Stage, wish: IllustrationOptions, words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         stage.events(wish=wish)
 
 
 def test_a_picture_that_must_be_used_must_be_there(stage: Stage) -> None:
     with pytest.raises(NotFound, match="'nobody'"):
-        stage.events(wish=Wish(must_use=("nobody",)))
+        stage.events(wish=IllustrationOptions(must_use=("nobody",)))
 
 
 def test_an_article_that_broke_off_is_filled_without_doing_the_rest_again(stage: Stage) -> None:
     stage.actor.choices = [SURE, ModelError("out of memory"), ModelError("out of memory")]
-    article = stage.article(wish=Wish(images=3))
+    article = stage.article(wish=IllustrationOptions(images=3))
     assert set(shown(article)) == {COFFEE}
     assert [spot.interrupted for spot in article.unfilled] == [True, True]
     assert article.shots == ()
@@ -90,7 +90,7 @@ def test_an_article_that_broke_off_is_filled_without_doing_the_rest_again(stage:
 
 def test_the_model_sees_what_stands_when_it_fills(stage: Stage) -> None:
     stage.actor.choices = [SURE, ModelError("out of memory")]
-    article = stage.article(wish=Wish(images=2))
+    article = stage.article(wish=IllustrationOptions(images=2))
     stage.actor.asked.clear()
     filled(stage, article)
     ((_, prompt),) = [asked for asked in stage.actor.asked if asked[0] == "choose"]
@@ -99,11 +99,11 @@ def test_the_model_sees_what_stands_when_it_fills(stage: Stage) -> None:
 
 def test_an_indexer_that_left_before_the_places_were_known_costs_no_word(stage: Stage) -> None:
     stage.toy.away_from = 2
-    *_, article = pipeline.illustrate(Source(LONG, writer="echo"), Wish(), setting(stage.stub))
+    *_, article = pipeline.illustrate(Source(LONG, writer="echo"), IllustrationOptions(), setting(stage.stub))
     assert isinstance(article, Article)
     assert not article.illustrated
     stage.toy.away_from = 10**9
-    pictures, unfilled = pipeline.fill(article, Wish(), setting(stage.stub))
+    pictures, unfilled = pipeline.fill(article, IllustrationOptions(), setting(stage.stub))
     again = edit_images.filled(article, pictures, unfilled)
     assert {picture.image_id for _, picture in again.illustrated} == {"coffee", "motorcycle", "cat"}
 
@@ -111,28 +111,28 @@ def test_an_indexer_that_left_before_the_places_were_known_costs_no_word(stage: 
 def test_spots_where_nothing_fits_are_the_shot_list_until_a_picture_comes(stage: Stage) -> None:
     few = ToyIndexer([picture for picture in PICTURES if picture.id in ("train", "bridge", "mountain", "lighthouse")])
     with serving(few) as address, grpc.insecure_channel(address) as channel:
-        article = illustrated(LONG, setting(rpc.IndexerStub(channel)), Wish(images=3))
+        article = illustrated(LONG, setting(rpc.IndexerStub(channel)), IllustrationOptions(images=3))
     assert len(article.shots) == 3
     assert all(shot.query and "nothing fits" in shot.reason for shot in article.shots)
-    pictures, unfilled = pipeline.fill(article, Wish(), setting(stage.stub))
+    pictures, unfilled = pipeline.fill(article, IllustrationOptions(), setting(stage.stub))
     assert len(pictures) + len(unfilled) == 3
     assert pictures
 
 
 def test_an_article_without_empty_spots_has_nothing_to_fill(stage: Stage) -> None:
-    article = stage.article(wish=Wish(images=1))
+    article = stage.article(wish=IllustrationOptions(images=1))
     with pytest.raises(InvalidRequest, match="no spot"):
         filled(stage, article)
 
 
 def test_evidence_of_every_choice_is_on_record(stage: Stage) -> None:
     stage.actor.choices = [SURE]
-    ((_, picture),) = stage.article(wish=Wish(images=1)).illustrated
+    ((_, picture),) = stage.article(wish=IllustrationOptions(images=1)).illustrated
     assert picture.evidence
     assert (picture.evidence.prompt, picture.evidence.mass, picture.evidence.orders) == ("actor/1", 0.9, 1)
     assert picture.content_hash == picture.candidates[0].content_hash != ""
     assert all(candidate.spaces["toy"].rank for candidate in picture.candidates)
-    ((_, picture),) = illustrated(LONG, setting(stage.stub), Wish(images=1)).illustrated
+    ((_, picture),) = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=1)).illustrated
     assert picture.evidence
     assert 0 < (picture.evidence.mass or 0) <= 1
     assert picture.evidence.orders == 0
@@ -145,7 +145,7 @@ def test_a_description_is_asked_for_in_a_language_that_the_repository_understand
     live.repository._spoken = frozenset({"en"})  # as of a repository with one English space
     live = replace(live, repository=live.repository.under(replace(live.repository.conditions, language="zh")))
     text = "桌上放着一杯咖啡，很香。\n\n猫睡在草地上，胡须很长。"
-    *events, article = pipeline.illustrate(Source(text), Wish(images=1), live)
+    *events, article = pipeline.illustrate(Source(text), IllustrationOptions(images=1), live)
     assert [event.query for event in events if isinstance(event, SpotQuery)] == ["一只猫\nginger cat"]
     assert isinstance(article, Article)
     assert [picture.query for _, picture in article.illustrated] == ["一只猫\nginger cat"]

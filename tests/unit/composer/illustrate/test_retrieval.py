@@ -8,15 +8,15 @@ import pytest
 from tests.toy_indexer import PICTURES, PatientCaller, ToyIndexer, ToyPicture, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
-from xcomp_composer.illustrate.base import Offered, Question, Wish
+from xcomp_composer.illustrate.base import CandidateImage, IllustrationOptions, SelectionRequest
 from xcomp_composer.illustrate.pipeline import Setting, Source
-from xcomp_composer.illustrate.retrieval.illustrator import Retrieval
+from xcomp_composer.illustrate.retrieval.illustrator import RetrievalIllustrator
 from xcomp_composer.illustrate.retrieval.paragraphs import (
     LONGEST_LIST,
     texts_of,
 )
 from xcomp_composer.illustrate.retrieval.scoring import HITS
-from xcomp_composer.indexer_client.repository import Conditions, Repository
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
@@ -59,12 +59,12 @@ def stub(toy: ToyIndexer) -> Iterator[rpc.IndexerStub]:
 
 def setting(stub: rpc.IndexerStub, *, language: str = "en", **conditions: object) -> Setting:
     asked = Conditions("toy", language=language, **conditions)  # type: ignore[arg-type]  # of a test's own
-    repository = Repository(stub, "toy", asked, PatientCaller())
-    return Setting(repository, "lite", Retrieval())
+    repository = RepositoryClient(stub, "toy", asked, PatientCaller())
+    return Setting(repository, "lite", RetrievalIllustrator())
 
 
-def illustrated(text: str, where: Setting, wish: Wish | None = None) -> Article:
-    *_, article = pipeline.illustrate(Source(text), wish or Wish(), where)
+def illustrated(text: str, where: Setting, wish: IllustrationOptions | None = None) -> Article:
+    *_, article = pipeline.illustrate(Source(text), wish or IllustrationOptions(), where)
     assert isinstance(article, Article)
     return article
 
@@ -119,7 +119,7 @@ def test_captions_come_from_the_picture(stub: rpc.IndexerStub) -> None:
 
 
 def test_events_come_spot_by_spot_in_the_order_of_the_text(stub: rpc.IndexerStub) -> None:
-    *events, article = pipeline.illustrate(Source(ARTICLE), Wish(), setting(stub))
+    *events, article = pipeline.illustrate(Source(ARTICLE), IllustrationOptions(), setting(stub))
     assert isinstance(article, Article)
     names = [type(event).__name__ for event in events]
     spots = names.count("Spot")
@@ -142,7 +142,7 @@ def test_its_own_output_is_replaced_and_nothing_added(stub: rpc.IndexerStub) -> 
 
     from xcomp_composer.article.markers import with_blocks
 
-    first = illustrated(ARTICLE, setting(stub), Wish(images=2))
+    first = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=2))
     named = [
         replace(s, illustration=replace(s.illustration, file="x.jpg")) if s.illustration else s for s in first.segments
     ]
@@ -152,21 +152,35 @@ def test_its_own_output_is_replaced_and_nothing_added(stub: rpc.IndexerStub) -> 
     assert len(again.illustrated) == len(first.illustrated) == 2
 
 
-@pytest.mark.parametrize(("wish", "count"), [(Wish(images=2), 2), (Wish(max_images=1), 1), (Wish(images=0), 0)])
-def test_the_number_of_pictures_is_the_one_asked_for(stub: rpc.IndexerStub, wish: Wish, count: int) -> None:
+@pytest.mark.parametrize(
+    ("wish", "count"),
+    [(IllustrationOptions(images=2), 2), (IllustrationOptions(max_images=1), 1), (IllustrationOptions(images=0), 0)],
+)
+def test_the_number_of_pictures_is_the_one_asked_for(
+    stub: rpc.IndexerStub, wish: IllustrationOptions, count: int
+) -> None:
     article = illustrated(ARTICLE, setting(stub), wish)
     assert len(article.illustrated) == count
 
 
 def test_spots_asked_for_and_not_filled_say_why(stub: rpc.IndexerStub) -> None:
-    article = illustrated(ARTICLE, setting(stub), Wish(images=5))
+    article = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=5))
     assert len(article.illustrated) + len(article.unfilled) == 5
     assert all("nothing fits" in spot.reason for spot in article.unfilled)
     assert all(spot.candidates for spot in article.unfilled)
 
 
-@pytest.mark.parametrize(("wish", "count"), [(Wish(images=100), 100), (Wish(images=300), 130), (Wish(images=9), 9)])
-def test_a_long_text_has_as_many_spots_as_are_asked_for(stub: rpc.IndexerStub, wish: Wish, count: int) -> None:
+@pytest.mark.parametrize(
+    ("wish", "count"),
+    [
+        (IllustrationOptions(images=100), 100),
+        (IllustrationOptions(images=300), 130),
+        (IllustrationOptions(images=9), 9),
+    ],
+)
+def test_a_long_text_has_as_many_spots_as_are_asked_for(
+    stub: rpc.IndexerStub, wish: IllustrationOptions, count: int
+) -> None:
     text = "\n\n".join(f"A white lighthouse stood on cliff number {number}." for number in range(130))
     article = illustrated(text, setting(stub), wish)
     assert len(article.illustrated) + len(article.unfilled) == count
@@ -190,7 +204,7 @@ def test_a_repository_without_fitting_pictures_leaves_every_spot_empty() -> None
 
 def test_an_empty_repository_leaves_every_spot_empty() -> None:
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
-        asked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)), Wish(images=1))
+        asked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)), IllustrationOptions(images=1))
         unasked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
     assert [spot.reason for spot in asked.unfilled] == ["the repository has no picture to offer"]
     assert {spot.reason for spot in unasked.unfilled} == {"the repository has no picture to offer"}
@@ -225,61 +239,67 @@ def test_a_text_without_paragraphs_stays_as_it_is(stub: rpc.IndexerStub) -> None
 
 
 def test_an_unknown_repository_is_not_found(stub: rpc.IndexerStub) -> None:
-    repository = Repository(stub, "toy", Conditions("other"), PatientCaller())
+    repository = RepositoryClient(stub, "toy", Conditions("other"), PatientCaller())
     with pytest.raises(NotFound):
         repository.profile()
 
 
 def test_a_contradicting_profile_is_a_conflict(stub: rpc.IndexerStub) -> None:
-    repository = Repository(stub, "toy", Conditions("toy", profile="clip"), PatientCaller())
+    repository = RepositoryClient(stub, "toy", Conditions("toy", profile="clip"), PatientCaller())
     with pytest.raises(Conflict):
         repository.profile()
 
 
 def test_the_choice_alone_gives_probabilities(stub: rpc.IndexerStub) -> None:
     where = setting(stub)
-    offered = (Offered("train"), Offered("coffee"), Offered("cat"))
-    asked = Question("Some words before.\n\nA cup of espresso stood on the table.", offered)
-    made = Retrieval().select(asked, where.repository)
+    offered = (CandidateImage("train"), CandidateImage("coffee"), CandidateImage("cat"))
+    asked = SelectionRequest("Some words before.\n\nA cup of espresso stood on the table.", offered)
+    made = RetrievalIllustrator().select(asked, where.repository)
     assert made.choice == 1
     assert sum(made.probabilities) == pytest.approx(1)
     assert made.mass > 0.5
 
 
 def test_the_choice_alone_weighs_pictures_from_elsewhere(stub: rpc.IndexerStub) -> None:
-    offered = (Offered("train"), Offered(image=b"cup coffee espresso table"))
-    made = Retrieval().select(Question("A cup of espresso stood on the table.", offered), setting(stub).repository)
+    offered = (CandidateImage("train"), CandidateImage(image=b"cup coffee espresso table"))
+    made = RetrievalIllustrator().select(
+        SelectionRequest("A cup of espresso stood on the table.", offered), setting(stub).repository
+    )
     assert made.choice == 1
 
 
 def test_the_choice_alone_weighs_candidates_that_the_whole_repository_beats() -> None:
     better = [ToyPicture(f"cup{number}", "cup coffee espresso table") for number in range(2 * HITS)]
-    offered = (Offered(image=b"white lighthouse cliff"), Offered("train"), Offered(image=b"cup coffee espresso table"))
-    asked = Question("A cup of espresso stood on the table.", offered)
+    offered = (
+        CandidateImage(image=b"white lighthouse cliff"),
+        CandidateImage("train"),
+        CandidateImage(image=b"cup coffee espresso table"),
+    )
+    asked = SelectionRequest("A cup of espresso stood on the table.", offered)
     with serving(ToyIndexer([*PICTURES, *better])) as address, grpc.insecure_channel(address) as channel:
-        made = Retrieval().select(asked, setting(rpc.IndexerStub(channel)).repository)
+        made = RetrievalIllustrator().select(asked, setting(rpc.IndexerStub(channel)).repository)
     assert len(made.probabilities) == 3
     assert max(range(3), key=made.probabilities.__getitem__) == 2
 
 
 def test_the_choice_alone_needs_pictures_to_weigh_those_from_elsewhere_against() -> None:
-    asked = Question("A cup.", (Offered(image=b"cup"), Offered(image=b"cat")))
+    asked = SelectionRequest("A cup.", (CandidateImage(image=b"cup"), CandidateImage(image=b"cat")))
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
         where = setting(rpc.IndexerStub(channel)).repository
         with pytest.raises(NotFound, match="'toy' has no picture to weigh them against"):
-            Retrieval().select(asked, where)
+            RetrievalIllustrator().select(asked, where)
 
 
 def test_the_choice_alone_may_be_none(stub: rpc.IndexerStub) -> None:
-    asked = Question("Freedom is a habit of doubt.", (Offered("train"), Offered("cat")))
-    made = Retrieval().select(asked, setting(stub).repository)
+    asked = SelectionRequest("Freedom is a habit of doubt.", (CandidateImage("train"), CandidateImage("cat")))
+    made = RetrievalIllustrator().select(asked, setting(stub).repository)
     assert made.choice is None
     assert made.mass < 0.5
 
 
 def test_an_unknown_candidate_is_not_found(stub: rpc.IndexerStub) -> None:
     with pytest.raises(NotFound, match="nobody"):
-        Retrieval().select(Question("A cup.", (Offered("nobody"),)), setting(stub).repository)
+        RetrievalIllustrator().select(SelectionRequest("A cup.", (CandidateImage("nobody"),)), setting(stub).repository)
 
 
 def test_an_indexer_that_is_away_is_unavailable() -> None:
@@ -291,7 +311,9 @@ def test_a_written_article_is_delivered_even_when_the_indexer_went_away() -> Non
     toy = ToyIndexer()
     toy.away_from = 2
     with serving(toy) as address, grpc.insecure_channel(address) as channel:
-        *_, article = pipeline.illustrate(Source(ARTICLE, writer="echo"), Wish(), setting(rpc.IndexerStub(channel)))
+        *_, article = pipeline.illustrate(
+            Source(ARTICLE, writer="echo"), IllustrationOptions(), setting(rpc.IndexerStub(channel))
+        )
     assert isinstance(article, Article)
     assert article.text == ARTICLE
     assert article.unfilled

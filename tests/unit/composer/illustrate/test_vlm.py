@@ -13,17 +13,17 @@ from tests.toy_indexer import PICTURES, PatientCaller, ToyIndexer, ToyPicture, s
 from xcomp_composer.article.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
-from xcomp_composer.illustrate.base import Offered, Question, Wish
+from xcomp_composer.illustrate.base import CandidateImage, IllustrationOptions, SelectionRequest
 from xcomp_composer.illustrate.pipeline import Setting, Source
 from xcomp_composer.illustrate.vlm import illustrator
-from xcomp_composer.illustrate.vlm.illustrator import Vision
+from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
 from xcomp_composer.illustrate.vlm.images import MAX_PX
 from xcomp_composer.illustrate.vlm.placement import NAMED, WINDOW
 from xcomp_composer.illustrate.vlm.reasons import chosen, needed
-from xcomp_composer.indexer_client.repository import Conditions, Repository
-from xcomp_composer.model_pool.fair_queue import Lane
-from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN, Consultation, Served
-from xcomp_model.base import Choice, ModelError, Picture, Unanswered
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
+from xcomp_composer.model_pool.fair_queue import FairQueue
+from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN, LoadedModel, ModelSession
+from xcomp_model.base import Choice, EndpointUnavailable, ModelError, Picture
 from xcomp_protos import errors
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Cancelled, Denied, InvalidRequest, NotFound, Unavailable
@@ -70,14 +70,14 @@ class Stage:
     reader: Reader
 
     def setting(self) -> Setting:
-        repository = Repository(self.stub, "toy", Conditions("toy"), self.reader)
-        illustrator = Vision(Consultation(Served(self.actor, Lane(width=1, waiting=1)), self.reader))
+        repository = RepositoryClient(self.stub, "toy", Conditions("toy"), self.reader)
+        illustrator = VlmIllustrator(ModelSession(LoadedModel(self.actor, FairQueue(width=1, waiting=1)), self.reader))
         return Setting(repository, "lite", illustrator)
 
-    def events(self, text: str = ARTICLE, wish: Wish | None = None, *, writer: str = "") -> list[Event]:
-        return list(pipeline.illustrate(Source(text, writer=writer), wish or Wish(), self.setting()))
+    def events(self, text: str = ARTICLE, wish: IllustrationOptions | None = None, *, writer: str = "") -> list[Event]:
+        return list(pipeline.illustrate(Source(text, writer=writer), wish or IllustrationOptions(), self.setting()))
 
-    def article(self, text: str = ARTICLE, wish: Wish | None = None, *, writer: str = "") -> Article:
+    def article(self, text: str = ARTICLE, wish: IllustrationOptions | None = None, *, writer: str = "") -> Article:
         *_, article = self.events(text, wish, writer=writer)
         assert isinstance(article, Article)
         return article
@@ -101,7 +101,7 @@ def stage() -> Iterator[Stage]:
 def test_places_descriptions_and_choices_are_the_models(stage: Stage) -> None:
     stage.actor.lines = {"spot": ["2 0"], "query": ["espresso cup", "ginger cat"]}
     stage.actor.choices = [SURE, (0.1, 0.8, 0.05, 0.05)]
-    article = stage.article(wish=Wish(images=2))
+    article = stage.article(wish=IllustrationOptions(images=2))
     assert stage.actor.stages()[:5] == ["spot", "query", "query", "choose", "choose"]
     assert set(shown(article)) == {COFFEE, CAT}
     first, second = (picture for _, picture in article.illustrated)
@@ -114,18 +114,18 @@ def test_places_descriptions_and_choices_are_the_models(stage: Stage) -> None:
 
 
 def test_spots_are_told_first_and_each_spot_runs_its_course(stage: Stage) -> None:
-    kinds = [type(event) for event in stage.events(wish=Wish(images=2))]
+    kinds = [type(event) for event in stage.events(wish=IllustrationOptions(images=2))]
     course = [SpotCandidates, SpotIllustration]
     assert kinds == [Spot, Spot, SpotQuery, SpotQuery, *course, *course, Article]
 
 
 def test_all_descriptions_are_answered_by_one_search(stage: Stage) -> None:
-    stage.events(wish=Wish(images=3))
+    stage.events(wish=IllustrationOptions(images=3))
     assert stage.toy.calls.count("Search") == 2  # the descriptions, and which pictures are alike
 
 
 def test_the_model_reads_headings_with_their_paragraphs_and_no_code(stage: Stage) -> None:
-    stage.events(wish=Wish(images=3))
+    stage.events(wish=IllustrationOptions(images=3))
     queries = [
         "".join(getattr(part, "text", "") for part in prompt) for name, prompt in stage.actor.asked if name == "query"
     ]
@@ -135,7 +135,7 @@ def test_the_model_reads_headings_with_their_paragraphs_and_no_code(stage: Stage
 
 
 def test_earlier_text_and_pictures_stand_before_the_candidates(stage: Stage) -> None:
-    stage.events(wish=Wish(images=2))
+    stage.events(wish=IllustrationOptions(images=2))
     first, second = [prompt for name, prompt in stage.actor.asked if name == "choose"]
     assert sum(isinstance(part, Picture) for part in first) == 4
     assert sum(isinstance(part, Picture) for part in second) == 5
@@ -148,13 +148,13 @@ def test_no_picture_and_none_like_it_is_shown_twice(stage: Stage) -> None:
     with serving(ToyIndexer([*PICTURES, twin])) as address, grpc.insecure_channel(address) as channel:
         stage.stub = rpc.IndexerStub(channel)
         stage.actor.lines = {"query": ["espresso cup"] * 3}
-        article = stage.article(wish=Wish(images=3))
+        article = stage.article(wish=IllustrationOptions(images=3))
     assert len(set(shown(article).values())) == 3
     assert sum(name.startswith("coffee") for name in shown(article).values()) == 1
 
 
 def test_more_candidates_than_the_model_takes_meet_in_rounds(stage: Stage) -> None:
-    article = stage.article(wish=Wish(images=1, k=8))
+    article = stage.article(wish=IllustrationOptions(images=1, k=8))
     ((_, picture),) = article.illustrated
     assert len(picture.candidates) == 8
     assert stage.actor.stages().count("choose") == 3
@@ -163,7 +163,7 @@ def test_more_candidates_than_the_model_takes_meet_in_rounds(stage: Stage) -> No
 
 def test_a_model_without_a_preference_leaves_the_spot_empty(stage: Stage) -> None:
     stage.actor.choices = [(0.28, 0.25, 0.24, 0.23)]
-    article = stage.article(wish=Wish(images=1))
+    article = stage.article(wish=IllustrationOptions(images=1))
     assert not shown(article)
     (spot,) = article.unfilled
     assert "prefers none of 4 candidates: the best has 28%" in spot.reason
@@ -188,7 +188,7 @@ def test_an_answer_without_a_place_is_reported_and_not_replaced(stage: Stage, an
 
 def test_missing_places_are_reported_as_many_as_they_are(stage: Stage) -> None:
     stage.actor.lines = {"spot": ["1 1 1"]}
-    article = stage.article(wish=Wish(images=3))
+    article = stage.article(wish=IllustrationOptions(images=3))
     assert set(shown(article)) == {MOTORCYCLE}
     assert set(reasons(article)) == {COFFEE, CAT}
     assert "named 1 of 3 places" in reasons(article)[CAT]
@@ -197,12 +197,12 @@ def test_missing_places_are_reported_as_many_as_they_are(stage: Stage) -> None:
 def test_more_places_than_wanted_are_thinned_out_evenly(stage: Stage) -> None:
     text = "\n\n".join(f"The ginger cat number {number} slept." for number in range(9))
     stage.actor.lines = {"spot": [" ".join(map(str, range(9)))]}
-    spots = [event.segment for event in stage.events(text, Wish(images=3)) if isinstance(event, Spot)]
+    spots = [event.segment for event in stage.events(text, IllustrationOptions(images=3)) if isinstance(event, Spot)]
     assert spots == [0, 3, 6]
 
 
 def test_nothing_is_asked_where_no_picture_is_wanted(stage: Stage) -> None:
-    assert stage.article(wish=Wish(images=0)).unfilled == ()
+    assert stage.article(wish=IllustrationOptions(images=0)).unfilled == ()
     assert stage.article("# Only a heading\n").unfilled == ()
     assert stage.actor.asked == []
 
@@ -211,21 +211,21 @@ def test_a_long_article_is_asked_about_in_parts(stage: Stage) -> None:
     count = 2 * WINDOW + 10
     text = "\n\n".join(f"The ginger cat number {number} slept." for number in range(count))
     stage.actor.lines = {"spot": ["0", "0", "0"]}
-    spots = [event.segment for event in stage.events(text, Wish(images=3)) if isinstance(event, Spot)]
+    spots = [event.segment for event in stage.events(text, IllustrationOptions(images=3)) if isinstance(event, Spot)]
     assert spots == [0, count // 3, 2 * count // 3]
 
 
 def test_many_places_are_asked_for_in_parts_so_that_no_answer_is_cut(stage: Stage) -> None:
     text = "\n\n".join(f"The ginger cat number {number} slept." for number in range(WINDOW))
     stage.actor.lines = {"spot": [" ".join(map(str, range(WINDOW)))] * WINDOW}
-    spots = [event for event in stage.events(text, Wish(images=WINDOW - 3)) if isinstance(event, Spot)]
+    spots = [event for event in stage.events(text, IllustrationOptions(images=WINDOW - 3)) if isinstance(event, Spot)]
     assert stage.actor.stages().count("spot") == -(-(WINDOW - 3) // NAMED) > 1
     assert [event.score for event in spots] == [1.0] * (WINDOW - 3)
 
 
 def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: Stage) -> None:
     stage.actor.lines = {"query": [" \n ", ModelError("out of memory on cpu"), "ginger cat"]}
-    article = stage.article(wish=Wish(images=3))
+    article = stage.article(wish=IllustrationOptions(images=3))
     assert set(shown(article)) == {CAT}
     assert reasons(article) == {
         COFFEE: "actor described no picture for this place (prompt actor/1)", MOTORCYCLE: "out of memory on cpu"
@@ -234,21 +234,21 @@ def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: St
 
 def test_a_failed_choice_leaves_its_spot_empty_and_the_others_alone(stage: Stage) -> None:
     stage.actor.choices = [ModelError("only 3% of its probability"), SURE]
-    article = stage.article(wish=Wish(images=2))
+    article = stage.article(wish=IllustrationOptions(images=2))
     assert set(shown(article)) == {MOTORCYCLE}
     assert reasons(article) == {COFFEE: "only 3% of its probability"}
     assert article.unfilled[0].candidates
 
 
 def test_an_endpoint_that_goes_away_leaves_the_rest_empty_with_the_reason(stage: Stage) -> None:
-    stage.actor.choices = [SURE, Unanswered("the endpoint does not answer")]
-    article = stage.article(wish=Wish(images=3))
+    stage.actor.choices = [SURE, EndpointUnavailable("the endpoint does not answer")]
+    article = stage.article(wish=IllustrationOptions(images=3))
     assert set(shown(article)) == {COFFEE}
     assert reasons(article) == dict.fromkeys((MOTORCYCLE, CAT), "the endpoint does not answer")
 
 
 def test_an_endpoint_that_is_away_from_the_start_is_an_error(stage: Stage) -> None:
-    stage.actor.lines = {"spot": [Unanswered("the endpoint does not answer")]}
+    stage.actor.lines = {"spot": [EndpointUnavailable("the endpoint does not answer")]}
     with pytest.raises(Unavailable, match="does not answer"):
         stage.events()
 
@@ -261,7 +261,7 @@ def test_descriptions_are_delivered_although_the_indexer_leaves_before_the_searc
 
     stage.actor.lines = {"spot": ["0 1"], "query": ["espresso cup", "ginger cat"]}
     monkeypatch.setattr(illustrator, "likeness", leave)
-    article = stage.article(wish=Wish(images=2))
+    article = stage.article(wish=IllustrationOptions(images=2))
     assert [(spot.query, spot.reason, spot.interrupted) for spot in article.unfilled] == [
         ("espresso cup", "the indexer is away", True), ("ginger cat", "the indexer is away", True)
     ]  # fmt: skip
@@ -279,7 +279,7 @@ def test_a_written_article_is_delivered_although_the_model_fails_to_place(stage:
 def test_an_indexer_that_goes_away_in_the_middle_leaves_what_is_chosen(stage: Stage) -> None:
     stage.actor.on_choice = lambda: setattr(stage.toy, "away_from", len(stage.toy.calls) + 1)
     stage.actor.lines = {"query": ["ginger cat", "snow mountain peak", "steam train"]}
-    article = stage.article(wish=Wish(images=3))
+    article = stage.article(wish=IllustrationOptions(images=3))
     assert set(shown(article)) == {COFFEE}
     assert reasons(article)[CAT] == "the indexer is away"
 
@@ -295,16 +295,16 @@ def test_pictures_that_are_gone_make_room_for_the_next(stage: Stage) -> None:
 
     stage.toy.fetch = fetch  # type: ignore[method-assign]  # the indexer's files change
     stage.actor.lines = {"spot": ["0"], "query": ["ginger cat coffee cup"]}
-    ((_, picture),) = stage.article(wish=Wish(images=1, k=3)).illustrated
+    ((_, picture),) = stage.article(wish=IllustrationOptions(images=1, k=3)).illustrated
     assert len(picture.candidates) == 3
     assert not {"cat", "coffee"} & {candidate.image_id for candidate in picture.candidates}
     missing |= set(stage.toy.pictures)
-    assert "can be read: " in next(iter(reasons(stage.article(wish=Wish(images=1))).values()))
+    assert "can be read: " in next(iter(reasons(stage.article(wish=IllustrationOptions(images=1))).values()))
 
 
 def test_restricted_pictures_are_fetched_by_requests_that_allow_them(stage: Stage) -> None:
     stage.toy.restricted = {"cat"}
-    repository = Repository(stage.stub, "toy", Conditions("toy"), stage.reader)
+    repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), stage.reader)
     with pytest.raises(Denied, match="internal"):
         repository.fetch("cat", max_px=64)
     assert repository.under(Conditions("toy", allow_restricted=True)).fetch("cat", max_px=64)
@@ -312,27 +312,27 @@ def test_restricted_pictures_are_fetched_by_requests_that_allow_them(stage: Stag
 
 def test_a_picture_is_fetched_once_for_all_spots(stage: Stage) -> None:
     stage.actor.lines = {"query": ["ginger cat"] * 3}
-    stage.events(wish=Wish(images=3))
+    stage.events(wish=IllustrationOptions(images=3))
     assert stage.toy.calls.count("Fetch") == 6  # four, and one more for each taken
 
 
 def test_an_empty_repository_has_nothing_to_offer(stage: Stage) -> None:
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
         stage.stub = rpc.IndexerStub(channel)
-        article = stage.article(wish=Wish(images=1))
+        article = stage.article(wish=IllustrationOptions(images=1))
     assert list(reasons(article).values()) == ["the repository has no picture to offer"]
 
 
 def test_captions_are_the_pictures_own_words_else_what_the_model_sees(stage: Stage) -> None:
     stage.actor.lines = {"query": ["cup coffee espresso", "stone bridge"], "describe": ["A bridge\x1b[2J\nof stone."]}
-    coffee, bridge = (picture for _, picture in stage.article(wish=Wish(images=2)).illustrated)
+    coffee, bridge = (picture for _, picture in stage.article(wish=IllustrationOptions(images=2)).illustrated)
     assert coffee.caption == "A cup of espresso"
     assert (bridge.caption, bridge.alt) == ("A bridge[2J of stone.",) * 2
 
 
 def test_an_endless_answer_is_cut(stage: Stage) -> None:
     stage.actor.lines = {"spot": ["0 " * 10**6]}
-    consultation = Consultation(Served(stage.actor, Lane(width=1, waiting=0)), stage.reader)
+    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.reader)
     said = consultation.say(lambda prompts: prompts.spot(["a"]), "spot")
     assert len(said) == 64 * CHARACTERS_PER_TOKEN
 
@@ -340,12 +340,12 @@ def test_an_endless_answer_is_cut(stage: Stage) -> None:
 def test_a_caller_who_leaves_ends_the_work_at_once(stage: Stage) -> None:
     stage.actor.on_choice = lambda: setattr(stage.reader, "gone", True)
     with pytest.raises(Cancelled):
-        stage.events(wish=Wish(images=3))
+        stage.events(wish=IllustrationOptions(images=3))
     assert stage.actor.stages().count("choose") == 1
 
 
 def test_an_answer_ends_with_the_token_after_which_nobody_listens(stage: Stage) -> None:
-    consultation = Consultation(Served(stage.actor, Lane(width=1, waiting=0)), stage.reader)
+    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.reader)
     stream = consultation.stream(lambda prompts: prompts.query(["word " * 60], 0), "query")
     assert next(stream)
     stage.reader.gone = True
@@ -360,7 +360,7 @@ def test_an_answer_that_broke_off_is_none(stage: Stage) -> None:
 
 
 def test_the_lane_is_free_again_after_a_stream_is_dropped(stage: Stage) -> None:
-    consultation = Consultation(Served(stage.actor, Lane(width=1, waiting=0)), stage.reader)
+    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.reader)
     stream = consultation.stream(lambda prompts: prompts.query(["one two three"], 0), "query")
     assert next(stream)
     del stream
@@ -371,38 +371,40 @@ def test_select_asks_the_model(stage: Stage) -> None:
     setting = stage.setting()
     data, _ = stage.toy.fetch("cat", 64)
     stage.actor.choices = [(0.1, 0.9)]
-    made = setting.illustrator.select(Question("Words.", (Offered("coffee"), Offered(image=data))), setting.repository)
+    made = setting.illustrator.select(
+        SelectionRequest("Words.", (CandidateImage("coffee"), CandidateImage(image=data))), setting.repository
+    )
     assert (made.choice, made.probabilities, made.mass) == (1, (0.1, 0.9), 0.9)
 
 
 def test_select_refuses_what_it_cannot_see(stage: Stage) -> None:
     setting = stage.setting()
     with pytest.raises(NotFound, match="nobody"):
-        setting.illustrator.select(Question("Words.", (Offered("nobody"),)), setting.repository)
+        setting.illustrator.select(SelectionRequest("Words.", (CandidateImage("nobody"),)), setting.repository)
     with pytest.raises(InvalidRequest, match="number 0 is no readable picture"):
-        setting.illustrator.select(Question("Words.", (Offered(image=b"x"),)), setting.repository)
+        setting.illustrator.select(SelectionRequest("Words.", (CandidateImage(image=b"x"),)), setting.repository)
 
 
 def test_reasons_are_in_the_articles_language(stage: Stage) -> None:
     stage.actor.lines = {"spot": [""]}
-    repository = Repository(stage.stub, "toy", Conditions("toy", language="zh"), stage.reader)
+    repository = RepositoryClient(stage.stub, "toy", Conditions("toy", language="zh"), stage.reader)
     setting = Setting(repository, "lite", stage.setting().illustrator)
-    *_, article = pipeline.illustrate(Source("桌上放着一杯咖啡，很香。"), Wish(), setting)
+    *_, article = pipeline.illustrate(Source("桌上放着一杯咖啡，很香。"), IllustrationOptions(), setting)
     assert isinstance(article, Article)
     assert "没有指出" in article.unfilled[0].reason
 
 
 def test_a_short_article_is_done_before_the_long_ones_that_came_first(stage: Stage) -> None:
     long = "\n\n".join(f"The ginger cat number {number} slept." for number in range(8))
-    served = Served(stage.actor, Lane(width=1, waiting=8))
+    served = LoadedModel(stage.actor, FairQueue(width=1, waiting=8))
     stage.actor.on_choice = lambda: time.sleep(0.02)
     done: list[str] = []
 
     def make(name: str, text: str, images: int) -> None:
         reader = Reader()
-        repository = Repository(stage.stub, "toy", Conditions("toy"), reader)
-        setting = Setting(repository, "lite", Vision(Consultation(served, reader)))
-        list(pipeline.illustrate(Source(text), Wish(images=images), setting))
+        repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), reader)
+        setting = Setting(repository, "lite", VlmIllustrator(ModelSession(served, reader)))
+        list(pipeline.illustrate(Source(text), IllustrationOptions(images=images), setting))
         done.append(name)
 
     orders = [("long", long, 8), ("other long", long, 8), ("short", "A cup of espresso stood on the table.", 1)]

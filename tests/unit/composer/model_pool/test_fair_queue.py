@@ -5,8 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
-from xcomp_composer.model_pool.fair_queue import Lane
-from xcomp_composer.server.streaming import ahead
+from xcomp_composer.model_pool.fair_queue import FairQueue
+from xcomp_composer.server.streaming import stream_in_thread
 from xcomp_protos.errors import Cancelled, Exhausted
 
 
@@ -26,7 +26,7 @@ def patient() -> float:
 class Line:
     """Work that queues at a lane that is held until all of it has arrived."""
 
-    def __init__(self, lane: Lane, clock: Clock) -> None:
+    def __init__(self, lane: FairQueue, clock: Clock) -> None:
         self._lane, self._clock = lane, clock
         self.done: list[str] = []
 
@@ -56,7 +56,7 @@ class Line:
 
 def test_a_short_article_is_not_starved_by_two_long_ones() -> None:
     clock = Clock()
-    done = Line(Lane(width=1, waiting=10, clock=clock), clock).run(
+    done = Line(FairQueue(width=1, waiting=10, clock=clock), clock).run(
         ("long", 8, 10.0), ("other", 8, 10.0), ("short", 3, 1.0)
     )
     last = max(turn for turn, owner in enumerate(done) if owner == "short")
@@ -66,13 +66,13 @@ def test_a_short_article_is_not_starved_by_two_long_ones() -> None:
 
 def test_equal_articles_take_turns() -> None:
     clock = Clock()
-    done = Line(Lane(width=1, waiting=10, clock=clock), clock).run(("a", 4, 1.0), ("b", 4, 1.0))
+    done = Line(FairQueue(width=1, waiting=10, clock=clock), clock).run(("a", 4, 1.0), ("b", 4, 1.0))
     for start in range(0, len(done), 2):
         assert set(done[start : start + 2]) == {"a", "b"}, done
 
 
 def test_a_full_queue_says_when_to_come_back() -> None:
-    lane = Lane(width=1, waiting=0)
+    lane = FairQueue(width=1, waiting=0)
     with lane.enter(patient), pytest.raises(Exhausted, match=r"try again in 5 s") as caught, lane.enter(patient):
         pass
     assert caught.value.retry_after_s == 5
@@ -81,7 +81,7 @@ def test_a_full_queue_says_when_to_come_back() -> None:
 
 
 def test_one_who_leaves_the_queue_gives_the_place_up() -> None:
-    lane = Lane(width=1, waiting=1)
+    lane = FairQueue(width=1, waiting=1)
 
     def gone() -> float:
         raise Cancelled("the caller went away")
@@ -95,14 +95,14 @@ def test_one_who_leaves_the_queue_gives_the_place_up() -> None:
 
 
 def test_work_that_fails_gives_the_turn_back() -> None:
-    lane = Lane(width=1, waiting=0)
+    lane = FairQueue(width=1, waiting=0)
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"), lane.enter(patient):
             raise ValueError("broken")
 
 
 def test_owners_who_are_done_are_forgotten() -> None:
-    lane = Lane(width=1, waiting=0)
+    lane = FairQueue(width=1, waiting=0)
     for owner in range(100):
         with lane.enter(patient, owner=owner):
             pass
@@ -111,7 +111,7 @@ def test_owners_who_are_done_are_forgotten() -> None:
 
 
 def test_a_slow_reader_holds_nothing() -> None:
-    lane = Lane(width=1, waiting=0)
+    lane = FairQueue(width=1, waiting=0)
     finished = threading.Event()
 
     def make() -> Generator[int]:
@@ -119,7 +119,7 @@ def test_a_slow_reader_holds_nothing() -> None:
             yield from range(100)
         finished.set()
 
-    stream = ahead(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_gone=lambda: False)
     assert next(stream) == 0
     assert finished.wait(timeout=10)  # although nobody reads on
     with lane.enter(patient):
@@ -132,7 +132,7 @@ def test_what_is_made_ahead_fails_where_it_is_read() -> None:
         yield 1
         raise Exhausted("full")
 
-    stream = ahead(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_gone=lambda: False)
     assert next(stream) == 1
     with pytest.raises(Exhausted, match="full"):
         next(stream)
@@ -148,7 +148,7 @@ def test_work_ends_when_its_reader_does() -> None:
         finally:
             stopped.set()
 
-    stream = ahead(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_gone=lambda: False)
     assert next(stream) == 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
     assert stopped.wait(timeout=10)

@@ -18,7 +18,7 @@ from transformers.models.chinese_clip.image_processing_pil_chinese_clip import C
 from tests.clip_checkpoints import VOCABULARY, cached, chinese_clip_folder, pictures
 from xcomp_indexer import embed
 from xcomp_indexer.embed import Embedder
-from xcomp_indexer.embed.chinese_clip import ChineseTowers, load
+from xcomp_indexer.embed.chinese_clip import ChineseClipBackend, load
 from xcomp_indexer.embed.weights import sources
 from xcomp_protos.errors import ModelError
 
@@ -61,8 +61,8 @@ def embedder(folder: Path) -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def towers(folder: Path) -> ChineseTowers:
-    return ChineseTowers(sources.chinese_clip(f"chinese_clip:{folder}"))
+def towers(folder: Path) -> ChineseClipBackend:
+    return ChineseClipBackend(sources.chinese_clip(f"chinese_clip:{folder}"))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_texts_get_the_vectors_of_the_library(embedder: Embedder, reference: Ref
 
 
 @pytest.mark.parametrize("part", ["vision_model.encoder", "text_model.encoder"])
-def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseTowers, part: str) -> None:
+def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseClipBackend, part: str) -> None:
     name = "mlp.fc1" if part.startswith("vision") else "intermediate.dense"
     *_, last = (module for path, module in towers.network.get_submodule(part).named_modules() if path.endswith(name))
     shapes: list[torch.Size] = []
@@ -98,11 +98,11 @@ def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseTower
     assert shapes == [(len(pictures()) if part.startswith("vision") else len(TEXTS), 32)]
 
 
-def test_the_largest_tensor_of_a_picture_is_known(towers: ChineseTowers) -> None:
+def test_the_largest_tensor_of_a_picture_is_known(towers: ChineseClipBackend) -> None:
     assert towers.image_floats == 17 * 64, "16 patches and the class, each as wide as the MLP inside"
 
 
-def test_pixels_are_those_of_the_authors(towers: ChineseTowers) -> None:
+def test_pixels_are_those_of_the_authors(towers: ChineseClipBackend) -> None:
     authors = pytest.importorskip("cn_clip.clip.utils", reason="the package cn-clip is not installed")
     transform = authors.image_transform(towers.image_size)
     for picture in pictures():
@@ -113,7 +113,7 @@ def test_tokens_are_those_of_the_authors(tmp_path: Path) -> None:
     authors = pytest.importorskip("cn_clip.clip", reason="the package cn-clip is not installed")
     vocabulary = Path(authors.__file__).with_name("vocab.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
     real = chinese_clip_folder(tmp_path / "real", words=vocabulary)
-    towers = ChineseTowers(sources.chinese_clip(f"chinese_clip:{real}"))
+    towers = ChineseClipBackend(sources.chinese_clip(f"chinese_clip:{real}"))
     texts = ["一只猫在窗台上睡觉。", "杰尼龟 Pikachu 2024年", "ÜBER die Straße, naïve café", "𠮷野家\t東京\n🦊", ""]
     expected = authors.tokenize(texts)
     windows = towers.windows(texts)
@@ -137,7 +137,7 @@ def test_a_long_text_is_the_weighted_mean_of_its_windows(embedder: Embedder, ref
     assert np.abs(embedder.encode_texts([text])[0] - expected / np.linalg.norm(expected)).max() < NEAR
 
 
-def test_marks_in_a_text_are_characters(towers: ChineseTowers) -> None:
+def test_marks_in_a_text_are_characters(towers: ChineseClipBackend) -> None:
     marks = {VOCABULARY.index(word) for word in ("[CLS]", "[SEP]", "[PAD]", "[MASK]")}
     assert not marks & set(towers.windows(["猫[SEP][MASK]狗[CLS][PAD]"]).input_ids[0, 1:-1].tolist())
 

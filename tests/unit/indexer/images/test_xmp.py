@@ -122,7 +122,7 @@ for order in "<>":
         (images.jpeg(), None),
     ],
 )  # fmt: skip
-def test_gps_gives_degrees_or_nothing(content: bytes, place: metadata.Place | None) -> None:
+def test_gps_gives_degrees_or_nothing(content: bytes, place: metadata.GeoPoint | None) -> None:
     found = metadata.place(opened(content))
     assert found == (pytest.approx(place, abs=1e-6) if place else None)
 

@@ -2,26 +2,26 @@
 
 import pytest
 
-from xcomp_indexer.ingest.known_images import Holdings
+from xcomp_indexer.ingest.known_images import KnownImages
 from xcomp_indexer.ingest.points import image_id
 from xcomp_indexer.ingest.prune import Roots
 from xcomp_indexer.ingest.scan import Entry
-from xcomp_indexer.store import Found
+from xcomp_indexer.store import ScoredPoint
 
 
 def digest(number: int) -> str:
     return f"{number:032x}"
 
 
-def image(path: str, *, content: int = 1, uploaded: bool = False) -> Found:
+def image(path: str, *, content: int = 1, uploaded: bool = False) -> ScoredPoint:
     payload: dict[str, object] = {
         "path": path, "size": 10, "mtime_ns": 1, "sidecar_mtime_ns": 0, "content_hash": digest(content),
     }  # fmt: skip
-    return Found(image_id("r", path), 0.0, payload | ({"uploaded": "a.jpg"} if uploaded else {}))
+    return ScoredPoint(image_id("r", path), 0.0, payload | ({"uploaded": "a.jpg"} if uploaded else {}))
 
 
-def holding(*points: Found, roots: tuple[str, ...] = ("/p",)) -> Holdings:
-    held = Holdings("r", roots=Roots(roots))
+def holding(*points: ScoredPoint, roots: tuple[str, ...] = ("/p",)) -> KnownImages:
+    held = KnownImages("r", roots=Roots(roots))
     for point in points:
         held.add(point)
     held.settle()
@@ -61,7 +61,7 @@ def test_everything_is_a_change_to_an_empty_repository() -> None:
 
 
 def test_an_image_that_lacks_a_vector_is_done_again_and_gives_none_away() -> None:
-    held = Holdings("r", roots=Roots(("/p",)))
+    held = KnownImages("r", roots=Roots(("/p",)))
     held.add(image("/p/a"), complete=False)
     held.add(image("/p/b", content=2))
     held.settle()

@@ -9,39 +9,39 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.repository import RECORD_S
 from xcomp_indexer.store import Meta
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos.errors import Conflict, InvalidRequest, ModelError, NotFound
 
 
-def reopened(home: Path, load: Callable[[str], CountingEmbedder] = lambda _: CountingEmbedder()) -> Library:
-    return Library(open_stores(f"edge:{home}", indexes={}), Models(load), default_profile="color")
+def reopened(home: Path, load: Callable[[str], CountingEmbedder] = lambda _: CountingEmbedder()) -> RepositoryCatalog:
+    return RepositoryCatalog(open_stores(f"edge:{home}", indexes={}), EmbedderCache(load), default_profile="color")
 
 
 @pytest.fixture
-def library(home: Path) -> Iterator[Library]:
+def library(home: Path) -> Iterator[RepositoryCatalog]:
     made = reopened(home)
     yield made
     made.close()
 
 
-def test_an_unknown_repository_is_not_found_and_those_that_are_there_are_named(library: Library) -> None:
+def test_an_unknown_repository_is_not_found_and_those_that_are_there_are_named(library: RepositoryCatalog) -> None:
     library.create("trips")
     with pytest.raises(NotFound, match=r"'nope'.*trips"):
         library.get("nope")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a" * 65, "-x", ".x", "名", "a\0b", "x" * 100_000])
-def test_a_name_that_is_none_is_refused(library: Library, name: str) -> None:
+def test_a_name_that_is_none_is_refused(library: RepositoryCatalog, name: str) -> None:
     for action in (library.get, library.create, library.drop, library.exists):
         with pytest.raises(InvalidRequest, match="repository"):
             action(name)
 
 
-def test_a_repository_remembers_its_profile_and_models(library: Library, home: Path) -> None:
+def test_a_repository_remembers_its_profile_and_models(library: RepositoryCatalog, home: Path) -> None:
     library.create("trips")
     library.close()
     again = reopened(home)
@@ -51,7 +51,7 @@ def test_a_repository_remembers_its_profile_and_models(library: Library, home: P
     again.close()
 
 
-def test_a_contradicting_profile_is_a_conflict(library: Library) -> None:
+def test_a_contradicting_profile_is_a_conflict(library: RepositoryCatalog) -> None:
     library.create("trips")
     assert library.get("trips", profile="color").name == "trips"
     with pytest.raises(Conflict, match="made with profile 'color', not 'lite'"):
@@ -60,13 +60,13 @@ def test_a_contradicting_profile_is_a_conflict(library: Library) -> None:
         library.get("trips", profile="sepia")
 
 
-def test_creating_twice_is_a_conflict(library: Library) -> None:
+def test_creating_twice_is_a_conflict(library: RepositoryCatalog) -> None:
     library.create("trips")
     with pytest.raises(Conflict, match="exists already"):
         library.create("trips")
 
 
-def test_creating_twice_loads_no_model(library: Library, home: Path) -> None:
+def test_creating_twice_loads_no_model(library: RepositoryCatalog, home: Path) -> None:
     def missing(model: str) -> CountingEmbedder:
         raise ModelError(f"{model} is not on this machine")
 
@@ -88,14 +88,14 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(home: Path) -> None
     assert library.names() == []
 
 
-def test_other_weights_than_recorded_are_a_conflict(library: Library) -> None:
+def test_other_weights_than_recorded_are_a_conflict(library: RepositoryCatalog) -> None:
     repository = library.create("trips")
     library.models.get("color:hsv").digest = "0" * 64  # type: ignore[misc]  # the fake's is plain
     with pytest.raises(Conflict, match="another version"):
         library.embedder(repository, "color")
 
 
-def test_many_callers_make_one_repository(library: Library) -> None:
+def test_many_callers_make_one_repository(library: RepositoryCatalog) -> None:
     got: list[object] = []
     threads = [threading.Thread(target=lambda: got.append(library.get_or_create("trips"))) for _ in range(8)]
     for thread in threads:
@@ -167,7 +167,7 @@ def test_a_repository_can_be_used_while_another_is_opened_or_removed(
     library.close()
 
 
-def _found(library: Library, name: str) -> bool:
+def _found(library: RepositoryCatalog, name: str) -> bool:
     try:
         return library.get(name).name == name
     except NotFound:
@@ -175,7 +175,7 @@ def _found(library: Library, name: str) -> bool:
 
 
 def test_the_record_is_read_again_by_one_while_the_others_go_on(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: RepositoryCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not beside a change of it either, which would be forgotten."""
     repository = library.create("trips")
@@ -202,7 +202,7 @@ def test_the_record_is_read_again_by_one_while_the_others_go_on(
     assert time.monotonic() - repository.read_at < RECORD_S
 
 
-def test_dropping_removes_it_and_its_name_can_be_used_again(library: Library) -> None:
+def test_dropping_removes_it_and_its_name_can_be_used_again(library: RepositoryCatalog) -> None:
     before = library.create("trips")
     assert library.drop("trips") == 0
     assert library.names() == []
@@ -211,23 +211,23 @@ def test_dropping_removes_it_and_its_name_can_be_used_again(library: Library) ->
     assert not library.holds(before)
 
 
-def test_dropping_while_it_is_indexed_is_a_conflict(library: Library) -> None:
+def test_dropping_while_it_is_indexed_is_a_conflict(library: RepositoryCatalog) -> None:
     repository = library.create("trips")
     with repository.ingesting, pytest.raises(Conflict, match="being indexed"):
         library.drop("trips")
     assert library.get("trips") is repository
 
 
-def test_a_repository_without_a_record_of_models_says_so_and_can_be_dropped(library: Library) -> None:
+def test_a_repository_without_a_record_of_models_says_so_and_can_be_dropped(library: RepositoryCatalog) -> None:
     library.create("trips").store.set_meta({"models": {"color": {"model": "x"}}})
     library.get("trips").store.close()
-    fresh = Library(library.stores, library.models, default_profile="color")
+    fresh = RepositoryCatalog(library.stores, library.models, default_profile="color")
     with pytest.raises(Conflict, match="xcomp repo delete trips"):
         fresh.get("trips")
     assert fresh.drop("trips") == 0
 
 
-def test_a_repository_whose_manifest_is_damaged_can_be_dropped(library: Library, home: Path) -> None:
+def test_a_repository_whose_manifest_is_damaged_can_be_dropped(library: RepositoryCatalog, home: Path) -> None:
     library.create("trips")
     library.close()
     for manifest in (home / "trips").glob("*.json"):
@@ -254,7 +254,7 @@ def test_models_are_loaded_once_and_freed_when_idle() -> None:
         time.sleep(0.05)
         return CountingEmbedder()
 
-    models = Models(load)
+    models = EmbedderCache(load)
     threads = [threading.Thread(target=models.get, args=("color:hsv",)) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xcomp_indexer.embed import Label
+from xcomp_indexer.embed import ClassLabel
 from xcomp_indexer.repository.image_record import ImagePayload, fold, locate, plain, true_path, utc
 from xcomp_indexer.store import validate
 
@@ -28,7 +28,7 @@ def test_what_is_written_reads_back(name: str) -> None:
         restricted=True,
         metadata={"title": "Port"},
         expires=datetime(2030, 1, 1, tzinfo=UTC),
-        labels=[Label("harbour", "港口", 0.5)],
+        labels=[ClassLabel("harbour", "港口", 0.5)],
     )
     assert ImagePayload.read(validate.payload(written.write())) == written
 

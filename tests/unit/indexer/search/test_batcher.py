@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from xcomp_indexer.search.batcher import Together
+from xcomp_indexer.search.batcher import Batcher
 from xcomp_protos.errors import InvalidRequest, Unavailable
 
 AT_ONCE = 4
@@ -18,7 +18,7 @@ class Crowd:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self._begun, self._go = threading.Event(), threading.Event()
-        self.lane = Together(self._doubled, at_once=AT_ONCE)
+        self.lane = Batcher(self._doubled, at_once=AT_ONCE)
         self._pool = ThreadPoolExecutor(32)
         self.first = self._pool.submit(self.lane.result, "first", kind="first")
         assert self._begun.wait(10)

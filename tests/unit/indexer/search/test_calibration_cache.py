@@ -11,11 +11,11 @@ import pytest
 
 from tests.fakes import CountingEmbedder
 from xcomp_indexer.embed import Vectors
-from xcomp_indexer.repository.catalog import Library
-from xcomp_indexer.repository.embedder_cache import Models
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.search import calibration_cache
-from xcomp_indexer.search.calibration_cache import Scales
+from xcomp_indexer.search.calibration_cache import CalibrationCache
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.factory import open_stores
 
@@ -37,7 +37,9 @@ class Taken:
 
 @pytest.fixture
 def repository() -> Iterator[Repository]:
-    library = Library(open_stores("memory:"), Models(lambda _: CountingEmbedder()), default_profile="color")
+    library = RepositoryCatalog(
+        open_stores("memory:"), EmbedderCache(lambda _: CountingEmbedder()), default_profile="color"
+    )
     made = library.create("r", profile="color")
     add(made, range(100))
     yield made
@@ -51,7 +53,7 @@ def add(repository: Repository, numbers: Sequence[int]) -> None:
 
 def test_a_scale_is_taken_once_and_anew_after_a_tenth(repository: Repository) -> None:
     taken = Taken()
-    kept = Scales(taken.background)
+    kept = CalibrationCache(taken.background)
     first = kept.of(repository, "color")
     add(repository, range(100, 110))
     kept.recount(repository)
@@ -63,7 +65,7 @@ def test_a_scale_is_taken_once_and_anew_after_a_tenth(repository: Repository) ->
 
 
 def test_what_is_forgotten_is_taken_anew(repository: Repository) -> None:
-    kept = Scales(Taken().background)
+    kept = CalibrationCache(Taken().background)
     kept.forget(repository)  # before there is anything
     first = kept.of(repository, "color")
     kept.forget(repository)
@@ -72,7 +74,7 @@ def test_what_is_forgotten_is_taken_anew(repository: Repository) -> None:
 
 def test_a_scale_that_is_forgotten_while_it_is_taken_is_taken_anew(repository: Repository) -> None:
     taken = Taken()
-    kept = Scales(taken.background)
+    kept = CalibrationCache(taken.background)
     taken.go.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(kept.of, repository, "color")
@@ -86,7 +88,7 @@ def test_a_scale_that_is_forgotten_while_it_is_taken_is_taken_anew(repository: R
 
 def test_those_who_come_first_wait_for_one_scale(repository: Repository) -> None:
     taken = Taken()
-    kept = Scales(taken.background)
+    kept = CalibrationCache(taken.background)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: kept.of(repository, "color"), range(8)))
     assert taken.times == 1
@@ -95,7 +97,7 @@ def test_those_who_come_first_wait_for_one_scale(repository: Repository) -> None
 
 def test_nobody_waits_where_an_older_scale_will_do(repository: Repository) -> None:
     taken = Taken()
-    kept = Scales(taken.background)
+    kept = CalibrationCache(taken.background)
     first = kept.of(repository, "color")
     kept.forget(repository)
     taken.begun.clear()
@@ -111,7 +113,7 @@ def test_nobody_waits_where_an_older_scale_will_do(repository: Repository) -> No
 def test_the_scale_of_one_space_waits_for_no_other(repository: Repository) -> None:
     """Of which the model may have to be loaded."""
     taken = {"color": Taken(), "new": Taken()}
-    kept = Scales(lambda repository, space: taken[space].background(repository, space))
+    kept = CalibrationCache(lambda repository, space: taken[space].background(repository, space))
     other = replace(repository.record.spaces["color"], name="new")
     repository.store.add_space("new", 12)
     repository.rewrite(lambda record: record.with_space(other))
@@ -127,7 +129,7 @@ def test_the_scale_of_one_space_waits_for_no_other(repository: Repository) -> No
 
 
 def test_a_repository_is_not_counted_for_every_search(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Scales(Taken().background)
+    kept = CalibrationCache(Taken().background)
     first = kept.of(repository, "color")
     add(repository, range(100, 200))  # by another server
     assert kept.of(repository, "color") is first

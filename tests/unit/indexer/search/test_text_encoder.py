@@ -10,8 +10,8 @@ import pytest
 from tests.fakes import CountingEmbedder
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.search import batcher, text_encoder
-from xcomp_indexer.search.batcher import nobody_leaves
-from xcomp_indexer.search.text_encoder import AT_ONCE, LENGTH_AT_ONCE, Texts
+from xcomp_indexer.search.batcher import never_cancelled
+from xcomp_indexer.search.text_encoder import AT_ONCE, LENGTH_AT_ONCE, TextEncoder
 from xcomp_protos.errors import Cancelled, Exhausted, ModelError
 
 
@@ -43,12 +43,12 @@ class Crowd:
     """Callers that wait behind one that holds the model."""
 
     def __init__(self) -> None:
-        self.embedder, self.lane = SlowEmbedder(), Texts()
+        self.embedder, self.lane = SlowEmbedder(), TextEncoder()
         self._pool = ThreadPoolExecutor(64)
         self.first = self._pool.submit(self.lane.encode, self.embedder, ["first"])
         assert self.embedder.begun.acquire(timeout=10)
 
-    def call(self, *asked: str, gone: Callable[[], bool] = nobody_leaves) -> "Future[Vectors]":
+    def call(self, *asked: str, gone: Callable[[], bool] = never_cancelled) -> "Future[Vectors]":
         """Returns when the call stands in the queue, or was refused."""
         before = self.waiting()
         future = self._pool.submit(self.lane.encode, self.embedder, asked, gone=gone)
@@ -146,7 +146,7 @@ def test_a_full_queue_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_single_text_is_remembered_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_encoder, "KEPT", 2)
-    lane, embedder = Texts(), SlowEmbedder()
+    lane, embedder = TextEncoder(), SlowEmbedder()
     embedder.sign.release(100)
     for word in ("red", "blue", "red", "green", "red", "blue"):
         assert np.array_equal(lane.encode(embedder, [word]), alone([word]))
@@ -154,11 +154,11 @@ def test_a_single_text_is_remembered_and_the_oldest_forgotten(monkeypatch: pytes
 
 
 def test_no_texts_are_no_vectors() -> None:
-    assert Texts().encode(CountingEmbedder(), []).shape == (0, 12)
+    assert TextEncoder().encode(CountingEmbedder(), []).shape == (0, 12)
 
 
 def test_many_callers_at_once_all_get_their_own() -> None:
-    lane, embedder = Texts(), CountingEmbedder()
+    lane, embedder = TextEncoder(), CountingEmbedder()
     asked = words(500)
     with ThreadPoolExecutor(32) as pool:
         rows = list(pool.map(lambda word: lane.encode(embedder, [word])[0], asked))

@@ -29,10 +29,10 @@ from xcomp_model.xcomposer.architecture.build import (
 from xcomp_model.xcomposer.architecture.config import read_config
 from xcomp_model.xcomposer.architecture.xcomposer1 import XComposer1
 from xcomp_model.xcomposer.loading import convert_model, digest, plan_model
-from xcomp_model.xcomposer.runtime.device import Place, find_place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
 from xcomp_model.xcomposer.weights import convert
 
-PLACE = Place("cpu", torch.float32)
+PLACE = DevicePlacement("cpu", torch.float32)
 
 
 @pytest.fixture(params=[1, 2], ids=["version 1", "version 2"])
@@ -343,13 +343,13 @@ def test_a_model_that_does_not_fit_is_refused_with_its_plan(tmp_path: Path, monk
 def test_a_plan_counts_the_weights_that_are_loaded(version: int, tmp_path: Path) -> None:
     folder = write_checkpoint(version, tmp_path)
     plan = plan_model(str(folder), Runtime(precision="bf16"))
-    network = convert.load(folder, Place("cpu", torch.bfloat16))
+    network = convert.load(folder, DevicePlacement("cpu", torch.bfloat16))
     assert sum(plan.weights.values()) == sum(parameter.nbytes for parameter in network.parameters())
     assert any("headroom" in line for line in plan.lines())
 
 
 def test_low_precision_keeps_the_sampler_exact(tmp_path: Path) -> None:
-    network = convert.load(golden_folder(1, tmp_path), Place("cpu", torch.bfloat16))
+    network = convert.load(golden_folder(1, tmp_path), DevicePlacement("cpu", torch.bfloat16))
     assert isinstance(network, XComposer1)
     assert network.query_tokens.dtype == network.projector.weight.dtype == torch.float32
     assert network.llm.lm_head.weight.dtype == torch.bfloat16

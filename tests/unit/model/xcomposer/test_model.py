@@ -18,11 +18,11 @@ from xcomp_model.selection import select
 from xcomp_model.xcomposer.architecture import build
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.runtime.device import Place
-from xcomp_model.xcomposer.runtime.kv_cache import Features
+from xcomp_model.xcomposer.runtime.device import DevicePlacement
+from xcomp_model.xcomposer.runtime.kv_cache import ImageFeatureCache
 from xcomp_model.xcomposer.weights import convert
 
-PLACE = Place("cpu", torch.float32)
+PLACE = DevicePlacement("cpu", torch.float32)
 ARTICLE = ["a cat on a mat", "the dog and the 1", "a third one"]
 
 
@@ -298,7 +298,7 @@ def test_pictures_are_encoded_once_and_kept_within_their_bytes() -> None:
         encoded.extend(picture.key for picture in pictures)
         return torch.zeros(len(pictures), 4, 8)  # 128 bytes each
 
-    features = Features(encode, capacity_bytes=300, batch=2)
+    features = ImageFeatureCache(encode, capacity_bytes=300, batch=2)
     features.rows([PICTURES[0], PICTURES[1], PICTURES[0]])
     features.rows([PICTURES[0]])
     assert encoded == ["p0", "p1"]

@@ -14,14 +14,14 @@ from xcomp_composer.server import main
 from xcomp_model import load
 from xcomp_model.base import Choice, ModelError, Picture, Runtime, Sampling, Section, never
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.runtime.kv_cache import Cancelled, Prefix, Prefixes
+from xcomp_model.xcomposer.runtime.kv_cache import GenerationCancelled, Prefix, PrefixCache
 from xcomp_model.xcomposer.runtime.memory_plan import MemoryPlan, kv_bytes, prompts_room
 
 POSITION = 2 * 2 * 4 * 4  # bytes of `read` below: keys and values, two heads, four numbers
 PICTURES = [Picture(f"p{i}", plain((20 * i, 200 - 9 * i, 40))) for i in range(12)]
 
 
-def read(prefixes: Prefixes, units: Sequence[int]) -> int:
+def read(prefixes: PrefixCache, units: Sequence[int]) -> int:
     """Reads a prompt into a cache of one layer; returns how many positions were new."""
     with prefixes.reading(units, more=0, rows_of=lambda _: 1, cancelled=never) as prefix:
         new = units[len(prefix.units) :]
@@ -38,8 +38,8 @@ def stored_bytes(values: DynamicCache) -> int:
     return sum(tensor.untyped_storage().nbytes() for _, *tensors in layers for tensor in tensors)
 
 
-def room_for(positions: int) -> Prefixes:
-    return Prefixes(budget_bytes=positions * POSITION, position_bytes=POSITION)
+def room_for(positions: int) -> PrefixCache:
+    return PrefixCache(budget_bytes=positions * POSITION, position_bytes=POSITION)
 
 
 def test_a_prompt_reads_only_what_none_before_it_began_with() -> None:
@@ -102,7 +102,7 @@ def test_who_finds_no_room_beside_those_who_read_waits_while_somebody_waits_for_
     prefixes = room_for(11)
     wait = partial(prefixes.reading, [9], more=4, rows_of=lambda _: 1)
     with prefixes.reading([1, 2], more=4, rows_of=lambda _: 1, cancelled=never):
-        with wait(cancelled=never), pytest.raises(Cancelled), wait(cancelled=lambda: True):
+        with wait(cancelled=never), pytest.raises(GenerationCancelled), wait(cancelled=lambda: True):
             pass
         with wait(cancelled=never):  # one of two has gone
             pass

@@ -24,17 +24,17 @@ def row(part: Part) -> int:
     return ROWS if isinstance(part, Picture) else 1
 
 
-def make1(words: common.Wording) -> Prompts:
+def make1(words: common.PromptTemplates) -> Prompts:
     return Prompts1(count, context_tokens=LIMIT, wording=words)
 
 
-def make2(words: common.Wording) -> Prompts:
+def make2(words: common.PromptTemplates) -> Prompts:
     return Prompts2(count, context_tokens=LIMIT, wording=words)
 
 
 @pytest.fixture(params=[make1, make2], ids=["version 1", "version 2"])
 def prompts(request: pytest.FixtureRequest) -> Prompts:
-    make: Callable[[common.Wording], Prompts] = request.param
+    make: Callable[[common.PromptTemplates], Prompts] = request.param
     return make(common.TRAINED)
 
 
@@ -124,7 +124,7 @@ def test_version_1_is_told_in_the_title_that_an_article_is_english() -> None:
 
 
 @pytest.mark.parametrize("make", [make1, make2])
-def test_english_wording_is_marked_unproven(make: Callable[[common.Wording], Prompts]) -> None:
+def test_english_wording_is_marked_unproven(make: Callable[[common.PromptTemplates], Prompts]) -> None:
     prompts = make(common.UNPROVEN_ENGLISH)
     assert prompts.version.endswith("en-unproven")
     assert "The most fitting image is" in text_of(prompts.choose([Section("a")], PICTURES[:2]))

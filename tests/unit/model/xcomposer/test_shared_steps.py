@@ -10,11 +10,11 @@ import torch
 from transformers import DynamicCache
 
 from tests.checkpoints import write_checkpoint
-from xcomp_composer.model_pool.pool import Endpoint, Local, Models
+from xcomp_composer.model_pool.pool import EndpointConfig, LocalRuntime, ModelPool
 from xcomp_model import load
 from xcomp_model.base import Brief, Prompt, Runtime, Sampling, never
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.runtime.kv_cache import Prefix, Together
+from xcomp_model.xcomposer.runtime.kv_cache import BatchedKVCache, Prefix
 from xcomp_model.xcomposer.tokenizer import Unit
 
 AT_ONCE = 8
@@ -133,7 +133,7 @@ def test_answers_at_once_stay_within_the_budget_together(folder: Path, monkeypat
 
 
 def test_the_composer_lets_in_as_many_calls_as_the_model_serves(folder: Path) -> None:
-    served = Models(Endpoint(), Local(device="cpu")).talker(str(folder), "clip", lambda: 60.0)
+    served = ModelPool(EndpointConfig(), LocalRuntime(device="cpu")).talker(str(folder), "clip", lambda: 60.0)
     with ExitStack() as calls:
         for _ in range(AT_ONCE):
             calls.enter_context(served.lane.enter(lambda: 1.0))
@@ -149,6 +149,6 @@ def test_caches_side_by_side_hold_zeros_behind_the_shorter_ones() -> None:
     prefixes = [Prefix(values=DynamicCache()) for _ in range(2)]
     prefixes[0].values.update(torch.ones(1, 1, 2, 3), torch.ones(1, 1, 2, 3), 0)
     new = torch.full((2, 1, 1, 3), 5.0)
-    keys, values = Together(prefixes).update(new, new, 0)
+    keys, values = BatchedKVCache(prefixes).update(new, new, 0)
     assert keys[:, 0, :, 0].tolist() == values[:, 0, :, 0].tolist() == [[1, 1, 5], [5, 0, 0]]
     assert [prefix.rows for prefix in prefixes] == [3, 1]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from xcomp_model.xcomposer.runtime import step_batcher
-from xcomp_model.xcomposer.runtime.step_batcher import Steps, Turns
+from xcomp_model.xcomposer.runtime.step_batcher import FifoLock, StepBatcher
 
 WAIT_S = 20.0
 
@@ -17,7 +17,7 @@ class Passes:
     """Doubles numbers; the first pass waits until the others are there."""
 
     def __init__(self, others: int) -> None:
-        self.steps = Steps(self.run)
+        self.steps = StepBatcher(self.run)
         self.sizes: list[int] = []
         self._others = others
 
@@ -95,7 +95,7 @@ def test_an_error_is_everybodys_whose_step_it_was_and_nobody_elses() -> None:
 
 
 def test_turns_are_taken_in_the_order_in_which_they_were_asked_for() -> None:
-    turns, order = Turns(), list[int]()
+    turns, order = FifoLock(), list[int]()
 
     def take(number: int) -> None:
         with turns:

@@ -15,7 +15,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.server import admission, interceptor
 from xcomp_protos.server.run import Running
-from xcomp_protos.server.timeouts import Patience
+from xcomp_protos.server.timeouts import CallTimeouts
 from xcomp_protos.telemetry import api, logs
 
 DESCRIBE = "/xcomp.v1.Indexer/Describe"
@@ -57,11 +57,11 @@ def test_failures_carry_their_request_id_too() -> None:
 
 def test_a_line_of_words_becomes_a_json_object() -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, "method=%s status=%s", ("Search", "OK"), None)
-    line = json.loads(logs.Json().format(record))
+    line = json.loads(logs.JsonFormatter().format(record))
     assert (line["method"], line["status"], line["level"]) == ("Search", "OK", "INFO")
     assert "message" not in line
     record = logging.LogRecord("x", logging.WARNING, "", 0, "plain words\nx=1", (), None)
-    assert json.loads(logs.Json().format(record))["message"] == "plain words\nx=1"
+    assert json.loads(logs.JsonFormatter().format(record))["message"] == "plain words\nx=1"
 
 
 def test_a_request_that_is_no_message_is_the_callers_mistake(caplog: pytest.LogCaptureFixture) -> None:
@@ -119,7 +119,7 @@ def test_health_answers_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_patience_ends_only_what_takes_too_long() -> None:
-    patience, ended = Patience(), threading.Event()
+    patience, ended = CallTimeouts(), threading.Event()
     with patience.limit(30, ended.set), patience.limit(0.01, threading.Event().set):
         pass
     assert not ended.is_set()
