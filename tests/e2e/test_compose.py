@@ -35,7 +35,9 @@ def test_the_file_follows_the_compose_specification() -> None:
 def test_every_environment_name_exists() -> None:
     """Ours are named by some `--help` or read by the command line; the others belong to the libraries."""
     helps = "".join(
-        subprocess.run([sys.executable, "-m", f"xcomp_{name}.server", "--help"], capture_output=True, text=True).stdout
+        subprocess.run(
+            [sys.executable, "-m", f"xcomp_{name}.server.main", "--help"], capture_output=True, text=True
+        ).stdout
         for name in ("indexer", "composer")
     )
     read = helps + "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli").rglob("*.py"))

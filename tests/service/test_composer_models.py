@@ -17,8 +17,7 @@ from tests.service.test_composer_service import TOY
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article
-from xcomp_composer.model_pool.pool import EndpointConfig
-from xcomp_composer.model_pool.pool import LocalRuntime, ModelPool
+from xcomp_composer.model_pool.pool import EndpointConfig, LocalRuntime, ModelPool
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_model import base

@@ -14,8 +14,7 @@ from tests.toy_indexer import ToyIndexer
 from tests.unit.composer.illustrate.test_retrieval import ARTICLE
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article
-from xcomp_composer.model_pool.pool import EndpointConfig
-from xcomp_composer.model_pool.pool import ModelPool
+from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb

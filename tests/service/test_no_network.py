@@ -18,20 +18,20 @@ def forbid(event, arguments):
 
 sys.addaudithook(forbid)
 from functools import partial
-from xcomp_indexer.events import Order
-from xcomp_indexer.ingest import Ingest
-from xcomp_indexer.library import Library
-from xcomp_indexer.models import Models
-from xcomp_indexer.query import Part
-from xcomp_indexer.search import Question, Search
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.ingest.events import IngestRequest
+from xcomp_indexer.ingest.ingest import Ingest
+from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.embedder_cache import EmbedderCache
+from xcomp_indexer.search.engine import SearchEngine
+from xcomp_indexer.search.query import Part, SearchRequest
+from xcomp_indexer.store.factory import open_stores
 
 home, photos, profile = sys.argv[1:]
-library = Library(open_stores(f"edge:{home}"), Models(), default_profile=profile)
+library = RepositoryCatalog(open_stores(f"edge:{home}"), EmbedderCache(), default_profile=profile)
 repository = library.create("a")
-summary = list(Ingest(repository, partial(library.embedder, repository), Order([photos])).run())[-1]
-query = Question([[Part(text="a red house")], [Part(text="红色的房子")]], k=4)
-print(summary.added, [len(answer.hits) for answer in Search(library).answer(repository, query)])
+summary = list(Ingest(repository, partial(library.embedder, repository), IngestRequest([photos])).run())[-1]
+query = SearchRequest([[Part(text="a red house")], [Part(text="红色的房子")]], k=4)
+print(summary.added, [len(answer.hits) for answer in SearchEngine(library).answer(repository, query)])
 library.close()
 """
 

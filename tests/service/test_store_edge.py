@@ -23,7 +23,7 @@ from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, U
 
 HOLDER = """
 import sys, time
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.factory import open_stores
 held = open_stores(sys.argv[1], indexes={}).open("a")
 print("open", flush=True)
 time.sleep(60)
@@ -33,7 +33,7 @@ WRITER = """
 import sys, uuid
 import numpy as np
 from xcomp_indexer.store import Point
-from xcomp_indexer.store.open import open_stores
+from xcomp_indexer.store.factory import open_stores
 store = open_stores(sys.argv[1], indexes={}).open("a")
 random = np.random.default_rng(int(sys.argv[2]))
 for batch in range(int(sys.argv[3]), 10**6):

@@ -166,8 +166,8 @@ def test_the_key_is_sent_and_a_wrong_one_is_refused(scheme: str) -> None:
 
 VISITOR = """
 import sys
-from xcomp_indexer.store.open import open_stores
-from xcomp_protos.transport.errors import Unavailable
+from xcomp_indexer.store.factory import open_stores
+from xcomp_protos.errors import Unavailable
 try:
     print(open_stores(sys.argv[1], api_key="right").names())
 except Unavailable as error:

@@ -29,7 +29,7 @@ SIZE, WIDTH, GRAPH_FROM = 400, 16, 300
 REBUILDER = """
 import os, signal, sys
 from pathlib import Path
-from xcomp_indexer.store.edge_stores import EdgeStores
+from xcomp_indexer.store.edge.stores import EdgeStores
 store = EdgeStores(Path(sys.argv[1]), indexes={}, graph_from=300).open("a")
 for step in store.optimize():
     if step.name == sys.argv[2]:

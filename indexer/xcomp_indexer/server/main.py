@@ -132,10 +132,6 @@ def _home() -> str:
     return f"{data}/xcomp"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def settle() -> None:
     """Sets it for the whole process; to be called before its threads are started."""
     gc.set_threshold(COLLECT_AFTER)
@@ -143,3 +139,7 @@ def settle() -> None:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc; another library goes about it in its own way
         if mallopt is not None:
             mallopt(_M_ARENA_MAX, cores())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,11 +26,6 @@ def class_vectors(encoder: SentenceEncoder, *, first: int = 1000) -> Tensor:
     return functional.normalize(defined + seen, dim=-1)
 
 
-if __name__ == "__main__":
-    model = SentenceEncoder(weights.read(weights.MINILM, None), weights.read(weights.MINILM_TOKENIZER, None))
-    np.save(VECTORS, class_vectors(model).numpy().astype(np.float16), allow_pickle=False)
-
-
 def load() -> dict[int, str]:
     """Returns `name: description` by class index; a few classes have none.
 
@@ -40,3 +35,8 @@ def load() -> dict[int, str]:
     names = json.loads(weights.read(weights.CLASS_NAMES, None))
     described = json.loads(weights.read(weights.CLASS_DESCRIPTIONS, None))
     return {int(index): f"{names[int(index)]}: {entry['description']}" for index, entry in described.items()}
+
+
+if __name__ == "__main__":
+    model = SentenceEncoder(weights.read(weights.MINILM, None), weights.read(weights.MINILM_TOKENIZER, None))
+    np.save(VECTORS, class_vectors(model).numpy().astype(np.float16), allow_pickle=False)
