@@ -30,21 +30,10 @@ def ints(*values: int) -> Node:
     return op.constant(np.array(values, dtype=np.int64))
 
 
-def linear(x: Node, state: State, name: str) -> Node:  # [..., D] -> [..., D']
-    """Multiplies by `name.weight` `[D', D]` and adds `name.bias` where there is one."""
-    return affine(x, state[f"{name}.weight"], state.get(f"{name}.bias"))
-
-
 def affine(x: Node, matrix: Array, bias: Array | None) -> Node:  # [..., D] -> [..., D']
     """Multiplies by `matrix` `[D', D]` and adds `bias` where there is one."""
     product = op.matmul(x, weight(matrix), transpose_a=False, transpose_b=True)
     return product if bias is None else op.add(product, weight(bias))
-
-
-def layer_norm(x: Node, state: State, name: str, *, eps: float) -> Node:
-    """Normalises the last axis, then applies gain and bias."""
-    normed = op.mvn(x, ints(-1), normalize_variance=True, eps=eps, eps_mode="inside_sqrt")
-    return op.add(op.multiply(normed, weight(state[f"{name}.weight"])), weight(state[f"{name}.bias"]))
 
 
 def heads_of(x: Node, heads: int) -> Node:  # [B, T, D] -> [B, H, T, D / H]
