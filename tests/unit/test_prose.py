@@ -30,7 +30,7 @@ DIALECT = {
     r"its last words?": "its output",
     r"has the say": "decides",
 }
-# Words of other things that are spelled alike: an HTML element, a message and a field of the protos, a folder of a user.
+# Other uses of the word: an HTML element, a message and a field of the protos, a folder of a user.
 PICTURES = (
     r"</?picture|<picture|\[picture\]|ShownPicture|\.picture\b|SelectCandidate picture|~/Pictures|_pictures?_on_wire"
 )
