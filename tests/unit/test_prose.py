@@ -21,7 +21,7 @@ DIALECT = {
     r"anew": "again",
     r"aught|heed(ed|s)?|thereof|whereof|hereof": "an everyday word",
     r"came of (it|them)": "the result",
-    r"(is|are|was|were) none\b(?! of)": "there is no …, or is not a …",
+    r"(?<!there )(is|are|was|were) none\b(?! of)": "there is no …, or is not a …",
     r"the one idea": "say the idea",
     r"knows no\b(?! \w+ (that|which) )": "does not depend on",
     r"seams?": "interface",
@@ -32,7 +32,7 @@ DIALECT = {
 }
 # Other uses of the word: an HTML element, a message and a field of the protos, a folder of a user.
 PICTURES = (
-    r"</?picture|<picture|\[picture\]|ShownPicture|\.picture\b|SelectCandidate picture|~/Pictures|_pictures?_on_wire"
+    r"</?picture|<picture|\[picture\]|ShownPicture|\.picture\b|SelectCandidate picture|~/Pictures|--(no-)?pictures"
 )
 PARTICIPLE = re.compile(r"(?<!be)ed$")
 NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?(embed|need|feed|speed|seed|shared|shed|bleed|indeed)$")
