@@ -247,11 +247,14 @@ def serving(toy: ToyIndexer) -> Iterator[str]:
         yield running.address
 
 
-class PatientCaller:
-    """Waits for ten seconds and never goes away."""
+class PatientCallContext:
+    """A call that waits for ten minutes and is never cancelled."""
 
     def remaining_s(self) -> float:
-        return 10.0
+        return 600.0
 
-    def when_gone(self, callback: object) -> None:
+    def is_cancelled(self) -> bool:
+        return False
+
+    def on_cancel(self, callback: object) -> None:
         pass

@@ -7,8 +7,9 @@ This file knows no article.
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import cast
 
+from xcomp_composer.indexer_client.call_context import CallContext
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_model import base
 from xcomp_model.base import AnswerGrammar, Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
@@ -24,16 +25,6 @@ _STAGES: dict[Stage, str] = {  # as the metrics know them
 }  # fmt: skip
 
 Build = Callable[[Prompts], Prompt]
-
-
-class Caller(Protocol):
-    """Who waits for the answer, and for how long."""
-
-    def remaining_s(self) -> float:
-        """Seconds that are left; raises DeadlineExceeded or Cancelled when there are none."""
-
-    def is_gone(self) -> bool:
-        """Whether nobody listens any more."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +44,10 @@ class LoadedModel:
 class ModelSession:
     """One request's use of a model."""
 
-    def __init__(self, served: LoadedModel, caller: Caller, *, seed: int = 0) -> None:
+    def __init__(self, served: LoadedModel, context: CallContext, *, seed: int = 0) -> None:
         self.model = served.model
         self._lane = served.lane
-        self._caller = caller
+        self._context = context
         self._seed = seed
 
     def stream(self, build: Build, stage: Stage, *, form: AnswerGrammar | None = None) -> Iterator[str]:
@@ -70,7 +61,7 @@ class ModelSession:
             prompts = self.model.prompts
             sampling = replace(prompts.sampling(stage, seed=self._seed), form=form)
             room = sampling.max_new_tokens * CHARACTERS_PER_TOKEN
-            pieces = self.model.stream(build(prompts), sampling, cancelled=self._caller.is_gone)
+            pieces = self.model.stream(build(prompts), sampling, cancelled=self._context.is_cancelled)
             with closing(cast("Generator[str]", pieces)):  # before the lane is left: it ends the model's work
                 for piece in pieces:
                     api.count("tokens")
@@ -78,7 +69,7 @@ class ModelSession:
                     room -= len(piece)
                     if room <= 0:
                         break
-        self._caller.remaining_s()  # an answer that broke off is none
+        self._context.remaining_s()  # an answer that broke off is none
 
     def say(self, build: Build, stage: Stage, *, form: AnswerGrammar | None = None) -> str:
         """Returns a whole answer; raises like `stream`."""
@@ -95,7 +86,7 @@ class ModelSession:
             allowance: what the choices of the article have read so far; None for a choice of its own.
         """
         with self._turn("choose"):
-            return select(self.model, sections, candidates, allowance=allowance, cancelled=self._caller.is_gone)
+            return select(self.model, sections, candidates, allowance=allowance, cancelled=self._context.is_cancelled)
 
     def answered(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> int | None:
         """Returns the number of the first offered letter in a whole answer, as the releases read it; None without."""
@@ -105,7 +96,7 @@ class ModelSession:
 
     @contextmanager
     def _turn(self, stage: Stage) -> Iterator[None]:
-        turn = self._lane.enter(self._caller.remaining_s, owner=self._caller)
+        turn = self._lane.enter(self._context.remaining_s, owner=self._context)
         with turn, api.stage(_STAGES[stage]), self._translated():
             yield
 
@@ -116,5 +107,5 @@ class ModelSession:
         except base.EndpointUnavailable as error:
             raise Unavailable(str(error)) from None
         except base.ModelError as error:
-            self._caller.remaining_s()  # what broke off because nobody waits is no failure
+            self._context.remaining_s()  # what broke off because nobody waits is no failure
             raise ModelError(str(error)) from None

@@ -7,7 +7,6 @@ caller's deadline, and stops when the caller is gone.
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from xcomp_composer.article.events import Event, TextDelta
 from xcomp_composer.article.model import Article, Candidate, Illustration, Unfilled
@@ -17,9 +16,8 @@ from xcomp_composer.illustrate.retrieval.illustrator import RetrievalIllustrator
 from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
 from xcomp_composer.illustrate.vlm.select import nearest
 from xcomp_composer.illustrate.vlm.writing import answer, reworded, write
-from xcomp_composer.indexer_client import repository as indexer
+from xcomp_composer.indexer_client.call_context import CallContext
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
-from xcomp_composer.model_pool import session
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.pool import DRAFT, ModelPool
 from xcomp_composer.model_pool.pool import (
@@ -37,10 +35,6 @@ _ARTICLES = 16  # of language models at once; they take turns at the models, cal
 _TOGETHER = 32  # with those that wait, in each lane: half of the calls that a server takes
 
 
-class Caller(session.Caller, indexer.Caller, Protocol):
-    """Who waits for the answer, and for how long."""
-
-
 @dataclass(frozen=True)
 class WritingRequest:
     """What a request wants, and who waits for it."""
@@ -48,7 +42,7 @@ class WritingRequest:
     options: pb.Options
     conditions: Conditions
     wish: IllustrationOptions
-    caller: Caller
+    context: CallContext
 
 
 class Composer:
@@ -65,16 +59,16 @@ class Composer:
     def illustrate(self, source: pipeline.Source, order: WritingRequest) -> Generator[Event]:
         """Illustrates existing text."""
         setting = self._setting(order)
-        with self._lane(setting).enter(order.caller.remaining_s):
-            yield from _heard(pipeline.illustrate(source, order.wish, setting), order.caller)
+        with self._lane(setting).enter(order.context.remaining_s):
+            yield from _heard(pipeline.illustrate(source, order.wish, setting), order.context)
 
     def compose(self, brief: Brief, order: WritingRequest) -> Generator[Event]:
         """Writes an article and illustrates it."""
         setting = self._setting(order)
-        with self._heavy.enter(order.caller.remaining_s):
+        with self._heavy.enter(order.context.remaining_s):
             served = self._writer(brief, setting, order)
             started, pieces = time.monotonic(), []
-            consultation = ModelSession(served, order.caller, seed=order.options.seed)
+            consultation = ModelSession(served, order.context, seed=order.options.seed)
             for piece in write(consultation, brief, in_lines=served.writes_lines):
                 pieces.append(piece)
                 yield TextDelta(piece)
@@ -85,28 +79,28 @@ class Composer:
                 is_draft=served.model.name.startswith(DRAFT),
                 seconds={"write": round(time.monotonic() - started, 3)},
             )
-            yield from _heard(pipeline.illustrate(source, order.wish, setting), order.caller)
+            yield from _heard(pipeline.illustrate(source, order.wish, setting), order.context)
 
     def fill(self, article: Article, order: WritingRequest) -> tuple[dict[int, Illustration], tuple[Unfilled, ...]]:
         """Looks again for pictures for the empty spots of an article."""
         setting = self._setting(order)
-        with self._lane(setting).enter(order.caller.remaining_s):
+        with self._lane(setting).enter(order.context.remaining_s):
             pictures, unfilled = pipeline.fill(article, order.wish, setting)
         return dict(pictures), unfilled
 
     def select(self, question: SelectionRequest, order: WritingRequest) -> tuple[Selection, str]:
         """Makes the context-aware choice alone; returns it and who made it, a model or a space."""
         if question.procedure == "similarity":
-            with self._light.enter(order.caller.remaining_s):
+            with self._light.enter(order.context.remaining_s):
                 repository = self._repository(order)
                 return nearest(question, repository), repository.space
         setting = self._setting(order)
-        with self._lane(setting).enter(order.caller.remaining_s):
+        with self._lane(setting).enter(order.context.remaining_s):
             return setting.illustrator.select(question, setting.repository), setting.illustrator.name
 
     def find(self, query: str, language: str, order: WritingRequest) -> tuple[Candidate, ...]:
         """Finds pictures for a query of the user's: no model is asked."""
-        with self._light.enter(order.caller.remaining_s):
+        with self._light.enter(order.context.remaining_s):
             return RetrievalIllustrator().find(query, language, self._repository(order), k=order.wish.k)
 
     def image(self, image_id: str, order: WritingRequest) -> Candidate:
@@ -115,7 +109,7 @@ class Composer:
         Raises:
             NotFound: there is none of that id that the request may see.
         """
-        with self._light.enter(order.caller.remaining_s):
+        with self._light.enter(order.context.remaining_s):
             hits = self._repository(order).hits_of([image_id])
         if not hits:
             raise NotFound(f"image_id: there is no image {image_id!r} in {order.conditions.repository!r}")
@@ -123,43 +117,43 @@ class Composer:
 
     def reword(self, article: Article, segment: int, change: Change, hint: str, order: WritingRequest) -> str:
         """Has a model write a segment in other words, or a new one beside it."""
-        with self._heavy.enter(order.caller.remaining_s):
+        with self._heavy.enter(order.context.remaining_s):
             served = self._models.editor(
                 order.options.writer_model or order.options.model,
                 order.options.profile or article.profile,
-                order.caller.remaining_s,
+                order.context.remaining_s,
             )
-            consultation = ModelSession(served, order.caller, seed=order.options.seed)
+            consultation = ModelSession(served, order.context, seed=order.options.seed)
             return reworded(consultation, article, segment, change, hint=hint)
 
-    def chat(self, request: pb.ChatRequest, caller: Caller) -> Generator[str]:
+    def chat(self, request: pb.ChatRequest, context: CallContext) -> Generator[str]:
         """Answers the last turn, where the model can."""
-        with self._heavy.enter(caller.remaining_s):
+        with self._heavy.enter(context.remaining_s):
             profile = request.options.profile or self._profile
-            served = self._models.talker(request.options.model, profile, caller.remaining_s)
+            served = self._models.talker(request.options.model, profile, context.remaining_s)
             turns = [
                 Turn("assistant" if turn.assistant else "user", turn.text, asked.pictures_of(turn.images, "turns"))
                 for turn in request.turns
             ]
-            yield from answer(ModelSession(served, caller, seed=request.options.seed), turns)
+            yield from answer(ModelSession(served, context, seed=request.options.seed), turns)
 
     def _writer(self, brief: Brief, setting: pipeline.Setting, order: WritingRequest) -> LoadedModel:
         name = order.options.writer_model or order.options.model
-        served = self._models.writer(name, setting.profile, brief.language, order.caller.remaining_s)
+        served = self._models.writer(name, setting.profile, brief.language, order.context.remaining_s)
         if brief.references and not served.model.capabilities.sees:
             raise Unsupported(f"reference_images: {served.model.name} does not see pictures: leave them out")
         return served
 
     def _repository(self, order: WritingRequest) -> RepositoryClient:
-        repository = RepositoryClient(self._stub, self._address, order.conditions, order.caller)
+        repository = RepositoryClient(self._stub, self._address, order.conditions, order.context)
         repository.profile()
         return repository
 
     def _setting(self, order: WritingRequest) -> pipeline.Setting:
-        repository = RepositoryClient(self._stub, self._address, order.conditions, order.caller)
+        repository = RepositoryClient(self._stub, self._address, order.conditions, order.context)
         profile = repository.profile()
-        served = self._models.illustrator(order.options.model, profile, order.caller.remaining_s)
-        consultation = ModelSession(served, order.caller, seed=order.options.seed) if served else None
+        served = self._models.illustrator(order.options.model, profile, order.context.remaining_s)
+        consultation = ModelSession(served, order.context, seed=order.options.seed) if served else None
         return pipeline.Setting(
             repository, profile, VlmIllustrator(consultation) if consultation else RetrievalIllustrator()
         )
@@ -168,9 +162,9 @@ class Composer:
         return self._light if setting.illustrator.name == RETRIEVAL else self._heavy
 
 
-def _heard(events: Iterator[Event], caller: Caller) -> Iterator[Event]:
+def _heard(events: Iterator[Event], context: CallContext) -> Iterator[Event]:
     """Passes events on while somebody listens."""
     for event in events:
-        if caller.is_gone():
+        if context.is_cancelled():
             return
         yield event

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from xcomp_composer.article import edit_images, edit_text, history
 from xcomp_composer.article.model import Article
+from xcomp_composer.indexer_client.call_context import CallContext
 from xcomp_composer.model_pool.pool import (
     NAME as RETRIEVAL,
 )
 from xcomp_composer.server import requests as asked
-from xcomp_composer.server.composer import Caller, Composer, WritingRequest
+from xcomp_composer.server.composer import Composer, WritingRequest
 from xcomp_model.base import Change
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.errors import InvalidRequest
@@ -29,10 +30,10 @@ _PUT = {"insert_before": edit_text.insert_before, "insert_after": edit_text.inse
 class Editor:
     """Changes one article for one request."""
 
-    def __init__(self, workshop: Composer, options: pb.Options, caller: Caller) -> None:
+    def __init__(self, workshop: Composer, options: pb.Options, context: CallContext) -> None:
         self._workshop = workshop
         self._options = options
-        self._caller = caller
+        self._context = context
 
     def changed(self, article: Article, operation: pb.EditOperation) -> Article:
         """Returns the article after the operation.
@@ -84,7 +85,7 @@ class Editor:
         language = "" if text else article.language  # a query may be in another one
         conditions = asked.conditions_of(options, text=text, language=language)
         excluded = (*conditions.exclude_ids, *article.excluded, *exclude)
-        return WritingRequest(options, replace(conditions, exclude_ids=excluded), asked.wish_of(options), self._caller)
+        return WritingRequest(options, replace(conditions, exclude_ids=excluded), asked.wish_of(options), self._context)
 
 
 def _at_once(article: Article, operation: pb.EditOperation) -> Article:

@@ -46,24 +46,24 @@ class Dependencies:
     profile: str = "clip"  # whose model `Describe` names
 
 
-class Caller:
-    """Who waits for the answer of a call, and for how long."""
+class GrpcCallContext:
+    """The deadline and the cancellation of a call that this server answers."""
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self._context = context
 
     def remaining_s(self) -> float:
-        """Seconds that are left; raises when there are none or nobody listens."""
-        if self.is_gone():
+        """Returns the seconds that are left; raises DeadlineExceeded or Cancelled when there are none."""
+        if self.is_cancelled():
             raise Cancelled("the caller went away")
         return remaining_s(self._context, default=LONGEST_S)
 
-    def when_gone(self, callback: Callable[[], object]) -> None:
+    def on_cancel(self, callback: Callable[[], object]) -> None:
         """Runs the callback when the call ends."""
         self._context.add_callback(lambda: (callback(), None)[1])
 
-    def is_gone(self) -> bool:
-        """Whether nobody listens any more."""
+    def is_cancelled(self) -> bool:
+        """Whether the caller does not wait for the answer any more."""
         return not self._context.is_active()
 
 
@@ -108,7 +108,7 @@ class ComposerService(rpc.ComposerServicer):
 
     def Edit(self, request: pb.EditRequest, context: grpc.ServicerContext) -> pb.EditResponse:
         """Changes an article."""
-        editor = Editor(self._workshop, request.options, Caller(context))
+        editor = Editor(self._workshop, request.options, GrpcCallContext(context))
         return pb.EditResponse(
             article=proto.to_proto(editor.changed(proto.from_proto(request.article), request.operation))
         )
@@ -118,8 +118,8 @@ class ComposerService(rpc.ComposerServicer):
         if not request.turns or request.turns[-1].assistant:
             raise InvalidRequest("turns: the last one must be the user's")
         asked.words(request.turns[-1].text, "turns")
-        caller = Caller(context)
-        pieces = stream_in_thread(lambda: self._workshop.chat(request, caller), is_gone=caller.is_gone)
+        call = GrpcCallContext(context)
+        pieces = stream_in_thread(lambda: self._workshop.chat(request, call), is_cancelled=call.is_cancelled)
         return (pb.ChatEvent(text=piece) for piece in pieces)
 
     def Describe(
@@ -148,11 +148,11 @@ def _order(
     options: pb.Options, context: grpc.ServicerContext, *, text: str, format_: str = "markdown"
 ) -> WritingRequest:
     conditions = asked.conditions_of(options, text=text, format_=format_)
-    return WritingRequest(options, conditions, asked.wish_of(options), Caller(context))
+    return WritingRequest(options, conditions, asked.wish_of(options), GrpcCallContext(context))
 
 
 def _streamed(events: Generator[Event], order: WritingRequest) -> Iterator[pb.ComposeEvent]:
-    return map(proto.event_to_proto, stream_in_thread(lambda: events, is_gone=order.caller.is_gone))
+    return map(proto.event_to_proto, stream_in_thread(lambda: events, is_cancelled=order.context.is_cancelled))
 
 
 def _can(profile: str) -> tuple[str, ...]:

@@ -26,13 +26,13 @@ class _Ended:
     error: BaseException | None = None
 
 
-def stream_in_thread(make: Callable[[], Generator[T]], *, is_gone: Callable[[], bool]) -> Iterator[T]:
+def stream_in_thread(make: Callable[[], Generator[T]], *, is_cancelled: Callable[[], bool]) -> Iterator[T]:
     """Yields what a generator makes in a thread of its own, and raises what it raises.
 
     Args:
         make: returns the generator; it begins with the first message that is asked for, and ends early once nobody
             reads.
-        is_gone: whether the reader has left.
+        is_cancelled: whether the reader has left.
     """
     made: queue.SimpleQueue[_Made[T] | _Ended] = queue.SimpleQueue()  # as long as the stream: one article
     left = threading.Event()
@@ -51,13 +51,13 @@ def stream_in_thread(make: Callable[[], Generator[T]], *, is_gone: Callable[[], 
     begin = contextvars.copy_context().run  # the request's id and trace go along
     threading.Thread(target=begin, args=(work,), name="stream_in_thread", daemon=True).start()
     try:
-        yield from _read(made, is_gone)
+        yield from _read(made, is_cancelled)
     finally:
         left.set()
 
 
-def _read(made: "queue.SimpleQueue[_Made[T] | _Ended]", is_gone: Callable[[], bool]) -> Iterator[T]:
-    while not is_gone():
+def _read(made: "queue.SimpleQueue[_Made[T] | _Ended]", is_cancelled: Callable[[], bool]) -> Iterator[T]:
+    while not is_cancelled():
         try:
             item = made.get(timeout=_LOOK_S)
         except queue.Empty:
