@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_composer.illustrate.retrieval.paragraphs import SCENES
+from xcomp_composer.illustrate.retrieval.paragraphs import load_examples
 from xcomp_indexer.search import background
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
@@ -83,7 +83,10 @@ class ToyIndexer(rpc.IndexerServicer):
 
     def _concrete(self) -> set[str]:
         shown = [picture.shows for picture in self.pictures.values()]
-        return set(_WORD.findall(" ".join([*shown, *SCENES["en"], *SCENES["zh"]]).lower())) - _COMMON
+        return (
+            set(_WORD.findall(" ".join([*shown, *load_examples("en").scenes, *load_examples("zh").scenes]).lower()))
+            - _COMMON
+        )
 
     def embed(self, text: str) -> NDArray[np.float64]:
         """Embeds a text: its words, and whether any of them can be seen."""

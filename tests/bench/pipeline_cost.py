@@ -28,7 +28,7 @@ from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
-from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
+from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model import load
@@ -208,11 +208,11 @@ def _print_positions(model: XComposer, given: Given, spots: int) -> None:
 
 
 def _many(model: XComposer, stub: rpc.IndexerStub, count: int, clock: Clock) -> tuple[float, float]:
-    """Returns articles per second and positions per article, through one lane."""
-    lane = FairQueue(width=model.capabilities.at_once, waiting=31)
+    """Returns articles per second and positions per article, through one queue."""
+    queue = FairQueue(width=model.capabilities.at_once, waiting=31)
     started, before = clock(), model.positions_read
     with ThreadPoolExecutor(count) as pool:
-        made = [pool.submit(illustrated, model, stub, spots=4, lane=lane, number=i) for i in range(count)]
+        made = [pool.submit(illustrated, model, stub, spots=4, queue=queue, number=i) for i in range(count)]
     for each in made:
         each.result()
     return count / (clock() - started), (model.positions_read - before) / count
@@ -223,15 +223,15 @@ def illustrated(
     stub: rpc.IndexerStub,
     *,
     spots: int,
-    lane: FairQueue | None = None,
+    queue: FairQueue | None = None,
     number: int = 0,
     kind: type[Given] = Given,
 ) -> Given:
     """Illustrates an article through the composer's own pipeline; returns what was counted."""
     call = PatientCallContext()
     given = kind(model, _places(spots))
-    vision = VlmIllustrator(ModelSession(LoadedModel(given, lane or FairQueue(width=1, waiting=1)), call))
-    setting = pipeline.Setting(RepositoryClient(stub, "toy", Conditions("toy"), call), "lite", vision)
+    vision = VlmIllustrator(ModelSession(LoadedModel(given, queue or FairQueue(width=1, waiting=1)), call))
+    setting = pipeline.Setting(RepositoryClient.open(IndexerConnection(stub, "toy", call), Conditions("toy")), vision)
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
     *_, article = pipeline.illustrate(pipeline.Source(text, "text"), IllustrationOptions(images=spots), setting)
     assert isinstance(article, Article)

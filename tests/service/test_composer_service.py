@@ -303,7 +303,7 @@ def test_compose_takes_title_requirements_and_material(composer: ComposerClient)
 
 def test_words_that_a_model_would_have_to_write_are_refused(composer: ComposerClient) -> None:
     operation = pb.EditOperation(segment=pb.EditSegment(segment=1, kind=pb.EditSegment.KIND_EXPAND))
-    with pytest.raises(Unsupported, match="give the new words yourself"):
+    with pytest.raises(Unsupported, match="give the new text yourself"):
         edited(composer, illustrated(composer), operation)
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from xcomp_composer.article import edit_images, edit_text
 from xcomp_composer.article.model import Article
-from xcomp_composer.illustrate.pipeline import language_in
+from xcomp_composer.illustrate.pipeline import detect_language
 from xcomp_composer.model_pool.pool import RETRIEVAL
 from xcomp_composer.server.composer import ArticleRequest, Composer
 from xcomp_model.base import Change
@@ -84,7 +84,7 @@ class Editor:
         spot, query = operation.spot, operation.query
         shown = tuple(image.image_id for number, image in article.illustrated if number != spot)
         # The query may be in another language than the article.
-        request = self._request_for(article, language=language_in(query), exclude=shown)
+        request = self._request_for(article, language=detect_language(query), exclude=shown)
         candidates = self._composer.find(query, article.language, request)
         return edit_images.found(article, spot, query, candidates, chosen_by=RETRIEVAL)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from xcomp_composer.illustrate.retrieval.assignment import NEIGHBOURS, assign, spread
+from xcomp_composer.illustrate.retrieval.assignment import NEIGHBORS, assign, select_spots
 
 
 def total(values: list[dict[str, float]], pictures: list[str | None]) -> float:
@@ -47,12 +47,12 @@ def test_no_picture_is_chosen_twice() -> None:
 
 
 def test_spread_takes_the_best_and_keeps_to_the_limit() -> None:
-    assert spread([4.0, 1.0, 3.0, 2.0], [0, 2, 4, 6], limit=2) == [0, 2]
+    assert select_spots([4.0, 1.0, 3.0, 2.0], [0, 2, 4, 6], limit=2) == [0, 2]
 
 
 def test_spread_leaves_a_weak_neighbour_out_and_keeps_a_strong_one() -> None:
-    assert spread([3.0, 0.2, 3.0], [0, 1, 2], limit=9) == [0, 2]
-    assert spread([3.0, 2.0, 3.0], [0, 1, 2], limit=9) == [0, 1, 2]
+    assert select_spots([3.0, 0.2, 3.0], [0, 1, 2], limit=9) == [0, 2]
+    assert select_spots([3.0, 2.0, 3.0], [0, 1, 2], limit=9) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -63,15 +63,15 @@ def test_spread_is_the_best_there_is(seed: int) -> None:
 
     def gain(chosen: Sequence[int]) -> float:
         beside = sum(positions[b] - positions[a] == 1 for a, b in itertools.pairwise(chosen))
-        return sum(values[index] for index in chosen) - NEIGHBOURS * beside
+        return sum(values[index] for index in chosen) - NEIGHBORS * beside
 
     best = max(gain(chosen) for count in range(limit + 1) for chosen in itertools.combinations(range(9), count))
-    found = spread(values, positions, limit)
+    found = select_spots(values, positions, limit)
     assert gain(found) == pytest.approx(best)
     assert len(found) <= limit
     assert found == sorted(found)
 
 
 def test_spread_of_nothing_is_nothing() -> None:
-    assert spread([0.0, -1.0], [0, 1], limit=5) == []
-    assert spread([3.0], [0], limit=0) == []
+    assert select_spots([0.0, -1.0], [0, 1], limit=5) == []
+    assert select_spots([3.0], [0], limit=0) == []

@@ -26,6 +26,7 @@ from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.pipeline import Source
+from xcomp_composer.indexer_client.repository import SpaceLanguages
 from xcomp_model.base import ModelError, Picture
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, NotFound
@@ -49,7 +50,7 @@ def test_pictures_that_must_be_used_stand_where_they_fit_best(stage: Stage) -> N
     cat = next((segment, picture) for segment, picture in article.illustrated if picture.image_id == "cat")
     assert "ginger cat" in article.segments[cat[0]].text
     assert (cat[1].chosen_by, cat[1].caption) == ("user", "Tabby")
-    assert "asked for" in cat[1].reason
+    assert "required by the request" in cat[1].reason
     assert len(set(names)) == len(names) == 3
     assert article.text == LONG
 
@@ -150,9 +151,9 @@ def test_evidence_of_every_choice_is_on_record(stage: Stage) -> None:
 def test_a_description_is_asked_for_in_a_language_that_the_repository_understands(stage: Stage) -> None:
     stage.actor.lines = {"spot": ["0"], "query": ["一只猫", "ginger cat"]}
     live = stage.setting()
-    live.repository.profile()
-    live.repository._spoken = frozenset({"en"})  # as of a repository with one English space
-    live = replace(live, repository=live.repository.under(replace(live.repository.conditions, language="zh")))
+    english = (SpaceLanguages("toy", frozenset({"en"})),)
+    conditions = replace(live.repository.conditions, language="zh")
+    live = replace(live, repository=replace(live.repository, spaces=english, conditions=conditions))
     text = "桌上放着一杯咖啡，很香。\n\n猫睡在草地上，胡须很长。"
     *events, article = pipeline.illustrate(Source(text), IllustrationOptions(images=1), live)
     assert [event.query for event in events if isinstance(event, SpotQuery)] == ["一只猫\nginger cat"]

@@ -12,11 +12,11 @@ from xcomp_composer.illustrate.base import CandidateImage, IllustrationOptions, 
 from xcomp_composer.illustrate.pipeline import Setting, Source
 from xcomp_composer.illustrate.retrieval.illustrator import RetrievalIllustrator
 from xcomp_composer.illustrate.retrieval.paragraphs import (
-    LONGEST_LIST,
-    texts_of,
+    MAX_TEXTS,
+    query_texts,
 )
 from xcomp_composer.illustrate.retrieval.scoring import HITS
-from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
+from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
@@ -57,10 +57,13 @@ def stub(toy: ToyIndexer) -> Iterator[rpc.IndexerStub]:
         yield rpc.IndexerStub(channel)
 
 
+def open_repository(stub: rpc.IndexerStub, conditions: Conditions) -> RepositoryClient:
+    return RepositoryClient.open(IndexerConnection(stub, "toy", PatientCallContext()), conditions)
+
+
 def setting(stub: rpc.IndexerStub, *, language: str = "en", **conditions: object) -> Setting:
     asked = Conditions("toy", language=language, **conditions)  # type: ignore[arg-type]  # of a test's own
-    repository = RepositoryClient(stub, "toy", asked, PatientCallContext())
-    return Setting(repository, "lite", RetrievalIllustrator())
+    return Setting(open_repository(stub, asked), RetrievalIllustrator())
 
 
 def illustrated(text: str, where: Setting, wish: IllustrationOptions | None = None) -> Article:
@@ -206,8 +209,8 @@ def test_an_empty_repository_leaves_every_spot_empty() -> None:
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
         asked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)), IllustrationOptions(images=1))
         unasked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
-    assert [spot.reason for spot in asked.unfilled] == ["the repository has no picture to offer"]
-    assert {spot.reason for spot in unasked.unfilled} == {"the repository has no picture to offer"}
+    assert [spot.reason for spot in asked.unfilled] == ["the repository has no image to offer"]
+    assert {spot.reason for spot in unasked.unfilled} == {"the repository has no image to offer"}
     assert all(spot.query and spot.query in ARTICLE.replace("\n", " ") for spot in unasked.shots)
     assert len(unasked.shots) == len(unasked.unfilled) > 1
 
@@ -229,6 +232,25 @@ def test_a_long_text_is_illustrated_within_reason(stub: rpc.IndexerStub, toy: To
     assert len(toy.calls) - before < 20
 
 
+def test_an_article_with_several_spots_asks_the_indexer_three_times() -> None:
+    toy = ToyIndexer()
+    with serving(toy) as address, grpc.insecure_channel(address) as channel:
+        article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
+    assert len(article.illustrated) == 3
+    assert toy.calls == ["Describe", "Search", "Embed"]  # the titles of what was found are embedded last
+
+
+def test_more_texts_than_fit_into_one_search_are_compared_afterwards() -> None:
+    cups = [ToyPicture(f"cup{n}", "cup coffee espresso table") for n in range(2)]
+    noise = "Nobody could say why, and it did not matter, or so they said, but it went on, and on, for a while."
+    text = "\n\n".join(["A cup of espresso on the table.", *[noise] * 20, "Another cup of coffee on the table."])
+    toy = ToyIndexer([*cups, *PICTURES[2:]])
+    with serving(toy) as address, grpc.insecure_channel(address) as channel:
+        article = illustrated(text, setting(rpc.IndexerStub(channel)))
+    assert toy.calls.count("Search") == 3  # two for the texts, one to compare images
+    assert len(article.illustrated) == 1
+
+
 def test_nothing_but_space_is_refused(stub: rpc.IndexerStub) -> None:
     with pytest.raises(InvalidRequest, match="text"):
         illustrated(" \n\ufeff\n", setting(stub))
@@ -239,15 +261,13 @@ def test_a_text_without_paragraphs_stays_as_it_is(stub: rpc.IndexerStub) -> None
 
 
 def test_an_unknown_repository_is_not_found(stub: rpc.IndexerStub) -> None:
-    repository = RepositoryClient(stub, "toy", Conditions("other"), PatientCallContext())
     with pytest.raises(NotFound):
-        repository.profile()
+        open_repository(stub, Conditions("other"))
 
 
 def test_a_contradicting_profile_is_a_conflict(stub: rpc.IndexerStub) -> None:
-    repository = RepositoryClient(stub, "toy", Conditions("toy", profile="clip"), PatientCallContext())
     with pytest.raises(Conflict):
-        repository.profile()
+        open_repository(stub, Conditions("toy", profile="clip"))
 
 
 def test_the_choice_alone_gives_probabilities(stub: rpc.IndexerStub) -> None:
@@ -286,7 +306,7 @@ def test_the_choice_alone_needs_pictures_to_weigh_those_from_elsewhere_against()
     asked = SelectionRequest("A cup.", (CandidateImage(image=b"cup"), CandidateImage(image=b"cat")))
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
         where = setting(rpc.IndexerStub(channel)).repository
-        with pytest.raises(NotFound, match="'toy' has no picture to weigh them against"):
+        with pytest.raises(NotFound, match="'toy' has no image to compare them with"):
             RetrievalIllustrator().select(asked, where)
 
 
@@ -321,11 +341,11 @@ def test_a_written_article_is_delivered_even_when_the_indexer_went_away() -> Non
 
 
 def test_a_paragraph_asks_as_a_whole_by_sentence_and_by_clause() -> None:
-    texts = texts_of("The boat lay in the harbour. Gulls circled, and the sun set behind the pier.", "en")
+    texts = query_texts("The boat lay in the harbour. Gulls circled, and the sun set behind the pier.", "en")
     assert texts[0].startswith("The boat lay in the harbour. Gulls")
     assert "The boat lay in the harbour" in texts
     assert "the pier" in texts
-    assert texts_of("船停在港口，海鸥盘旋。太阳落山了。", "zh")[1:] == [
+    assert query_texts("船停在港口，海鸥盘旋。太阳落山了。", "zh")[1:] == [
         "船停在港口，海鸥盘旋",
         "太阳落山了",
         "船停在港口",
@@ -334,4 +354,4 @@ def test_a_paragraph_asks_as_a_whole_by_sentence_and_by_clause() -> None:
 
 
 def test_a_very_long_paragraph_asks_a_bounded_number_of_times() -> None:
-    assert len(texts_of("Some words, more words, other words. " * 500, "en")) <= LONGEST_LIST
+    assert len(query_texts("Some words, more words, other words. " * 500, "en")) <= MAX_TEXTS

@@ -9,7 +9,7 @@ from tests.actor import Actor
 from tests.toy_indexer import ToyIndexer, serving
 from tests.unit.composer.illustrate.test_vlm import CancellableCall, Stage
 from xcomp_composer.illustrate.base import CandidateImage, SelectionRequest
-from xcomp_composer.illustrate.vlm.select import nearest
+from xcomp_composer.illustrate.vlm.select import select_nearest
 from xcomp_model.base import Picture
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, NotFound
@@ -29,6 +29,12 @@ def stage() -> Iterator[Stage]:
 def keys(stage: Stage, number: int = -1) -> list[str]:
     """The pictures that the model was last shown, in order."""
     return [part.key for part in stage.actor.asked[number][1] if isinstance(part, Picture)]
+
+
+def test_a_choice_reads_its_images_by_id_and_searches_for_nothing(stage: Stage) -> None:
+    setting = stage.setting()
+    setting.illustrator.select(SelectionRequest(CONTEXT, OFFERED), setting.repository)
+    assert stage.toy.calls == ["Describe", "GetImages", "Fetch", "Fetch", "Fetch"]
 
 
 def test_letters_follow_the_order_and_probabilities_the_candidates(stage: Stage) -> None:
@@ -109,19 +115,18 @@ def test_the_released_procedure_reads_letters_in_their_order(stage: Stage) -> No
 
 def test_similarity_takes_what_is_nearest_to_the_query(stage: Stage) -> None:
     repository = stage.setting().repository
-    repository.profile()
-    assert nearest(SelectionRequest("Words.", OFFERED, query="a ginger cat"), repository).choice == 1
+    assert select_nearest(SelectionRequest("Words.", OFFERED, query="a ginger cat"), repository).choice == 1
     uploaded = (*OFFERED[1:], CandidateImage(image=b"cup coffee espresso table"))
-    assert nearest(SelectionRequest("Words.", uploaded, query="a cup of espresso"), repository).choice == 2
+    assert select_nearest(SelectionRequest("Words.", uploaded, query="a cup of espresso"), repository).choice == 2
     assert stage.actor.asked == []
 
 
 def test_similarity_needs_a_query_and_known_pictures(stage: Stage) -> None:
     repository = stage.setting().repository
     with pytest.raises(InvalidRequest, match="query: is empty"):
-        nearest(SelectionRequest("Words.", OFFERED), repository)
+        select_nearest(SelectionRequest("Words.", OFFERED), repository)
     with pytest.raises(NotFound, match="nobody"):
-        nearest(SelectionRequest("Words.", (CandidateImage("nobody"),), query="a cat"), repository)
+        select_nearest(SelectionRequest("Words.", (CandidateImage("nobody"),), query="a cat"), repository)
 
 
 def test_the_answer_says_what_a_choice_needs(stage: Stage) -> None:

@@ -18,9 +18,10 @@ from xcomp_composer.illustrate.pipeline import Setting, Source
 from xcomp_composer.illustrate.vlm import illustrator
 from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
 from xcomp_composer.illustrate.vlm.images import MAX_PX
-from xcomp_composer.illustrate.vlm.placement import NAMED, WINDOW
-from xcomp_composer.illustrate.vlm.reasons import chosen, needed
-from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
+from xcomp_composer.illustrate.vlm.placement import MAX_NAMED, WINDOW
+from xcomp_composer.illustrate.vlm.selection import needed_probability, pick_clear
+from xcomp_composer.indexer_client.call_context import CallContext
+from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN, LoadedModel, ModelSession
 from xcomp_model.base import Choice, EndpointUnavailable, ModelError, Picture
@@ -60,6 +61,10 @@ class CancellableCall(PatientCallContext):
         return self.is_over
 
 
+def open_toy(stub: rpc.IndexerStub, call: CallContext, *, language: str = "en") -> RepositoryClient:
+    return RepositoryClient.open(IndexerConnection(stub, "toy", call), Conditions("toy", language=language))
+
+
 @dataclass
 class Stage:
     """A toy repository, an actor, and a call."""
@@ -70,9 +75,9 @@ class Stage:
     call: CancellableCall
 
     def setting(self) -> Setting:
-        repository = RepositoryClient(self.stub, "toy", Conditions("toy"), self.call)
+        repository = open_toy(self.stub, self.call)
         illustrator = VlmIllustrator(ModelSession(LoadedModel(self.actor, FairQueue(width=1, waiting=1)), self.call))
-        return Setting(repository, "lite", illustrator)
+        return Setting(repository, illustrator)
 
     def events(self, text: str = ARTICLE, wish: IllustrationOptions | None = None, *, writer: str = "") -> list[Event]:
         return list(pipeline.illustrate(Source(text, writer=writer), wish or IllustrationOptions(), self.setting()))
@@ -119,9 +124,10 @@ def test_spots_are_told_first_and_each_spot_runs_its_course(stage: Stage) -> Non
     assert kinds == [Spot, Spot, SpotQuery, SpotQuery, *course, *course, Article]
 
 
-def test_all_descriptions_are_answered_by_one_search(stage: Stage) -> None:
-    stage.events(wish=IllustrationOptions(images=3))
-    assert stage.toy.calls.count("Search") == 2  # the descriptions, and which pictures are alike
+def test_an_article_asks_the_indexer_twice_and_fetches_images(stage: Stage) -> None:
+    article = stage.article(wish=IllustrationOptions(images=3))
+    assert len(article.illustrated) == 3
+    assert [call for call in stage.toy.calls if call != "Fetch"] == ["Describe", "Search"]
 
 
 def test_the_model_reads_headings_with_their_paragraphs_and_no_code(stage: Stage) -> None:
@@ -173,9 +179,9 @@ def test_a_model_without_a_preference_leaves_the_spot_empty(stage: Stage) -> Non
 @pytest.mark.parametrize("count", [1, 2, 4, 64])
 def test_the_threshold_lies_between_chance_and_certainty(count: int) -> None:
     even = Choice((1 / count,) * count, 1.0)
-    assert 1 / count <= needed(count) <= 1
-    assert (chosen(even) is None) is (count > 1)
-    assert chosen(Choice((1.0, *[0.0] * (count - 1)), 1.0)) == 0
+    assert 1 / count <= needed_probability(count) <= 1
+    assert (pick_clear(even) is None) is (count > 1)
+    assert pick_clear(Choice((1.0, *[0.0] * (count - 1)), 1.0)) == 0
 
 
 @pytest.mark.parametrize("answer", ["none", "77 -1 1e9 <Seg99>", "² ½", "9" * 500])
@@ -183,7 +189,7 @@ def test_an_answer_without_a_place_is_reported_and_not_replaced(stage: Stage, an
     stage.actor.lines = {"spot": [answer]}
     article = stage.article()
     assert not shown(article)
-    assert list(reasons(article).values()) == ["actor named no place for a picture (prompt actor/1)"]
+    assert list(reasons(article).values()) == ["actor named no place for an image (prompt actor/1)"]
 
 
 def test_missing_places_are_reported_as_many_as_they_are(stage: Stage) -> None:
@@ -219,7 +225,7 @@ def test_many_places_are_asked_for_in_parts_so_that_no_answer_is_cut(stage: Stag
     text = "\n\n".join(f"The ginger cat number {number} slept." for number in range(WINDOW))
     stage.actor.lines = {"spot": [" ".join(map(str, range(WINDOW)))] * WINDOW}
     spots = [event for event in stage.events(text, IllustrationOptions(images=WINDOW - 3)) if isinstance(event, Spot)]
-    assert stage.actor.stages().count("spot") == -(-(WINDOW - 3) // NAMED) > 1
+    assert stage.actor.stages().count("spot") == -(-(WINDOW - 3) // MAX_NAMED) > 1
     assert [event.score for event in spots] == [1.0] * (WINDOW - 3)
 
 
@@ -228,7 +234,7 @@ def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: St
     article = stage.article(wish=IllustrationOptions(images=3))
     assert set(shown(article)) == {CAT}
     assert reasons(article) == {
-        COFFEE: "actor described no picture for this place (prompt actor/1)", MOTORCYCLE: "out of memory on cpu"
+        COFFEE: "actor described no image for this place (prompt actor/1)", MOTORCYCLE: "out of memory on cpu"
     }  # fmt: skip
 
 
@@ -260,7 +266,7 @@ def test_descriptions_are_delivered_although_the_indexer_leaves_before_the_searc
         raise Unavailable("the indexer is away")
 
     stage.actor.lines = {"spot": ["0 1"], "query": ["espresso cup", "ginger cat"]}
-    monkeypatch.setattr(illustrator, "likeness", leave)
+    monkeypatch.setattr(illustrator, "group_similar", leave)
     article = stage.article(wish=IllustrationOptions(images=2))
     assert [(spot.query, spot.reason, spot.interrupted) for spot in article.unfilled] == [
         ("espresso cup", "the indexer is away", True), ("ginger cat", "the indexer is away", True)
@@ -304,10 +310,10 @@ def test_pictures_that_are_gone_make_room_for_the_next(stage: Stage) -> None:
 
 def test_restricted_pictures_are_fetched_by_requests_that_allow_them(stage: Stage) -> None:
     stage.toy.restricted = {"cat"}
-    repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), stage.call)
+    repository = open_toy(stage.stub, stage.call)
     with pytest.raises(Denied, match="internal"):
         repository.fetch("cat", max_px=64)
-    assert repository.under(Conditions("toy", allow_restricted=True)).fetch("cat", max_px=64)
+    assert repository.with_conditions(Conditions("toy", allow_restricted=True)).fetch("cat", max_px=64)
 
 
 def test_a_picture_is_fetched_once_for_all_spots(stage: Stage) -> None:
@@ -320,7 +326,7 @@ def test_an_empty_repository_has_nothing_to_offer(stage: Stage) -> None:
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
         stage.stub = rpc.IndexerStub(channel)
         article = stage.article(wish=IllustrationOptions(images=1))
-    assert list(reasons(article).values()) == ["the repository has no picture to offer"]
+    assert list(reasons(article).values()) == ["the repository has no image to offer"]
 
 
 def test_captions_are_the_pictures_own_words_else_what_the_model_sees(stage: Stage) -> None:
@@ -381,14 +387,14 @@ def test_select_refuses_what_it_cannot_see(stage: Stage) -> None:
     setting = stage.setting()
     with pytest.raises(NotFound, match="nobody"):
         setting.illustrator.select(SelectionRequest("Words.", (CandidateImage("nobody"),)), setting.repository)
-    with pytest.raises(InvalidRequest, match="number 0 is no readable picture"):
+    with pytest.raises(InvalidRequest, match="number 0 is not a readable image"):
         setting.illustrator.select(SelectionRequest("Words.", (CandidateImage(image=b"x"),)), setting.repository)
 
 
 def test_reasons_are_in_the_articles_language(stage: Stage) -> None:
     stage.actor.lines = {"spot": [""]}
-    repository = RepositoryClient(stage.stub, "toy", Conditions("toy", language="zh"), stage.call)
-    setting = Setting(repository, "lite", stage.setting().illustrator)
+    repository = open_toy(stage.stub, stage.call, language="zh")
+    setting = Setting(repository, stage.setting().illustrator)
     *_, article = pipeline.illustrate(Source("桌上放着一杯咖啡，很香。"), IllustrationOptions(), setting)
     assert isinstance(article, Article)
     assert "没有指出" in article.unfilled[0].reason
@@ -402,8 +408,8 @@ def test_a_short_article_is_done_before_the_long_ones_that_came_first(stage: Sta
 
     def make(name: str, text: str, images: int) -> None:
         call = CancellableCall()
-        repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), call)
-        setting = Setting(repository, "lite", VlmIllustrator(ModelSession(served, call)))
+        repository = open_toy(stage.stub, call)
+        setting = Setting(repository, VlmIllustrator(ModelSession(served, call)))
         list(pipeline.illustrate(Source(text), IllustrationOptions(images=images), setting))
         done.append(name)
 
