@@ -16,7 +16,7 @@ from xcomp_composer.indexer_client.hit import Background, Hit, cosine, hit_from_
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.client.channel import translated
+from xcomp_protos.client.channel import translate_errors
 from xcomp_protos.errors import Cancelled, Conflict, DeadlineExceeded, Exhausted, InvalidRequest, NotFound
 
 Vectors = NDArray[np.float64]  # [B, D], rows of unit length
@@ -182,7 +182,7 @@ class RepositoryClient:
             max_px=max_px,
             allow_restricted=conditions.allow_restricted,
         )
-        with translated("indexer", self._address):
+        with translate_errors("indexer", self._address):
             parts = self._stub.Fetch(request, timeout=self._caller.remaining_s())
             self._caller.when_gone(parts.cancel)
             return b"".join(part.chunk for part in parts)
@@ -224,7 +224,7 @@ class RepositoryClient:
         return self._searched(queries[:middle], k, only_ids) + self._searched(queries[middle:], k, only_ids)
 
     def _call(self, method: Callable[..., Response], request: object) -> Response:
-        with translated("indexer", self._address):
+        with translate_errors("indexer", self._address):
             pending = method.future(request, timeout=self._caller.remaining_s())  # type: ignore[attr-defined]  # of grpc's multi-callables
             self._caller.when_gone(pending.cancel)
             try:

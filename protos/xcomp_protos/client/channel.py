@@ -12,7 +12,9 @@ from xcomp_protos.tls import SCHEME, ClientTls
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; whatever is larger travels in chunks
 CHUNK_BYTES = 1024 * 1024
 
-OPTIONS = (
+Options = tuple[tuple[str, str | int], ...]
+
+OPTIONS: Options = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
@@ -47,10 +49,12 @@ class _Bearer(
     intercept_stream_unary = _intercept
 
 
-def dial(address: str, *, token: str | None = None, tls: ClientTls | None = None) -> grpc.Channel:
-    """Opens a channel to `host:port`, `unix:/path`, or over TLS to `grpcs://host:port`; nothing is sent yet."""
+def dial(
+    address: str, *, token: str | None = None, tls: ClientTls | None = None, options: Options = ()
+) -> grpc.Channel:
+    """Opens a channel to `host:port`, `unix:/path`, or over TLS to `grpcs://host:port`; sends nothing yet."""
     # A proxy of the environment is meant for the web, not for a service that the user named.
-    options = (*OPTIONS, *_WATCHFUL, ("grpc.enable_http_proxy", 0))
+    options = (*OPTIONS, *_WATCHFUL, ("grpc.enable_http_proxy", 0), *options)
     if address.startswith(SCHEME):
         credentials = (tls or ClientTls()).credentials()
         channel = grpc.secure_channel(address.removeprefix(SCHEME), credentials, options=options)
@@ -61,7 +65,7 @@ def dial(address: str, *, token: str | None = None, tls: ClientTls | None = None
 
 
 @contextmanager
-def translated(service: str, address: str) -> Iterator[None]:
+def translate_errors(service: str, address: str) -> Iterator[None]:
     """Raises the `XcompError` that a failed call stands for; `service` and `address` go into the message."""
     try:
         yield
