@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import grpc
 
 from xcomp_protos.client.interceptor import RequestContextInterceptor
-from xcomp_protos.errors import Exhausted, Unavailable, from_status
+from xcomp_protos.errors import Exhausted, TooLarge, Unavailable, XcompError, from_status
 from xcomp_protos.tls import SCHEME, ClientTls
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; whatever is larger travels in chunks
@@ -70,26 +70,21 @@ def translate_errors(service: str, address: str) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        details = (error.details() or "").splitlines()
-        message = details[0] if details else "no details"
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not _is_ours(error):
-            doubt = ", and do both sides trust each other's certificates" if address.startswith(SCHEME) else ""
-            raise Unavailable(f"the {service} at {address} does not answer: is it running there{doubt}?") from None
-        failure = from_status(error.code(), message, name=_trailing(error).get("xcomp-error", ""))
-        if isinstance(failure, Exhausted):
-            failure.retry_after_s = _retry_after_s(error)
-        raise failure from None
+        raise _to_xcomp_error(error, service, address) from None
 
 
-def _is_ours(error: grpc.RpcError) -> bool:
-    """Whether a server of xcomp sent the status; the transport makes up its own when nobody answers."""
-    return "xcomp-error" in _trailing(error)
-
-
-def _retry_after_s(error: grpc.RpcError) -> float | None:
-    given = _trailing(error).get("retry-after-ms", "")
-    return int(given) / 1000 if given.isascii() and given.isdecimal() else None
-
-
-def _trailing(error: grpc.RpcError) -> dict[str, str]:
-    return {entry.key: str(entry.value) for entry in error.trailing_metadata() or ()}
+def _to_xcomp_error(error: grpc.RpcError, service: str, address: str) -> XcompError:
+    details = (error.details() or "").splitlines()
+    message = details[0] if details else "no details"
+    trailing = {entry.key: str(entry.value) for entry in error.trailing_metadata() or ()}
+    name = trailing.get("xcomp-error", "")
+    if not name and error.code() is grpc.StatusCode.UNAVAILABLE:  # the transport says so, not a server of xcomp
+        doubt = ", and do both sides trust each other's certificates" if address.startswith(SCHEME) else ""
+        return Unavailable(f"the {service} at {address} does not answer: is it running there{doubt}?")
+    if not name and "larger than max" in message:  # gRPC tells its own refusals by their text alone
+        name = TooLarge.__name__
+    failure = from_status(error.code(), message, name=name, field=trailing.get("xcomp-field", ""))
+    if isinstance(failure, Exhausted):
+        pause_ms = trailing.get("retry-after-ms", "")
+        failure.retry_after_s = int(pause_ms) / 1000 if pause_ms.isascii() and pause_ms.isdecimal() else None
+    return failure

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import grpc
 
-from xcomp_protos.errors import Denied, Exhausted, Unauthenticated, Unsupported, XcompError, one_line
+from xcomp_protos.errors import Denied, Exhausted, InvalidRequest, Unauthenticated, Unsupported, XcompError, one_line
 from xcomp_protos.server.auth import Grant
 from xcomp_protos.server.idle import ActiveCalls
 from xcomp_protos.telemetry import api
@@ -71,6 +71,8 @@ class CallAdmission:
         self._finish(failure.code.name)
         api.count("failures", 1, type(failure).__name__)
         hints = {"xcomp-error": type(failure).__name__}
+        if isinstance(failure, InvalidRequest) and failure.field:
+            hints["xcomp-field"] = failure.field
         if isinstance(failure, Exhausted):
             hints |= _retry_hints(failure.retry_after_s, self._context.time_remaining())
         self._context.set_trailing_metadata((*self._trailing(), *hints.items()))
