@@ -111,7 +111,7 @@ class ToyIndexer(rpc.IndexerServicer):
         try:
             texts = [each.text or each.image.decode() for each in request.inputs]
         except UnicodeDecodeError:
-            raise InvalidRequest("inputs: an image cannot be used: it is none") from None
+            raise InvalidRequest("an image cannot be used: it is none", field="inputs") from None
         vectors = [pb.Vector(values=self.embed(text).tolist()) for text in texts]
         return pb.EmbedResponse(space="toy", vectors=vectors)
 

@@ -25,7 +25,7 @@ from xcomp_composer.indexer_client.hit import (
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.client.channel import translated
+from xcomp_protos.client.channel import translate_errors
 from xcomp_protos.errors import Cancelled, Conflict, DeadlineExceeded, Exhausted, InvalidRequest, NotFound
 
 Response = TypeVar("Response")
@@ -78,7 +78,7 @@ class IndexerConnection:
 
     def call(self, method: Callable[..., Response], request: object) -> Response:
         """Calls a method that answers once; raises the XcompError of its status."""
-        with translated("indexer", self.address):
+        with translate_errors("indexer", self.address):
             pending = method.future(request, timeout=self.context.remaining_s())  # type: ignore[attr-defined]  # of grpc's multi-callables
             self.context.on_cancel(pending.cancel)
             try:
@@ -91,7 +91,7 @@ class IndexerConnection:
 
     def fetch(self, request: pb.FetchRequest) -> bytes:
         """Returns the bytes of an image."""
-        with translated("indexer", self.address):
+        with translate_errors("indexer", self.address):
             parts = self.stub.Fetch(request, timeout=self.context.remaining_s())
             self.context.on_cancel(parts.cancel)
             return b"".join(part.chunk for part in parts)
@@ -174,7 +174,7 @@ class RepositoryClient:
         try:
             return self._embed([pb.EmbedInput(image=image) for image in images])
         except InvalidRequest as error:  # the request of our caller has another field
-            raise InvalidRequest(f"candidates: {str(error).removeprefix('inputs: ')}") from None
+            raise InvalidRequest(error.problem, field="candidates") from None
 
     def search(
         self,
