@@ -218,7 +218,7 @@ class IndexerService(Upkeep):
             if not is_failure(point) and (request.allow_restricted or is_offered(point.payload, moment)):
                 messages.write_image(response.images.add(), point, repository.name)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            raise Exhausted("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
+            raise TooLarge("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
         return response
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:

@@ -95,7 +95,7 @@ class IndexerClient(_Client):
     """The image repository."""
 
     service = "indexer"
-    repeatable = ("Ingest", "Search", "Embed", "Fetch", "List", "ListRepositories", "Export", "Describe")
+    repeatable = ("Ingest", "Search", "Embed", "Fetch", "List", "GetImages", "ListRepositories", "Export", "Describe")
 
     @cached_property
     def _stub(self) -> rpc.IndexerStub:
@@ -134,7 +134,7 @@ class IndexerClient(_Client):
 
     def get_images(self, request: pb.GetImagesRequest) -> pb.GetImagesResponse:
         """Returns the images that have these ids."""
-        return self._call(self._stub.GetImages, request, again=True)
+        return self._call(self._stub.GetImages, request)
 
     def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
         """Removes images from a repository; it never touches their files."""
