@@ -23,7 +23,7 @@ from PIL import Image
 from tests.bench import machine
 from tests.bench.selection_cost import RELEASED_ANSWER, RELEASED_CUT
 from tests.checkpoints import write_checkpoint
-from tests.toy_indexer import PatientCallContext, ToyIndexer, ToyPicture, serving
+from tests.toy_indexer import PatientCallContext, ToyImage, ToyIndexer, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
@@ -132,9 +132,9 @@ def main() -> None:
             _report(partial(_loaded, each, options.device), rpc.IndexerStub(channel), clock)
 
 
-def pictures() -> list[ToyPicture]:
+def pictures() -> list[ToyImage]:
     """Four for each spot."""
-    return [ToyPicture(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
+    return [ToyImage(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
 
 
 def _made_up(version: int, folder: str) -> str:

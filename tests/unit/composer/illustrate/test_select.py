@@ -1,4 +1,4 @@
-"""The choice alone, in every way that an evaluation compares."""
+"""A single choice, in every way that an evaluation compares."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def stage() -> Iterator[Stage]:
 
 
 def keys(stage: Stage, number: int = -1) -> list[str]:
-    """The pictures that the model was last shown, in order."""
+    """The images that the model was last shown, in order."""
     return [part.key for part in stage.actor.asked[number][1] if isinstance(part, Picture)]
 
 
@@ -56,7 +56,7 @@ def test_a_close_choice_is_looked_at_twice_unless_an_order_is_given(stage: Stage
         assert stage.actor.stages() == ["choose"] * looks
 
 
-def test_pictures_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
+def test_images_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     setting = stage.setting()
     asked = SelectionRequest(
         CONTEXT, OFFERED[:2], shown=((0, CandidateImage("bridge")), (1, CandidateImage("mountain")))
@@ -68,7 +68,7 @@ def test_pictures_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     assert len(set(keys(stage))) == 4
 
 
-def test_pictures_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None:
+def test_images_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None:
     setting = stage.setting()
     shown = ((None, CandidateImage("bridge")),)
     setting.illustrator.select(SelectionRequest(CONTEXT, OFFERED[:2], shown=shown), setting.repository)
@@ -77,14 +77,14 @@ def test_pictures_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("afters", [(2,), (0, 0), (None, None, None)])
-def test_no_picture_stands_at_the_place_itself_or_beside_another(stage: Stage, afters: tuple[int | None, ...]) -> None:
+def test_no_image_stands_at_the_place_itself_or_beside_another(stage: Stage, afters: tuple[int | None, ...]) -> None:
     setting = stage.setting()
     shown = tuple((after, CandidateImage("bridge")) for after in afters)
     with pytest.raises(InvalidRequest, match="the context has 3"):
         setting.illustrator.select(SelectionRequest(CONTEXT, OFFERED, shown=shown), setting.repository)
 
 
-def test_without_pixels_all_pictures_are_one(stage: Stage) -> None:
+def test_without_pixels_all_images_are_one(stage: Stage) -> None:
     setting = stage.setting()
     asked = SelectionRequest(CONTEXT, OFFERED, shown=((0, CandidateImage("bridge")),), has_pixels=False)
     setting.illustrator.select(asked, setting.repository)
@@ -121,7 +121,7 @@ def test_similarity_takes_what_is_nearest_to_the_query(stage: Stage) -> None:
     assert stage.actor.asked == []
 
 
-def test_similarity_needs_a_query_and_known_pictures(stage: Stage) -> None:
+def test_similarity_needs_a_query_and_known_images(stage: Stage) -> None:
     repository = stage.setting().repository
     with pytest.raises(InvalidRequest, match="query: is empty"):
         select_nearest(SelectionRequest("Words.", OFFERED), repository)
