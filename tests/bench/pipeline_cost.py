@@ -28,7 +28,8 @@ from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
-from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
+from xcomp_composer.indexer_client.connection import IndexerConnection
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model import load

@@ -18,7 +18,8 @@ from xcomp_cli.articles import output
 from xcomp_cli.main import run
 from xcomp_composer.article.model import Article, Illustration, Segment
 from xcomp_composer.bundle.site_assets import LIST
-from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
+from xcomp_composer.indexer_client.connection import IndexerConnection
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client.channel import dial
 

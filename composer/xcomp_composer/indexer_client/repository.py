@@ -1,17 +1,15 @@
 """One repository of the indexer, under the conditions of one request.
 
-A call to the indexer ends with the deadline of the request that it serves, and is cancelled together with it. This file
-does not depend on articles.
+This file does not depend on articles.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import grpc
 import numpy as np
 
-from xcomp_composer.indexer_client.call_context import CallContext
+from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.hit import (
     Background,
     Hit,
@@ -24,11 +22,9 @@ from xcomp_composer.indexer_client.hit import (
 )
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.client.channel import translate_errors
-from xcomp_protos.errors import Cancelled, Conflict, DeadlineExceeded, Exhausted, InvalidRequest, NotFound
+from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound
 
-Response = TypeVar("Response")
+T = TypeVar("T")
 
 _MAX_INPUTS = 512  # texts of a call that embeds
 _MAX_QUERIES = 128  # of a search; with 16 hits each about half of the 4 MiB that a message may have
@@ -66,35 +62,6 @@ class SpaceLanguages:
 
     name: str
     languages: frozenset[str]
-
-
-@dataclass(frozen=True)
-class IndexerConnection:
-    """Calls to an indexer on behalf of one request."""
-
-    stub: rpc.IndexerStub
-    address: str
-    context: CallContext
-
-    def call(self, method: Callable[..., Response], request: object) -> Response:
-        """Calls a method that answers once; raises the XcompError of its status."""
-        with translate_errors("indexer", self.address):
-            pending = method.future(request, timeout=self.context.remaining_s())  # type: ignore[attr-defined]  # of grpc's multi-callables
-            self.context.on_cancel(pending.cancel)
-            try:
-                response: Response = pending.result()
-            except grpc.FutureCancelledError:
-                raise Cancelled("the caller went away") from None
-            except grpc.FutureTimeoutError:
-                raise DeadlineExceeded("the deadline of the request has passed") from None
-        return response
-
-    def fetch(self, request: pb.FetchRequest) -> bytes:
-        """Returns the bytes of an image."""
-        with translate_errors("indexer", self.address):
-            parts = self.stub.Fetch(request, timeout=self.context.remaining_s())
-            self.context.on_cancel(parts.cancel)
-            return b"".join(part.chunk for part in parts)
 
 
 @dataclass(frozen=True)
@@ -299,9 +266,6 @@ class RepositoryClient:
         half.ClearField("compare_ids")
         middle = len(queries) // 2
         return self._search(half, queries[:middle]) + self._search(half, queries[middle:])
-
-
-T = TypeVar("T")
 
 
 def _cut(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

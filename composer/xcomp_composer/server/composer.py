@@ -17,7 +17,8 @@ from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
 from xcomp_composer.illustrate.vlm.select import select_nearest
 from xcomp_composer.illustrate.vlm.writing import answer, reword, write
 from xcomp_composer.indexer_client.call_context import CallContext
-from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
+from xcomp_composer.indexer_client.connection import IndexerConnection
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.pool import DRAFT, RETRIEVAL, ModelPool
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession

@@ -16,7 +16,8 @@ from xcomp_composer.illustrate.retrieval.paragraphs import (
     query_texts,
 )
 from xcomp_composer.illustrate.retrieval.scoring import HITS
-from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
+from xcomp_composer.indexer_client.connection import IndexerConnection
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable
 

@@ -21,7 +21,8 @@ from xcomp_composer.illustrate.vlm.images import MAX_PX
 from xcomp_composer.illustrate.vlm.placement import MAX_NAMED, WINDOW
 from xcomp_composer.illustrate.vlm.selection import needed_probability, pick_clear
 from xcomp_composer.indexer_client.call_context import CallContext
-from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient
+from xcomp_composer.indexer_client.connection import IndexerConnection
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN, LoadedModel, ModelSession
 from xcomp_model.base import Choice, EndpointUnavailable, ModelError, Picture

@@ -6,7 +6,8 @@ import grpc
 import pytest
 
 from tests.toy_indexer import PatientCallContext, ToyIndexer, serving
-from xcomp_composer.indexer_client.repository import Conditions, IndexerConnection, RepositoryClient, SpaceLanguages
+from xcomp_composer.indexer_client.connection import IndexerConnection
+from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient, SpaceLanguages
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Exhausted
