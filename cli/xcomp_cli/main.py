@@ -1,6 +1,7 @@
-"""The command line: names the commands, and turns what they raise into one line and an exit status.
+"""The command line: a table of the commands, imported when they are invoked, and the exit status of what they raise.
 
-The modules of the commands import nothing heavy before they run, so that help comes at once.
+A new command is one row of `COMMANDS` and one module in `commands`; the module imports what it needs at its top.
+`xcomp --help` reads the table alone, so it imports no module of a command, and no gRPC.
 """
 
 import logging
@@ -8,32 +9,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
-from xcomp_cli.commands.chat import chat
-from xcomp_cli.commands.compose import compose
-from xcomp_cli.commands.doctor import doctor
-from xcomp_cli.commands.edit import edit
-from xcomp_cli.commands.eval import evaluate
-from xcomp_cli.commands.illustrate import illustrate
-from xcomp_cli.commands.index import index
-from xcomp_cli.commands.models import models
-from xcomp_cli.commands.repo.duplicates import duplicates
-from xcomp_cli.commands.repo.maintenance import optimize, snapshot
-from xcomp_cli.commands.repo.repo import repo
-from xcomp_cli.commands.repo.space import space
-from xcomp_cli.commands.repo.transfer import export, import_
-from xcomp_cli.commands.search import search
-from xcomp_cli.commands.select import select
-from xcomp_cli.commands.serve import serve
-from xcomp_cli.commands.status import status
-from xcomp_cli.commands.token import token
 from xcomp_cli.output import console
 from xcomp_protos import hub
 from xcomp_protos.telemetry import api
@@ -42,32 +27,63 @@ FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
 COLLECTOR_S = 2.0  # that a command waits for a collector at its end, unless a variable says another time
 
+# Command: where it is below `xcomp_cli.commands`, as MODULE:FUNCTION or MODULE:GROUP, and the first sentence of its
+# help; in the order of `xcomp --help`. A test compares the sentences with those of the commands themselves.
+COMMANDS = {
+    "index": ("index:index", "Brings a repository up to date with folders and files."),
+    "search": ("search:search", "Finds pictures by words, by a picture, or by both."),
+    "illustrate": ("illustrate:illustrate", "Illustrates existing text, every word left as it was."),
+    "compose": ("compose:compose", "Writes an article from an instruction and illustrates it."),
+    "edit": ("edit:edit", "Changes an article bundle and draws it again."),
+    "select": ("select:select", "Chooses the picture that fits a text best."),
+    "chat": ("chat:chat", "Answers a question, about pictures if there are any."),
+    "status": (
+        "status:status", "Shows the servers and the repositories, what is wrong with them and how to mend it.",
+    ),
+    "doctor": ("doctor:doctor", "Checks this installation and its servers, and says how to mend what is wrong."),
+    "token": ("token:token", "Makes a token: servers read FILE with --token-file, commands with XCOMP_TOKEN_FILE."),
+    "repo": ("repo:repo", "Lists, shows, makes, deletes and moves repositories."),
+    "models": ("models:models", "Says what the models are, fetches and converts them."),
+    "eval": ("eval:evaluate", "Measures how well pictures are chosen."),
+    "serve": ("serve:serve", "Runs a server in the foreground."),
+}  # fmt: skip
+
 app = typer.Typer(
     help="Find your own pictures by what they show, and illustrate texts with them.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: no name is ever cut, and it comes sooner
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(index)
-app.command()(search)
-app.command()(illustrate)
-app.command()(compose)
-app.command()(edit)
-app.command()(select)
-app.command()(chat)
-repo.command()(export)
-repo.command("import")(import_)
-repo.command()(duplicates)
-repo.command()(optimize)
-repo.command()(snapshot)
-repo.add_typer(space, name="space")
-app.add_typer(repo, name="repo")
-app.command()(status)
-app.command()(doctor)
-app.add_typer(models, name="models")
-app.add_typer(evaluate, name="eval")
-app.add_typer(serve, name="serve")
-app.command()(token)
+
+
+class LazyCommand(TyperCommand):
+    """Stands in the help for a command of the table; imports the command when it is invoked."""
+
+    def make_context(  # type: ignore[override]  # typer's public `Context` is a subclass of what it passes here
+        self, info_name: str | None, args: list[str], parent: typer.Context | None = None, **extra: object
+    ) -> typer.Context:
+        """Returns the context of the command itself, so that its parameters are parsed and it is invoked."""
+        command = typer.main.get_command(load(self.name or ""))
+        return cast("typer.Context", command.make_context(info_name, args, parent, **extra))
+
+
+def load(name: str) -> typer.Typer:
+    """Imports a command of the table: a function becomes an application of one command, a group is one already."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(f"xcomp_cli.commands.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return found
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command()(found)
+    return single
+
+
+def _stand_in() -> None:
+    raise AssertionError("the command itself is invoked")
+
+
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, cls=LazyCommand, help=_help)(_stand_in)
 
 
 def _version(wanted: bool) -> None:
@@ -170,9 +186,7 @@ def _traced(arguments: Sequence[str]) -> Iterator[None]:
 
     unsent = _Unsent()
     logging.getLogger("opentelemetry").addHandler(unsent)
-    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    known |= {group.name for group in app.registered_groups if group.name}
-    name = next((word for word in arguments if word in known), "help")
+    name = next((word for word in arguments if word in COMMANDS), "help")
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
     with setup.traced("xcomp", timeout_s=None if named else COLLECTOR_S), api.stage(f"xcomp {name}"):
         yield

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from xcomp_protos.errors import InvalidRequest
+
 Repo = Annotated[str, typer.Option("--repo", envvar="XCOMP_REPO", metavar="NAME", help="The repository.")]
 Profile = Annotated[
     str,
@@ -56,8 +58,6 @@ def text(value: str, *, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        from xcomp_protos.errors import InvalidRequest
-
         raise InvalidRequest(f"the {name} is not UTF-8: {value!r:.60}") from None
     return value
 

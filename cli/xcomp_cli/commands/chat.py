@@ -2,15 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
-
-if TYPE_CHECKING:
-    from xcomp_protos import composer_pb2 as pb
+from xcomp_cli.requests.attachments import attach
+from xcomp_protos import composer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
 
 
 def chat(
@@ -30,7 +31,6 @@ def chat(
 
     This needs a model that talks: --model openai:MODEL, an InternLM-XComposer, or a local folder of one.
     """
-    from xcomp_cli.local_server import clients
 
     request = _request(question, image or [])
     request.options.model, request.options.profile, request.options.seed = model, profile, seed
@@ -48,10 +48,7 @@ def chat(
             console.result()
 
 
-def _request(question: str, images: list[Path]) -> "pb.ChatRequest":
-    from xcomp_cli.requests.attachments import attach
-    from xcomp_protos import composer_pb2 as pb
-    from xcomp_protos.errors import InvalidRequest
+def _request(question: str, images: list[Path]) -> pb.ChatRequest:
 
     if not question.strip():
         raise InvalidRequest("the question is empty: ask something")

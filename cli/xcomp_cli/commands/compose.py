@@ -2,15 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.articles import output
+from xcomp_cli.articles.progress import watch
+from xcomp_cli.articles.source import read
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import progress
-
-if TYPE_CHECKING:
-    from xcomp_protos import composer_pb2 as pb
+from xcomp_cli.requests.article import article_options
+from xcomp_cli.requests.attachments import attach
+from xcomp_protos import composer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
 
 LONGEST_NAME = 48
 
@@ -61,12 +66,6 @@ def compose(
     This needs a model that writes: an endpoint, named by --model openai:MODEL, or with profile lite a small local one
     that drafts English text.
     """
-    from xcomp_cli.articles import output
-    from xcomp_cli.articles.progress import watch
-    from xcomp_cli.articles.source import read
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import article_options
-    from xcomp_protos.errors import InvalidRequest
 
     wanted = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
@@ -93,10 +92,7 @@ def compose(
     raise typer.Exit(output.report(made, goal, json=json, strict=strict, images=output.least(images, max_images)))
 
 
-def _request(instruction: str, outline: Path | None, *, keywords: str, reference: list[Path]) -> "pb.ComposeRequest":
-    from xcomp_cli.articles.source import read
-    from xcomp_cli.requests.attachments import attach
-    from xcomp_protos import composer_pb2 as pb
+def _request(instruction: str, outline: Path | None, *, keywords: str, reference: list[Path]) -> pb.ComposeRequest:
 
     return pb.ComposeRequest(
         instruction=options.text(instruction, name="instruction"),

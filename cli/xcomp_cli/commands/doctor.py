@@ -10,7 +10,11 @@ import typer
 from xcomp_cli import options
 from xcomp_cli.diagnostics import machine, servers
 from xcomp_cli.diagnostics.machine import Finding
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
+from xcomp_protos.build import VERSION
+from xcomp_protos.client import ComposerClient
+from xcomp_protos.errors import XcompError
 
 SKEW_S = 5.0  # of the server's clock: embargoes and expiries go by it
 
@@ -42,8 +46,6 @@ def _findings() -> Iterator[Finding]:
 
 def _indexer(address: str) -> Iterator[Finding]:
     """Finds or starts the indexer; then its version, its clock, its store and each repository."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import XcompError
 
     name = "indexer" if address else "local indexer"
     before = time.time()
@@ -64,7 +66,6 @@ def _indexer(address: str) -> Iterator[Finding]:
 
 def _answers(name: str, address: str, version: str) -> Finding:
     """A server that answers; another version than ours is a fault."""
-    from xcomp_protos.build import VERSION
 
     fact = f"{address or 'starts and'} answers"
     if version != VERSION:
@@ -80,9 +81,6 @@ def _clock(server: float, before: float, after: float) -> Finding:
 
 
 def _composer(address: str, indexer: str) -> Iterator[Finding]:
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.client import ComposerClient
-    from xcomp_protos.errors import XcompError
 
     name = "composer" if address else "local composer"
     opened: Callable[..., AbstractContextManager[ComposerClient]] = clients.composer

@@ -1,15 +1,20 @@
 """`xcomp edit`: changes an article bundle, one operation at a time, and draws it again."""
 
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.articles import output
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_composer.article.model import Article, Segment
+from xcomp_cli.requests.article import article_options
+from xcomp_cli.requests.edit import SpotFlags, of_segment, of_spot, only
+from xcomp_composer.article import proto
+from xcomp_composer.article.model import Article, Segment
+from xcomp_composer.bundle.writer import is_drawn, read_bundle
+from xcomp_protos import composer_pb2 as pb
 
 EVEN = 0.5  # of all probability; the candidates' own share is above it where one of them is likelier to fit than not
 
@@ -69,13 +74,6 @@ def edit(
 
     One picture, one segment, all empty spots, or the last change taken back. Numbers count from 0, as on review.html.
     """
-    from xcomp_cli.articles import output
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import article_options
-    from xcomp_cli.requests.edit import SpotFlags, of_segment, of_spot, only
-    from xcomp_composer.article import proto
-    from xcomp_composer.bundle.writer import is_drawn, read_bundle
-    from xcomp_protos import composer_pb2 as pb
 
     operation = only(
         of_spot(
@@ -130,14 +128,14 @@ def edit(
     raise typer.Exit(output.report(changed, goal, json=json, strict=False))
 
 
-def _said(before: "Article", after: "Article") -> str:
+def _said(before: Article, after: Article) -> str:
     """What was done, in the words of the article's history."""
     if len(after.history) < len(before.history):
         return f"undone: {before.history[-1].operation}"
     return f"done: {after.history[-1].operation}" if after.history else "done"
 
 
-def _unfit(segment: "Segment") -> str:
+def _unfit(segment: Segment) -> str:
     """Names the picture that a search put here where "none of them" was likelier than all that it found."""
     picture = segment.illustration
     fits = picture and sum(each.probability or 0.0 for each in picture.candidates) >= EVEN

@@ -3,20 +3,25 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.evaluation.asking import Asker
+from xcomp_cli.evaluation.items import Item, read_items, with_picks
+from xcomp_cli.evaluation.labelling import labelling_page, source_of
+from xcomp_cli.evaluation.report import lines
+from xcomp_cli.evaluation.summary import summarise
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_cli.evaluation.items import Item
-    from xcomp_protos import composer_pb2 as pb
+from xcomp_cli.requests.article import article_options
+from xcomp_protos import composer_pb2 as cpb
+from xcomp_protos import indexer_pb2 as pb
 
 PAGE_PX = 640  # of a picture on the labelling page
 
-evaluate = typer.Typer(help="Measures how well pictures are chosen.", rich_markup_mode=None)
+evaluate = typer.Typer(help="Measures how well pictures are chosen.", rich_markup_mode=None, add_completion=False)
 
 
 @evaluate.callback()
@@ -56,7 +61,6 @@ def selection(
     order of the candidates does, when ours abstains, controls, and the margin that fits these choices. Items that
     nobody has labelled make a page to label them on, blind, with the keyboard.
     """
-    from xcomp_cli.evaluation.items import read_items, with_picks
 
     known = read_items(items)
     known = with_picks(known, picks) if picks else known
@@ -69,7 +73,6 @@ def selection(
         return
     if len(labelled) < len(known):
         console.note(f"{len(known) - len(labelled)} items are not labelled and left out: --page makes a page of them")
-    from xcomp_cli.requests.article import article_options
 
     wanted = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, allow_restricted=allow_restricted
@@ -78,18 +81,14 @@ def selection(
     if json:
         console.print_json(figures)
         return
-    from xcomp_cli.evaluation.report import lines
 
     for line in lines(figures):
         console.result(console.printable(line))
 
 
 def _measured(
-    items: "Sequence[Item]", wanted: "pb.Options", *, seed: int, controls: bool, composer: str, indexer: str
+    items: Sequence[Item], wanted: cpb.Options, *, seed: int, controls: bool, composer: str, indexer: str
 ) -> dict[str, console.Json]:
-    from xcomp_cli.evaluation.asking import Asker
-    from xcomp_cli.evaluation.summary import summarise
-    from xcomp_cli.local_server import clients
 
     with clients.composer(composer, indexer_address=indexer) as maker, progress.progress("items") as advance:
         asker = Asker(maker, wanted, has_controls=controls)
@@ -100,10 +99,9 @@ def _measured(
 
 
 def _write_page(
-    items: "Sequence[Item]", page: Path, *, name: str, repo: str, seed: int, allow_restricted: bool, json: bool,
+    items: Sequence[Item], page: Path, *, name: str, repo: str, seed: int, allow_restricted: bool, json: bool,
     indexer: str,
 ) -> None:  # fmt: skip
-    from xcomp_cli.evaluation.labelling import labelling_page, source_of
 
     pictures = [image for item in items for image in (*item.candidates, *(shown.image for shown in item.shown))]
     with ExitStack() as stack:
@@ -121,8 +119,6 @@ def _write_page(
 
 
 def _fetcher(stack: ExitStack, indexer: str, repo: str, allow_restricted: bool) -> Callable[[str], tuple[str, bytes]]:
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     client = stack.enter_context(clients.indexer(indexer))
 

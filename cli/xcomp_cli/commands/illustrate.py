@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.articles import output
+from xcomp_cli.articles.progress import watch
+from xcomp_cli.articles.source import read, target
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import progress
+from xcomp_cli.requests.article import article_options
+from xcomp_protos import composer_pb2 as pb
 
 
 def illustrate(
@@ -43,12 +49,6 @@ def illustrate(
     why, article.md, article.json and the pictures; of an HTML page, article.html is the page itself. A second run
     replaces our pictures and adds none.
     """
-    from xcomp_cli.articles import output
-    from xcomp_cli.articles.progress import watch
-    from xcomp_cli.articles.source import read, target
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import article_options
-    from xcomp_protos import composer_pb2 as pb
 
     text, form = read(article)
     goal = target(article, out=out, is_zip=zip_, in_place=in_place, assets=assets, url_prefix=url_prefix)

@@ -9,7 +9,11 @@ import typer
 
 from xcomp_cli import options
 from xcomp_cli.indexing.run import IngestOutcome, Job, bring
+from xcomp_cli.indexing.watch import keep_up
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
 
 SERVER_PATH = "server:"
 SHOWN_FAILURES = 20
@@ -55,8 +59,6 @@ def index(
     under the PATHs given. Files that are no readable picture are named and skipped, and read again once they change.
     To an indexer at host:port files of this machine are uploaded; what it knows is not sent again.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     own = [path for path in paths if clients.is_remote(indexer) and not path.startswith(SERVER_PATH)]
     if own:
@@ -85,7 +87,6 @@ def index(
 
 
 def _check_upload(path: str, flags: Mapping[str, bool | None]) -> None:
-    from xcomp_protos.errors import InvalidRequest
 
     for flag in (flag for flag, value in flags.items() if value):
         raise InvalidRequest(
@@ -94,7 +95,6 @@ def _check_upload(path: str, flags: Mapping[str, bool | None]) -> None:
 
 
 def _check_watch(paths: Sequence[str], flags: Mapping[str, bool]) -> None:
-    from xcomp_protos.errors import InvalidRequest
 
     for flag in (flag for flag, value in flags.items() if value):
         raise InvalidRequest(f"--watch ends with ^C alone: leave {flag} out")
@@ -103,7 +103,6 @@ def _check_watch(paths: Sequence[str], flags: Mapping[str, bool]) -> None:
 
 
 def _keep_up(job: Job, outcome: IngestOutcome) -> None:
-    from xcomp_cli.indexing.watch import keep_up
 
     def show(outcome: IngestOutcome) -> None:
         _show(outcome, dry_run=False)
@@ -113,7 +112,6 @@ def _keep_up(job: Job, outcome: IngestOutcome) -> None:
 
 
 def _absolute(path: str) -> str:
-    from xcomp_protos.errors import InvalidRequest
 
     if path.startswith(SERVER_PATH):
         return path.removeprefix(SERVER_PATH)

@@ -13,10 +13,14 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.local_server import manager
+from xcomp_cli.local_server.process import COMPOSER, INDEXER
 from xcomp_cli.model_catalog import MODELS, Model, others
 from xcomp_cli.output import console
 
-models = typer.Typer(help="Says what the models are, fetches and converts them.", rich_markup_mode=None)
+models = typer.Typer(
+    help="Says what the models are, fetches and converts them.", rich_markup_mode=None, add_completion=False
+)
 
 
 @models.callback()
@@ -50,8 +54,6 @@ def pull(
     ] = False,
 ) -> None:
     """Fetches models from the hub (HF_ENDPOINT) or ModelScope (modelscope:org/name); tries those that embed."""
-    from xcomp_cli.local_server import manager
-    from xcomp_cli.local_server.process import INDEXER
 
     composing = [name for name in names if name.startswith("internlm")]
     embedding = [name for name in names if name not in composing]
@@ -74,8 +76,6 @@ def verify(
     ] = None,
 ) -> None:
     """Reads fetched models again, and names every file that is not what was fetched; asks no network."""
-    from xcomp_cli.local_server import manager
-    from xcomp_cli.local_server.process import INDEXER
 
     manager.require(INDEXER)
     here = [model.name for model in MODELS if model.repository and model.is_fetched()]
@@ -109,8 +109,6 @@ def convert(
 
 
 def _upkeep(*arguments: str) -> None:
-    from xcomp_cli.local_server import manager
-    from xcomp_cli.local_server.process import COMPOSER
 
     manager.require(COMPOSER)
     raise typer.Exit(subprocess.call([sys.executable, "-m", "xcomp_model.__main__", *arguments]))

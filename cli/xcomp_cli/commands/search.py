@@ -3,17 +3,21 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_protos import common_pb2 as common
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
+from xcomp_cli.local_server import clients
+from xcomp_cli.output import console, hits, inline_images, progress
+from xcomp_cli.output.hits import thumbnail
+from xcomp_cli.output.search_page import write_page
+from xcomp_cli.requests.article import language
+from xcomp_cli.requests.search import SearchQuery, weights
+from xcomp_composer.article.proto import metadata_from_struct
+from xcomp_protos import common_pb2 as common
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
 
 THUMBNAIL_PX = 320
 PATIENCE_S = 0.7
@@ -81,10 +85,6 @@ def search(
     indexer: options.Indexer = "",
 ) -> None:
     """Finds pictures by words, by a picture, or by both."""
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import language
-    from xcomp_cli.requests.search import SearchQuery, weights
-    from xcomp_protos import indexer_pb2 as pb
 
     wanted = SearchQuery(query, image, image_weight, without or (), unlike or (), not_weight)
     request = pb.SearchRequest(
@@ -105,8 +105,6 @@ def search(
             response = client.search(request)
         found = response.results[0]
         if html:
-            from xcomp_cli.output.search_page import write_page
-
             write_page(html, query, found, client=client)
         if json:
             console.print_json(_as_json(query, response))
@@ -116,8 +114,7 @@ def search(
         console.note(f"page: {console.printable(str(html))}")
 
 
-def _as_json(query: str, response: "pb.SearchResponse") -> console.Json:
-    from xcomp_protos import common_pb2 as common
+def _as_json(query: str, response: pb.SearchResponse) -> console.Json:
 
     found = response.results[0]
     return {
@@ -130,10 +127,7 @@ def _as_json(query: str, response: "pb.SearchResponse") -> console.Json:
     }
 
 
-def _hit(hit: "common.Hit") -> console.Json:
-    from xcomp_composer.article.proto import (
-        metadata_from_struct,
-    )
+def _hit(hit: common.Hit) -> console.Json:
 
     image = hit.image
     spaces = sorted(hit.spaces.items())
@@ -152,7 +146,7 @@ def _hit(hit: "common.Hit") -> console.Json:
     }
 
 
-def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
+def _show(found: pb.QueryResult, *, client: IndexerClient | None) -> None:
     """Prints the hits: for a person on a terminal, else as lines of rank, score and path for a program."""
     if not found.hits and found.best_confidence:
         console.note(
@@ -164,11 +158,6 @@ def _show(found: "pb.QueryResult", *, client: "IndexerClient | None") -> None:
         for hit in found.hits:
             console.result(f"{hit.rank}\t{hit.score:.4f}\t{console.printable(hit.image.path)}")
         return
-    from xcomp_cli.output import hits, inline_images
-    from xcomp_cli.output.hits import (
-        thumbnail,
-    )
-    from xcomp_protos import common_pb2 as common
 
     draw = inline_images.drawing() if client else None
     chinese = found.language == common.LANGUAGE_ZH

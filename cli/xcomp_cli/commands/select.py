@@ -2,15 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.articles.source import read
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
-
-if TYPE_CHECKING:
-    from xcomp_protos import composer_pb2 as pb
+from xcomp_cli.requests.article import article_options
+from xcomp_cli.requests.attachments import attach
+from xcomp_protos import composer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -37,11 +40,6 @@ def select(
 
     Each candidate gets a probability; if nothing fits, none is chosen.
     """
-    from xcomp_cli.articles.source import read
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import article_options
-    from xcomp_protos import composer_pb2 as pb
-    from xcomp_protos.errors import InvalidRequest
 
     names = [*(candidate or ()), *(more or ())]
     if not names:
@@ -64,9 +62,7 @@ def select(
         console.note("nothing fits")
 
 
-def _candidate(name: str, *, share: int) -> "pb.SelectCandidate":
-    from xcomp_cli.requests.attachments import attach
-    from xcomp_protos import composer_pb2 as pb
+def _candidate(name: str, *, share: int) -> pb.SelectCandidate:
 
     if _ID.fullmatch(name):
         return pb.SelectCandidate(image_id=name)

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import typer
 
 from xcomp_cli import options
 from xcomp_cli.diagnostics import machine
+from xcomp_cli.diagnostics import servers as trouble
 from xcomp_cli.diagnostics.machine import Finding
+from xcomp_cli.local_server import clients
+from xcomp_cli.local_server.paths import data_home
+from xcomp_cli.local_server.process import COMPOSER, INDEXER
+from xcomp_cli.local_server.state import State, running
 from xcomp_cli.output import console, repositories
-
-if TYPE_CHECKING:
-    from xcomp_cli.local_server.state import State
-    from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import ComposerClient
+from xcomp_protos.errors import Unavailable, XcompError
 
 UNREACHABLE = 4
 ASKED_S = 10.0  # for a local composer to say how it is
@@ -25,9 +28,9 @@ class _ServerState:
     """The servers as they are now."""
 
     address: str  # of the indexer
-    described: "pb.DescribeResponse"
-    indexer: "State | None"  # the local one
-    composer: "State | None"
+    described: pb.DescribeResponse
+    indexer: State | None  # the local one
+    composer: State | None
     findings: Sequence[Finding]
     is_reached: bool  # the composer as well, if one was named
 
@@ -44,10 +47,6 @@ def status(json: options.Json = False, indexer: options.Indexer = "", composer: 
 
 
 def _seen(indexer: str, composer: str) -> _ServerState:
-    from xcomp_cli.diagnostics import servers as trouble
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.local_server.process import COMPOSER, INDEXER
-    from xcomp_cli.local_server.state import running
 
     with clients.indexer(indexer) as client:
         healthy = _is_healthy(client.healthy, client.address, named=bool(indexer))
@@ -66,7 +65,6 @@ def _seen(indexer: str, composer: str) -> _ServerState:
 
 
 def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
-    from xcomp_protos.errors import Unavailable
 
     try:
         return ask()
@@ -77,13 +75,8 @@ def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
         raise Unavailable(f"{error} {way}") from None
 
 
-def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Finding], bool]:
+def _composer(named: str, indexer: str, state: State | None) -> tuple[list[Finding], bool]:
     """Asks the composer that was named, or a local one that runs; none is started. Says whether it answered."""
-    from xcomp_cli.diagnostics import servers as trouble
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.local_server.process import COMPOSER
-    from xcomp_protos.client import ComposerClient
-    from xcomp_protos.errors import XcompError
 
     if not named and state is None:
         return [], True
@@ -106,7 +99,6 @@ def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Fin
 
 
 def _show(seen: _ServerState, *, named: bool, composer: str) -> None:
-    from xcomp_cli.local_server.paths import data_home
 
     described = seen.described
     console.result(f"indexer    {console.printable(seen.address)}, {_memory(described.memory_bytes)}")

@@ -15,7 +15,14 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from xcomp_cli.local_server import clients
+from xcomp_cli.local_server.paths import LOOPBACK
+from xcomp_cli.local_server.process import INDEXER
+from xcomp_cli.model_catalog import MODELS
 from xcomp_cli.output import console
+from xcomp_protos.build import VERSION
+from xcomp_protos.errors import XcompError
+from xcomp_protos.server import auth
 
 FREE_BYTES = 1_000_000_000  # a vector store and its models' caches stay well below
 LIBRARIES = {  # by extra: import names
@@ -51,7 +58,6 @@ def as_json(finding: Finding) -> console.Json:
 
 def versions() -> Iterator[Finding]:
     """Python, ours, and the libraries that decide how servers are spoken to."""
-    from xcomp_protos.build import VERSION
 
     libraries = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf"))
     yield Finding("xcomp", f"{VERSION}, with {libraries}")
@@ -72,9 +78,6 @@ def extras(*, local: bool) -> Iterator[Finding]:
 
 def models() -> Iterator[Finding]:
     """The models of the profile that is asked for, or of any."""
-    from xcomp_cli.model_catalog import (
-        MODELS,
-    )
 
     wanted = os.environ.get("XCOMP_PROFILE", "")
     for model in MODELS:
@@ -90,9 +93,6 @@ def models() -> Iterator[Finding]:
 
 def home() -> Iterator[Finding]:
     """Room, permissions, and how local servers listen."""
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.local_server.paths import LOOPBACK
-    from xcomp_cli.local_server.process import INDEXER
 
     places = clients.places(INDEXER)
     try:
@@ -117,8 +117,6 @@ def home() -> Iterator[Finding]:
 
 def secrets() -> Iterator[Finding]:
     """The files that the environment names for servers elsewhere."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import XcompError
 
     token = os.environ.get("XCOMP_TOKEN_FILE", "")
     if token:
@@ -133,8 +131,6 @@ def secrets() -> Iterator[Finding]:
 
 
 def _token(file: Path) -> Finding:
-    from xcomp_protos.errors import XcompError
-    from xcomp_protos.server import auth
 
     try:
         auth.secret(str(file), option="XCOMP_TOKEN_FILE")

@@ -4,15 +4,13 @@ It starts nothing and changes nothing; `machine.py` looks at the machine instead
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from xcomp_cli.diagnostics.machine import Finding
+from xcomp_cli.model_catalog import MODELS
 from xcomp_cli.output import console
 from xcomp_cli.output.repositories import failures
-
-if TYPE_CHECKING:
-    from xcomp_protos import composer_pb2 as cpb
-    from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import composer_pb2 as cpb
+from xcomp_protos import indexer_pb2 as pb
 
 
 def indexer(*, healthy: bool, log: str) -> Iterator[Finding]:
@@ -22,7 +20,7 @@ def indexer(*, healthy: bool, log: str) -> Iterator[Finding]:
         yield Finding("indexer", f"NOT_SERVING: it loads models, waits for its store or is about to stop: {way}", True)
 
 
-def composer(described: "cpb.DescribeComposerResponse") -> Iterator[Finding]:
+def composer(described: cpb.DescribeComposerResponse) -> Iterator[Finding]:
     """A composer whose indexer does not serve it."""
     if described.indexer_status != "SERVING":
         way = "look at the indexer, and at the composer's --indexer and --indexer-token-file"
@@ -30,7 +28,7 @@ def composer(described: "cpb.DescribeComposerResponse") -> Iterator[Finding]:
         yield Finding("indexer of the composer", fact, fault=True)
 
 
-def repositories(described: "pb.DescribeResponse", *, local: bool) -> Iterator[Finding]:
+def repositories(described: pb.DescribeResponse, *, local: bool) -> Iterator[Finding]:
     """Whatever is wrong with any repository; models are looked for where the indexer is of this machine."""
     for one in described.repositories:
         name = f"repository {one.name}"
@@ -41,7 +39,7 @@ def repositories(described: "pb.DescribeResponse", *, local: bool) -> Iterator[F
         yield from (Finding(name, fact, fault=True) for fact in facts)
 
 
-def _files(one: "pb.Repository") -> Iterator[str]:
+def _files(one: pb.Repository) -> Iterator[str]:
     if one.failures:
         way = f"mend them, then: xcomp index --retry-failed FOLDER{_option(one)}"
         yield f"{console.counted(sum(one.failures.values()), 'file')} failed ({failures(one)}): {way}"
@@ -51,7 +49,7 @@ def _files(one: "pb.Repository") -> Iterator[str]:
         yield f"the last run missed the files of {console.counted(round(kept), 'image')} and removed none: {way}"
 
 
-def _spaces(one: "pb.Repository") -> Iterator[str]:
+def _spaces(one: pb.Repository) -> Iterator[str]:
     for space in one.spaces:
         lacking = one.images - space.images
         if space.state == "standby":
@@ -62,10 +60,7 @@ def _spaces(one: "pb.Repository") -> Iterator[str]:
             yield f"space {space.name} lacks {lacking} of {console.counted(one.images, 'image')}: {way}"
 
 
-def _models(one: "pb.Repository", loaded: Sequence[str]) -> Iterator[str]:
-    from xcomp_cli.model_catalog import (
-        MODELS,
-    )
+def _models(one: pb.Repository, loaded: Sequence[str]) -> Iterator[str]:
 
     for space in one.spaces:
         for model in MODELS:
@@ -74,5 +69,5 @@ def _models(one: "pb.Repository", loaded: Sequence[str]) -> Iterator[str]:
                 yield f"model {space.source} of space {space.name} is {lack}"
 
 
-def _option(one: "pb.Repository") -> str:
+def _option(one: pb.Repository) -> str:
     return "" if one.name == "default" else f" --repo {console.printable(one.name)}"

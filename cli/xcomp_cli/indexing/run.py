@@ -2,22 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from xcomp_cli.indexing.upload import upload
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_indexer.ingest.scan import Entry
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
+from xcomp_indexer.ingest.scan import Entry
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.errors import Unavailable
 
 
 @dataclass
 class IngestOutcome:
     """What an ingest ended with."""
 
-    summary: "pb.IngestSummary"
-    failures: list["pb.IngestFailure"] = field(default_factory=list)
+    summary: pb.IngestSummary
+    failures: list[pb.IngestFailure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,13 @@ class Job:
     """What is to be brought in, once or again and again."""
 
     indexer: str  # address; empty: the local one
-    request: "pb.IngestRequest"  # its paths are the indexer's own
+    request: pb.IngestRequest  # its paths are the indexer's own
     uploads: Sequence[str]  # absolute paths of this machine
-    settled: "set[Entry]" = field(default_factory=set)  # files that were uploaded by a run before
+    settled: set[Entry] = field(default_factory=set)  # files that were uploaded by a run before
 
 
 def bring(job: Job) -> IngestOutcome:
     """Does one run; returns what came of it."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     with clients.indexer(job.indexer) as client:
         outcome = IngestOutcome(pb.IngestSummary(repository=job.request.repository))
@@ -44,10 +42,8 @@ def bring(job: Job) -> IngestOutcome:
     return outcome
 
 
-def _upload(client: "IndexerClient", job: Job, outcome: IngestOutcome) -> None:
+def _upload(client: IndexerClient, job: Job, outcome: IngestOutcome) -> None:
     """Uploads files of this machine, and adds what came of it to the outcome."""
-    from xcomp_cli.indexing.upload import upload
-    from xcomp_protos import indexer_pb2 as pb
 
     header = pb.UploadHeader(repository=job.request.repository, profile=job.request.profile)
     exclude, report = job.request.exclude, outcome.failures.append
@@ -63,8 +59,7 @@ def _upload(client: "IndexerClient", job: Job, outcome: IngestOutcome) -> None:
     total.stages.update(done.stages)
 
 
-def _follow(events: "Iterable[pb.IngestEvent]") -> IngestOutcome:
-    from xcomp_protos.errors import Unavailable
+def _follow(events: Iterable[pb.IngestEvent]) -> IngestOutcome:
 
     failures: list[pb.IngestFailure] = []
     try:

@@ -10,14 +10,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from xcomp_cli.output import progress
-
-if TYPE_CHECKING:
-    from xcomp_indexer.ingest.scan import Entry
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
+from xcomp_indexer.ingest.scan import Entry, scan
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.client.channel import CHUNK_BYTES
+from xcomp_protos.errors import XcompError
 
 LANES = 4  # files under way at once: some are hashed while others travel or are embedded
 MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; so many and one more are sent, for it to say so
@@ -28,19 +28,19 @@ _PASSING = ("permission", "vanished", "unreadable")  # failures that say nothing
 class Report(Protocol):
     """What an upload is told of."""
 
-    def __call__(self, failure: "pb.IngestFailure", /) -> None:
+    def __call__(self, failure: pb.IngestFailure, /) -> None:
         """Takes a file that was skipped."""
 
 
 def upload(
-    client: "IndexerClient",
+    client: IndexerClient,
     paths: Sequence[str],
     *,
-    header: "pb.UploadHeader",
+    header: pb.UploadHeader,
     exclude: Sequence[str],
-    settled: "set[Entry]",
+    settled: set[Entry],
     report: Report,
-) -> "pb.IngestSummary":
+) -> pb.IngestSummary:
     """Uploads what is not known below folders, and single files.
 
     Args:
@@ -51,8 +51,6 @@ def upload(
         settled: files that need not be looked at again; those that are answered join them.
         report: is told of each file that is no readable picture.
     """
-    from xcomp_indexer.ingest.scan import scan
-    from xcomp_protos import indexer_pb2 as pb
 
     begun = time.monotonic()
     found = scan(paths, exclude=exclude)
@@ -82,9 +80,7 @@ def upload(
     )
 
 
-def _answers(
-    client: "IndexerClient", entries: "Sequence[Entry]", header: "pb.UploadHeader"
-) -> "Iterator[pb.UploadResponse]":
+def _answers(client: IndexerClient, entries: Sequence[Entry], header: pb.UploadHeader) -> Iterator[pb.UploadResponse]:
     """Uploads in several lanes, a bounded number of files ahead; yields the answers in order."""
     lanes = ThreadPoolExecutor(LANES, thread_name_prefix="upload")
     waiting: deque[Future[pb.UploadResponse]] = deque()
@@ -99,8 +95,7 @@ def _answers(
         lanes.shutdown(cancel_futures=True)
 
 
-def _send(client: "IndexerClient", entry: "Entry", header: "pb.UploadHeader") -> "pb.UploadResponse":
-    from xcomp_protos import indexer_pb2 as pb
+def _send(client: IndexerClient, entry: Entry, header: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
         offer = _offer(entry, header)
@@ -114,8 +109,7 @@ def _send(client: "IndexerClient", entry: "Entry", header: "pb.UploadHeader") ->
     return answer
 
 
-def _sent_whole(client: "IndexerClient", entry: "Entry", offer: "pb.UploadHeader") -> "pb.UploadResponse":
-    from xcomp_protos.errors import XcompError
+def _sent_whole(client: IndexerClient, entry: Entry, offer: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
         return client.upload(offer, _chunks(entry.path))
@@ -125,8 +119,7 @@ def _sent_whole(client: "IndexerClient", entry: "Entry", offer: "pb.UploadHeader
         raise OSError(0, "it changed meanwhile; run the command again") from None
 
 
-def _offer(entry: "Entry", header: "pb.UploadHeader") -> "pb.UploadHeader":
-    from xcomp_protos import indexer_pb2 as pb
+def _offer(entry: Entry, header: pb.UploadHeader) -> pb.UploadHeader:
 
     size, hashed = 0, hashlib.blake2b(digest_size=16)
     for chunk in _chunks(entry.path):
@@ -148,15 +141,13 @@ def _sidecar(path: str) -> bytes:
 
 
 def _chunks(path: str) -> Iterator[bytes]:
-    from xcomp_protos.client.channel import CHUNK_BYTES
 
     with open(path, "rb") as file:  # the path may hold undecodable bytes
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 
 
-def _unreadable(path: str, error: OSError) -> "pb.IngestFailure":
-    from xcomp_protos import indexer_pb2 as pb
+def _unreadable(path: str, error: OSError) -> pb.IngestFailure:
 
     kinds = ((PermissionError, "permission"), (FileNotFoundError, "vanished"), (OSError, "unreadable"))
     reason = next(reason for kind, reason in kinds if isinstance(error, kind))
@@ -168,7 +159,7 @@ def _text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _kind(answer: "pb.UploadResponse") -> str:
+def _kind(answer: pb.UploadResponse) -> str:
     if answer.HasField("failure"):
         return "failed"
     if not answer.known:

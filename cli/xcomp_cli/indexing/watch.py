@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xcomp_cli.indexing.run import IngestOutcome, Job, bring
 from xcomp_cli.output import console
-
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
+from xcomp_indexer.ingest.scan import FOREIGN_FOLDERS
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.errors import Unavailable, XcompError
 
 SETTLE_MS = 500  # of calm, so that a copy of many files is one change
 TICK_MS = 2000  # how often a folder that went away is looked for, and a failed run is tried again
@@ -23,7 +22,6 @@ TICK_MS = 2000  # how often a folder that went away is looked for, and a failed 
 
 def keep_up(job: Job, outcome: IngestOutcome, *, show: Callable[[IngestOutcome], None]) -> None:
     """Follows the paths of a job without end; `outcome` is that of its first run, and `show` tells of news."""
-    from xcomp_protos.errors import XcompError
 
     paths = [*job.request.paths, *job.uploads]
     told, trouble, due = _Told(outcome), "", False
@@ -68,8 +66,6 @@ def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[
     """Yields whether something happened, at the latest after a tick; ends where it cannot go on from here."""
     from watchfiles import watch
 
-    from xcomp_protos.errors import Unavailable
-
     while not paths:
         time.sleep(tick_ms / 1000)
         yield False
@@ -92,7 +88,6 @@ def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[
 
 def _concerns(path: str, roots: Sequence[str]) -> bool:
     """Whether a scan looks there: not into hidden folders and those of other programs."""
-    from xcomp_indexer.ingest.scan import FOREIGN_FOLDERS
 
     below = next((os.path.relpath(path, root) for root in roots if Path(path).is_relative_to(root)), path)
     parts = () if below == "." else Path(below).parts
@@ -136,5 +131,5 @@ class _Told:
         return IngestOutcome(summary, failures) if done or failures or refused else None
 
 
-def _key(failure: "pb.IngestFailure") -> tuple[str, str]:
+def _key(failure: pb.IngestFailure) -> tuple[str, str]:
     return failure.path, failure.message

@@ -12,6 +12,7 @@ from xcomp_cli.local_server.state import State, running
 from xcomp_cli.output import progress
 from xcomp_protos.client import ComposerClient, IndexerClient
 from xcomp_protos.errors import InvalidRequest, Unavailable
+from xcomp_protos.server import auth
 from xcomp_protos.tls import CLIENT_FILES, ClientTls, client_tls
 
 ANSWER_S = 600.0  # of a single call; the first one of a profile loads its models
@@ -103,7 +104,6 @@ def _idle_s() -> str:
 
 def _given_token() -> str | None:
     """The secret of servers elsewhere."""
-    from xcomp_protos.server import auth
 
     path = os.environ.get("XCOMP_TOKEN_FILE")
     return auth.secret(path, option="XCOMP_TOKEN_FILE") if path else None

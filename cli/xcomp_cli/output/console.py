@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from shutil import get_terminal_size
+from textwrap import fill
 from unicodedata import east_asian_width
 
 import typer
@@ -71,7 +72,6 @@ def fitted(text: str, columns: int) -> str:
 
 def wrapped(name: str, text: str) -> str:
     """Returns a name and a text beside it, in lines of the terminal's width."""
-    from textwrap import fill
 
     return fill(text, columns(), initial_indent=name, subsequent_indent=" " * len(name))
 

@@ -9,6 +9,7 @@ import sys
 from base64 import standard_b64encode
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from io import BytesIO
 
 ROWS = 8  # height of a picture in lines
 CHUNK = 4096  # base64 characters of one kitty message
@@ -56,7 +57,6 @@ def kitty(encoded: bytes) -> str:
 
 
 def _png(encoded: bytes) -> bytes:
-    from io import BytesIO
 
     from PIL import Image
 

@@ -1,14 +1,11 @@
 """Repositories and their spaces as lines and as JSON."""
 
-from typing import TYPE_CHECKING
-
 from xcomp_cli.output import console
+from xcomp_composer.article.proto import metadata_from_struct
+from xcomp_protos import indexer_pb2 as pb
 
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
 
-
-def line(one: "pb.Repository") -> str:
+def line(one: pb.Repository) -> str:
     """Returns a repository in a line; of one that cannot be opened, why."""
     if one.problem:
         return f"{console.strong(console.printable(one.name))}: cannot be opened: {console.printable(one.problem)}"
@@ -18,7 +15,7 @@ def line(one: "pb.Repository") -> str:
     return f"{name}: {console.counted(one.images, 'image')}, profile {console.printable(one.profile)}{size}{failed}"
 
 
-def space_line(space: "pb.Space") -> str:
+def space_line(space: pb.Space) -> str:
     """Returns a space in a line."""
     said = f", queries as {' | '.join(map(console.printable, space.templates))}" if space.templates else ""
     return (
@@ -27,17 +24,14 @@ def space_line(space: "pb.Space") -> str:
     )
 
 
-def failures(one: "pb.Repository") -> str:
+def failures(one: pb.Repository) -> str:
     """Returns how many files failed for which reason, the most frequent first."""
     counts = sorted(one.failures.items(), key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{count} {console.printable(reason)}" for reason, count in counts)
 
 
-def as_json(one: "pb.Repository") -> console.Json:
+def as_json(one: pb.Repository) -> console.Json:
     """Returns a repository as a JSON value."""
-    from xcomp_composer.article.proto import (
-        metadata_from_struct,
-    )
 
     return {
         "name": one.name,

@@ -1,5 +1,6 @@
 """A picture of the user's own as bytes that fit into a request."""
 
+from io import BytesIO
 from pathlib import Path
 
 from xcomp_protos.errors import ImageError, InvalidRequest, Unsupported
@@ -40,7 +41,6 @@ def displayable(path: Path) -> tuple[str, bytes]:
 
 
 def _smaller(path: Path, limit: int) -> bytes:
-    from io import BytesIO
 
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError

@@ -1,15 +1,14 @@
 """`xcomp repo duplicates`: which pictures of a repository are one and the same."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.repo import Name
+from xcomp_cli.commands.repo.basics import Name
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2 as pb
 
 
 def duplicates(
@@ -32,8 +31,6 @@ def duplicates(
 
     Nothing is removed. The largest picture of a group comes first.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     request = pb.DuplicatesRequest(
         repository=options.text(name, name="name"), threshold=threshold, allow_restricted=allow_restricted
@@ -53,7 +50,7 @@ def duplicates(
         _show(groups, outcome)
 
 
-def _as_json(group: "pb.DuplicateGroup") -> console.Json:
+def _as_json(group: pb.DuplicateGroup) -> console.Json:
     return {
         "kind": "copies" if group.copies else "near",
         "count": group.count,
@@ -71,7 +68,7 @@ def _as_json(group: "pb.DuplicateGroup") -> console.Json:
     }
 
 
-def _show(groups: "list[pb.DuplicateGroup]", outcome: "pb.DuplicatesSummary") -> None:
+def _show(groups: list[pb.DuplicateGroup], outcome: pb.DuplicatesSummary) -> None:
     for group in groups:
         console.result(f"{group.count} {'copies' if group.copies else 'near copies'}")
         for each in group.images:

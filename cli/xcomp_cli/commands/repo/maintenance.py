@@ -1,15 +1,14 @@
 """`xcomp repo optimize` and `snapshot`: upkeep of how a repository lies in its store."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.repo import Name
+from xcomp_cli.commands.repo.basics import Name
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2 as pb
 
 
 def optimize(name: Name, json: options.Json = False, indexer: options.Indexer = "") -> None:
@@ -19,7 +18,6 @@ def optimize(name: Name, json: options.Json = False, indexer: options.Indexer = 
     A large ingest does this by itself; after uploads and imports it is for you to call. A Qdrant server needs no such
     thing.
     """
-    from xcomp_cli.local_server import clients
 
     seconds = 0.0
     with clients.indexer(indexer) as client, progress.progress("") as advance:
@@ -44,7 +42,6 @@ def snapshot(
 
     docs/repositories.md says how one comes back. Unlike an export it is quick, and fits this store alone.
     """
-    from xcomp_cli.local_server import clients
 
     with clients.indexer(indexer) as client, progress.waiting("copying", after_s=0.5):
         repository = options.text(name, name="name")
@@ -58,5 +55,5 @@ def snapshot(
             console.result(f"{console.printable(one.name)}: {one.size_bytes / 1e6:.1f} MB")
 
 
-def _as_json(one: "pb.StoredSnapshot") -> console.Json:
+def _as_json(one: pb.StoredSnapshot) -> console.Json:
     return {"name": one.name, "created": one.created, "size_bytes": one.size_bytes}

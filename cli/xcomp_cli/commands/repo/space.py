@@ -1,22 +1,22 @@
 """`xcomp repo space`: changes the model of a repository while it serves."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.repo import (
+from xcomp_cli.commands.repo.basics import (
     Name,
 )
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
 from xcomp_cli.output.repositories import (
     as_json,
     space_line,
 )
-
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.errors import Unavailable
 
 PARTIAL = 3
 SHOWN_FAILURES = 20
@@ -48,8 +48,6 @@ def add(
     Searches and ingests go on meanwhile, and nothing answers differently before a switch. What is embedded stays,
     whatever interrupts it; the same command goes on from there.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     request = pb.AddSpaceRequest(
         repository=options.text(name, name="name"), space=called, model=model, templates=template or ()
@@ -79,8 +77,6 @@ def switch(
 
     The others keep their vectors and get those of new pictures, so that the way back is one step as well.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     request = pb.SwitchSpacesRequest(repository=options.text(name, name="name"), spaces=called, force=force)
     with clients.indexer(indexer) as client, progress.waiting("loading the models"):
@@ -102,8 +98,6 @@ def drop(
     indexer: options.Indexer = "",
 ) -> None:
     """Removes a space that does not answer, with its vectors; nothing else is touched."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     if not yes:
         typer.confirm(
@@ -119,10 +113,7 @@ def drop(
         console.result(f"{console.printable(name)}: space {called} removed with {answer.vectors} vectors")
 
 
-def _follow(
-    client: "IndexerClient", request: "pb.AddSpaceRequest"
-) -> tuple["pb.FillSummary", list["pb.IngestFailure"]]:
-    from xcomp_protos.errors import Unavailable
+def _follow(client: IndexerClient, request: pb.AddSpaceRequest) -> tuple[pb.FillSummary, list[pb.IngestFailure]]:
 
     failures: list[pb.IngestFailure] = []
     try:
@@ -142,7 +133,7 @@ def _follow(
     raise Unavailable("the indexer ended before its summary: run the command again")
 
 
-def _show(name: str, summary: "pb.FillSummary", failures: list["pb.IngestFailure"]) -> None:
+def _show(name: str, summary: pb.FillSummary, failures: list[pb.IngestFailure]) -> None:
     called = summary.space.name
     console.result(
         f"{console.printable(name)}: {summary.filled} embedded {console.faint(f'({summary.seconds:.1f} s)')}"
@@ -161,7 +152,7 @@ def _show(name: str, summary: "pb.FillSummary", failures: list["pb.IngestFailure
         console.note(f"complete; let it answer with: xcomp repo space switch {console.printable(name)} {called}")
 
 
-def _filled_json(summary: "pb.FillSummary", failures: list["pb.IngestFailure"]) -> console.Json:
+def _filled_json(summary: pb.FillSummary, failures: list[pb.IngestFailure]) -> console.Json:
     return {
         "space": summary.space.name,
         "state": summary.space.state,
@@ -173,7 +164,7 @@ def _filled_json(summary: "pb.FillSummary", failures: list["pb.IngestFailure"]) 
     }
 
 
-def _object(one: "pb.Repository") -> dict[str, console.Json]:
+def _object(one: pb.Repository) -> dict[str, console.Json]:
     value = as_json(one)
     assert isinstance(value, dict)
     return value

@@ -10,14 +10,16 @@ from typing import IO, Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.repo import (
+from xcomp_cli.commands.repo.basics import (
     Name,
 )
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
 from xcomp_cli.output.repositories import (
     as_json,
     line,
 )
+from xcomp_protos.errors import Conflict, InvalidRequest, XcompError
 
 PIECE_BYTES = 512 * 1024
 
@@ -31,8 +33,6 @@ def export(
 
     The pictures themselves stay where they are. The format is JSON Lines; docs/repositories.md describes it.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import Conflict
 
     if file.exists():
         raise Conflict(f"{file} is there already: choose another name")
@@ -60,8 +60,6 @@ def import_(
 
     This is also the way from one store to another.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import InvalidRequest, XcompError
 
     trouble: list[Exception] = []
     try:

@@ -1,17 +1,19 @@
 """`xcomp repo`: the repositories of an indexer."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
-
-if TYPE_CHECKING:
-    pass
 from xcomp_cli.output.repositories import as_json, line, space_line
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.errors import NotFound
 
-repo = typer.Typer(help="Lists, shows, makes, deletes and moves repositories.", rich_markup_mode=None)
+repo = typer.Typer(
+    help="Lists, shows, makes, deletes and moves repositories.", rich_markup_mode=None, add_completion=False
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The repository.", show_default=False)]
 
@@ -19,7 +21,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The repository.", sho
 @repo.command("list")
 def list_(json: options.Json = False, indexer: options.Indexer = "") -> None:
     """Names every repository."""
-    from xcomp_cli.local_server import clients
 
     with clients.indexer(indexer) as client:
         found = client.list_repositories()
@@ -35,8 +36,6 @@ def list_(json: options.Json = False, indexer: options.Indexer = "") -> None:
 @repo.command()
 def show(name: Name, json: options.Json = False, indexer: options.Indexer = "") -> None:
     """Shows a repository's spaces, counts and last ingest."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import NotFound
 
     with clients.indexer(indexer) as client:
         found = client.describe(options.text(name, name="name")).repositories
@@ -55,8 +54,6 @@ def create(
     name: Name, profile: options.Profile = "", json: options.Json = False, indexer: options.Indexer = ""
 ) -> None:
     """Creates an empty repository."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     with clients.indexer(indexer) as client:
         made = client.create_repository(
@@ -76,7 +73,6 @@ def delete(
     indexer: options.Indexer = "",
 ) -> None:
     """Removes a repository with its vectors; your files are never touched."""
-    from xcomp_cli.local_server import clients
 
     if not yes:
         typer.confirm(f"Remove the repository {console.printable(name)}?", abort=True, err=True)
