@@ -12,6 +12,7 @@ from xcomp_cli.indexing.run import IngestOutcome, Job, bring
 from xcomp_cli.indexing.watch import keep_up
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
+from xcomp_cli.output.message_json import to_json
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.errors import InvalidRequest
 
@@ -123,20 +124,11 @@ def _absolute(path: str) -> str:
 
 
 def _as_json(outcome: IngestOutcome) -> console.Json:
-    summary = outcome.summary
+    counts = ("repository", "scanned", "added", "updated", "unchanged", "renamed", "removed", "removable")
     return {
-        "repository": summary.repository,
-        "scanned": summary.scanned,
-        "added": summary.added,
-        "updated": summary.updated,
-        "unchanged": summary.unchanged,
-        "renamed": summary.renamed,
-        "removed": summary.removed,
-        "removable": summary.removable,
-        "failed": [{"path": f.path, "reason": f.reason, "message": f.message} for f in outcome.failures],
-        "seconds": summary.seconds,
-        "images_per_second": summary.images_per_second,
-        "stages": dict(sorted(summary.stages.items())),
+        **to_json(outcome.summary, *counts),
+        "failed": [to_json(failure) for failure in outcome.failures],
+        **to_json(outcome.summary, "seconds", "images_per_second", "stages"),
     }
 
 

@@ -11,10 +11,10 @@ from xcomp_cli import options
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, hits, inline_images, progress
 from xcomp_cli.output.hits import thumbnail
+from xcomp_cli.output.message_json import to_json
 from xcomp_cli.output.search_page import write_page
 from xcomp_cli.requests.article import language
 from xcomp_cli.requests.search import SearchQuery, weights
-from xcomp_composer.article.proto import metadata_from_struct
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
@@ -120,29 +120,8 @@ def _as_json(query: str, response: pb.SearchResponse) -> console.Json:
     return {
         "query": query,
         "language": common.Language.Name(found.language).removeprefix("LANGUAGE_").lower(),
-        "spaces": list(found.spaces),
-        "hits": [_hit(hit) for hit in found.hits],
-        "best_confidence": found.best_confidence,
+        **to_json(found, "spaces", "hits", "best_confidence"),
         "seconds": response.seconds,
-    }
-
-
-def _hit(hit: common.Hit) -> console.Json:
-
-    image = hit.image
-    spaces = sorted(hit.spaces.items())
-    return {
-        "rank": hit.rank,
-        "id": image.id,
-        "path": image.path,
-        "score": hit.score,
-        "width": image.width,
-        "height": image.height,
-        "metadata": metadata_from_struct(image.metadata),
-        "spaces": {name: {"rank": space.rank, "score": space.score} for name, space in spaces},
-        "confidence": hit.confidence,
-        "folded": hit.folded,
-        "labels": [{"en": label.en, "zh": label.zh, "probability": label.probability} for label in image.labels],
     }
 
 

@@ -10,6 +10,7 @@ from xcomp_cli import options
 from xcomp_cli.articles.source import read
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
+from xcomp_cli.output.message_json import to_json
 from xcomp_cli.requests.article import article_options
 from xcomp_cli.requests.attachments import attach
 from xcomp_protos import composer_pb2 as pb
@@ -53,7 +54,7 @@ def select(
         answer = maker.select(request)
     choice = answer.choice if answer.HasField("choice") else None
     if json:
-        console.print_json({"choice": choice, "probabilities": list(answer.probabilities), "mass": answer.mass})
+        console.print_json(to_json(answer))
         return
     for number, (name, probability) in enumerate(zip(names, answer.probabilities, strict=True)):
         mark = "→" if number == choice else " "

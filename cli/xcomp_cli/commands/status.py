@@ -15,6 +15,7 @@ from xcomp_cli.local_server.paths import data_home
 from xcomp_cli.local_server.process import COMPOSER, INDEXER
 from xcomp_cli.local_server.state import State, running
 from xcomp_cli.output import console, repositories
+from xcomp_cli.output.message_json import to_json
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import Unavailable, XcompError
@@ -127,17 +128,13 @@ def _as_json(seen: _ServerState, *, servers: bool) -> console.Json:
     described = seen.described
     states = {"indexer": seen.indexer, "composer": seen.composer} if servers else {}
     return {
-        "version": described.version,
-        "build": described.build,
+        **to_json(described, "version", "build"),
         "indexer": seen.address,
-        "store": described.store,
-        "models_loaded": list(described.models_loaded),
-        "memory_bytes": described.memory_bytes,
-        "default_profile": described.default_profile,
+        **to_json(described, "store", "models_loaded", "memory_bytes", "default_profile"),
         "servers": {
             name: {"pid": state.pid, "address": state.address} if state else None for name, state in states.items()
         },
-        "repositories": [repositories.as_json(one) for one in described.repositories],
+        **to_json(described, "repositories"),
         "findings": [machine.as_json(finding) for finding in seen.findings],
     }
 

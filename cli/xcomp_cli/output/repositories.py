@@ -1,7 +1,6 @@
-"""Repositories and their spaces as lines and as JSON."""
+"""Repositories and their spaces as lines."""
 
 from xcomp_cli.output import console
-from xcomp_composer.article.proto import metadata_from_struct
 from xcomp_protos import indexer_pb2 as pb
 
 
@@ -28,31 +27,3 @@ def failures(one: pb.Repository) -> str:
     """Returns how many files failed for which reason, the most frequent first."""
     counts = sorted(one.failures.items(), key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{count} {console.printable(reason)}" for reason, count in counts)
-
-
-def as_json(one: pb.Repository) -> console.Json:
-    """Returns a repository as a JSON value."""
-
-    return {
-        "name": one.name,
-        "profile": one.profile,
-        "images": one.images,
-        "size_bytes": one.size_bytes,
-        "failures": dict(sorted(one.failures.items())),
-        "spaces": [
-            {
-                "name": space.name,
-                "model": space.model,
-                "digest": space.digest,
-                "dimension": space.dimension,
-                "languages": list(space.languages),
-                "images": space.images,
-                "state": space.state,
-                "source": space.source,
-                "templates": list(space.templates),
-            }
-            for space in one.spaces
-        ],
-        "last_ingest": metadata_from_struct(one.last_ingest),
-        "problem": one.problem,
-    }

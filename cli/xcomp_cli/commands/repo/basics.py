@@ -7,7 +7,8 @@ import typer
 from xcomp_cli import options
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
-from xcomp_cli.output.repositories import as_json, line, space_line
+from xcomp_cli.output.message_json import to_json
+from xcomp_cli.output.repositories import line, space_line
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.errors import NotFound
 
@@ -25,7 +26,7 @@ def list_(json: options.Json = False, indexer: options.Indexer = "") -> None:
     with clients.indexer(indexer) as client:
         found = client.list_repositories()
     if json:
-        console.print_json([as_json(one) for one in found])
+        console.print_json([to_json(one) for one in found])
     elif not found:
         console.note("no repository yet: xcomp index FOLDER makes one")
     else:
@@ -42,7 +43,7 @@ def show(name: Name, json: options.Json = False, indexer: options.Indexer = "") 
     if not found:
         raise NotFound(f"no repository {name!r}: xcomp repo list names them all")
     if json:
-        console.print_json(as_json(found[0]))
+        console.print_json(to_json(found[0]))
         return
     console.result(line(found[0]))
     for space in found[0].spaces:
@@ -60,7 +61,7 @@ def create(
             pb.CreateRepositoryRequest(name=options.text(name, name="name"), profile=profile)
         )
     if json:
-        console.print_json(as_json(made))
+        console.print_json(to_json(made))
     else:
         console.result(line(made))
 

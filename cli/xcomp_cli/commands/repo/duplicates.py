@@ -8,6 +8,7 @@ from xcomp_cli import options
 from xcomp_cli.commands.repo.basics import Name
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
+from xcomp_cli.output.message_json import to_json
 from xcomp_protos import indexer_pb2 as pb
 
 
@@ -51,21 +52,7 @@ def duplicates(
 
 
 def _as_json(group: pb.DuplicateGroup) -> console.Json:
-    return {
-        "kind": "copies" if group.copies else "near",
-        "count": group.count,
-        "images": [
-            {
-                "id": each.image.id,
-                "path": each.image.path,
-                "width": each.image.width,
-                "height": each.image.height,
-                "similarity": each.similarity,
-                "distance": each.distance,
-            }
-            for each in group.images
-        ],
-    }
+    return {"kind": "copies" if group.copies else "near", **to_json(group, "count", "images")}
 
 
 def _show(groups: list[pb.DuplicateGroup], outcome: pb.DuplicatesSummary) -> None:

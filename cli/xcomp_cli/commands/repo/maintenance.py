@@ -8,7 +8,7 @@ from xcomp_cli import options
 from xcomp_cli.commands.repo.basics import Name
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-from xcomp_protos import indexer_pb2 as pb
+from xcomp_cli.output.message_json import to_json
 
 
 def optimize(name: Name, json: options.Json = False, indexer: options.Indexer = "") -> None:
@@ -47,13 +47,9 @@ def snapshot(
         repository = options.text(name, name="name")
         found = client.list_snapshots(repository) if list_ else [client.snapshot(repository)]
     if json:
-        console.print_json([_as_json(one) for one in found])
+        console.print_json([to_json(one) for one in found])
     elif not found:
         console.note(f"{console.printable(name)} has no snapshot yet")
     else:
         for one in found:
             console.result(f"{console.printable(one.name)}: {one.size_bytes / 1e6:.1f} MB")
-
-
-def _as_json(one: pb.StoredSnapshot) -> console.Json:
-    return {"name": one.name, "created": one.created, "size_bytes": one.size_bytes}

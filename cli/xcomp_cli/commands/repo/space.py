@@ -5,15 +5,11 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.basics import (
-    Name,
-)
+from xcomp_cli.commands.repo.basics import Name
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-from xcomp_cli.output.repositories import (
-    as_json,
-    space_line,
-)
+from xcomp_cli.output.message_json import to_json
+from xcomp_cli.output.repositories import space_line
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Unavailable
@@ -82,7 +78,7 @@ def switch(
     with clients.indexer(indexer) as client, progress.waiting("loading the models"):
         answer = client.switch_spaces(request)
     if json:
-        console.print_json({**_object(answer.repository), "before": list(answer.before)})
+        console.print_json({**to_json(answer.repository), "before": list(answer.before)})
         return
     console.result(f"{console.printable(name)}: {', '.join(called)} answer{'s' if len(called) == 1 else ''} now")
     if list(answer.before) != called:
@@ -108,7 +104,7 @@ def drop(
     with clients.indexer(indexer) as client, progress.waiting("removing the vectors"):
         answer = client.drop_space(pb.DropSpaceRequest(repository=options.text(name, name="name"), space=called))
     if json:
-        console.print_json({**_object(answer.repository), "vectors": answer.vectors})
+        console.print_json({**to_json(answer.repository), "vectors": answer.vectors})
     else:
         console.result(f"{console.printable(name)}: space {called} removed with {answer.vectors} vectors")
 
@@ -155,16 +151,7 @@ def _show(name: str, summary: pb.FillSummary, failures: list[pb.IngestFailure]) 
 def _filled_json(summary: pb.FillSummary, failures: list[pb.IngestFailure]) -> console.Json:
     return {
         "space": summary.space.name,
-        "state": summary.space.state,
-        "images": summary.space.images,
-        "filled": summary.filled,
-        "lacking": summary.lacking,
-        "failed": [{"path": each.path, "reason": each.reason, "message": each.message} for each in failures],
+        **to_json(summary, "space.state", "space.images", "filled", "lacking"),
+        "failed": [to_json(failure) for failure in failures],
         "seconds": summary.seconds,
     }
-
-
-def _object(one: pb.Repository) -> dict[str, console.Json]:
-    value = as_json(one)
-    assert isinstance(value, dict)
-    return value

@@ -10,15 +10,11 @@ from typing import IO, Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.basics import (
-    Name,
-)
+from xcomp_cli.commands.repo.basics import Name
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-from xcomp_cli.output.repositories import (
-    as_json,
-    line,
-)
+from xcomp_cli.output.message_json import to_json
+from xcomp_cli.output.repositories import line
 from xcomp_protos.errors import Conflict, InvalidRequest, XcompError
 
 PIECE_BYTES = 512 * 1024
@@ -70,7 +66,7 @@ def import_(
             raise InvalidRequest(f"{file} cannot be read: {trouble[0]}") from None
         raise
     if json:
-        console.print_json(as_json(made))
+        console.print_json(to_json(made))
     else:
         console.result(line(made))
 
