@@ -1,4 +1,7 @@
-"""Progress on stderr while a person watches; `bar.py` draws it."""
+"""Progress on stderr while a person watches a terminal.
+
+rich, which draws the bar, is imported with the first bar: most commands draw none.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -16,21 +19,39 @@ class Advance(Protocol):
         """Shows that `done` of `total` are done."""
 
 
-def _unseen(_done: int, _total: int, /, *, what: str) -> None:
-    """Moves no bar: nobody looks on."""
+def _ignore(_done: int, _total: int, /, *, what: str) -> None:
     del what
 
 
 @contextmanager
 def progress(unit: str) -> Iterator[Advance]:
-    """Shows a bar with rate and time left while a person looks on, nothing otherwise."""
+    """Shows a bar with count, rate and time left, or without a unit a spinner; shows nothing if no person watches."""
     if not is_watched():
-        yield _unseen
+        yield _ignore
         return
+    with _show_bar(unit) as advance:
+        yield advance
 
-    from xcomp_cli.output.bar import bar  # it imports rich, which most commands never need
 
-    with bar(unit) as advance:
+@contextmanager
+def _show_bar(unit: str) -> Iterator[Advance]:
+    """Draws on one line, which is erased at the end."""
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = [rich.SpinnerColumn(), rich.TextColumn("{task.description}", markup=False)]
+    if unit:
+        rate = rich.TextColumn("{task.fields[rate]}", style="dim")
+        left = rich.TimeRemainingColumn(compact=True)
+        columns += [rich.BarColumn(bar_width=28), rich.MofNCompleteColumn(), rate, left]
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def advance(done: int, total: int, /, *, what: str) -> None:
+            bar.update(task, completed=done, total=total or None, description=what)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.1f} {unit}/s" if speed else "")
+
         yield advance
 
 
