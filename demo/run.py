@@ -69,7 +69,7 @@ Beside each lies review.html: every place in the text, the runners-up, and why.
 Try next, in this folder:
   export PATH="{Path(sys.executable).parent}:$PATH"
   XCOMP_HOME="$PWD/{HOME}" xcomp search "your own words" {" ".join(REPO)}
-  xcomp index ~/Pictures {" ".join(PROFILE)}
+  xcomp index ~/Images {" ".join(PROFILE)}
   xcomp illustrate your-post.md
 To start over: rm -r {OUT}"""
 

@@ -1,7 +1,7 @@
 """Photographs pages for the documentation: `python demo/screenshots.py [PAGE.html…]`; by default those of the demo.
 
 Needs Debian's `chromium` and `fonts-noto-cjk`. The browser is given a window taller than any page and the empty rest
-below the page is cut off; each picture becomes docs/images/NAME.jpg, small enough for a repository. Whole pages are too
+below the page is cut off; each image becomes docs/images/NAME.jpg, small enough for a repository. Whole pages are too
 tall to be looked at in a README: it shows their beginnings beside each other, pages.jpg.
 """
 
@@ -21,7 +21,7 @@ IMAGES = ROOT / "docs" / "images"
 PAGES = [ROOT / "demo/out" / name / "article.html" for name in ("two-days-without-a-plan", "after-the-rain")]
 WINDOW = (1100, 14000)  # px; the software renderer ends at 16384
 MARGIN_PX = 24  # kept below the page
-BEGINNING_PX = 1396  # the demonstration's pages down to the caption of their first picture
+BEGINNING_PX = 1396  # the demonstration's pages down to the caption of their first image
 MAX_BYTES = 400_000
 ATTEMPTS = ((1000, 82), (1000, 72), (1000, 60), (800, 70), (800, 55), (640, 55))  # width in px, JPEG quality
 FLAGS = (
@@ -42,7 +42,7 @@ def photograph(page: Path) -> Image.Image:
     """Renders a page in full.
 
     Raises:
-        OSError, subprocess.SubprocessError: the browser is missing, fails, or writes no picture.
+        OSError, subprocess.SubprocessError: the browser is missing, fails, or writes no image.
     """
     browser = shutil.which("chromium")
     if browser is None:
@@ -94,7 +94,7 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Photograph pages for the documentation.")
     parser.add_argument("pages", metavar="PAGE", nargs="*", type=Path, default=PAGES)
-    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures (default: docs/images)")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the images (default: docs/images)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if missing := [page for page in options.pages if not page.is_file()]:

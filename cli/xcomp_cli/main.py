@@ -31,12 +31,12 @@ COLLECTOR_S = 2.0  # that a command waits for a collector at its end, unless a v
 # help; in the order of `xcomp --help`. A test compares the sentences with those of the commands themselves.
 COMMANDS = {
     "index": ("index:index", "Brings a repository up to date with folders and files."),
-    "search": ("search:search", "Finds pictures by words, by a picture, or by both."),
+    "search": ("search:search", "Finds images by words, by an image, or by both."),
     "illustrate": ("illustrate:illustrate", "Illustrates existing text, every word left as it was."),
     "compose": ("compose:compose", "Writes an article from an instruction and illustrates it."),
     "edit": ("edit:edit", "Changes an article bundle and draws it again."),
-    "select": ("select:select", "Chooses the picture that fits a text best."),
-    "chat": ("chat:chat", "Answers a question, about pictures if there are any."),
+    "select": ("select:select", "Chooses the image that fits a text best."),
+    "chat": ("chat:chat", "Answers a question, about images if there are any."),
     "status": (
         "status:status", "Shows the servers and the repositories, what is wrong with them and how to mend it.",
     ),
@@ -44,12 +44,12 @@ COMMANDS = {
     "token": ("token:token", "Makes a token: servers read FILE with --token-file, commands with XCOMP_TOKEN_FILE."),
     "repo": ("repo:repo", "Lists, shows, makes, deletes and moves repositories."),
     "models": ("models:models", "Says what the models are, fetches and converts them."),
-    "eval": ("eval:evaluate", "Measures how well pictures are chosen."),
+    "eval": ("eval:evaluate", "Measures how well images are chosen."),
     "serve": ("serve:serve", "Runs a server in the foreground."),
 }  # fmt: skip
 
 app = typer.Typer(
-    help="Find your own pictures by what they show, and illustrate texts with them.",
+    help="Find your own images by what they show, and illustrate texts with them.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: no name is ever cut, and it comes sooner
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -86,22 +86,22 @@ for _name, (_, _help) in COMMANDS.items():
     app.command(_name, cls=LazyCommand, help=_help)(_stand_in)
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         from xcomp_protos.build import VERSION, build_id
 
-        console.result(f"xcomp {VERSION} (build {build_id()})")
+        console.print_result(f"xcomp {VERSION} (build {build_id()})")
         raise typer.Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
-    """Find your own pictures by what they show, and illustrate texts with them."""
+    """Find your own images by what they show, and illustrate texts with them."""
     del version, debug  # told and heeded before
     hub.check_endpoint(os.environ)
 
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = typer.main.get_command(app).main(rest or ["--help"], prog_name="xcomp", standalone_mode=False)
     except TyperException as error:
-        console.fail(_usage(error))
+        console.fail(_usage_message(error))
         return error.exit_code
     except typer.Abort:
         console.note("nothing was done")
@@ -121,7 +121,7 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         console.fail(_message(error))
-        return _status(error)
+        return _exit_status(error)
     if status == INTERRUPTED:
         console.note("interrupted")
     return int(status or 0)
@@ -129,7 +129,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Runs the command line of this process, and ends it."""
-    sys.excepthook = _defect
+    sys.excepthook = _report_defect
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -137,12 +137,12 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own remarks are no lines for a user
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its tries are no lines for a user, what came of them is
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub is asked for files, and told nothing of who asks
-    with _traced(sys.argv[1:]):
+    with _trace_command(sys.argv[1:]):
         status = run(sys.argv[1:])
-    sys.exit(_taken(status))
+    sys.exit(_flush_results(status))
 
 
-def _taken(status: int) -> int:
+def _flush_results(status: int) -> int:
     """Returns the status of a command whose results may be taken by nobody, on a full disk for example.
 
     They go nowhere then: the end of the process tries them again, and would end with a status of its own.
@@ -164,7 +164,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for as long as the process
 
 
-class _Unsent(logging.Handler):
+class _UnsentTraces(logging.Handler):
     """Notes that a trace was not sent, in place of the library's own lines on stderr."""
 
     def __init__(self) -> None:
@@ -177,14 +177,14 @@ class _Unsent(logging.Handler):
 
 
 @contextmanager
-def _traced(arguments: Sequence[str]) -> Iterator[None]:
+def _trace_command(arguments: Sequence[str]) -> Iterator[None]:
     """Spans the whole command where the environment asks for traces; the span has the command's name alone."""
     if not api.traces_wanted(os.environ):
         yield
         return
     from xcomp_protos.telemetry import setup
 
-    unsent = _Unsent()
+    unsent = _UnsentTraces()
     logging.getLogger("opentelemetry").addHandler(unsent)
     name = next((word for word in arguments if word in COMMANDS), "help")
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
@@ -210,7 +210,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return (XcompError, OSError)
 
 
-def _status(error: Exception) -> int:
+def _exit_status(error: Exception) -> int:
     from xcomp_protos.errors import InvalidRequest, Unavailable
 
     if isinstance(error, InvalidRequest):
@@ -224,14 +224,14 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
-def _usage(error: TyperException) -> str:
+def _usage_message(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "xcomp"
     message = error.format_message().rstrip(".").replace("Value error, ", "")
     return f"{message[:1].lower()}{message[1:]} (see {command} --help)"
 
 
-def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _report_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Prints an error that nobody foresaw; Python then ends with status 1."""
     if DEBUG in sys.argv:
         sys.__excepthook__(kind, error, trace)

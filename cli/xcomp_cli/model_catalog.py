@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-_HOMES = "models--*--*/snapshots"  # of fetched repositories in the cache of a hub
+_SNAPSHOTS = "models--*--*/snapshots"  # of fetched repositories in the cache of a hub
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ MODELS = (
         profile="clip",
         role="images and English texts to vectors",
         what="CLIP ViT-B/32 trained on LAION-2B, 605 MB",
-        cannot="reads no Chinese and little writing in pictures, counts badly",
+        cannot="reads no Chinese and little writing in images, counts badly",
         licence="MIT",
         libraries=("torch", "torchvision", "open_clip", "huggingface_hub"),
         install="pip install 'xcomp[indexer]'",
@@ -86,7 +86,7 @@ MODELS = (
     Model(
         name="retrieval",
         profile="every profile",
-        role="places and chooses pictures",
+        role="places and chooses images",
         what="rules over the vectors of the repository; no language model, answers in seconds",
         cannot="writes no text and does not chat",
         licence="Apache-2.0, part of xcomp",
@@ -94,7 +94,7 @@ MODELS = (
     Model(
         name=XCOMPOSER,
         profile="xcomposer",
-        role="writes, places, describes and chooses pictures, chats",
+        role="writes, places, describes and chooses images, chats",
         what="InternLM-XComposer2, 7B; its relatives -vl-7b and version 1.0 (internlm-xcomposer-7b, -vl-7b, -7b-4bit) "
         "run as well; about 20 GiB of a GPU in half precision",
         cannot="real weights were never loaded in the making of this version",
@@ -106,7 +106,7 @@ MODELS = (
     Model(
         name="openai:MODEL",
         profile="every profile",
-        role="writes, places, describes and chooses pictures, chats",
+        role="writes, places, describes and chooses images, chats",
         what="any OpenAI-compatible endpoint, named by OPENAI_BASE_URL",
         cannot="sees only if the model does: openai-text:MODEL names one that does not",
         licence="the endpoint's",
@@ -126,7 +126,7 @@ MODELS = (
 )
 
 
-def others() -> list[Model]:
+def find_others() -> list[Model]:
     """Returns what embeds and was fetched beside the table's models, from the hub and from ModelScope.
 
     The hub's cache is every program's: what counts there are the files of the families that run here.
@@ -139,7 +139,7 @@ def others() -> list[Model]:
     known = {model.repository for model in MODELS}
     from_hub = [
         _other(f"{family}{_repository(home)}", "the hub")
-        for home in sorted(cache.glob(_HOMES))
+        for home in sorted(cache.glob(_SNAPSHOTS))
         if _repository(home) not in known and (family := _family(home))
     ]
     from_modelscope = [  # the cache is ours and lies beside the hub's, laid out alike
@@ -147,7 +147,7 @@ def others() -> list[Model]:
             f"modelscope:{_repository(home)}",
             "ModelScope; its family stands before its name, as in chinese_clip:modelscope:org/name",
         )
-        for home in sorted(cache.parent.glob(f"modelscope/{_HOMES}"))
+        for home in sorted(cache.parent.glob(f"modelscope/{_SNAPSHOTS}"))
     ]
     return [*from_hub, *from_modelscope]
 

@@ -117,7 +117,7 @@ def test_a_watched_folder_stays_up_to_date_until_it_is_interrupted(
         (photos / "blue.jpg").write_bytes(images.jpeg(images.BLUE))
         assert process.stdout.readline().startswith("default: 1 added")
         assert set(indexer.images()) == {"red.jpg", "blue.jpg"}
-        (photos / "bad.jpg").write_text("no picture")
+        (photos / "bad.jpg").write_text("no image")
         assert "1 skipped" in process.stdout.readline()
         shutil.rmtree(photos)
         time.sleep(0.5)

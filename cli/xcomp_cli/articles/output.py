@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
 from xcomp_cli.local_server.clients import PartialResultSaved
-from xcomp_cli.local_server.lock import directory_held
+from xcomp_cli.local_server.lock import hold_directory
 from xcomp_cli.output import console
 from xcomp_composer.article import serialize
 from xcomp_composer.article.model import Article, Illustration, Unfilled
@@ -34,14 +34,14 @@ class Target:
     shown: Path
 
 
-def bundle(folder: Path, source: Path | None = None) -> Target:
-    """A folder with the article as Markdown, page, review page and JSON; from `source` the author's own pictures."""
+def bundle_target(folder: Path, source: Path | None = None) -> Target:
+    """A folder with the article as Markdown, page, review page and JSON; from `source` the author's own images."""
     return Target(
         lambda article, fetch: writer.write_bundle(article, folder, fetch, source=source), folder / "article.html"
     )
 
 
-def packed(file: Path, source: Path | None = None) -> Target:
+def zip_target(file: Path, source: Path | None = None) -> Target:
     """The same in one zip."""
 
     def write(article: Article, fetch: writer.Fetch) -> Article:
@@ -55,55 +55,57 @@ def packed(file: Path, source: Path | None = None) -> Target:
 
 def check_out(out: Path | None) -> None:
     """Raises `InvalidRequest` where a bundle would replace files of a folder that no bundle has put there."""
-    if out and (name := _foreign(out)):
+    if out and (name := _find_foreign_file(out)):
         raise InvalidRequest(f"--out {out}: the {name} there is of no article bundle: choose another folder")
 
 
-def _foreign(folder: Path) -> str:
+def _find_foreign_file(folder: Path) -> str:
     """Names a file that a bundle in a folder would replace and no bundle has put there; empty where there is none."""
     if (folder / "article.json").exists():
         return ""
     return next((name for name in ("article.md", "article.html", "review.html") if (folder / name).exists()), "")
 
 
-def out_of(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = None) -> Target:
+def bundle_or_zip(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = None) -> Target:
     """A bundle where the user wants it, else in a free place: as a zip where that is asked for, or its name says so."""
     place = out or free
     if place.suffix.lower() == SUFFIX:
-        return _rescued(packed(place, source), place.with_suffix(""))
-    whole = packed(place.with_name(place.name + SUFFIX), source) if is_zip else bundle(place, source)
-    return _rescued(whole, place)
+        return _with_rescue(zip_target(place, source), place.with_suffix(""))
+    whole = zip_target(place.with_name(place.name + SUFFIX), source) if is_zip else bundle_target(place, source)
+    return _with_rescue(whole, place)
 
 
-def _rescued(target: Target, folder: Path) -> Target:
-    """The same; where the indexer is away when the pictures are fetched, words and choices are kept in a folder."""
+def _with_rescue(target: Target, folder: Path) -> Target:
+    """The same; where the indexer is away when the images are fetched, words and choices are kept in a folder."""
 
     def write(article: Article, fetch: writer.Fetch) -> Article:
         try:
             return target.write(article, fetch)
         except Unavailable as error:
-            kept = folder.with_name(f"{folder.name}.illustrated") if _foreign(folder) else folder  # beside the zip
+            kept = (
+                folder.with_name(f"{folder.name}.illustrated") if _find_foreign_file(folder) else folder
+            )  # beside the zip
             writer.write_words(article, kept)
             way = f"xcomp edit {shlex.quote(str(kept))} --fill"
             raise PartialResultSaved(
-                f"{error}; words and choices are in '{kept}', and {way} draws the pictures"
+                f"{error}; words and choices are in '{kept}', and {way} draws the images"
             ) from None
 
     return Target(write, target.shown)
 
 
-def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:
-    """The article's own file in a static site, the pictures in the site's folder for such.
+def in_place_target(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:
+    """The article's own file in a static site, the images in the site's folder for such.
 
     Raises:
         InvalidRequest: that folder was not named, or the article takes no marks.
     """
     if file.suffix.lower() == ".mdx":
         raise InvalidRequest(
-            "--in-place marks our pictures with HTML comments, which MDX does not take: leave --in-place away"
+            "--in-place marks our images with HTML comments, which MDX does not take: leave --in-place away"
         )
     if assets is None:
-        raise InvalidRequest("--in-place needs --assets DIR, the folder of the site's pictures")
+        raise InvalidRequest("--in-place needs --assets DIR, the folder of the site's images")
     before = file.read_bytes()
     way = Path(os.path.relpath(assets, file.parent)).as_posix() if url_prefix is None else url_prefix
 
@@ -111,18 +113,18 @@ def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Targ
         if file.read_bytes() != before:
             raise Conflict(f"'{file}' was changed meanwhile, and stays as it is: run the command again")
         assets.mkdir(parents=True, exist_ok=True)
-        with directory_held(assets):  # two articles of a site share the folder, and its list of pictures
+        with hold_directory(assets):  # two articles of a site share the folder, and its list of images
             return writer.write_in_place(article, file, assets=assets, url_prefix=way, fetch=fetch)
 
     return Target(write, file)
 
 
-def fetcher(
+def image_fetcher(
     client: IndexerClient, repository: str, *, originals: bool = False, allow_restricted: bool = False
 ) -> writer.Fetch:
-    """Returns what fetches a picture from the indexer; thumbnails are never originals.
+    """Returns what fetches an image from the indexer; thumbnails are never originals.
 
-    A picture that may not be offered any more is to a bundle what one is that is gone.
+    An image that may not be offered any more is to a bundle what one is that is gone.
     """
 
     def fetch(image_id: str, max_px: int) -> tuple[bytes, str]:
@@ -139,7 +141,7 @@ def fetcher(
         except (Conflict, Denied) as error:  # the file changed since it was indexed, or may not be shown
             raise NotFound(str(error)) from None
         except ImageError as error:
-            raise NotFound(f"a chosen picture {error}: run xcomp index again") from None
+            raise NotFound(f"a chosen image {error}: run xcomp index again") from None
         return data, header.suffix
 
     return fetch
@@ -153,13 +155,13 @@ def report(article: Article, target: Target, *, json: bool, strict: bool, images
         _show(article, target)
     spots = len(article.illustrated) + len(article.unfilled)
     if spots < images:
-        console.warn(f"pictures asked for: {images}; places that the text has for them, after its paragraphs: {spots}")
+        console.warn(f"images asked for: {images}; places that the text has for them, after its paragraphs: {spots}")
     if line := writer.doubtful_line(article):
         console.warn(f"the tags are in doubt from line {line} of the page on: nothing behind it was touched")
     return PARTIAL if strict and (article.unfilled or spots < images) else 0
 
 
-def least(images: int | None, max_images: int | None) -> int:
+def least_spots(images: int | None, max_images: int | None) -> int:
     """Returns how many places are asked for at least."""
     return min(bound for bound in (images or 0, max_images) if bound is not None)
 
@@ -168,23 +170,23 @@ def _show(article: Article, target: Target) -> None:
     spots: dict[int, Illustration | Unfilled] = dict(article.illustrated)
     spots.update((spot.segment, spot) for spot in article.unfilled)
     for number in sorted(spots):
-        line = f"  after segment {number:<3} {console.printable(_words(spots[number]))}"
-        console.result(console.fitted(line, console.columns()))
+        line = f"  after segment {number:<3} {console.printable(_describe_spot(spots[number]))}"
+        console.print_result(console.fit(line, console.columns()))
     count = len(article.illustrated)
     empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
     title = console.strong(console.printable(article.title or "the article"))
-    console.result(f"{title}: {console.counted(count, 'picture')}{empty}")
+    console.print_result(f"{title}: {console.format_count(count, 'image')}{empty}")
     if article.shots:
-        console.result("pictures to find or take:")
+        console.print_result("images to find or take:")
     for shot in article.shots:
         line = f"  for segment {shot.segment:<3} {console.printable(shot.query)}"
-        console.result(console.fitted(line, console.columns()))
+        console.print_result(console.fit(line, console.columns()))
     if article.draft:
         console.warn("a small language model wrote this draft: it may contain false statements, check every one")
-    console.result(console.printable(str(target.shown)))
+    console.print_result(console.printable(str(target.shown)))
 
 
-def _words(spot: Illustration | Unfilled) -> str:
+def _describe_spot(spot: Illustration | Unfilled) -> str:
     if isinstance(spot, Unfilled):
         return f"left empty: {spot.reason}"
     about = spot.caption or spot.alt or "no caption known"

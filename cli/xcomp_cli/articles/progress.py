@@ -19,8 +19,8 @@ def watch(events: Iterable[pb.ComposeEvent]) -> Article:
     """
     article: Article | None = None
     seen = _ProgressState()
-    with progress.progress("") as advance:
-        advance(0, 0, what="reading the text, looking through the pictures")
+    with progress.show_bar("") as advance:
+        advance(0, 0, what="reading the text, looking through the images")
         for message in events:
             event = event_from_proto(message)
             if isinstance(event, Article):
@@ -48,7 +48,7 @@ class _ProgressState:
                 return f"writing: {self._characters} characters"
             case Spot():
                 self._spots += 1
-                return f"{console.counted(self._spots, 'spot')} found"
+                return f"{console.format_count(self._spots, 'spot')} found"
             case SpotQuery(_, query):
                 return f"spot {self._filled + 1} of {self._spots}: looking for “{query[:60]}”"
             case SpotIllustration(_, illustration):

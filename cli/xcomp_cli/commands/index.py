@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.indexing.run import IngestOutcome, Job, bring
-from xcomp_cli.indexing.watch import keep_up
+from xcomp_cli.indexing.run import IngestJob, IngestOutcome, run_ingest
+from xcomp_cli.indexing.watch import follow_changes
 from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
 from xcomp_cli.output.message_json import to_json
@@ -26,7 +26,7 @@ def index(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Folders and pictures; server:/photos is a path of the indexer's machine.",
+            help="Folders and images; server:/photos is a path of the indexer's machine.",
             show_default=False,
         ),
     ],
@@ -36,7 +36,7 @@ def index(
         bool | None,
         typer.Option(
             "--prune/--no-prune",
-            help="Remove pictures whose file is gone: always, or never. By default unless suspiciously many are gone.",
+            help="Remove images whose file is gone: always, or never. By default unless suspiciously many are gone.",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +57,7 @@ def index(
     """Brings a repository up to date with folders and files.
 
     It sees what is new, changed, renamed or deleted, and embeds only what it does not know yet. Deletions are seen only
-    under the PATHs given. Files that are no readable picture are named and skipped, and read again once they change.
+    under the PATHs given. Files that are no readable image are named and skipped, and read again once they change.
     To an indexer at host:port files of this machine are uploaded; what it knows is not sent again.
     """
 
@@ -68,15 +68,15 @@ def index(
         _check_watch(paths, {"--json": json, "--dry-run": dry_run, "--retry-failed": retry_failed})
     request = pb.IngestRequest(
         repository=repo,
-        paths=[_absolute(path) for path in paths if path not in own],
+        paths=[_to_absolute(path) for path in paths if path not in own],
         profile=profile,
         prune=prune,
         dry_run=dry_run,
         exclude=exclude or (),
         retry_failed=retry_failed,
     )
-    job = Job(indexer, request, [_absolute(path) for path in own])
-    outcome = bring(job)
+    job = IngestJob(indexer, request, [_to_absolute(path) for path in own])
+    outcome = run_ingest(job)
     if json:
         console.print_json(_as_json(outcome))
     else:
@@ -103,16 +103,16 @@ def _check_watch(paths: Sequence[str], flags: Mapping[str, bool]) -> None:
         raise InvalidRequest(f"--watch follows folders of this machine: {path!r} is on another")
 
 
-def _keep_up(job: Job, outcome: IngestOutcome) -> None:
+def _keep_up(job: IngestJob, outcome: IngestOutcome) -> None:
 
     def show(outcome: IngestOutcome) -> None:
         _show(outcome, dry_run=False)
         _warn(outcome, everything=False, retried=False)
 
-    keep_up(job, outcome, show=show)
+    follow_changes(job, outcome, show=show)
 
 
-def _absolute(path: str) -> str:
+def _to_absolute(path: str) -> str:
 
     if path.startswith(SERVER_PATH):
         return path.removeprefix(SERVER_PATH)
@@ -146,7 +146,7 @@ def _show(outcome: IngestOutcome, *, dry_run: bool) -> None:
     name = console.strong(console.printable(summary.repository))
     speed = f", {summary.images_per_second:.1f} images/s" if summary.images_per_second else ""
     prefix = "would be: " if dry_run else ""
-    console.result(f"{name}: {prefix}{said} {console.faint(f'({summary.seconds:.1f} s{speed})')}")
+    console.print_result(f"{name}: {prefix}{said} {console.faint(f'({summary.seconds:.1f} s{speed})')}")
 
 
 def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
@@ -158,10 +158,10 @@ def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
     if not everything and len(outcome.failures) > SHOWN_FAILURES:
         console.warn(f"and {len(outcome.failures) - SHOWN_FAILURES} more: --json lists them all")
     if not summary.scanned:
-        console.note("no file there failed before" if retried else "no pictures were found there")
+        console.note("no file there failed before" if retried else "no images were found there")
     if summary.removable:
         console.warn(
-            f"gone: {console.counted(summary.removable, 'picture')}, which is suspiciously many: none was removed. "
+            f"gone: {console.format_count(summary.removable, 'image')}, which is suspiciously many: none was removed. "
             "If they are gone for good, run again with --prune"
         )
     if summary.notice:

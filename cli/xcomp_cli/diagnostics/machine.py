@@ -56,7 +56,7 @@ def as_json(finding: Finding) -> console.Json:
     return {"check": finding.check, "ok": not finding.fault, "fact": finding.fact}
 
 
-def versions() -> Iterator[Finding]:
+def check_versions() -> Iterator[Finding]:
     """Python, ours, and the libraries that decide how servers are spoken to."""
 
     libraries = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf"))
@@ -64,7 +64,7 @@ def versions() -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_version()} at {sys.executable}, {platform.system()}")
 
 
-def extras(*, local: bool) -> Iterator[Finding]:
+def check_extras(*, local: bool) -> Iterator[Finding]:
     """What is installed; with servers elsewhere nothing has to be."""
     for part, names in LIBRARIES.items():
         missing = ", ".join(name for name in names if find_spec(name) is None)
@@ -76,7 +76,7 @@ def extras(*, local: bool) -> Iterator[Finding]:
             yield Finding(part, f"not installed ({missing}); where it is wanted: pip install 'xcomp[{part}]'")
 
 
-def models() -> Iterator[Finding]:
+def check_models() -> Iterator[Finding]:
     """The models of the profile that is asked for, or of any."""
 
     wanted = os.environ.get("XCOMP_PROFILE", "")
@@ -91,46 +91,46 @@ def models() -> Iterator[Finding]:
         )
 
 
-def home() -> Iterator[Finding]:
+def check_home() -> Iterator[Finding]:
     """Room, permissions, and how local servers listen."""
 
-    places = clients.places(INDEXER)
+    paths = clients.server_paths(INDEXER)
     try:
-        places.create()
+        paths.create()
     except OSError as error:
-        yield Finding("home", f"{places.home}: {error.strerror}: name another with XCOMP_HOME", fault=True)
+        yield Finding("home", f"{paths.home}: {error.strerror}: name another with XCOMP_HOME", fault=True)
         return
-    if not os.access(places.home, os.W_OK):
-        yield Finding("home", f"{places.home} cannot be written: name another with XCOMP_HOME", fault=True)
+    if not os.access(paths.home, os.W_OK):
+        yield Finding("home", f"{paths.home} cannot be written: name another with XCOMP_HOME", fault=True)
         return
-    free = shutil.disk_usage(places.home).free
-    room = f"{places.home}, {free / 1e9:.1f} GB free"
+    free = shutil.disk_usage(paths.home).free
+    room = f"{paths.home}, {free / 1e9:.1f} GB free"
     way = ": make room, or name another with XCOMP_HOME" if free < FREE_BYTES else ""
     yield Finding("home", room + way, fault=free < FREE_BYTES)
-    private = not places.state.parent.stat().st_mode & 0o077
-    run = places.state.parent
+    private = not paths.state.parent.stat().st_mode & 0o077
+    run = paths.state.parent
     way = "is its owner's alone" if private else f"may be entered by others: chmod 700 '{run}'"
     yield Finding("permissions", f"{run} {way}", fault=not private)
-    kind = "on a private socket" if places.listen() != LOOPBACK else "on loopback with a token: the path is too long"
+    kind = "on a private socket" if paths.listen() != LOOPBACK else "on loopback with a token: the path is too long"
     yield Finding("sockets", f"local servers listen {kind}")
 
 
-def secrets() -> Iterator[Finding]:
+def check_secrets() -> Iterator[Finding]:
     """The files that the environment names for servers elsewhere."""
 
     token = os.environ.get("XCOMP_TOKEN_FILE", "")
     if token:
-        yield _token(Path(token))
+        yield _check_token(Path(token))
     if any(os.environ.get(name) for name in clients.TLS_FILES):
         try:
-            clients.given_tls()
+            clients.read_tls()
         except XcompError as error:
             yield Finding("tls", str(error), fault=True)
         else:
             yield Finding("tls", "certificates and key can be read")
 
 
-def _token(file: Path) -> Finding:
+def _check_token(file: Path) -> Finding:
 
     try:
         auth.secret(str(file), option="XCOMP_TOKEN_FILE")
@@ -141,7 +141,7 @@ def _token(file: Path) -> Finding:
     return Finding("token", f"{file} is its owner's alone")
 
 
-def ports() -> Iterator[Finding]:
+def check_ports() -> Iterator[Finding]:
     """Whether the ports of the services are free; a taken one matters to who wants to serve there."""
     for service, port in PORTS.items():
         with socket.socket() as probe:
@@ -151,7 +151,7 @@ def ports() -> Iterator[Finding]:
         yield Finding(f"port of the {service}", fact)
 
 
-def gpu() -> Iterator[Finding]:
+def check_gpu() -> Iterator[Finding]:
     """Whether there is a GPU, and whether torch was built for it; loads neither torch nor a driver."""
     if not _NVIDIA.exists():
         yield Finding("gpu", "none: models run on the CPU")

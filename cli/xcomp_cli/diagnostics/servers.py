@@ -13,14 +13,14 @@ from xcomp_protos import composer_pb2 as cpb
 from xcomp_protos import indexer_pb2 as pb
 
 
-def indexer(*, healthy: bool, log: str) -> Iterator[Finding]:
+def check_indexer(*, healthy: bool, log: str) -> Iterator[Finding]:
     """An indexer that answers, yet does not serve; `log` says where its log is, if that is known."""
     if not healthy:
         way = f"ask again in a moment; its log says which{log}"
         yield Finding("indexer", f"NOT_SERVING: it loads models, waits for its store or is about to stop: {way}", True)
 
 
-def composer(described: cpb.DescribeComposerResponse) -> Iterator[Finding]:
+def check_composer(described: cpb.DescribeComposerResponse) -> Iterator[Finding]:
     """A composer whose indexer does not serve it."""
     if described.indexer_status != "SERVING":
         way = "look at the indexer, and at the composer's --indexer and --indexer-token-file"
@@ -28,28 +28,32 @@ def composer(described: cpb.DescribeComposerResponse) -> Iterator[Finding]:
         yield Finding("indexer of the composer", fact, fault=True)
 
 
-def repositories(described: pb.DescribeResponse, *, local: bool) -> Iterator[Finding]:
+def check_repositories(described: pb.DescribeResponse, *, local: bool) -> Iterator[Finding]:
     """Whatever is wrong with any repository; models are looked for where the indexer is of this machine."""
     for one in described.repositories:
         name = f"repository {one.name}"
         if one.problem:
             yield Finding(name, one.problem, fault=True)
             continue
-        facts = [*_files(one), *_spaces(one), *(_models(one, described.models_loaded) if local else ())]
+        facts = [
+            *_check_files(one),
+            *_check_spaces(one),
+            *(_check_models(one, described.models_loaded) if local else ()),
+        ]
         yield from (Finding(name, fact, fault=True) for fact in facts)
 
 
-def _files(one: pb.Repository) -> Iterator[str]:
+def _check_files(one: pb.Repository) -> Iterator[str]:
     if one.failures:
-        way = f"mend them, then: xcomp index --retry-failed FOLDER{_option(one)}"
-        yield f"{console.counted(sum(one.failures.values()), 'file')} failed ({failures(one)}): {way}"
+        way = f"mend them, then: xcomp index --retry-failed FOLDER{_repo_option(one)}"
+        yield f"{console.format_count(sum(one.failures.values()), 'file')} failed ({failures(one)}): {way}"
     kept = one.last_ingest.fields["removable"].number_value if "removable" in one.last_ingest.fields else 0
     if kept:
-        way = f"bring their folder back, or let them go with: xcomp index --prune FOLDER{_option(one)}"
-        yield f"the last run missed the files of {console.counted(round(kept), 'image')} and removed none: {way}"
+        way = f"bring their folder back, or let them go with: xcomp index --prune FOLDER{_repo_option(one)}"
+        yield f"the last run missed the files of {console.format_count(round(kept), 'image')} and removed none: {way}"
 
 
-def _spaces(one: pb.Repository) -> Iterator[str]:
+def _check_spaces(one: pb.Repository) -> Iterator[str]:
     for space in one.spaces:
         lacking = one.images - space.images
         if space.state == "standby":
@@ -57,10 +61,10 @@ def _spaces(one: pb.Repository) -> Iterator[str]:
             yield f"space {space.name} is complete and does not answer: {way}"
         elif space.state == "filling" or lacking > 0:
             way = f"xcomp repo space add {one.name} {space.name}, which goes on with it"
-            yield f"space {space.name} lacks {lacking} of {console.counted(one.images, 'image')}: {way}"
+            yield f"space {space.name} lacks {lacking} of {console.format_count(one.images, 'image')}: {way}"
 
 
-def _models(one: pb.Repository, loaded: Sequence[str]) -> Iterator[str]:
+def _check_models(one: pb.Repository, loaded: Sequence[str]) -> Iterator[str]:
 
     for space in one.spaces:
         for model in MODELS:
@@ -69,5 +73,5 @@ def _models(one: pb.Repository, loaded: Sequence[str]) -> Iterator[str]:
                 yield f"model {space.source} of space {space.name} is {lack}"
 
 
-def _option(one: pb.Repository) -> str:
+def _repo_option(one: pb.Repository) -> str:
     return "" if one.name == "default" else f" --repo {console.printable(one.name)}"

@@ -1,1 +1,1 @@
-"""How well pictures are chosen, measured against people's own picks; `xcomp eval` is its only user."""
+"""How well images are chosen, measured against people's own picks; `xcomp eval` is its only user."""

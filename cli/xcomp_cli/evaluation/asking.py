@@ -39,18 +39,18 @@ class SelectionAnswer:
         return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
 
     @property
-    def sureness(self) -> float:
+    def certainty(self) -> float:
         """How far the best candidate is on the way from chance, 0, to certainty, 1."""
         return _from_chance(max(self.probabilities), len(self.probabilities))
 
     @property
     def margin(self) -> float:
-        """The sureness from which it chooses."""
+        """The certainty from which it chooses."""
         return _from_chance(self.needed, len(self.probabilities))
 
 
 @dataclass(frozen=True)
-class Turned:
+class AnswerInOrder:
     """An answer with the order of letters in which it was given."""
 
     order: tuple[int, ...]
@@ -58,19 +58,19 @@ class Turned:
 
 
 @dataclass(frozen=True)
-class AskedItem:
+class ItemAnswers:
     """All that was answered to one item; None where the model failed.
 
     Attributes:
-        turned: one order at a time, by procedure: `ours`, `released`.
-        controls: `shuffled` with another item's pictures, `without_pixels`, `none_fits` without the person's pick.
+        by_order: one order at a time, by procedure: `ours`, `released`.
+        controls: `shuffled` with another item's images, `without_pixels`, `none_fits` without the person's pick.
     """
 
     item: Item
     similar: SelectionAnswer | None
     ours: SelectionAnswer | None
     released: SelectionAnswer | None = None
-    turned: dict[str, tuple[Turned, ...]] = field(default_factory=dict)
+    by_order: dict[str, tuple[AnswerInOrder, ...]] = field(default_factory=dict)
     controls: dict[str, SelectionAnswer | None] = field(default_factory=dict)
 
 
@@ -90,7 +90,7 @@ class Asker:
     space: str = ""
     failures: dict[str, int] = field(default_factory=dict)
 
-    def ask(self, items: Sequence[Item], done: Callable[[int], None]) -> Iterator[AskedItem]:
+    def ask(self, items: Sequence[Item], done: Callable[[int], None]) -> Iterator[ItemAnswers]:
         """Yields the answers to each item.
 
         Raises:
@@ -100,14 +100,14 @@ class Asker:
             yield self._item(item, items[(number + 1) % len(items)])
             done(number + 1)
 
-    def _item(self, item: Item, other: Item) -> AskedItem:
+    def _item(self, item: Item, other: Item) -> ItemAnswers:
         similar = self._answer(item, procedure=pb.PROCEDURE_SIMILARITY)
         ours = self._ours(item)
         if self.model == RETRIEVAL:
-            return AskedItem(item, similar, ours, controls=self._controls(item, other, sees=False))
+            return ItemAnswers(item, similar, ours, controls=self._controls(item, other, sees=False))
         turned = {"ours": tuple(self._turned(item)), "released": tuple(self._turned(item, pb.PROCEDURE_REFERENCE))}
         released = turned["released"][0].answer
-        return AskedItem(item, similar, ours, released, turned, self._controls(item, other, sees=True))
+        return ItemAnswers(item, similar, ours, released, turned, self._controls(item, other, sees=True))
 
     def _ours(self, item: Item) -> SelectionAnswer | None:
         """Asks as an article does: a close choice is looked at twice, unlike with an order given."""
@@ -121,21 +121,23 @@ class Asker:
             probabilities=tuple(shares[number] for number in range(len(shares))),
         )
 
-    def _turned(self, item: Item, procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED) -> Iterator[Turned]:
+    def _turned(
+        self, item: Item, procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED
+    ) -> Iterator[AnswerInOrder]:
         count = len(item.order)
         turns = min(count, TURNS) if self.has_controls else 1
         for turn in range(turns):
             first = turn * count // turns
             order = item.order[first:] + item.order[:first]
-            yield Turned(order, self._answer(item, procedure=procedure, order=order))
+            yield AnswerInOrder(order, self._answer(item, procedure=procedure, order=order))
 
     def _controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, SelectionAnswer | None]:
         if not self.has_controls:
             return {}
         found: dict[str, SelectionAnswer | None] = {}
         if other is not item:
-            pictures = self._shuffled(other, len(item.candidates))
-            found["shuffled"] = self._answer(item, candidates=pictures, owner=other)
+            images = self._shuffled(other, len(item.candidates))
+            found["shuffled"] = self._answer(item, candidates=images, owner=other)
         if item.pick is not None and len(item.candidates) > 2:  # two must be left to choose from
             left = tuple(each for number, each in enumerate(item.candidates) if number != item.pick)
             found["none_fits"] = self._answer(item, candidates=left)
@@ -144,10 +146,10 @@ class Asker:
         return found
 
     def _shuffled(self, other: Item, count: int) -> list[ItemImage]:
-        """As many of another item's pictures in an order of their own: items may share pictures."""
-        pictures = [other.candidates[number % len(other.candidates)] for number in range(count)]
-        random.Random(f"{self.options.seed} {other.id}").shuffle(pictures)  # noqa: S311  # no secret
-        return pictures
+        """As many of another item's images in an order of their own: items may share images."""
+        images = [other.candidates[number % len(other.candidates)] for number in range(count)]
+        random.Random(f"{self.options.seed} {other.id}").shuffle(images)  # noqa: S311  # no secret
+        return images
 
     def _answer(
         self,

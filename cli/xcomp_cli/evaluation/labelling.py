@@ -1,4 +1,4 @@
-"""A page on which a person picks the picture for each item, blind: no names, no scores, no query, shuffled candidates.
+"""A page on which a person picks the image for each item, blind: no names, no scores, no query, shuffled candidates.
 
 One file that needs no network and asks nothing of a server; texts are set as text, so nothing in them acts. The picks
 come out as JSONL, by download or copy, and `xcomp eval selection --picks` reads them.
@@ -15,15 +15,15 @@ from importlib.resources import files
 from string import Template
 
 from xcomp_cli.evaluation.items import Item, ItemImage
-from xcomp_cli.requests.attachments import displayable
+from xcomp_cli.requests.attachments import read_displayable
 
-Source = Callable[[ItemImage], str]  # the data URL of a picture
+Source = Callable[[ItemImage], str]  # the data URL of an image
 
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _BREAK = re.compile(r"(?:\r?\n[ \t]*){2,}")
 _WORDS = {
     "en": {
-        "title": "Which picture belongs here?",
+        "title": "Which image belongs here?",
         "question": "Which of these belongs after the last paragraph?",
         "none": "Nothing fits (N)",
         "back": "← Back",
@@ -34,7 +34,7 @@ _WORDS = {
         "Picks stay in this browser until you download or copy them.",
         "labelled": "picked:",
         "candidate": "Candidate",
-        "earlier": "A picture that stands in the text already",
+        "earlier": "An image that stands in the text already",
     },
     "zh": {
         "title": "这里该配哪张图？",
@@ -73,11 +73,11 @@ def labelling_page(items: Sequence[Item], source: Source, *, name: str, seed: in
     )
 
 
-def source_of(fetch: Callable[[str], tuple[str, bytes]]) -> Source:
-    """Returns what reads the pictures of a page: files from the disk, the others by `fetch`, which takes an id."""
+def image_source(fetch: Callable[[str], tuple[str, bytes]]) -> Source:
+    """Returns what reads the images of a page: files from the disk, the others by `fetch`, which takes an id."""
 
     def source(image: ItemImage) -> str:
-        media, data = fetch(image.image_id) if image.file is None else displayable(image.file)
+        media, data = fetch(image.image_id) if image.file is None else read_displayable(image.file)
         return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
 
     return source
@@ -95,7 +95,7 @@ def _entry(item: Item, source: Source, draw: random.Random) -> dict[str, object]
 
 
 def _context(item: Item, source: Source) -> list[dict[str, str]]:
-    """Words and pictures in their order; headings are no paragraphs."""
+    """Words and images in their order; headings are no paragraphs."""
     texts = [text for text in _BREAK.split(item.context.strip()) if text.strip()]
     paragraphs = [number for number, text in enumerate(texts) if not text.startswith("#")]
     first = len(paragraphs) - 1 - len(item.shown)

@@ -13,7 +13,7 @@ _NAMES = {
     "ours_forced": "ours, never abstaining",
 }
 _CONTROLS = {
-    "shuffled": "another item's pictures",
+    "shuffled": "another item's images",
     "without_pixels": "no pixels",
 }
 

@@ -21,7 +21,7 @@ class IngestOutcome:
 
 
 @dataclass(frozen=True)
-class Job:
+class IngestJob:
     """What is to be brought in, once or again and again."""
 
     indexer: str  # address; empty: the local one
@@ -30,7 +30,7 @@ class Job:
     settled: set[Entry] = field(default_factory=set)  # files that were uploaded by a run before
 
 
-def bring(job: Job) -> IngestOutcome:
+def run_ingest(job: IngestJob) -> IngestOutcome:
     """Does one run; returns what came of it."""
 
     with clients.indexer(job.indexer) as client:
@@ -42,7 +42,7 @@ def bring(job: Job) -> IngestOutcome:
     return outcome
 
 
-def _upload(client: IndexerClient, job: Job, outcome: IngestOutcome) -> None:
+def _upload(client: IndexerClient, job: IngestJob, outcome: IngestOutcome) -> None:
     """Uploads files of this machine, and adds what came of it to the outcome."""
 
     header = pb.UploadHeader(repository=job.request.repository, profile=job.request.profile)
@@ -63,8 +63,8 @@ def _follow(events: Iterable[pb.IngestEvent]) -> IngestOutcome:
 
     failures: list[pb.IngestFailure] = []
     try:
-        with progress.progress("images") as advance:
-            advance(0, 0, what="looking for pictures")
+        with progress.show_bar("images") as advance:
+            advance(0, 0, what="looking for images")
             for event in events:
                 kind = event.WhichOneof("event")
                 if kind == "summary":
@@ -76,7 +76,7 @@ def _follow(events: Iterable[pb.IngestEvent]) -> IngestOutcome:
                 elif event.progress.total:
                     advance(event.progress.done, event.progress.total, what="indexing")
                 else:
-                    advance(0, 0, what=f"looking for pictures: {event.progress.scanned}")
+                    advance(0, 0, what=f"looking for images: {event.progress.scanned}")
     except KeyboardInterrupt:
         console.note("what is indexed stays; the same command goes on from there")
         raise

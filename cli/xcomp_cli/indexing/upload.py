@@ -19,10 +19,10 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.client.channel import CHUNK_BYTES
 from xcomp_protos.errors import XcompError
 
-LANES = 4  # files under way at once: some are hashed while others travel or are embedded
+WORKERS = 4  # files under way at once: some are hashed while others travel or are embedded
 MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; so many and one more are sent, for it to say so
 
-_PASSING = ("permission", "vanished", "unreadable")  # failures that say nothing of the file itself
+_TRANSIENT = ("permission", "vanished", "unreadable")  # failures that say nothing of the file itself
 
 
 class Report(Protocol):
@@ -49,19 +49,19 @@ def upload(
         header: names repository and profile.
         exclude: globs of what to leave out.
         settled: files that need not be looked at again; those that are answered join them.
-        report: is told of each file that is no readable picture.
+        report: is told of each file that is no readable image.
     """
 
     begun = time.monotonic()
     found = scan(paths, exclude=exclude)
     for path, error in found.unreadable:
-        report(_unreadable(path, error))
+        report(_unreadable_failure(path, error))
     entries = [entry for entry in found.entries if entry not in settled]
     counts: Counter[str] = Counter(failed=len(found.unreadable), unchanged=len(found.entries) - len(entries))
-    with progress.progress("images") as advance:
+    with progress.show_bar("images") as advance:
         for done, answer in enumerate(_answers(client, entries, header), start=1):
             advance(done, len(entries), what="uploading")
-            if answer.failure.reason not in _PASSING:
+            if answer.failure.reason not in _TRANSIENT:
                 settled.add(entries[done - 1])
             counts[_kind(answer)] += 1
             if answer.HasField("failure"):
@@ -82,12 +82,12 @@ def upload(
 
 def _answers(client: IndexerClient, entries: Sequence[Entry], header: pb.UploadHeader) -> Iterator[pb.UploadResponse]:
     """Uploads in several lanes, a bounded number of files ahead; yields the answers in order."""
-    lanes = ThreadPoolExecutor(LANES, thread_name_prefix="upload")
+    lanes = ThreadPoolExecutor(WORKERS, thread_name_prefix="upload")
     waiting: deque[Future[pb.UploadResponse]] = deque()
     try:
         for entry in entries:
             waiting.append(lanes.submit(_send, client, entry, header))
-            if len(waiting) == 2 * LANES:
+            if len(waiting) == 2 * WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -98,28 +98,28 @@ def _answers(client: IndexerClient, entries: Sequence[Entry], header: pb.UploadH
 def _send(client: IndexerClient, entry: Entry, header: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
-        offer = _offer(entry, header)
+        offer = _make_header(entry, header)
         answer = client.upload(offer)
         if not answer.image_id and not answer.HasField("failure"):
-            answer = _sent_whole(client, entry, offer)
+            answer = _send_content(client, entry, offer)
     except OSError as error:
-        return pb.UploadResponse(failure=_unreadable(entry.path, error))
+        return pb.UploadResponse(failure=_unreadable_failure(entry.path, error))
     if answer.HasField("failure"):
-        answer.failure.path = _text(entry.path)
+        answer.failure.path = _to_text(entry.path)
     return answer
 
 
-def _sent_whole(client: IndexerClient, entry: Entry, offer: pb.UploadHeader) -> pb.UploadResponse:
+def _send_content(client: IndexerClient, entry: Entry, offer: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
         return client.upload(offer, _chunks(entry.path))
     except XcompError:
-        if _offer(entry, offer) == offer:  # else the file is to blame
+        if _make_header(entry, offer) == offer:  # else the file is to blame
             raise
         raise OSError(0, "it changed meanwhile; run the command again") from None
 
 
-def _offer(entry: Entry, header: pb.UploadHeader) -> pb.UploadHeader:
+def _make_header(entry: Entry, header: pb.UploadHeader) -> pb.UploadHeader:
 
     size, hashed = 0, hashlib.blake2b(digest_size=16)
     for chunk in _chunks(entry.path):
@@ -128,7 +128,7 @@ def _offer(entry: Entry, header: pb.UploadHeader) -> pb.UploadHeader:
     return pb.UploadHeader(
         repository=header.repository,
         profile=header.profile,
-        name=_text(os.path.relpath(entry.path, entry.root)),
+        name=_to_text(os.path.relpath(entry.path, entry.root)),
         size_bytes=size,
         content_hash=hashed.hexdigest(),
         sidecar=_sidecar(f"{entry.path}.json") if entry.sidecar_mtime_ns else b"",
@@ -147,14 +147,14 @@ def _chunks(path: str) -> Iterator[bytes]:
             yield chunk
 
 
-def _unreadable(path: str, error: OSError) -> pb.IngestFailure:
+def _unreadable_failure(path: str, error: OSError) -> pb.IngestFailure:
 
     kinds = ((PermissionError, "permission"), (FileNotFoundError, "vanished"), (OSError, "unreadable"))
     reason = next(reason for kind, reason in kinds if isinstance(error, kind))
-    return pb.IngestFailure(path=_text(path), reason=reason, message=f"cannot be read: {error.strerror}")
+    return pb.IngestFailure(path=_to_text(path), reason=reason, message=f"cannot be read: {error.strerror}")
 
 
-def _text(path: str) -> str:
+def _to_text(path: str) -> str:
     """Returns a path as a message takes it; bytes that are not UTF-8 become question marks."""
     return os.fsencode(path).decode("utf-8", "replace")
 

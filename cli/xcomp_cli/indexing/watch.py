@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from xcomp_cli.indexing.run import IngestOutcome, Job, bring
+from xcomp_cli.indexing.run import IngestJob, IngestOutcome, run_ingest
 from xcomp_cli.output import console
 from xcomp_indexer.ingest.scan import FOREIGN_FOLDERS
 from xcomp_protos import indexer_pb2 as pb
@@ -20,19 +20,19 @@ SETTLE_MS = 500  # of calm, so that a copy of many files is one change
 TICK_MS = 2000  # how often a folder that went away is looked for, and a failed run is tried again
 
 
-def keep_up(job: Job, outcome: IngestOutcome, *, show: Callable[[IngestOutcome], None]) -> None:
+def follow_changes(job: IngestJob, outcome: IngestOutcome, *, show: Callable[[IngestOutcome], None]) -> None:
     """Follows the paths of a job without end; `outcome` is that of its first run, and `show` tells of news."""
 
     paths = [*job.request.paths, *job.uploads]
-    told, trouble, due = _Told(outcome), "", False
+    told, trouble, due = _NewsFilter(outcome), "", False
     console.note(f"watching {', '.join(map(console.printable, paths))}: ^C ends it")
     for changed in changes(paths):
         due = due or changed
-        present = _present(job)
+        present = _without_missing_paths(job)
         if not due or not (present.request.paths or present.uploads):
             continue
         try:
-            news = told.news(bring(present))
+            news = told.news(run_ingest(present))
             due, trouble = False, ""
         except (XcompError, OSError) as error:
             if str(error) != trouble:
@@ -72,7 +72,7 @@ def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[
     try:
         for batch in watch(
             *paths,
-            watch_filter=lambda _, path: _concerns(path, paths),
+            watch_filter=lambda _, path: _is_scanned(path, paths),
             step=settle_ms,
             debounce=10 * settle_ms,  # it need not ever be calm
             rust_timeout=tick_ms,
@@ -86,7 +86,7 @@ def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[
         raise Unavailable(f"{paths[0]} cannot be watched: {error}: run xcomp index now and then instead") from None
 
 
-def _concerns(path: str, roots: Sequence[str]) -> bool:
+def _is_scanned(path: str, roots: Sequence[str]) -> bool:
     """Whether a scan looks there: not into hidden folders and those of other programs."""
 
     below = next((os.path.relpath(path, root) for root in roots if Path(path).is_relative_to(root)), path)
@@ -106,7 +106,7 @@ def _identities(paths: Sequence[str]) -> dict[str, tuple[int, int] | None]:
     return found
 
 
-def _present(job: Job) -> Job:
+def _without_missing_paths(job: IngestJob) -> IngestJob:
     """Returns the job without the paths that are not there now."""
     request = type(job.request)()
     request.CopyFrom(job.request)
@@ -114,7 +114,7 @@ def _present(job: Job) -> Job:
     return replace(job, request=request, uploads=[*filter(os.path.exists, job.uploads)])
 
 
-class _Told:
+class _NewsFilter:
     """What the user has been told already: each failure once, and a refused prune until its number changes."""
 
     def __init__(self, outcome: IngestOutcome) -> None:

@@ -16,7 +16,7 @@ def open_private(path: Path) -> int:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def hold(path: Path) -> Iterator[None]:
     """Holds the lock on `path`; waits for whoever has it."""
     descriptor = open_private(path)
     try:
@@ -27,7 +27,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def directory_held(path: Path) -> Iterator[None]:
+def hold_directory(path: Path) -> Iterator[None]:
     """Holds the lock on a folder itself, which leaves no file in it; waits for whoever has it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from xcomp_cli.local_server import lock
 from xcomp_cli.local_server.paths import ServerPaths
-from xcomp_cli.local_server.process import INDEXER, ServerProgram, launch, until
-from xcomp_cli.local_server.state import State, running
+from xcomp_cli.local_server.process import INDEXER, ServerProgram, launch, wait_until
+from xcomp_cli.local_server.state import State, find_running
 from xcomp_protos.client import ComposerClient, IndexerClient
 from xcomp_protos.errors import Unavailable, Unsupported, XcompError
 
@@ -29,7 +29,7 @@ ROOM_BYTES = 64 * 2**20
 Waiting = Callable[[str], AbstractContextManager[None]]  # shows a person what is being waited for
 
 
-def ensure(service: ServerProgram, places: ServerPaths, *, options: Sequence[str] = (), waiting: Waiting) -> State:
+def ensure(service: ServerProgram, paths: ServerPaths, *, options: Sequence[str] = (), waiting: Waiting) -> State:
     """Returns a server of this build, these settings and options that takes calls, started if there is none.
 
     Raises:
@@ -37,20 +37,20 @@ def ensure(service: ServerProgram, places: ServerPaths, *, options: Sequence[str
         Unsupported: libraries of it are not installed.
     """
     wanted = (service.build(), tuple(options))
-    state = _fitting(places, wanted)
-    if state and serves(service, state):
+    state = _find_matching(paths, wanted)
+    if state and is_serving(service, state):
         return state
     require(service)
-    places.create()
-    with waiting(f"starting the {service.name}"), lock.held(places.starting):
-        state = _fitting(places, wanted)
-        if state and _comes_up(service, places, state):
+    paths.create()
+    with waiting(f"starting the {service.name}"), lock.hold(paths.starting):
+        state = _find_matching(paths, wanted)
+        if state and _wait_until_serving(service, paths, state):
             return state
-        retire(places)
-        state = launch(service, places, wanted[1])
-        if not _comes_up(service, places, state):
-            why = full_disk(places) or last_line(places.log)
-            raise Unavailable(f"the {service.name} did not start: {why} (log: {places.log})")
+        stop_server(paths)
+        state = launch(service, paths, wanted[1])
+        if not _wait_until_serving(service, paths, state):
+            why = explain_full_disk(paths) or last_line(paths.log)
+            raise Unavailable(f"the {service.name} did not start: {why} (log: {paths.log})")
         return state
 
 
@@ -64,25 +64,25 @@ def require(service: ServerProgram) -> None:
         )
 
 
-def retire(places: ServerPaths) -> None:
+def stop_server(paths: ServerPaths) -> None:
     """Ends the server that lives, if one does: lets it finish its calls, then insists.
 
     Raises:
         Unavailable: it survived.
     """
     for number, patience_s in ((signal.SIGTERM, DRAIN_S), (signal.SIGKILL, KILL_S)):
-        state = running(places)
+        state = find_running(paths)
         if state:
             with suppress(ProcessLookupError):  # it went by itself
                 os.kill(state.pid, number)
-        if until(lambda: not lock.is_held(places.state), patience_s):
+        if wait_until(lambda: not lock.is_held(paths.state), patience_s):
             return
-    raise Unavailable(f"an old server does not end: {places.state} names its process")
+    raise Unavailable(f"an old server does not end: {paths.state} names its process")
 
 
-def serves(service: ServerProgram, state: State) -> bool:
+def is_serving(service: ServerProgram, state: State) -> bool:
     """Whether the server takes calls now."""
-    if not _listens(state.address):
+    if not _is_listening(state.address):
         return False
     kind = IndexerClient if service is INDEXER else ComposerClient
     with kind(state.address, token=state.token()) as client:
@@ -98,35 +98,33 @@ def last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
-def full_disk(places: ServerPaths) -> str:
+def explain_full_disk(paths: ServerPaths) -> str:
     """Says that a server's disk is full, which ends one without a last word, and the way out; nothing if it is not."""
-    full = shutil.disk_usage(places.home).free < ROOM_BYTES
-    return f"the disk of {places.home} is full: make room, then run the command again" if full else ""
+    full = shutil.disk_usage(paths.home).free < ROOM_BYTES
+    return f"the disk of {paths.home} is full: make room, then run the command again" if full else ""
 
 
-def _fitting(places: ServerPaths, wanted: tuple[str, tuple[str, ...]]) -> State | None:
-    state = running(places)
+def _find_matching(paths: ServerPaths, wanted: tuple[str, tuple[str, ...]]) -> State | None:
+    state = find_running(paths)
     return state if state and (state.build, state.options) == wanted else None
 
 
-def _comes_up(service: ServerProgram, places: ServerPaths, state: State) -> bool:
+def _wait_until_serving(service: ServerProgram, paths: ServerPaths, state: State) -> bool:
     """Waits until the server takes calls; False if it died meanwhile."""
-    if until(lambda: not lock.is_held(places.state) or serves(service, state), START_S):
-        return lock.is_held(places.state)
-    raise Unavailable(
-        f"the {service.name} (process {state.pid}) does not answer: end that process, or see {places.log}"
-    )
+    if wait_until(lambda: not lock.is_held(paths.state) or is_serving(service, state), START_S):
+        return lock.is_held(paths.state)
+    raise Unavailable(f"the {service.name} (process {state.pid}) does not answer: end that process, or see {paths.log}")
 
 
-def _listens(address: str) -> bool:
+def _is_listening(address: str) -> bool:
     """Whether anybody accepts connections there; asked first, since a gRPC channel backs off after a refusal."""
     if address.startswith("unix:"):
-        return _connects(socket.AF_UNIX, address.removeprefix("unix:"))
+        return _can_connect(socket.AF_UNIX, address.removeprefix("unix:"))
     host, _, port = address.rpartition(":")
-    return _connects(socket.AF_INET, (host, int(port)))
+    return _can_connect(socket.AF_INET, (host, int(port)))
 
 
-def _connects(family: socket.AddressFamily, target: str | tuple[str, int]) -> bool:
+def _can_connect(family: socket.AddressFamily, target: str | tuple[str, int]) -> bool:
     with socket.socket(family) as probe:
         probe.settimeout(5)
         return probe.connect_ex(target) == 0

@@ -70,36 +70,36 @@ COMPOSER = ServerProgram(
 )  # fmt: skip
 
 
-def launch(service: ServerProgram, places: ServerPaths, options: tuple[str, ...]) -> State:
+def launch(service: ServerProgram, paths: ServerPaths, options: tuple[str, ...]) -> State:
     """Starts the server and records it; whether it comes up is for the caller to see.
 
     Raises:
-        Unavailable: a server of these places lives already.
+        Unavailable: a server of these paths lives already.
     """
     build = service.build()
-    listen = places.listen()
+    listen = paths.listen()
     command = [sys.executable, "-m", service.module, "--listen", listen, *options]
     token_file = ""
     if listen == LOOPBACK:
-        token_file = _new_token(places)
+        token_file = _write_token(paths)
         command += ["--token-file", token_file]
-    descriptor = lock.open_private(places.state)
+    descriptor = lock.open_private(paths.state)
     try:
         if not lock.take(descriptor):
-            raise Unavailable(f"another process holds {places.state}")
-        places.clear_sockets()
+            raise Unavailable(f"another process holds {paths.state}")
+        paths.clear_sockets()
         os.ftruncate(descriptor, 0)  # should this command die now, nobody takes an old process number for the server's
-        state = State(_detach(command, places.log, keep=descriptor), listen, build, options, token_file)
+        state = State(_detach(command, paths.log, keep=descriptor), listen, build, options, token_file)
     finally:
         os.close(descriptor)  # the server has it still
-    write(places, state)
+    write(paths, state)
     if token_file:
-        state = replace(state, address=_bound(places))
-        write(places, state)
+        state = replace(state, address=_wait_for_address(paths))
+        write(paths, state)
     return state
 
 
-def until(done: Callable[[], bool], patience_s: float) -> bool:
+def wait_until(done: Callable[[], bool], patience_s: float) -> bool:
     """Asks again and again; False if the patience ends first."""
     end = time.monotonic() + patience_s
     while not done():
@@ -128,22 +128,22 @@ def _detach(command: Sequence[str], log: Path, *, keep: int) -> int:
     return process.pid
 
 
-def _new_token(places: ServerPaths) -> str:
-    places.token.unlink(missing_ok=True)
-    descriptor = lock.open_private(places.token)
+def _write_token(paths: ServerPaths) -> str:
+    paths.token.unlink(missing_ok=True)
+    descriptor = lock.open_private(paths.token)
     try:
         os.write(descriptor, secrets.token_urlsafe(32).encode())
     finally:
         os.close(descriptor)
-    return str(places.token)
+    return str(paths.token)
 
 
-def _bound(places: ServerPaths) -> str:
+def _wait_for_address(paths: ServerPaths) -> str:
     """The address that a server on loopback got, as it says itself; if it never does, waiting for it shows why."""
-    until(lambda: _said(places.log) is not None or not lock.is_held(places.state), BIND_S)
-    return _said(places.log) or LOOPBACK
+    wait_until(lambda: _read_address(paths.log) is not None or not lock.is_held(paths.state), BIND_S)
+    return _read_address(paths.log) or LOOPBACK
 
 
-def _said(log: Path) -> str | None:
+def _read_address(log: Path) -> str | None:
     found = _LISTENING.search(log.read_text(encoding="utf-8", errors="replace"))
     return found[1] if found else None

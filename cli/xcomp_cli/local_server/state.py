@@ -28,9 +28,9 @@ class State:
         return Path(self.token_file).read_text(encoding="ascii").strip() if self.token_file else None
 
 
-def running(places: ServerPaths) -> State | None:
+def find_running(paths: ServerPaths) -> State | None:
     """Returns the server that lives now, of whatever build; None if there is none or it is only just being born."""
-    return _read(places.state) if lock.is_held(places.state) else None
+    return _read(paths.state) if lock.is_held(paths.state) else None
 
 
 def _read(path: Path) -> State | None:
@@ -41,9 +41,9 @@ def _read(path: Path) -> State | None:
         return None
 
 
-def write(places: ServerPaths, state: State) -> None:
+def write(paths: ServerPaths, state: State) -> None:
     """Writes the state into the same file as before: the lock belongs to the file, not to its name."""
-    descriptor = lock.open_private(places.state)
+    descriptor = lock.open_private(paths.state)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(state)).encode(), 0)

@@ -30,12 +30,12 @@ def printable(text: str) -> str:
     return _ACTING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def result(line: str = "") -> None:
+def print_result(line: str = "") -> None:
     """Prints a line of the result; what is a stranger's in it has gone through `printable`."""
     typer.echo(line)
 
 
-def flow(piece: str) -> None:
+def print_piece(piece: str) -> None:
     """Prints a piece of a running text at once; its lines stay lines, whatever else might act is escaped."""
     typer.echo("\n".join(map(printable, piece.split("\n"))), nl=False)
 
@@ -47,12 +47,12 @@ def note(line: str) -> None:
 
 def warn(line: str) -> None:
     """Prints a warning."""
-    note(_styled("warning: ", fg="yellow") + line)
+    note(_style("warning: ", fg="yellow") + line)
 
 
 def fail(message: str) -> None:
     """Prints an error as one line."""
-    note(_styled("error: ", fg="red", bold=True) + printable(" ".join(message.split())))
+    note(_style("error: ", fg="red", bold=True) + printable(" ".join(message.split())))
 
 
 def print_json(value: Json) -> None:
@@ -62,7 +62,7 @@ def print_json(value: Json) -> None:
     typer.echo(_LATE_ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
-def fitted(text: str, columns: int) -> str:
+def fit(text: str, columns: int) -> str:
     """Returns as much of the text as so many columns hold; an ideograph takes two."""
     ends = list(accumulate(2 if east_asian_width(letter) in "WF" else 1 for letter in text))
     if not ends or ends[-1] <= columns:
@@ -70,13 +70,13 @@ def fitted(text: str, columns: int) -> str:
     return f"{text[: bisect(ends, columns - 1)]}…"
 
 
-def wrapped(name: str, text: str) -> str:
+def wrap(name: str, text: str) -> str:
     """Returns a name and a text beside it, in lines of the terminal's width."""
 
     return fill(text, columns(), initial_indent=name, subsequent_indent=" " * len(name))
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Returns how many of something there are, `1 image` or `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -86,7 +86,7 @@ def columns() -> int:
     return get_terminal_size().columns if sys.stdout.isatty() else 1_000_000
 
 
-def nearby(path: str) -> str:
+def relative_path(path: str) -> str:
     """Returns the path from here if it lies below this folder, else as it is."""
     try:
         here = f"{Path.cwd()}/"
@@ -95,7 +95,7 @@ def nearby(path: str) -> str:
     return path.removeprefix(here)
 
 
-def _styled(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:
+def _style(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:
     """Returns the text set off, unless the user wants none of it (no-color.org) or the terminal cannot."""
     plain = os.environ.get("NO_COLOR") or _is_dumb()
     return text if plain else typer.style(text, fg=fg, bold=bold or None, dim=dim or None)
@@ -113,9 +113,9 @@ def is_watched() -> bool:
 
 def strong(text: str) -> str:
     """Returns the text set off, where colour is shown."""
-    return _styled(text, bold=True)
+    return _style(text, bold=True)
 
 
 def faint(text: str) -> str:
     """Returns the text held back, where colour is shown."""
-    return _styled(text, dim=True)
+    return _style(text, dim=True)

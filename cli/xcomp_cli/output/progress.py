@@ -24,17 +24,17 @@ def _ignore(_done: int, _total: int, /, *, what: str) -> None:
 
 
 @contextmanager
-def progress(unit: str) -> Iterator[Advance]:
+def show_bar(unit: str) -> Iterator[Advance]:
     """Shows a bar with count, rate and time left, or without a unit a spinner; shows nothing if no person watches."""
     if not is_watched():
         yield _ignore
         return
-    with _show_bar(unit) as advance:
+    with _draw_bar(unit) as advance:
         yield advance
 
 
 @contextmanager
-def _show_bar(unit: str) -> Iterator[Advance]:
+def _draw_bar(unit: str) -> Iterator[Advance]:
     """Draws on one line, which is erased at the end."""
     from rich import progress as rich
     from rich.console import Console
@@ -56,21 +56,21 @@ def _show_bar(unit: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def waiting(what: str, *, after_s: float = 0.0) -> Iterator[None]:
+def show_wait(what: str, *, after_s: float = 0.0) -> Iterator[None]:
     """Says what is being waited for while a person looks on and waits longer than `after_s`; then takes it back."""
     if not is_watched():
         yield
         return
-    timer = Timer(after_s, _draw, args=(f"{what} …",))
+    timer = Timer(after_s, _write, args=(f"{what} …",))
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
         timer.join()
-        _draw("\r\x1b[2K")
+        _write("\r\x1b[2K")
 
 
-def _draw(text: str) -> None:
+def _write(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()

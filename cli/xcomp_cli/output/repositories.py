@@ -11,7 +11,9 @@ def line(one: pb.Repository) -> str:
     size = f", {one.size_bytes / 1e6:.1f} MB" if one.size_bytes else ""
     name = console.strong(console.printable(one.name))
     failed = f", {sum(one.failures.values())} failed ({failures(one)})" if one.failures else ""
-    return f"{name}: {console.counted(one.images, 'image')}, profile {console.printable(one.profile)}{size}{failed}"
+    return (
+        f"{name}: {console.format_count(one.images, 'image')}, profile {console.printable(one.profile)}{size}{failed}"
+    )
 
 
 def space_line(space: pb.Space) -> str:
@@ -19,7 +21,7 @@ def space_line(space: pb.Space) -> str:
     said = f", queries as {' | '.join(map(console.printable, space.templates))}" if space.templates else ""
     return (
         f"  space {space.name}, {space.state}: {console.printable(space.model)}, {space.dimension} dimensions, "
-        f"{console.counted(space.images, 'image')}, understands {', '.join(space.languages)}{said}"
+        f"{console.format_count(space.images, 'image')}, understands {', '.join(space.languages)}{said}"
     )
 
 

@@ -27,7 +27,7 @@ def article_options(
         repository=repo,
         profile=profile,
         model=model,
-        language=language(lang),
+        language=language_value(lang),
         seed=seed,
         k=k,
         where=where or (),
@@ -41,6 +41,6 @@ def article_options(
     )
 
 
-def language(name: str) -> common.Language.ValueType:
+def language_value(name: str) -> common.Language.ValueType:
     """Returns the message's word for `auto`, `en`, `zh` or `all`."""
     return common.Language.Value("LANGUAGE_UNSPECIFIED" if name == "auto" else f"LANGUAGE_{name.upper()}")

@@ -31,7 +31,7 @@ def list_(json: options.Json = False, indexer: options.Indexer = "") -> None:
         console.note("no repository yet: xcomp index FOLDER makes one")
     else:
         for one in found:
-            console.result(line(one))
+            console.print_result(line(one))
 
 
 @repo.command()
@@ -39,15 +39,15 @@ def show(name: Name, json: options.Json = False, indexer: options.Indexer = "") 
     """Shows a repository's spaces, counts and last ingest."""
 
     with clients.indexer(indexer) as client:
-        found = client.describe(options.text(name, name="name")).repositories
+        found = client.describe(options.parse_text(name, name="name")).repositories
     if not found:
         raise NotFound(f"no repository {name!r}: xcomp repo list names them all")
     if json:
         console.print_json(to_json(found[0]))
         return
-    console.result(line(found[0]))
+    console.print_result(line(found[0]))
     for space in found[0].spaces:
-        console.result(space_line(space))
+        console.print_result(space_line(space))
 
 
 @repo.command()
@@ -57,13 +57,13 @@ def create(
     """Creates an empty repository."""
 
     with clients.indexer(indexer) as client:
-        made = client.create_repository(
-            pb.CreateRepositoryRequest(name=options.text(name, name="name"), profile=profile)
+        repository = client.create_repository(
+            pb.CreateRepositoryRequest(name=options.parse_text(name, name="name"), profile=profile)
         )
     if json:
-        console.print_json(to_json(made))
+        console.print_json(to_json(repository))
     else:
-        console.result(line(made))
+        console.print_result(line(repository))
 
 
 @repo.command()
@@ -78,9 +78,9 @@ def delete(
     if not yes:
         typer.confirm(f"Remove the repository {console.printable(name)}?", abort=True, err=True)
     with clients.indexer(indexer) as client:
-        count = client.delete_repository(options.text(name, name="name"))
+        count = client.delete_repository(options.parse_text(name, name="name"))
     if json:
         console.print_json({"repository": name, "deleted": count})
     else:
-        held = console.counted(count, "image")
-        console.result(f"{console.printable(name)}: removed with {held}; the files are where they were")
+        held = console.format_count(count, "image")
+        console.print_result(f"{console.printable(name)}: removed with {held}; the files are where they were")

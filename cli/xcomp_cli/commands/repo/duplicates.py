@@ -1,4 +1,4 @@
-"""`xcomp repo duplicates`: which pictures of a repository are one and the same."""
+"""`xcomp repo duplicates`: which images of a repository are one and the same."""
 
 from typing import Annotated
 
@@ -21,24 +21,24 @@ def duplicates(
             metavar="X",
             min=0,
             max=1,
-            help="Cosine from which the pixels of two pictures are compared.",
+            help="Cosine from which the pixels of two images are compared.",
         ),
     ] = 0.9,
     allow_restricted: options.AllowRestricted = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Finds copies of the same bytes, and pictures that were resized or encoded anew.
+    """Finds copies of the same bytes, and images that were resized or encoded anew.
 
-    Nothing is removed. The largest picture of a group comes first.
+    Nothing is removed. The largest image of a group comes first.
     """
 
     request = pb.DuplicatesRequest(
-        repository=options.text(name, name="name"), threshold=threshold, allow_restricted=allow_restricted
+        repository=options.parse_text(name, name="name"), threshold=threshold, allow_restricted=allow_restricted
     )
     groups: list[pb.DuplicateGroup] = []
     outcome = pb.DuplicatesSummary()
-    with clients.indexer(indexer) as client, progress.waiting("comparing pictures"):
+    with clients.indexer(indexer) as client, progress.show_wait("comparing images"):
         for event in client.duplicates(request):
             if event.HasField("group"):
                 groups.append(event.group)
@@ -57,14 +57,12 @@ def _as_json(group: pb.DuplicateGroup) -> console.Json:
 
 def _show(groups: list[pb.DuplicateGroup], outcome: pb.DuplicatesSummary) -> None:
     for group in groups:
-        console.result(f"{group.count} {'copies' if group.copies else 'near copies'}")
+        console.print_result(f"{group.count} {'copies' if group.copies else 'near copies'}")
         for each in group.images:
             size = console.faint(f"{each.image.width}×{each.image.height}")
-            console.result(f"  {console.printable(each.image.path)}  {size}")
-    console.note(
-        f"{console.counted(outcome.images, 'picture')} compared, {console.counted(len(groups), 'group')} of duplicates"
-    )
+            console.print_result(f"  {console.printable(each.image.path)}  {size}")
+    compared, found = console.format_count(outcome.images, "image"), console.format_count(len(groups), "group")
+    console.note(f"{compared} compared, {found} of duplicates")
     if outcome.unread:
-        console.warn(
-            f"could not read, and did not compare, {console.counted(outcome.unread, 'picture')}: run xcomp index again"
-        )
+        unread = console.format_count(outcome.unread, "image")
+        console.warn(f"could not read and did not compare {unread}: run xcomp index again")

@@ -20,16 +20,16 @@ def optimize(name: Name, json: options.Json = False, indexer: options.Indexer = 
     """
 
     seconds = 0.0
-    with clients.indexer(indexer) as client, progress.progress("") as advance:
-        for event in client.optimize(options.text(name, name="name")):
+    with clients.indexer(indexer) as client, progress.show_bar("") as advance:
+        for event in client.optimize(options.parse_text(name, name="name")):
             seconds = event.seconds
             advance(0, 0, what=f"{event.step}, {seconds:.0f} s")
     if json:
         console.print_json({"repository": name, "seconds": round(seconds, 3)})
     elif seconds:
-        console.result(f"{console.printable(name)}: optimized in {seconds:.1f} s")
+        console.print_result(f"{console.printable(name)}: optimized in {seconds:.1f} s")
     else:
-        console.result(f"{console.printable(name)}: its server optimizes by itself")
+        console.print_result(f"{console.printable(name)}: its server optimizes by itself")
 
 
 def snapshot(
@@ -43,8 +43,8 @@ def snapshot(
     docs/repositories.md says how one comes back. Unlike an export it is quick, and fits this store alone.
     """
 
-    with clients.indexer(indexer) as client, progress.waiting("copying", after_s=0.5):
-        repository = options.text(name, name="name")
+    with clients.indexer(indexer) as client, progress.show_wait("copying", after_s=0.5):
+        repository = options.parse_text(name, name="name")
         found = client.list_snapshots(repository) if list_ else [client.snapshot(repository)]
     if json:
         console.print_json([to_json(one) for one in found])
@@ -52,4 +52,4 @@ def snapshot(
         console.note(f"{console.printable(name)} has no snapshot yet")
     else:
         for one in found:
-            console.result(f"{console.printable(one.name)}: {one.size_bytes / 1e6:.1f} MB")
+            console.print_result(f"{console.printable(one.name)}: {one.size_bytes / 1e6:.1f} MB")

@@ -35,18 +35,18 @@ def add(
             "--template", metavar="TEXT", help="Put queries in at {}; may be repeated, then they are averaged."
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if pictures still lack the vector.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if images still lack the vector.")] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Adds a space, or goes on with one: embeds every picture that lacks its vector.
+    """Adds a space, or goes on with one: embeds every image that lacks its vector.
 
     Searches and ingests go on meanwhile, and nothing answers differently before a switch. What is embedded stays,
     whatever interrupts it; the same command goes on from there.
     """
 
     request = pb.AddSpaceRequest(
-        repository=options.text(name, name="name"), space=called, model=model, templates=template or ()
+        repository=options.parse_text(name, name="name"), space=called, model=model, templates=template or ()
     )
     with clients.indexer(indexer) as client:
         summary, failures = _follow(client, request)
@@ -64,23 +64,23 @@ def switch(
         list[str], typer.Argument(metavar="SPACE…", help="All spaces that are to answer.", show_default=False)
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="Even where pictures lack a vector or a language loses its space.")
+        bool, typer.Option("--force", help="Even where images lack a vector or a language loses its space.")
     ] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
     """Lets these spaces answer from now on, in one step, and no others.
 
-    The others keep their vectors and get those of new pictures, so that the way back is one step as well.
+    The others keep their vectors and get those of new images, so that the way back is one step as well.
     """
 
-    request = pb.SwitchSpacesRequest(repository=options.text(name, name="name"), spaces=called, force=force)
-    with clients.indexer(indexer) as client, progress.waiting("loading the models"):
+    request = pb.SwitchSpacesRequest(repository=options.parse_text(name, name="name"), spaces=called, force=force)
+    with clients.indexer(indexer) as client, progress.show_wait("loading the models"):
         answer = client.switch_spaces(request)
     if json:
         console.print_json({**to_json(answer.repository), "before": list(answer.before)})
         return
-    console.result(f"{console.printable(name)}: {', '.join(called)} answer{'s' if len(called) == 1 else ''} now")
+    console.print_result(f"{console.printable(name)}: {', '.join(called)} answer{'s' if len(called) == 1 else ''} now")
     if list(answer.before) != called:
         console.note(f"back with: xcomp repo space switch {console.printable(name)} {' '.join(answer.before)}")
 
@@ -101,19 +101,19 @@ def drop(
             abort=True,
             err=True,
         )
-    with clients.indexer(indexer) as client, progress.waiting("removing the vectors"):
-        answer = client.drop_space(pb.DropSpaceRequest(repository=options.text(name, name="name"), space=called))
+    with clients.indexer(indexer) as client, progress.show_wait("removing the vectors"):
+        answer = client.drop_space(pb.DropSpaceRequest(repository=options.parse_text(name, name="name"), space=called))
     if json:
         console.print_json({**to_json(answer.repository), "vectors": answer.vectors})
     else:
-        console.result(f"{console.printable(name)}: space {called} removed with {answer.vectors} vectors")
+        console.print_result(f"{console.printable(name)}: space {called} removed with {answer.vectors} vectors")
 
 
 def _follow(client: IndexerClient, request: pb.AddSpaceRequest) -> tuple[pb.FillSummary, list[pb.IngestFailure]]:
 
     failures: list[pb.IngestFailure] = []
     try:
-        with progress.progress("images") as advance:
+        with progress.show_bar("images") as advance:
             advance(0, 0, what="loading the model")
             for event in client.add_space(request):
                 kind = event.WhichOneof("event")
@@ -131,17 +131,17 @@ def _follow(client: IndexerClient, request: pb.AddSpaceRequest) -> tuple[pb.Fill
 
 def _show(name: str, summary: pb.FillSummary, failures: list[pb.IngestFailure]) -> None:
     called = summary.space.name
-    console.result(
+    console.print_result(
         f"{console.printable(name)}: {summary.filled} embedded {console.faint(f'({summary.seconds:.1f} s)')}"
     )
-    console.result(space_line(summary.space))
+    console.print_result(space_line(summary.space))
     for failure in failures[:SHOWN_FAILURES]:
         console.warn(f"not embedded {console.printable(failure.path)}: {console.printable(failure.message)}")
     if len(failures) > SHOWN_FAILURES:
         console.warn(f"and {len(failures) - SHOWN_FAILURES} more: --json lists them all")
     if summary.lacking:
         console.warn(
-            f"{called} lacks {console.counted(summary.lacking, 'picture')}: bring them up to date with xcomp index, "
+            f"{called} lacks {console.format_count(summary.lacking, 'image')}: bring them up to date with xcomp index, "
             f"then run this again; a switch before that needs --force"
         )
     elif summary.space.state == "standby":

@@ -25,17 +25,17 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; with .gz it is compressed.")],
     indexer: options.Indexer = "",
 ) -> None:
-    """Writes a repository into a file: vectors and all that is known about its pictures.
+    """Writes a repository into a file: vectors and all that is known about its images.
 
-    The pictures themselves stay where they are. The format is JSON Lines; docs/repositories.md describes it.
+    The images themselves stay where they are. The format is JSON Lines; docs/repositories.md describes it.
     """
 
     if file.exists():
         raise Conflict(f"{file} is there already: choose another name")
     draft = file.with_name(f"{file.name}.part")
     try:
-        with clients.indexer(indexer) as client, progress.waiting("exporting"), _opened(draft, file, "wb") as target:
-            for piece in client.export(options.text(name, name="name")):
+        with clients.indexer(indexer) as client, progress.show_wait("exporting"), _open(draft, file, "wb") as target:
+            for piece in client.export(options.parse_text(name, name="name")):
                 target.write(piece)
         draft.rename(file)
     except BaseException:
@@ -43,7 +43,7 @@ def export(
             draft.unlink(missing_ok=True)
         raise
     size_mb = file.stat().st_size / 1e6
-    console.result(f"{console.printable(name)}: written to {console.printable(str(file))}, {size_mb:.1f} MB")
+    console.print_result(f"{console.printable(name)}: written to {console.printable(str(file))}, {size_mb:.1f} MB")
 
 
 def import_(
@@ -59,29 +59,29 @@ def import_(
 
     trouble: list[Exception] = []
     try:
-        with clients.indexer(indexer) as client, progress.waiting("importing"):
-            made = client.import_(options.text(name, name="name"), _pieces(file, trouble))
+        with clients.indexer(indexer) as client, progress.show_wait("importing"):
+            repository = client.import_(options.parse_text(name, name="name"), _read_pieces(file, trouble))
     except XcompError:
         if trouble:  # the indexer only saw that it ended too early
             raise InvalidRequest(f"{file} cannot be read: {trouble[0]}") from None
         raise
     if json:
-        console.print_json(to_json(made))
+        console.print_json(to_json(repository))
     else:
-        console.result(line(made))
+        console.print_result(line(repository))
 
 
-def _pieces(file: Path, trouble: list[Exception]) -> Iterator[bytes]:
+def _read_pieces(file: Path, trouble: list[Exception]) -> Iterator[bytes]:
     """Reads a file for gRPC, which would swallow what goes wrong: that is noted in `trouble`."""
     try:
-        with _opened(file, file, "rb") as source:
+        with _open(file, file, "rb") as source:
             while piece := source.read(PIECE_BYTES):
                 yield piece
     except (OSError, EOFError, zlib.error) as error:
         trouble.append(error)
 
 
-def _opened(file: Path, name: Path, mode: str) -> IO[bytes] | gzip.GzipFile:
+def _open(file: Path, name: Path, mode: str) -> IO[bytes] | gzip.GzipFile:
     """Opens a file, compressed if `name` says so."""
     if name.suffix == ".gz":
         return gzip.open(file, "wb", compresslevel=1) if mode == "wb" else gzip.open(file, "rb")

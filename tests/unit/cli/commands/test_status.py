@@ -106,10 +106,10 @@ def test_a_model_that_is_not_here_comes_with_its_command(
     one = repository()
     one.spaces.add(name="en", source=model, model=model, images=10, state="active")
     described = pb.DescribeResponse(repositories=[one], models_loaded=[model] if loaded else [])
-    told = [finding.fact for finding in servers.repositories(described, local=True)]
+    told = [finding.fact for finding in servers.check_repositories(described, local=True)]
     assert len(told) == (0 if loaded else 1)
     assert all(f"xcomp models pull {model}" in fact or "pip install" in fact for fact in told)
-    assert not list(servers.repositories(described, local=False))  # of another machine nothing is known
+    assert not list(servers.check_repositories(described, local=False))  # of another machine nothing is known
 
 
 def test_a_server_that_does_not_serve_says_so_and_where_to_look(
@@ -154,8 +154,8 @@ def test_a_local_composer_that_the_next_command_replaces_is_nothing_wrong(tmp_pa
     composer.described = cpb.DescribeComposerResponse(indexer="unix:/before.sock", indexer_status="UNREACHABLE")
     with serving(FakeIndexer(), tmp_path, composer) as address:
         state = State(os.getpid(), address, build="", options=())
-        assert status._composer("", "unix:/now.sock", state) == ([], True)
-        (told,), _ = status._composer("", "unix:/before.sock", state)
+        assert status._check_composer("", "unix:/now.sock", state) == ([], True)
+        (told,), _ = status._check_composer("", "unix:/before.sock", state)
     assert told.fault
 
 
