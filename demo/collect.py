@@ -40,17 +40,17 @@ class Photo:
 
     @property
     def name(self) -> Path:
-        """Where a person would have put it: album and file name."""
+        """Returns album and file name, as a person would choose them."""
         return Path(self.album, Path(self.file).name)
 
     @property
     def hashed_name(self) -> Path:
-        """A name that tells nothing about the image."""
+        """Returns a name that reveals nothing about the image."""
         return Path(self.sha256[:16]).with_suffix(Path(self.file).suffix)
 
 
 def load_photos(path: Path = PHOTOS) -> list[Photo]:
-    """Reads the allow-list; what an entry leaves open, its package answers."""
+    """Reads the allow-list; its package supplies the fields that an entry lacks."""
     listed = tomllib.loads(path.read_text(encoding="utf-8"))
     photos = []
     for entry in listed["photo"]:

@@ -20,12 +20,12 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from xcomp_cli.output import console
+from xcomp_cli.output.console import FAILED, INTERRUPTED, UNREACHABLE, USAGE
 from xcomp_protos import hub
 from xcomp_protos.telemetry import api
 
-FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
-COLLECTOR_S = 2.0  # that a command waits for a collector at its end, unless a variable says another time
+COLLECTOR_S = 2.0  # how long a command waits for a collector at its end, unless a variable says otherwise
 
 # Command: where it is below `xcomp_cli.commands`, as MODULE:FUNCTION or MODULE:GROUP, and the first sentence of its
 # help; in the order of `xcomp --help`. A test compares the sentences with those of the commands themselves.
@@ -38,9 +38,9 @@ COMMANDS = {
     "select": ("select:select", "Chooses the image that fits a text best."),
     "chat": ("chat:chat", "Answers a question, about images if there are any."),
     "status": (
-        "status:status", "Shows the servers and the repositories, what is wrong with them and how to mend it.",
+        "status:status", "Shows the servers and the repositories, what is wrong with them and how to fix it.",
     ),
-    "doctor": ("doctor:doctor", "Checks this installation and its servers, and says how to mend what is wrong."),
+    "doctor": ("doctor:doctor", "Checks this installation and its servers, and says how to fix what is wrong."),
     "token": ("token:token", "Makes a token: servers read FILE with --token-file, commands with XCOMP_TOKEN_FILE."),
     "repo": ("repo:repo", "Lists, shows, makes, deletes and moves repositories."),
     "models": ("models:models", "Says what the models are, fetches and converts them."),
@@ -51,7 +51,7 @@ COMMANDS = {
 app = typer.Typer(
     help="Find your own images by what they show, and illustrate texts with them.",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: no name is ever cut, and it comes sooner
+    rich_markup_mode=None,  # plain help: it starts faster and never cuts a name
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -102,7 +102,7 @@ def root(
     debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
     """Find your own images by what they show, and illustrate texts with them."""
-    del version, debug  # told and heeded before
+    del version, debug  # handled before
     hub.check_endpoint(os.environ)
 
 
@@ -117,7 +117,7 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         console.note("nothing was done")
         return FAILED
-    except _expected_errors() as error:  # evaluated only once something was raised: it imports gRPC
+    except _expected_errors() as error:  # evaluated only after an error, because it imports gRPC
         if debug:
             raise
         console.fail(_message(error))
@@ -133,19 +133,19 @@ def main() -> None:
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no error
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own remarks are no lines for a user
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its tries are no lines for a user, what came of them is
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub is asked for files, and told nothing of who asks
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not fail
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own messages are not for a user
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries are not for a user, their result is
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # the hub gets requests for files and no data about the user
     with _trace_command(sys.argv[1:]):
         status = run(sys.argv[1:])
     sys.exit(_flush_results(status))
 
 
 def _flush_results(status: int) -> int:
-    """Returns the status of a command whose results may be taken by nobody, on a full disk for example.
+    """Flushes stdout; returns the status of the command, or a failure if the results cannot be written.
 
-    They go nowhere then: the end of the process tries them again, and would end with a status of its own.
+    Unwritten results are then discarded: Python would try again at its end, and set a status of its own.
     """
     try:
         sys.stdout.flush()
@@ -158,27 +158,27 @@ def _flush_results(status: int) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Lets what was closed (`>&-`) lead nowhere, so that no other file takes its number and nothing fails to print."""
+    """Opens closed standard streams (`>&-`) on the null device, so that no other file gets their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for as long as the process
 
 
 class _UnsentTraces(logging.Handler):
-    """Notes that a trace was not sent, in place of the library's own lines on stderr."""
+    """Records that a trace was not sent, instead of the library's own lines on stderr."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.happened = False
+        self.has_failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes no note of what will be tried again."""
-        self.happened = self.happened or record.levelno >= logging.ERROR
+        """Ignores failures that will be retried."""
+        self.has_failed = self.has_failed or record.levelno >= logging.ERROR
 
 
 @contextmanager
 def _trace_command(arguments: Sequence[str]) -> Iterator[None]:
-    """Spans the whole command where the environment asks for traces; the span has the command's name alone."""
+    """Traces the whole command if the environment asks for traces; the span has only the name of the command."""
     if not api.traces_wanted(os.environ):
         yield
         return
@@ -187,18 +187,18 @@ def _trace_command(arguments: Sequence[str]) -> Iterator[None]:
     unsent = _UnsentTraces()
     logging.getLogger("opentelemetry").addHandler(unsent)
     name = next((word for word in arguments if word in COMMANDS), "help")
-    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
-    with setup.traced("xcomp", timeout_s=None if named else COLLECTOR_S), api.stage(f"xcomp {name}"):
+    has_timeout = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
+    with setup.traced("xcomp", timeout_s=None if has_timeout else COLLECTOR_S), api.stage(f"xcomp {name}"):
         yield
-    if unsent.happened:
-        place = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
+    if unsent.has_failed:
+        address = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
             "OTEL_EXPORTER_OTLP_ENDPOINT", ""
         )
-        console.warn(f"the trace was not sent: no collector took it at {console.printable(place)}")
+        console.warn(f"the trace was not sent: no collector accepted it at {console.printable(address)}")
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:
-    """Takes `--debug` out, wherever it stands before a `--`."""
+    """Returns whether `--debug` is given before a `--`, and the other arguments."""
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     options = [argument for argument in arguments[:end] if argument != DEBUG]
     return len(options) < end, [*options, *arguments[end:]]
@@ -232,8 +232,8 @@ def _usage_message(error: TyperException) -> str:
 
 
 def _report_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Prints an error that nobody foresaw; Python then ends with status 1."""
+    """Prints an unexpected error; Python then ends with status 1."""
     if DEBUG in sys.argv:
         sys.__excepthook__(kind, error, trace)
     else:
-        console.fail(f"{kind.__name__}: {error} (unforeseen: {DEBUG} shows where)")
+        console.fail(f"{kind.__name__}: {error} (unexpected: {DEBUG} shows where)")

@@ -42,7 +42,7 @@ Composer = Annotated[
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="EXPR", help="Only images for which EXPR holds; may be repeated."),
+    typer.Option("--where", metavar="EXPR", help="Only images that match EXPR; may be repeated."),
 ]
 AllowRestricted = Annotated[
     bool, typer.Option("--allow-restricted", help="Expired, embargoed and internal images as well.")
@@ -50,10 +50,10 @@ AllowRestricted = Annotated[
 
 
 def parse_text(value: str, *, name: str) -> str:
-    """Returns the text of an argument.
+    """Returns an argument as text.
 
     Raises:
-        InvalidRequest: it came in bytes that are not UTF-8.
+        InvalidRequest: its bytes are not UTF-8.
     """
     try:
         value.encode()
@@ -71,7 +71,7 @@ class LanguageOption(StrEnum):
 
 
 def _absolute_model(name: str) -> str:
-    """Spells a local folder out: a server has another working directory."""
+    """Makes the path of a local folder absolute, because a server has another working directory."""
     is_folder = name.startswith((".", "~")) or ("/" in name and Path(name).is_dir())
     return str(Path(name).expanduser().absolute()) if is_folder else name
 
@@ -110,15 +110,15 @@ Writer = Annotated[
         "--writer",
         envvar="XCOMP_WRITER",
         metavar="NAME",
-        help="The model that writes, where --model is to place and choose only.",
+        help="The model that writes, if --model only places and chooses.",
         show_default=False,
         callback=_absolute_model,
     ),
 ]
 Images = Annotated[
-    int | None, typer.Option("--images", min=0, metavar="N", help="So many images, less those where nothing fits.")
+    int | None, typer.Option("--images", min=0, metavar="N", help="Number of images; fewer where nothing fits.")
 ]
-MaxImages = Annotated[int | None, typer.Option("--max-images", min=0, metavar="N", help="At most so many images.")]
+MaxImages = Annotated[int | None, typer.Option("--max-images", min=0, metavar="N", help="Most images.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder of the result, or a .zip.", show_default=False)
 ]
@@ -130,10 +130,8 @@ UrlPrefix = Annotated[
     typer.Option(
         "--url-prefix",
         metavar="P",
-        help="With --in-place: how links to images begin.",
+        help="With --in-place: prefix of links to images.",
     ),
 ]
-Originals = Annotated[
-    bool, typer.Option("--originals", help="Keep the bytes of the images, with all that is written in them.")
-]
+Originals = Annotated[bool, typer.Option("--originals", help="Keep the bytes of the images, with all their metadata.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit status 3 if a spot stays empty.")]

@@ -153,7 +153,7 @@ def test_a_file_that_changes_while_it_is_sent_is_named(
             Path(entry.path).write_bytes(images.jpeg(images.YELLOW))
         return sent(client, entry, offer)
 
-    monkeypatch.setattr(uploading, "_sent_whole", touched)
+    monkeypatch.setattr(uploading, "_send_content", touched)
     capsys.readouterr()
     assert run(["index", str(photos), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)

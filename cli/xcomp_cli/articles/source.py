@@ -1,4 +1,4 @@
-"""The user's article: read as it is, byte for byte, and the place where the illustrated one goes."""
+"""Reads the user's article unchanged, and chooses where the illustrated article goes."""
 
 import shlex
 from pathlib import Path
@@ -32,7 +32,7 @@ def read(file: Path) -> tuple[str, str]:
 
 
 def _explain_folder(folder: Path) -> str:
-    """Says what a folder is, and the way on."""
+    """Returns what a folder is, and what the user can do with it."""
     try:
         bundle = read_bundle(folder)
     except (NotFound, InvalidRequest):
@@ -41,7 +41,7 @@ def _explain_folder(folder: Path) -> str:
         command = f"xcomp edit {shlex.quote(str(folder))} --fill"
         return f"'{folder}' is an article bundle, {len(bundle.unfilled)} of its spots empty: {command} looks again"
     file = folder / ("article.html" if bundle.format == "html" else "article.md")
-    return f"'{folder}' is an article bundle without empty spots: name '{file}' to illustrate it anew"
+    return f"'{folder}' is an article bundle without empty spots: name '{file}' to illustrate it again"
 
 
 def choose_target(
@@ -50,11 +50,11 @@ def choose_target(
     """Returns where the illustrated article goes.
 
     Raises:
-        InvalidRequest: options that contradict each other, or a folder with files that are not ours to replace.
+        InvalidRequest: options contradict each other, or a folder has files that a bundle did not write.
     """
     if in_place:
         if out or is_zip:
-            raise InvalidRequest("--in-place writes into the article itself: leave --out and --zip away")
+            raise InvalidRequest("--in-place writes into the article itself: omit --out and --zip")
         return output.in_place_target(file, assets=assets, url_prefix=url_prefix)
     if assets or url_prefix is not None:
         raise InvalidRequest("--assets and --url-prefix belong to --in-place")
@@ -63,14 +63,14 @@ def choose_target(
 
 
 def _bundle_folder(file: Path) -> Path:
-    """A bundle's own article goes back into the bundle, any other into a folder beside it."""
+    """Returns the bundle that the article belongs to, or else a new folder beside the article."""
     if file.name in ("article.md", "article.html") and _is_bundle_of(file.parent, read(file)[1]):
         return file.parent
     return file.with_suffix(".illustrated")
 
 
 def _is_bundle_of(folder: Path, form: str) -> bool:
-    """Whether a folder is the bundle of an article of this format; the page of a Markdown article is not its text."""
+    """Whether a folder is the bundle of an article of this format: the page of a Markdown article is not its text."""
     try:
         return read_bundle(folder).format == form
     except (NotFound, InvalidRequest):

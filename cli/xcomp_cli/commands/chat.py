@@ -1,4 +1,4 @@
-"""`xcomp chat`: a question, about images if there are any, answered by a composer model."""
+"""`xcomp chat`: asks a composer model a question, about images if some are given."""
 
 import time
 from pathlib import Path
@@ -35,8 +35,8 @@ def chat(
     request = _request(question, image or [])
     request.options.model, request.options.profile, request.options.seed = model, profile, seed
     started = time.monotonic()
-    pictures_elsewhere = indexer or composer  # none is fetched: a composer elsewhere needs no indexer here
-    with clients.composer(composer, indexer_address=pictures_elsewhere) as composer_client:
+    # chat fetches no images, so a composer elsewhere needs no indexer
+    with clients.composer(composer, indexer_address=indexer or composer) as composer_client:
         pieces = (event.text for event in composer_client.chat(request))
         if json:
             answer = "".join(pieces)

@@ -105,7 +105,7 @@ def _request(instruction: str, outline: Path | None, *, keywords: str, reference
 
 
 def _free_folder(title: str) -> Path:
-    """A folder named after the title that is not there yet: an earlier article is never written over."""
+    """Returns a new folder named after the title: an earlier article is never overwritten."""
     name = re.sub(r"[^\w]+", "-", title.lower()).strip("-")[:LONGEST_NAME].strip("-") or "article"
     names = (f"{name}.illustrated", *(f"{name}-{number}.illustrated" for number in range(2, 1000)))
     return next(Path(each) for each in names if not (Path(each).exists() or Path(f"{each}.zip").exists()))

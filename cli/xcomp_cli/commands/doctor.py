@@ -1,4 +1,4 @@
-"""`xcomp doctor`: tries what this machine needs and the servers it talks to; says what is wrong and how to mend it."""
+"""`xcomp doctor`: checks this machine and its servers; says what is wrong and how to fix it."""
 
 import os
 import time
@@ -16,11 +16,11 @@ from xcomp_protos.build import VERSION
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import XcompError
 
-SKEW_S = 5.0  # of the server's clock: embargoes and expiries go by it
+SKEW_S = 5.0  # of the server's clock, which decides about embargoes and expiry dates
 
 
 def doctor(json: options.Json = False) -> None:
-    """Checks this installation and its servers, and says how to mend what is wrong."""
+    """Checks this installation and its servers, and says how to fix what is wrong."""
     findings = []
     for finding in _check_all():
         findings.append(finding)
@@ -45,7 +45,7 @@ def _check_all() -> Iterator[Finding]:
 
 
 def _check_indexer(address: str) -> Iterator[Finding]:
-    """Finds or starts the indexer; then its version, its clock, its store and each repository."""
+    """Finds or starts the indexer, then checks its version, its clock, its store and each repository."""
 
     name = "indexer" if address else "local indexer"
     before = time.time()
@@ -65,7 +65,7 @@ def _check_indexer(address: str) -> Iterator[Finding]:
 
 
 def _check_version(name: str, address: str, version: str) -> Finding:
-    """A server that answers; another version than ours is a fault."""
+    """Reports that a server answers; a version other than ours is a fault."""
 
     fact = f"{address or 'starts and'} answers"
     if version != VERSION:

@@ -1,4 +1,4 @@
-"""`xcomp edit`: changes an article bundle, one operation at a time, and draws it again."""
+"""`xcomp edit`: changes an article bundle by one operation and writes it again."""
 
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -16,7 +16,7 @@ from xcomp_composer.article.model import Article, Segment
 from xcomp_composer.bundle.writer import is_drawn, read_bundle
 from xcomp_protos import composer_pb2 as pb
 
-EVEN = 0.5  # of all probability; the candidates' own share is above it where one of them is likelier to fit than not
+EVEN = 0.5  # of all probability; above it, one of the candidates is likelier to fit than none
 
 
 def edit(
@@ -117,7 +117,9 @@ def edit(
         clients.indexer(indexer) as client,
         progress.show_wait("changing the article"),
     ):
-        is_to_draw = fill and not article.unfilled and not is_drawn(article)  # nothing else is left to do
+        is_to_draw = (
+            fill and not article.unfilled and not is_drawn(article)
+        )  # no spot is empty, only the pages are missing
         changed = article if is_to_draw else proto.from_proto(composer_client.edit(request))
         changed = target.write(
             changed, output.image_fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
@@ -129,14 +131,14 @@ def edit(
 
 
 def _describe_change(before: Article, after: Article) -> str:
-    """What was done, in the words of the article's history."""
+    """Describes the operation in the words of the article's history."""
     if len(after.history) < len(before.history):
         return f"undone: {before.history[-1].operation}"
     return f"done: {after.history[-1].operation}" if after.history else "done"
 
 
 def _find_unfit_image(segment: Segment) -> str:
-    """Names the image that a search put here where "none of them" was likelier than all that it found."""
+    """Returns the name of the chosen image if "none of them" was likelier than all candidates; else nothing."""
     illustration = segment.illustration
     fits = illustration and sum(each.probability or 0.0 for each in illustration.candidates) >= EVEN
     return PurePath(illustration.path).name if illustration and not fits else ""

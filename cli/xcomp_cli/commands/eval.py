@@ -1,4 +1,4 @@
-"""`xcomp eval`: evaluations, each against what people chose."""
+"""`xcomp eval`: evaluations, each against choices of people."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ evaluate = typer.Typer(help="Measures how well images are chosen.", rich_markup_
 
 @evaluate.callback()
 def _group() -> None:
-    """A group, though it has one command so far."""
+    """Makes a group of the one command that exists so far."""
 
 
 @evaluate.command()

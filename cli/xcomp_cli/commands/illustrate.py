@@ -1,4 +1,4 @@
-"""`xcomp illustrate`: puts images into an existing text, every word left as it was."""
+"""`xcomp illustrate`: puts images into an existing text and leaves every word as it was."""
 
 from pathlib import Path
 from typing import Annotated

@@ -18,7 +18,6 @@ from xcomp_protos.errors import InvalidRequest
 
 SERVER_PATH = "server:"
 SHOWN_FAILURES = 20
-PARTIAL = 3
 
 
 def index(
@@ -91,14 +90,14 @@ def _check_upload(path: str, flags: Mapping[str, bool | None]) -> None:
 
     for flag in (flag for flag, value in flags.items() if value):
         raise InvalidRequest(
-            f"{flag} goes with files that the indexer sees, as in {SERVER_PATH}/folder: {path!r} would be uploaded"
+            f"{flag} works with files that the indexer sees, as in {SERVER_PATH}/folder: {path!r} would be uploaded"
         )
 
 
 def _check_watch(paths: Sequence[str], flags: Mapping[str, bool]) -> None:
 
     for flag in (flag for flag, value in flags.items() if value):
-        raise InvalidRequest(f"--watch ends with ^C alone: leave {flag} out")
+        raise InvalidRequest(f"--watch ends only with ^C: omit {flag}")
     for path in (path for path in paths if path.startswith(SERVER_PATH)):
         raise InvalidRequest(f"--watch follows folders of this machine: {path!r} is on another")
 
@@ -120,7 +119,7 @@ def _to_absolute(path: str) -> str:
         raise InvalidRequest(f"no such file or folder: {path!r}")
     if not path.isprintable() and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path):
         raise InvalidRequest(f"the name {path!r} is not UTF-8: index the folder above it")
-    return os.path.abspath(path)  # noqa: PTH100  # pathlib keeps the '..'
+    return os.path.abspath(path)  # noqa: PTH100  # pathlib would keep the '..'
 
 
 def _as_json(outcome: IngestOutcome) -> console.Json:
@@ -150,7 +149,7 @@ def _show(outcome: IngestOutcome, *, dry_run: bool) -> None:
 
 
 def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
-    """Says what a person has to know beside the counts; in JSON the failures stand already."""
+    """Prints what a person has to know beside the counts; the JSON already has the failures."""
     summary = outcome.summary
     shown = [] if everything else outcome.failures[:SHOWN_FAILURES]
     for failure in shown:
@@ -160,9 +159,9 @@ def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
     if not summary.scanned:
         console.note("no file there failed before" if retried else "no images were found there")
     if summary.removable:
+        count = console.format_count(summary.removable, "image")
         console.warn(
-            f"gone: {console.format_count(summary.removable, 'image')}, which is suspiciously many: none was removed. "
-            "If they are gone for good, run again with --prune"
+            f"gone: {count}, which is suspiciously many: none was removed. If that is right, run again with --prune"
         )
     if summary.notice:
         console.warn(console.printable(summary.notice))
@@ -171,8 +170,8 @@ def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
 def _status(outcome: IngestOutcome, *, single: bool, strict: bool) -> int:
     summary = outcome.summary
     if summary.removable:
-        return PARTIAL
+        return console.PARTIAL
     present = summary.added + summary.updated + summary.renamed + summary.unchanged
     if single and outcome.failures and not present:
         return 1
-    return PARTIAL if strict and outcome.failures else 0
+    return console.PARTIAL if strict and outcome.failures else 0

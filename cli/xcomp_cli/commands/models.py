@@ -35,7 +35,7 @@ def list_(json: options.Json = False) -> None:
         console.print_json([_as_json(model) for model in (*MODELS, *find_others())])
         return
     for model in (*MODELS, *find_others()):
-        state = model.lack() or "installed"
+        state = model.describe_lack() or "installed"
         console.print_result(f"{console.strong(model.name)}  {console.faint(f'profile: {model.profile} · {state}')}")
         for name, text in (
             ("does", model.role), ("is", model.what), ("cannot", model.cannot), ("licence", model.licence)
@@ -117,4 +117,4 @@ def _run_model_command(*arguments: str) -> None:
 def _as_json(model: Model) -> console.Json:
     fields = asdict(model)
     del fields["libraries"], fields["install"], fields["repository"]
-    return {**fields, "installed": not model.lack()}
+    return {**fields, "installed": not model.describe_lack()}

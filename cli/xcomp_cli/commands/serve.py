@@ -27,7 +27,7 @@ def composer(context: typer.Context) -> None:
 
 
 def _become(name: str, arguments: list[str]) -> None:
-    """Turns this process into the server, so that signals and exit status are the server's own."""
+    """Replaces this process by the server, so that signals and exit status are those of the server."""
 
     service = INDEXER if name == INDEXER.name else COMPOSER
     manager.require(service)

@@ -1,4 +1,4 @@
-"""`xcomp status`: which servers run, what the repositories hold, and what is wrong with either by their own account."""
+"""`xcomp status`: which servers run, what the repositories contain, and what the servers report as wrong."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.diagnostics import machine
-from xcomp_cli.diagnostics import servers as trouble
+from xcomp_cli.diagnostics import machine, servers
 from xcomp_cli.diagnostics.machine import Finding
 from xcomp_cli.local_server import clients
 from xcomp_cli.local_server.paths import data_home
@@ -20,8 +19,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import Unavailable, XcompError
 
-UNREACHABLE = 4
-ASKED_S = 10.0  # for a local composer to say how it is
+ASKED_S = 10.0  # in which a local composer has to answer
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,18 @@ class _ServerStatus:
     indexer: State | None  # the local one
     composer: State | None
     findings: Sequence[Finding]
-    is_reached: bool  # the composer as well, if one was named
+    is_reached: bool  # whether the composer answered, if one was named
 
 
 def status(json: options.Json = False, indexer: options.Indexer = "", composer: options.Composer = "") -> None:
-    """Shows the servers and the repositories, what is wrong with them and how to mend it."""
+    """Shows the servers and the repositories, what is wrong with them and how to fix it."""
     seen = _inspect(indexer, composer)
     if json:
         console.print_json(_as_json(seen, servers=not indexer))
     else:
         _show(seen, named=bool(indexer), composer=composer)
     if not seen.is_reached:
-        raise typer.Exit(UNREACHABLE)
+        raise typer.Exit(console.UNREACHABLE)
 
 
 def _inspect(indexer: str, composer: str) -> _ServerStatus:
@@ -58,9 +56,9 @@ def _inspect(indexer: str, composer: str) -> _ServerStatus:
     beside = None if indexer or composer else find_running(clients.server_paths(COMPOSER))
     of_composer, is_reached = _check_composer(composer, address, beside)
     findings = [
-        *trouble.check_indexer(healthy=healthy, log=log),
+        *servers.check_indexer(healthy=healthy, log=log),
         *of_composer,
-        *trouble.check_repositories(described, local=not clients.is_remote(indexer)),
+        *servers.check_repositories(described, local=not clients.is_remote(indexer)),
     ]
     return _ServerStatus(address, described, own, beside, findings, is_reached)
 
@@ -77,7 +75,7 @@ def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
 
 
 def _check_composer(named: str, indexer: str, state: State | None) -> tuple[list[Finding], bool]:
-    """Asks the composer that was named, or a local one that runs; none is started. Says whether it answered."""
+    """Asks the named composer, or a local one that runs; starts no composer. Returns whether it answered as well."""
 
     if not named and state is None:
         return [], True
@@ -94,8 +92,8 @@ def _check_composer(named: str, indexer: str, state: State | None) -> tuple[list
         with client as asked:
             described = asked.describe()
         if not named and described.indexer != indexer:
-            return [], True  # of an indexer that was here before: the next command that needs it starts another
-        return list(trouble.check_composer(described)), True
+            return [], True  # it belongs to an earlier indexer: the next command that needs a composer starts another
+        return list(servers.check_composer(described)), True
     except XcompError as error:
         return [Finding("composer", f"{error}: {way}", fault=True)], not named
 

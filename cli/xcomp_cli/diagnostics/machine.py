@@ -1,7 +1,7 @@
-"""What `xcomp doctor` looks at on this machine without starting anything: each check yields findings.
+"""Checks of `xcomp doctor` on this machine, which start nothing; each check yields findings.
 
-A finding states a fact; where something is wrong it also says how to mend it. What is merely not there, and may not be
-wanted, is no fault.
+A finding states a fact, and says how to fix it if something is wrong. A missing part that may not be needed is not a
+fault.
 """
 
 import os
@@ -24,7 +24,7 @@ from xcomp_protos.build import VERSION
 from xcomp_protos.errors import XcompError
 from xcomp_protos.server import auth
 
-FREE_BYTES = 1_000_000_000  # a vector store and its models' caches stay well below
+FREE_BYTES = 1_000_000_000  # enough for a vector store and its caches of models
 LIBRARIES = {  # by extra: import names
     "indexer": ("numpy", "PIL", "qdrant_client", "qdrant_edge"),
     "composer": ("numpy", "PIL"),
@@ -38,7 +38,7 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; without `fault` all is well."""
+    """What a check found; `fault` says that something is wrong."""
 
     check: str
     fact: str
@@ -57,7 +57,7 @@ def as_json(finding: Finding) -> console.Json:
 
 
 def check_versions() -> Iterator[Finding]:
-    """Python, ours, and the libraries that decide how servers are spoken to."""
+    """Reports the versions of Python, of xcomp, and of the libraries for gRPC."""
 
     libraries = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf"))
     yield Finding("xcomp", f"{VERSION}, with {libraries}")
@@ -65,7 +65,7 @@ def check_versions() -> Iterator[Finding]:
 
 
 def check_extras(*, local: bool) -> Iterator[Finding]:
-    """What is installed; with servers elsewhere nothing has to be."""
+    """Reports the installed extras; servers elsewhere need none of them here."""
     for part, names in LIBRARIES.items():
         missing = ", ".join(name for name in names if find_spec(name) is None)
         if not missing:
@@ -73,26 +73,26 @@ def check_extras(*, local: bool) -> Iterator[Finding]:
         elif local and part not in OPTIONAL:
             yield Finding(part, f"{missing} missing: pip install 'xcomp[{part}]'", fault=True)
         else:
-            yield Finding(part, f"not installed ({missing}); where it is wanted: pip install 'xcomp[{part}]'")
+            yield Finding(part, f"not installed ({missing}); if it is needed: pip install 'xcomp[{part}]'")
 
 
 def check_models() -> Iterator[Finding]:
-    """The models of the profile that is asked for, or of any."""
+    """Reports the models of the profile in the environment, or of all profiles."""
 
     wanted = os.environ.get("XCOMP_PROFILE", "")
     for model in MODELS:
-        lack = model.lack()
+        lack = model.describe_lack()
         if wanted and wanted == model.profile:
             yield Finding(f"model {model.name}", lack or "is here", fault=bool(lack))
     if not wanted:
-        present = [model.name for model in MODELS if not model.lack()]
+        present = [model.name for model in MODELS if not model.describe_lack()]
         yield Finding(
             "models", ", ".join(present) if present else "none: xcomp models list names them and their install"
         )
 
 
 def check_home() -> Iterator[Finding]:
-    """Room, permissions, and how local servers listen."""
+    """Checks free space and permissions, and reports how local servers listen."""
 
     paths = clients.server_paths(INDEXER)
     try:
@@ -109,14 +109,15 @@ def check_home() -> Iterator[Finding]:
     yield Finding("home", room + way, fault=free < FREE_BYTES)
     private = not paths.state.parent.stat().st_mode & 0o077
     run = paths.state.parent
-    way = "is its owner's alone" if private else f"may be entered by others: chmod 700 '{run}'"
+    way = "is open to its owner only" if private else f"is open to others: chmod 700 '{run}'"
     yield Finding("permissions", f"{run} {way}", fault=not private)
-    kind = "on a private socket" if paths.listen() != LOOPBACK else "on loopback with a token: the path is too long"
+    is_long = paths.new_address() == LOOPBACK
+    kind = "on loopback with a token: the path is too long" if is_long else "on a private socket"
     yield Finding("sockets", f"local servers listen {kind}")
 
 
 def check_secrets() -> Iterator[Finding]:
-    """The files that the environment names for servers elsewhere."""
+    """Checks the files that the environment names for servers elsewhere."""
 
     token = os.environ.get("XCOMP_TOKEN_FILE", "")
     if token:
@@ -137,12 +138,12 @@ def _check_token(file: Path) -> Finding:
     except XcompError as error:
         return Finding("token", str(error), fault=True)
     if file.stat().st_mode & 0o077:
-        return Finding("token", f"{file} may be read by others: chmod 600 '{file}'", fault=True)
-    return Finding("token", f"{file} is its owner's alone")
+        return Finding("token", f"{file} can be read by others: chmod 600 '{file}'", fault=True)
+    return Finding("token", f"{file} can be read by its owner only")
 
 
 def check_ports() -> Iterator[Finding]:
-    """Whether the ports of the services are free; a taken one matters to who wants to serve there."""
+    """Reports whether the ports of the services are free; this matters only to a server on this machine."""
     for service, port in PORTS.items():
         with socket.socket() as probe:
             probe.settimeout(1)
@@ -152,7 +153,7 @@ def check_ports() -> Iterator[Finding]:
 
 
 def check_gpu() -> Iterator[Finding]:
-    """Whether there is a GPU, and whether torch was built for it; loads neither torch nor a driver."""
+    """Checks whether there is a GPU, and whether torch was built for it; loads neither torch nor a driver."""
     if not _NVIDIA.exists():
         yield Finding("gpu", "none: models run on the CPU")
         return
@@ -161,6 +162,6 @@ def check_gpu() -> Iterator[Finding]:
     except PackageNotFoundError:
         yield Finding("gpu", "there is one; torch is not installed")
         return
-    blind = built.endswith("+cpu")
-    way = ", which cannot use it: install torch as https://pytorch.org/get-started/locally says" if blind else ""
-    yield Finding("gpu", f"there is one, and torch {built}{way}", fault=blind)
+    is_cpu_only = built.endswith("+cpu")
+    way = ", which cannot use it: install torch as https://pytorch.org/get-started/locally says" if is_cpu_only else ""
+    yield Finding("gpu", f"there is one, and torch {built}{way}", fault=is_cpu_only)

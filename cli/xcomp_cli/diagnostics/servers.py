@@ -1,6 +1,6 @@
-"""What is wrong with servers and repositories by what they say of themselves, and how to mend it.
+"""Finds what is wrong with servers and repositories in their own answers, and says how to fix it.
 
-It starts nothing and changes nothing; `machine.py` looks at the machine instead.
+Starts and changes nothing; `machine.py` checks the machine.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ from xcomp_protos import indexer_pb2 as pb
 
 
 def check_indexer(*, healthy: bool, log: str) -> Iterator[Finding]:
-    """An indexer that answers, yet does not serve; `log` says where its log is, if that is known."""
+    """Reports an indexer that answers but does not serve; `log` says where its log is, if known."""
     if not healthy:
         way = f"ask again in a moment; its log says which{log}"
         yield Finding("indexer", f"NOT_SERVING: it loads models, waits for its store or is about to stop: {way}", True)
 
 
 def check_composer(described: cpb.DescribeComposerResponse) -> Iterator[Finding]:
-    """A composer whose indexer does not serve it."""
+    """Reports a composer whose indexer does not serve."""
     if described.indexer_status != "SERVING":
         way = "look at the indexer, and at the composer's --indexer and --indexer-token-file"
         fact = f"{described.indexer_status} for the composer, at {described.indexer}: {way}"
@@ -29,7 +29,7 @@ def check_composer(described: cpb.DescribeComposerResponse) -> Iterator[Finding]
 
 
 def check_repositories(described: pb.DescribeResponse, *, local: bool) -> Iterator[Finding]:
-    """Whatever is wrong with any repository; models are looked for where the indexer is of this machine."""
+    """Reports faults of all repositories; checks for their models if the indexer is on this machine."""
     for one in described.repositories:
         name = f"repository {one.name}"
         if one.problem:
@@ -45,11 +45,11 @@ def check_repositories(described: pb.DescribeResponse, *, local: bool) -> Iterat
 
 def _check_files(one: pb.Repository) -> Iterator[str]:
     if one.failures:
-        way = f"mend them, then: xcomp index --retry-failed FOLDER{_repo_option(one)}"
+        way = f"repair them, then: xcomp index --retry-failed FOLDER{_repo_option(one)}"
         yield f"{console.format_count(sum(one.failures.values()), 'file')} failed ({failures(one)}): {way}"
     kept = one.last_ingest.fields["removable"].number_value if "removable" in one.last_ingest.fields else 0
     if kept:
-        way = f"bring their folder back, or let them go with: xcomp index --prune FOLDER{_repo_option(one)}"
+        way = f"restore their folder, or remove the images with: xcomp index --prune FOLDER{_repo_option(one)}"
         yield f"the last run missed the files of {console.format_count(round(kept), 'image')} and removed none: {way}"
 
 
@@ -60,7 +60,7 @@ def _check_spaces(one: pb.Repository) -> Iterator[str]:
             way = f"xcomp repo space switch {one.name} {space.name}, or xcomp repo space drop {one.name} {space.name}"
             yield f"space {space.name} is complete and does not answer: {way}"
         elif space.state == "filling" or lacking > 0:
-            way = f"xcomp repo space add {one.name} {space.name}, which goes on with it"
+            way = f"xcomp repo space add {one.name} {space.name}, which continues it"
             yield f"space {space.name} lacks {lacking} of {console.format_count(one.images, 'image')}: {way}"
 
 
@@ -69,7 +69,7 @@ def _check_models(one: pb.Repository, loaded: Sequence[str]) -> Iterator[str]:
     for space in one.spaces:
         for model in MODELS:
             is_its = space.source == model.name or space.source.startswith(f"{model.name}:")
-            if is_its and space.model not in loaded and (lack := model.lack()):
+            if is_its and space.model not in loaded and (lack := model.describe_lack()):
                 yield f"model {space.source} of space {space.name} is {lack}"
 
 

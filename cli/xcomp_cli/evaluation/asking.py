@@ -1,6 +1,6 @@
-"""Asks the composer every question of an evaluation: each item in each way to choose, in several orders, and controls.
+"""Asks the composer all questions of an evaluation: each item by each procedure, in several orders, and controls.
 
-One item after the other, so that a model which remembers what it has read finds the item's context again.
+Items are asked one after the other, so that a model with a prefix cache reuses the context of the item.
 """
 
 import random
@@ -15,17 +15,17 @@ from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import Denied, InvalidRequest, ModelError, NotFound
 
-TURNS = 4  # orders of letters, at most: each candidate of four has each letter once
-RETRIEVAL = "retrieval"  # the model that has no letters
+TURNS = 4  # most orders of letters: each of four candidates has each letter once
+RETRIEVAL = "retrieval"  # the model that answers without letters
 
 
 @dataclass(frozen=True)
 class SelectionAnswer:
-    """What came back; probabilities are in the order of the item's candidates.
+    """An answer of the composer; probabilities are in the order of the item's candidates.
 
     Attributes:
-        mass: share of all probability on the candidates; with the released procedure 0 where no letter could be read.
-        needed: probability from which the best is chosen, 0 where another measure decides.
+        mass: share of all probability on the candidates; 0 if an answer of the released procedure has no letter.
+        needed: probability from which the best is chosen; 0 if another measure decides.
     """
 
     choice: int | None
@@ -35,23 +35,23 @@ class SelectionAnswer:
 
     @property
     def best(self) -> int:
-        """The candidate that it prefers, whether that is enough to be chosen or not."""
+        """The preferred candidate, even if its probability is too low to be chosen."""
         return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
 
     @property
     def certainty(self) -> float:
-        """How far the best candidate is on the way from chance, 0, to certainty, 1."""
+        """The best probability, scaled so that 0 is chance and 1 is certain."""
         return _from_chance(max(self.probabilities), len(self.probabilities))
 
     @property
     def margin(self) -> float:
-        """The certainty from which it chooses."""
+        """The certainty from which a candidate is chosen."""
         return _from_chance(self.needed, len(self.probabilities))
 
 
 @dataclass(frozen=True)
 class AnswerInOrder:
-    """An answer with the order of letters in which it was given."""
+    """An answer, and the order of letters in the question."""
 
     order: tuple[int, ...]
     answer: SelectionAnswer | None
@@ -59,11 +59,11 @@ class AnswerInOrder:
 
 @dataclass(frozen=True)
 class ItemAnswers:
-    """All that was answered to one item; None where the model failed.
+    """All answers to one item; None where the model failed.
 
     Attributes:
-        by_order: one order at a time, by procedure: `ours`, `released`.
-        controls: `shuffled` with another item's images, `without_pixels`, `none_fits` without the person's pick.
+        by_order: answers in several orders, by procedure: `ours`, `released`.
+        controls: `shuffled` with images of another item, `without_pixels`, `none_fits` without the person's pick.
     """
 
     item: Item
@@ -76,11 +76,11 @@ class ItemAnswers:
 
 @dataclass
 class Asker:
-    """Asks one composer, under the same options.
+    """Asks one composer, always with the same options.
 
     Attributes:
-        model: that answered, once it has.
-        failures: what the model said when it failed, each reason once.
+        model: the model that answered; empty before the first answer.
+        failures: how often the model failed, by reason.
     """
 
     client: ComposerClient
@@ -94,23 +94,26 @@ class Asker:
         """Yields the answers to each item.
 
         Raises:
-            XcompError: of any kind, where an item cannot be asked at all; it names the item.
+            XcompError: an item cannot be asked; the message names the item.
         """
         for number, item in enumerate(items):
-            yield self._item(item, items[(number + 1) % len(items)])
+            yield self._ask_item(item, items[(number + 1) % len(items)])
             done(number + 1)
 
-    def _item(self, item: Item, other: Item) -> ItemAnswers:
+    def _ask_item(self, item: Item, other: Item) -> ItemAnswers:
         similar = self._answer(item, procedure=pb.PROCEDURE_SIMILARITY)
-        ours = self._ours(item)
+        ours = self._answer_ours(item)
         if self.model == RETRIEVAL:
-            return ItemAnswers(item, similar, ours, controls=self._controls(item, other, sees=False))
-        turned = {"ours": tuple(self._turned(item)), "released": tuple(self._turned(item, pb.PROCEDURE_REFERENCE))}
-        released = turned["released"][0].answer
-        return ItemAnswers(item, similar, ours, released, turned, self._controls(item, other, sees=True))
+            return ItemAnswers(item, similar, ours, controls=self._answer_controls(item, other, sees=False))
+        by_order = {
+            "ours": tuple(self._answer_in_orders(item)),
+            "released": tuple(self._answer_in_orders(item, pb.PROCEDURE_REFERENCE)),
+        }
+        released = by_order["released"][0].answer
+        return ItemAnswers(item, similar, ours, released, by_order, self._answer_controls(item, other, sees=True))
 
-    def _ours(self, item: Item) -> SelectionAnswer | None:
-        """Asks as an article does: a close choice is looked at twice, unlike with an order given."""
+    def _answer_ours(self, item: Item) -> SelectionAnswer | None:
+        """Asks as for an article, where a close choice is asked twice; a question with a fixed order is asked once."""
         answer = self._answer(item, candidates=[item.candidates[number] for number in item.order])
         if answer is None:
             return None
@@ -121,7 +124,7 @@ class Asker:
             probabilities=tuple(shares[number] for number in range(len(shares))),
         )
 
-    def _turned(
+    def _answer_in_orders(
         self, item: Item, procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED
     ) -> Iterator[AnswerInOrder]:
         count = len(item.order)
@@ -131,12 +134,12 @@ class Asker:
             order = item.order[first:] + item.order[:first]
             yield AnswerInOrder(order, self._answer(item, procedure=procedure, order=order))
 
-    def _controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, SelectionAnswer | None]:
+    def _answer_controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, SelectionAnswer | None]:
         if not self.has_controls:
             return {}
         found: dict[str, SelectionAnswer | None] = {}
         if other is not item:
-            images = self._shuffled(other, len(item.candidates))
+            images = self._shuffle_images(other, len(item.candidates))
             found["shuffled"] = self._answer(item, candidates=images, owner=other)
         if item.pick is not None and len(item.candidates) > 2:  # two must be left to choose from
             left = tuple(each for number, each in enumerate(item.candidates) if number != item.pick)
@@ -145,8 +148,8 @@ class Asker:
             found["without_pixels"] = self._answer(item, order=item.order, without_pixels=True)
         return found
 
-    def _shuffled(self, other: Item, count: int) -> list[ItemImage]:
-        """As many of another item's images in an order of their own: items may share images."""
+    def _shuffle_images(self, other: Item, count: int) -> list[ItemImage]:
+        """Returns `count` images of another item, shuffled, because items may share images."""
         images = [other.candidates[number % len(other.candidates)] for number in range(count)]
         random.Random(f"{self.options.seed} {other.id}").shuffle(images)  # noqa: S311  # no secret
         return images

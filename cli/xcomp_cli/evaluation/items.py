@@ -1,7 +1,7 @@
-"""The items of an evaluation: a JSONL of choices, and of what people picked.
+"""Reads the items of an evaluation, JSON Lines of choices, and the picks of people.
 
-The one idea: every line is checked before a single question is asked, and an error names its line. Images are files
-beside the items or ids of the repository; nothing here opens them.
+Every line is checked before the first question is asked, and an error names its line. Images are files beside the
+items or ids of the repository; they are not opened here.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import NoReturn
 from xcomp_protos.errors import InvalidRequest
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-NONE = "none"  # what a pick says where nothing fits
+NONE = "none"  # a pick that says that nothing fits
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -29,7 +29,7 @@ class ItemImage:
 
 @dataclass(frozen=True)
 class ShownImage:
-    """An image that stands in the context already, after a paragraph, or after one of the last ones."""
+    """An image that is already in the context, after paragraph `after`, or after one of the last paragraphs."""
 
     image: ItemImage
     after: int | None = None
@@ -40,10 +40,10 @@ class Item:
     """One choice.
 
     Attributes:
-        digest: of what is asked, so that a pick cannot be read into another question.
+        digest: of the question, so that a pick is never read into another question.
         order: the candidates' numbers in the order of their letters.
         is_labelled: whether a person has chosen.
-        pick: what the person chose; None where nothing fits, or nobody has chosen.
+        pick: what the person chose; None if nothing fits, or if no person has chosen.
     """
 
     id: str
@@ -61,14 +61,14 @@ def read_items(file: Path) -> list[Item]:
     """Reads items; paths in them are relative to their file.
 
     Raises:
-        InvalidRequest: no such file, or a line that makes no sense.
+        InvalidRequest: the file does not exist, or a line is invalid.
     """
     items = [_parse_item(record, number, file) for number, record in _read_records(file)]
     if not items:
-        raise InvalidRequest(f"'{file}' holds no item: one JSON object a line, as docs/evaluation.md shows")
-    twice = {item.id for item in items if sum(other.id == item.id for other in items) > 1}
-    if twice:
-        raise InvalidRequest(f"'{file}' has several items of the id {min(twice)!r}: give each one its own")
+        raise InvalidRequest(f"'{file}' has no item: one JSON object a line, as docs/evaluation.md shows")
+    duplicates = {item.id for item in items if sum(other.id == item.id for other in items) > 1}
+    if duplicates:
+        raise InvalidRequest(f"'{file}' has several items of the id {min(duplicates)!r}: give each its own")
     return items
 
 
@@ -76,7 +76,7 @@ def with_picks(items: Sequence[Item], file: Path) -> list[Item]:
     """Returns the items with the picks of a file; the last pick of an item counts.
 
     Raises:
-        InvalidRequest: a pick of an item that is not there, or that asked something else when it was labelled.
+        InvalidRequest: the item of a pick does not exist, or has changed since it was labelled.
     """
     known = {item.id: item for item in items}
     for number, record in _read_records(file):
@@ -103,9 +103,9 @@ def _read_records(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
-            _fail(file, number, "is no JSON")
+            _fail(file, number, "is not JSON")
         if not isinstance(record, dict):
-            _fail(file, number, "is no JSON object")
+            _fail(file, number, "is not a JSON object")
         yield number, record
 
 

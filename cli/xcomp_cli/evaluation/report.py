@@ -1,4 +1,4 @@
-"""The figures of an evaluation as a person reads them."""
+"""Prints the figures of an evaluation as lines for a person."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias

@@ -1,6 +1,6 @@
-"""What all answers together say: accuracy of each way to choose, letters, abstentions, controls, and the threshold.
+"""Computes figures from all answers: accuracy by procedure, letters, abstentions, controls, and the threshold.
 
-All items are labelled ones. The figures go into JSON as they are; `report` prints them.
+All items are labelled. The figures are the JSON output; `report` prints them.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ _TABLE_10: Figures = {
 
 
 def summarise(asked: Sequence[ItemAnswers], *, seed: int) -> Figures:
-    """Returns all figures as the value of JSON."""
+    """Returns all figures as a JSON object."""
     ways = _ways(asked)
     values = {name: [value(each) for each in asked] for name, value in ways.items()}
     pairs = [("ours", other) for other in ("clip", "released") if other in ways]
@@ -37,7 +37,7 @@ def summarise(asked: Sequence[ItemAnswers], *, seed: int) -> Figures:
             f"{one} - {other}": difference(values[one], values[other], seed=seed).to_json() for one, other in pairs
         },
         "unread": sum(each.released is not None and each.released.mass == 0 for each in asked),
-        "letters": {name: _letters(asked, name) for name in ("ours", "released") if _has_turned(asked, name)},
+        "letters": {name: _letters(asked, name) for name in ("ours", "released") if _has_orders(asked, name)},
         "abstention": _abstention(asked, seed=seed),
         "controls": _controls(asked, seed=seed),
         "threshold": _threshold(asked, seed=seed),
@@ -55,23 +55,23 @@ def _ways(asked: Sequence[ItemAnswers]) -> dict[str, Value]:
 
 
 def _is_right(asked: ItemAnswers, answer: SelectionAnswer | None) -> float:
-    """Whether the candidate that it prefers is the person's; where nothing fits none is."""
+    """Returns 1 if the preferred candidate is the pick of the person; 0 if nothing fits."""
     return float(answer is not None and answer.best == asked.item.pick)
 
 
 def _chance(asked: ItemAnswers) -> float:
-    """What a choice without a look is right at: never, where nothing fits."""
+    """Returns the accuracy of a random choice; 0 if nothing fits."""
     return 0.0 if asked.item.pick is None else 1 / len(asked.item.candidates)
 
 
-def _has_turned(asked: Sequence[ItemAnswers], name: str) -> bool:
+def _has_orders(asked: Sequence[ItemAnswers], name: str) -> bool:
     return any(len(each.by_order.get(name, ())) > 1 for each in asked)
 
 
 def _letters(asked: Sequence[ItemAnswers], name: str) -> Figures:
-    """How a procedure depends on the order, over orders in which each candidate has each letter equally often."""
-    turned = [[each for each in one.by_order[name] if each.answer] for one in asked if name in one.by_order]
-    complete = [each for each in turned if len(each) > 1]
+    """Returns how answers depend on the order, over orders in which each candidate has each letter equally often."""
+    answers = [[each for each in one.by_order[name] if each.answer] for one in asked if name in one.by_order]
+    complete = [each for each in answers if len(each) > 1]
     pairs = [_best(one) != _best(other) for each in complete for one, other in combinations(each, 2)]
     return {
         "orders_disagree": _mean([float(len({_best(each) for each in some}) > 1) for some in complete]),
@@ -83,7 +83,7 @@ def _letters(asked: Sequence[ItemAnswers], name: str) -> Figures:
 
 
 def _letter(number: int, asked: Sequence[ItemAnswers], name: str) -> Figures:
-    """How often a letter is chosen, how often it would be without a preference, and how often it is right to be."""
+    """Returns how often a letter is chosen, would be chosen without a preference, and is right."""
     seen = [(one, each) for one in asked for each in one.by_order.get(name, ()) if each.answer]
     chosen = [float(each.order.index(_best(each)) == number) for _, each in seen if number < len(each.order)]
     right = [
@@ -98,13 +98,13 @@ def _most_letters(asked: Sequence[ItemAnswers]) -> int:
     return max(len(each.item.candidates) for each in asked)
 
 
-def _best(turned: AnswerInOrder) -> int:
-    assert turned.answer, "left out before"
-    return turned.answer.best
+def _best(ordered: AnswerInOrder) -> int:
+    assert ordered.answer, "filtered by the callers"
+    return ordered.answer.best
 
 
 def _abstention(asked: Sequence[ItemAnswers], *, seed: int) -> Figures:
-    """Precision: of the choices not made, those whose best candidate was not the person's."""
+    """Returns figures of abstention; precision is the share of abstentions whose best candidate is not the pick."""
     answered = [each for each in asked if each.ours]
     abstained = [each for each in answered if each.ours and each.ours.choice is None]
     chosen = [each for each in answered if each.ours and each.ours.choice is not None]
@@ -119,7 +119,7 @@ def _abstention(asked: Sequence[ItemAnswers], *, seed: int) -> Figures:
 
 
 def _controls(asked: Sequence[ItemAnswers], *, seed: int) -> Figures:
-    """Other images in the candidates' places, and grey ones, must read chance; without the pick nothing fits."""
+    """Returns the controls: other or grey images must give chance, and without the pick nothing fits."""
     picked = [each for each in asked if each.item.pick is not None]
     found = {
         name: [(each, answer) for each in picked if (answer := each.controls.get(name))]

@@ -1,7 +1,7 @@
-"""Fits the certainty from which a choice counts, to choices of people.
+"""Fits the certainty from which a candidate is chosen to the choices of people.
 
-The one idea: a right image gains 1, a wrong one loses 1, no image does neither; the best threshold gains most. How
-much of that is luck is told by cross-validation: each fold is judged by a threshold that was fitted without it.
+A right image gains 1, a wrong one loses 1, no image gains 0; the best threshold gains most. Cross-validation shows how
+much of the gain is chance: each fold is judged by a threshold that was fitted without it.
 """
 
 import random
@@ -12,12 +12,12 @@ from xcomp_cli.evaluation.figures import Estimate, estimate
 from xcomp_cli.output.console import Json
 
 FOLDS = 5
-LEAST = 20  # labelled choices below which a fit is no more than a hint
+LEAST = 20  # fewer labelled choices give only a hint
 
 
 @dataclass(frozen=True)
 class JudgedChoice:
-    """A choice that a person has judged: how sure it was, and whether its best candidate was the person's."""
+    """A choice that a person has judged: its certainty, and whether its best candidate is the person's pick."""
 
     certainty: float
     is_right: bool
@@ -25,13 +25,13 @@ class JudgedChoice:
 
 @dataclass(frozen=True)
 class ThresholdFit:
-    """A threshold, and what it gains per choice.
+    """A threshold, and its gain per choice.
 
     Attributes:
-        fitted: gain of choices that the threshold was not fitted to.
+        fitted: gain on choices that the threshold was not fitted to.
         now: gain of the threshold in use.
-        always: gain of choosing without one.
-        spread: lowest and highest threshold of the folds.
+        always: gain without a threshold.
+        spread: lowest and highest threshold among the folds.
     """
 
     threshold: float
@@ -42,7 +42,7 @@ class ThresholdFit:
     spread: tuple[float, float]
 
     def to_json(self) -> dict[str, Json]:
-        """Returns the value of JSON."""
+        """Returns the fit as a JSON object."""
         return {
             "suggested": self.threshold,
             "used": self.used,
@@ -56,7 +56,7 @@ class ThresholdFit:
 
 
 def fit(judged: Sequence[JudgedChoice], *, used: float, seed: int) -> ThresholdFit | None:
-    """Fits a threshold of certainty, 0..1, to judged choices; None where there are too few to divide."""
+    """Fits a threshold of certainty, 0..1, to judged choices; returns None if there are fewer than folds."""
     if len(judged) < FOLDS:
         return None
     shuffled = list(judged)
@@ -78,12 +78,12 @@ def fit(judged: Sequence[JudgedChoice], *, used: float, seed: int) -> ThresholdF
 
 
 def _best_threshold(judged: Sequence[JudgedChoice]) -> float:
-    """The threshold of the largest gain, halfway between the choices around it; of equals the lowest."""
+    """Returns the lowest threshold with the largest gain, halfway between the choices around it."""
     ranked = sorted(judged, key=lambda each: each.certainty)
     gain = sum(_gain(each, 0.0) for each in ranked)
     best, threshold = gain, 0.0
     for at, each in enumerate(ranked):
-        gain -= 1.0 if each.is_right else -1.0  # this one is not chosen any more
+        gain -= 1.0 if each.is_right else -1.0  # this choice is now below the threshold
         above = ranked[at + 1].certainty if at + 1 < len(ranked) else 1.0
         if gain > best and above > each.certainty:
             best, threshold = gain, (each.certainty + above) / 2

@@ -1,4 +1,4 @@
-"""One run of `xcomp index`: the indexer takes in what it sees, and is sent what it does not see."""
+"""One run of `xcomp index`: the indexer reads the files that it sees, and the others are uploaded."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from xcomp_protos.errors import Unavailable
 
 @dataclass
 class IngestOutcome:
-    """What an ingest ended with."""
+    """The result of an ingest."""
 
     summary: pb.IngestSummary
     failures: list[pb.IngestFailure] = field(default_factory=list)
@@ -22,16 +22,16 @@ class IngestOutcome:
 
 @dataclass(frozen=True)
 class IngestJob:
-    """What is to be brought in, once or again and again."""
+    """Files to ingest, once or repeatedly."""
 
     indexer: str  # address; empty: the local one
     request: pb.IngestRequest  # its paths are the indexer's own
     uploads: Sequence[str]  # absolute paths of this machine
-    settled: set[Entry] = field(default_factory=set)  # files that were uploaded by a run before
+    settled: set[Entry] = field(default_factory=set)  # files that earlier runs uploaded
 
 
 def run_ingest(job: IngestJob) -> IngestOutcome:
-    """Does one run; returns what came of it."""
+    """Runs an ingest once and returns its result."""
 
     with clients.indexer(job.indexer) as client:
         outcome = IngestOutcome(pb.IngestSummary(repository=job.request.repository))
@@ -43,14 +43,14 @@ def run_ingest(job: IngestJob) -> IngestOutcome:
 
 
 def _upload(client: IndexerClient, job: IngestJob, outcome: IngestOutcome) -> None:
-    """Uploads files of this machine, and adds what came of it to the outcome."""
+    """Uploads files of this machine, and adds the result to the outcome."""
 
     header = pb.UploadHeader(repository=job.request.repository, profile=job.request.profile)
     exclude, report = job.request.exclude, outcome.failures.append
     try:
         done = upload(client, job.uploads, header=header, exclude=exclude, settled=job.settled, report=report)
     except KeyboardInterrupt:
-        console.note("what is uploaded stays; the same command goes on from there")
+        console.note("uploaded images stay; the same command continues from there")
         raise
     total = outcome.summary
     for name in ("scanned", "added", "updated", "unchanged", "failed", "seconds"):
@@ -78,6 +78,6 @@ def _follow(events: Iterable[pb.IngestEvent]) -> IngestOutcome:
                 else:
                     advance(0, 0, what=f"looking for images: {event.progress.scanned}")
     except KeyboardInterrupt:
-        console.note("what is indexed stays; the same command goes on from there")
+        console.note("indexed images stay; the same command continues from there")
         raise
     raise Unavailable("the indexer ended before its summary: run the command again")

@@ -1,7 +1,7 @@
-"""Brings files of this machine into an indexer elsewhere: content that it knows is not sent again.
+"""Uploads files of this machine to an indexer elsewhere, without sending known content again.
 
-Every file is hashed here and asked for by its hash; nothing is remembered on this side. Uploads are added and never
-removed: what is gone here may well be there for somebody else.
+Every file is hashed here and looked up by its hash; no state is kept on this side. Uploads only add images: a file that
+is missing here may still be wanted by other users.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.client.channel import CHUNK_BYTES
 from xcomp_protos.errors import XcompError
 
-WORKERS = 4  # files under way at once: some are hashed while others travel or are embedded
-MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; so many and one more are sent, for it to say so
+WORKERS = 4  # parallel uploads: some files are hashed while others are sent or embedded
+MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; one byte more is sent, so that it reports this
 
-_TRANSIENT = ("permission", "vanished", "unreadable")  # failures that say nothing of the file itself
+_TRANSIENT = ("permission", "vanished", "unreadable")  # failures that say nothing about the content of the file
 
 
 class Report(Protocol):
-    """What an upload is told of."""
+    """Receives failures of an upload."""
 
     def __call__(self, failure: pb.IngestFailure, /) -> None:
-        """Takes a file that was skipped."""
+        """Receives a file that was skipped."""
 
 
 def upload(
@@ -41,15 +41,15 @@ def upload(
     settled: set[Entry],
     report: Report,
 ) -> pb.IngestSummary:
-    """Uploads what is not known below folders, and single files.
+    """Uploads folders and single files, without content that the indexer knows.
 
     Args:
         client: of the indexer.
         paths: absolute, of this machine.
         header: names repository and profile.
         exclude: globs of what to leave out.
-        settled: files that need not be looked at again; those that are answered join them.
-        report: is told of each file that is no readable image.
+        settled: files that need no upload; answered files are added.
+        report: is called for each file that is not a readable image.
     """
 
     begun = time.monotonic()
@@ -81,27 +81,27 @@ def upload(
 
 
 def _answers(client: IndexerClient, entries: Sequence[Entry], header: pb.UploadHeader) -> Iterator[pb.UploadResponse]:
-    """Uploads in several lanes, a bounded number of files ahead; yields the answers in order."""
-    lanes = ThreadPoolExecutor(WORKERS, thread_name_prefix="upload")
+    """Uploads with several threads and a bounded number of files ahead; yields the answers in order."""
+    workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="upload")
     waiting: deque[Future[pb.UploadResponse]] = deque()
     try:
         for entry in entries:
-            waiting.append(lanes.submit(_send, client, entry, header))
+            waiting.append(workers.submit(_send, client, entry, header))
             if len(waiting) == 2 * WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        lanes.shutdown(cancel_futures=True)
+        workers.shutdown(cancel_futures=True)
 
 
 def _send(client: IndexerClient, entry: Entry, header: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
-        offer = _make_header(entry, header)
-        answer = client.upload(offer)
+        upload_header = _make_header(entry, header)
+        answer = client.upload(upload_header)
         if not answer.image_id and not answer.HasField("failure"):
-            answer = _send_content(client, entry, offer)
+            answer = _send_content(client, entry, upload_header)
     except OSError as error:
         return pb.UploadResponse(failure=_unreadable_failure(entry.path, error))
     if answer.HasField("failure"):
@@ -109,14 +109,14 @@ def _send(client: IndexerClient, entry: Entry, header: pb.UploadHeader) -> pb.Up
     return answer
 
 
-def _send_content(client: IndexerClient, entry: Entry, offer: pb.UploadHeader) -> pb.UploadResponse:
+def _send_content(client: IndexerClient, entry: Entry, header: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
-        return client.upload(offer, _chunks(entry.path))
+        return client.upload(header, _chunks(entry.path))
     except XcompError:
-        if _make_header(entry, offer) == offer:  # else the file is to blame
+        if _make_header(entry, header) == header:  # otherwise the file has changed
             raise
-        raise OSError(0, "it changed meanwhile; run the command again") from None
+        raise OSError(0, "it changed during the upload; run the command again") from None
 
 
 def _make_header(entry: Entry, header: pb.UploadHeader) -> pb.UploadHeader:
@@ -155,7 +155,7 @@ def _unreadable_failure(path: str, error: OSError) -> pb.IngestFailure:
 
 
 def _to_text(path: str) -> str:
-    """Returns a path as a message takes it; bytes that are not UTF-8 become question marks."""
+    """Returns a path as valid UTF-8; other bytes become replacement characters."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 

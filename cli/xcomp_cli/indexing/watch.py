@@ -1,7 +1,7 @@
-"""`xcomp index --watch`: follows folders, and brings them in again whenever something below them has settled.
+"""`xcomp index --watch`: follows folders and runs an ingest when changes below them have settled.
 
-The watcher says that something changed, and the run that follows finds out what: so nothing is missed when changes
-come fast, when a folder goes away and comes back, or when the indexer was away.
+The watcher only reports that something changed; the ingest finds out what. So no change is missed when changes come
+fast, when a folder disappears and returns, or when the indexer does not answer for some time.
 """
 
 import os
@@ -16,28 +16,28 @@ from xcomp_indexer.ingest.scan import FOREIGN_FOLDERS
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.errors import Unavailable, XcompError
 
-SETTLE_MS = 500  # of calm, so that a copy of many files is one change
-TICK_MS = 2000  # how often a folder that went away is looked for, and a failed run is tried again
+SETTLE_MS = 500  # without changes, so that a copy of many files is one change
+TICK_MS = 2000  # how often a missing folder is looked for and a failed run is repeated
 
 
 def follow_changes(job: IngestJob, outcome: IngestOutcome, *, show: Callable[[IngestOutcome], None]) -> None:
-    """Follows the paths of a job without end; `outcome` is that of its first run, and `show` tells of news."""
+    """Follows the paths of a job without end; `outcome` is the result of its first run, `show` prints news."""
 
     paths = [*job.request.paths, *job.uploads]
-    told, trouble, due = _NewsFilter(outcome), "", False
+    news_filter, last_error, is_due = _NewsFilter(outcome), "", False
     console.note(f"watching {', '.join(map(console.printable, paths))}: ^C ends it")
     for changed in changes(paths):
-        due = due or changed
+        is_due = is_due or changed
         present = _without_missing_paths(job)
-        if not due or not (present.request.paths or present.uploads):
+        if not is_due or not (present.request.paths or present.uploads):
             continue
         try:
-            news = told.news(run_ingest(present))
-            due, trouble = False, ""
+            news = news_filter.select(run_ingest(present))
+            is_due, last_error = False, ""
         except (XcompError, OSError) as error:
-            if str(error) != trouble:
-                console.warn(f"{console.printable(str(error))}: it is tried again")
-            trouble = str(error)
+            if str(error) != last_error:
+                console.warn(f"{console.printable(str(error))}: the next try follows")
+            last_error = str(error)
             continue
         if news:
             show(news)
@@ -46,10 +46,10 @@ def follow_changes(job: IngestJob, outcome: IngestOutcome, *, show: Callable[[In
 def changes(paths: Sequence[str], *, settle_ms: int = SETTLE_MS, tick_ms: int = TICK_MS) -> Iterator[bool]:
     """Yields without end: True where something changed below the paths since the last time, else False.
 
-    The first is True, and so is the first after a path was replaced: what came before its watcher was there is unseen.
+    The first value is True, and also the first after a path was replaced, because earlier changes were not watched.
 
     Raises:
-        Unavailable: the system cannot watch.
+        Unavailable: the system cannot watch the paths.
     """
     while True:
         there = _identities(paths)
@@ -63,7 +63,7 @@ def changes(paths: Sequence[str], *, settle_ms: int = SETTLE_MS, tick_ms: int = 
 
 
 def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[bool]:
-    """Yields whether something happened, at the latest after a tick; ends where it cannot go on from here."""
+    """Yields whether something changed, at the latest after a tick; ends if a path disappeared."""
     from watchfiles import watch
 
     while not paths:
@@ -74,20 +74,20 @@ def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[
             *paths,
             watch_filter=lambda _, path: _is_scanned(path, paths),
             step=settle_ms,
-            debounce=10 * settle_ms,  # it need not ever be calm
+            debounce=10 * settle_ms,  # for folders that change all the time
             rust_timeout=tick_ms,
             yield_on_timeout=True,
             ignore_permission_denied=True,
         ):
             yield bool(batch)
-    except FileNotFoundError:  # a path went away before its watcher was there
+    except FileNotFoundError:  # a path disappeared before it was watched
         time.sleep(tick_ms / 1000)
     except (OSError, RuntimeError) as error:  # the library's own error is a RuntimeError
-        raise Unavailable(f"{paths[0]} cannot be watched: {error}: run xcomp index now and then instead") from None
+        raise Unavailable(f"{paths[0]} cannot be watched: {error}: run xcomp index regularly instead") from None
 
 
 def _is_scanned(path: str, roots: Sequence[str]) -> bool:
-    """Whether a scan looks there: not into hidden folders and those of other programs."""
+    """Whether a scan reads the path: it skips hidden folders and those of other programs."""
 
     below = next((os.path.relpath(path, root) for root in roots if Path(path).is_relative_to(root)), path)
     parts = () if below == "." else Path(below).parts
@@ -95,7 +95,7 @@ def _is_scanned(path: str, roots: Sequence[str]) -> bool:
 
 
 def _identities(paths: Sequence[str]) -> dict[str, tuple[int, int] | None]:
-    """Tells a folder from another that took its place, and from none."""
+    """Returns device and inode of each path, None for a missing one, to see that a folder was replaced."""
     found: dict[str, tuple[int, int] | None] = {}
     for path in paths:
         try:
@@ -107,7 +107,7 @@ def _identities(paths: Sequence[str]) -> dict[str, tuple[int, int] | None]:
 
 
 def _without_missing_paths(job: IngestJob) -> IngestJob:
-    """Returns the job without the paths that are not there now."""
+    """Returns the job without the paths that are missing now."""
     request = type(job.request)()
     request.CopyFrom(job.request)
     request.paths[:] = filter(os.path.exists, job.request.paths)
@@ -115,13 +115,13 @@ def _without_missing_paths(job: IngestJob) -> IngestJob:
 
 
 class _NewsFilter:
-    """What the user has been told already: each failure once, and a refused prune until its number changes."""
+    """Selects what to print: each failure once, and a refused prune when its number changes."""
 
     def __init__(self, outcome: IngestOutcome) -> None:
         self._failures = {_key(failure) for failure in outcome.failures}
         self._removable = outcome.summary.removable
 
-    def news(self, outcome: IngestOutcome) -> IngestOutcome | None:
+    def select(self, outcome: IngestOutcome) -> IngestOutcome | None:
         """Returns what is new in an outcome, or None."""
         summary = outcome.summary
         failures = [failure for failure in outcome.failures if _key(failure) not in self._failures]

@@ -1,4 +1,4 @@
-"""Gives the commands their clients: of the servers that the user named, else of local ones."""
+"""Connects commands to the servers that the user named, or to local ones."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ from xcomp_protos.errors import InvalidRequest, Unavailable
 from xcomp_protos.server import auth
 from xcomp_protos.tls import CLIENT_FILES, ClientTls, client_tls
 
-ANSWER_S = 600.0  # of a single call; the first one of a profile loads its models
+ANSWER_S = 600.0  # of one call; the first call of a profile loads its models
 IDLE_S = 900
-DYING_S = 1.0  # from the end of its connections to that of its lock
+DYING_S = 1.0  # from the end of a server's connections to the end of its lock
 TLS_FILES = (
     "XCOMP_TLS_CA",
     "XCOMP_TLS_CLIENT_CERT",
@@ -28,11 +28,11 @@ Client = TypeVar("Client", IndexerClient, ComposerClient)
 
 
 class PartialResultSaved(Unavailable):
-    """A server went away, but what was made so far is kept; the message says how to go on."""
+    """A server stopped, but the results so far are saved; the message says how to continue."""
 
 
 def is_remote(address: str) -> bool:
-    """Whether files of this machine have to be sent to a server: all but unix sockets may lead to another machine."""
+    """Whether files must be uploaded to a server: any address but a unix socket may be another machine."""
     return bool(address) and not address.startswith("unix:")
 
 
@@ -53,11 +53,11 @@ def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
     """Connects to the composer at `address`, or to a local one that works with the given or the local indexer.
 
     Raises:
-        InvalidRequest: a composer was named without its indexer.
+        InvalidRequest: a composer is named without its indexer.
     """
     if address:
         if not indexer_address:
-            raise InvalidRequest("--composer needs --indexer beside it: the images are fetched from there")
+            raise InvalidRequest("--composer needs --indexer as well: the images are fetched from there")
         with ComposerClient(address, token=_read_token(), tls=read_tls(), timeout_s=ANSWER_S) as client:
             yield client
         return
@@ -98,7 +98,7 @@ def _token_option(path: str) -> tuple[str, ...]:
 
 def _tls_options() -> Sequence[str]:
     files = ((flag, os.environ.get(name)) for flag, name in zip(CLIENT_FILES, TLS_FILES, strict=True))
-    return [word for flag, path in files if path for word in (flag, os.path.abspath(path))]  # noqa: PTH100  # its folder is another
+    return [word for flag, path in files if path for word in (flag, os.path.abspath(path))]  # noqa: PTH100  # the server has another working directory
 
 
 def _idle_s() -> str:
@@ -106,21 +106,21 @@ def _idle_s() -> str:
 
 
 def _read_token() -> str | None:
-    """The secret of servers elsewhere."""
+    """Returns the token for servers elsewhere."""
 
     path = os.environ.get("XCOMP_TOKEN_FILE")
     return auth.secret(path, option="XCOMP_TOKEN_FILE") if path else None
 
 
 def read_tls() -> ClientTls:
-    """Whom to trust at servers elsewhere, and what to show them."""
+    """Returns the TLS files for servers elsewhere."""
     files = [os.environ.get(name, "") for name in TLS_FILES]
     return client_tls(*files, options=TLS_FILES)
 
 
 @contextmanager
 def _explain_server_end(service: ServerProgram) -> Iterator[None]:
-    """Says so when a local server died in the middle of the work."""
+    """Explains an error of a local server that ended during the work."""
     try:
         yield
     except PartialResultSaved:
@@ -128,5 +128,5 @@ def _explain_server_end(service: ServerProgram) -> Iterator[None]:
     except Unavailable:
         if not wait_until(lambda: find_running(server_paths(service)) is None, DYING_S):
             raise
-        why = manager.explain_full_disk(server_paths(service)) or "run the command again, a new one starts"
+        why = manager.explain_full_disk(server_paths(service)) or "run the command again, which starts a new one"
         raise Unavailable(f"the local {service.name} ended (log: {server_paths(service).log}): {why}") from None

@@ -1,7 +1,7 @@
-"""Finds the local servers or has them started: a newcomer needs no service, a second command finds one warm.
+"""Finds local servers or starts them.
 
-A home has one server of a kind; concurrent commands share it, and one of another build is replaced. This file does
-not know what the servers do.
+A home has one server of a kind. Concurrent commands share it, and a server of another build is replaced. Does not
+depend on what the servers do.
 """
 
 import os
@@ -26,15 +26,15 @@ KILL_S = 5.0
 # The embedded engine maps files of 32 MiB and fills them later; if the disk has no room then, the system kills it.
 ROOM_BYTES = 64 * 2**20
 
-Waiting = Callable[[str], AbstractContextManager[None]]  # shows a person what is being waited for
+Waiting = Callable[[str], AbstractContextManager[None]]  # shows a person what the command waits for
 
 
 def ensure(service: ServerProgram, paths: ServerPaths, *, options: Sequence[str] = (), waiting: Waiting) -> State:
-    """Returns a server of this build, these settings and options that takes calls, started if there is none.
+    """Returns a server of this build, these settings and options that takes calls; starts one if necessary.
 
     Raises:
-        Unavailable: it died or did not answer in time; the message has the last line of its log.
-        Unsupported: libraries of it are not installed.
+        Unavailable: the server ended or did not answer in time; the message has the last line of its log.
+        Unsupported: its libraries are not installed.
     """
     wanted = (service.build(), tuple(options))
     state = _find_matching(paths, wanted)
@@ -65,19 +65,19 @@ def require(service: ServerProgram) -> None:
 
 
 def stop_server(paths: ServerPaths) -> None:
-    """Ends the server that lives, if one does: lets it finish its calls, then insists.
+    """Stops the server if one runs: asks it to finish its calls, then kills it.
 
     Raises:
-        Unavailable: it survived.
+        Unavailable: it is still running.
     """
     for number, patience_s in ((signal.SIGTERM, DRAIN_S), (signal.SIGKILL, KILL_S)):
         state = find_running(paths)
         if state:
-            with suppress(ProcessLookupError):  # it went by itself
+            with suppress(ProcessLookupError):  # it has already ended
                 os.kill(state.pid, number)
         if wait_until(lambda: not lock.is_held(paths.state), patience_s):
             return
-    raise Unavailable(f"an old server does not end: {paths.state} names its process")
+    raise Unavailable(f"an old server does not stop: {paths.state} names its process")
 
 
 def is_serving(service: ServerProgram, state: State) -> bool:
@@ -93,13 +93,13 @@ def is_serving(service: ServerProgram, state: State) -> bool:
 
 
 def last_line(log: Path) -> str:
-    """Returns the last line of a log that says something."""
+    """Returns the last line of a log that is not blank."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
 
 def explain_full_disk(paths: ServerPaths) -> str:
-    """Says that a server's disk is full, which ends one without a last word, and the way out; nothing if it is not."""
+    """Returns a message if the disk of a server is full, which ends a server without a log line; else nothing."""
     full = shutil.disk_usage(paths.home).free < ROOM_BYTES
     return f"the disk of {paths.home} is full: make room, then run the command again" if full else ""
 
@@ -110,14 +110,16 @@ def _find_matching(paths: ServerPaths, wanted: tuple[str, tuple[str, ...]]) -> S
 
 
 def _wait_until_serving(service: ServerProgram, paths: ServerPaths, state: State) -> bool:
-    """Waits until the server takes calls; False if it died meanwhile."""
+    """Waits until the server takes calls; returns False if it ended."""
     if wait_until(lambda: not lock.is_held(paths.state) or is_serving(service, state), START_S):
         return lock.is_held(paths.state)
-    raise Unavailable(f"the {service.name} (process {state.pid}) does not answer: end that process, or see {paths.log}")
+    raise Unavailable(
+        f"the {service.name} (process {state.pid}) does not answer: stop that process, or see {paths.log}"
+    )
 
 
 def _is_listening(address: str) -> bool:
-    """Whether anybody accepts connections there; asked first, since a gRPC channel backs off after a refusal."""
+    """Whether a connection is accepted; checked first, because a gRPC channel backs off after a refusal."""
     if address.startswith("unix:"):
         return _can_connect(socket.AF_UNIX, address.removeprefix("unix:"))
     host, _, port = address.rpartition(":")

@@ -1,7 +1,7 @@
-"""Images in the terminal, where it can show them: kitty's graphics protocol and iTerm2's inline images.
+"""Shows images in terminals that support kitty's graphics protocol or iTerm2's inline images.
 
-Protocols: https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html. Which
-terminal it is shows in the environment; inside a multiplexer nothing is drawn, since it would swallow the codes.
+Protocols: https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html. The
+environment names the terminal; inside a multiplexer nothing is drawn, because it would drop the codes.
 """
 
 import os
@@ -18,7 +18,7 @@ Draw = Callable[[bytes], None]
 
 
 def choose_draw(environment: Mapping[str, str] = os.environ) -> Draw | None:
-    """Returns what draws an encoded image on this terminal; None where it cannot."""
+    """Returns a function that draws an encoded image on this terminal; None if it cannot show images."""
     sequence = _choose_encoder(environment)
     if sequence is None or not sys.stdout.isatty():
         return None
@@ -42,13 +42,13 @@ def _choose_encoder(environment: Mapping[str, str]) -> Callable[[bytes], str] | 
 
 
 def encode_iterm(encoded: bytes) -> str:
-    """Returns the codes of an inline image; the terminal reads JPEG, PNG and WebP itself."""
+    """Returns the codes of an inline image; the terminal decodes JPEG, PNG and WebP itself."""
     data = standard_b64encode(encoded).decode("ascii")
     return f"\x1b]1337;File=inline=1;height={ROWS};size={len(encoded)}:{data}\x07"
 
 
 def encode_kitty(encoded: bytes) -> str:
-    """Returns the codes of an image that is sent as PNG, the one format all such terminals read."""
+    """Returns the codes of an image as PNG, the one format that all such terminals decode."""
     data = standard_b64encode(_png(encoded)).decode("ascii")
     chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
     more = [1] * (len(chunks) - 1) + [0]

@@ -57,7 +57,7 @@ def _draw_bar(unit: str) -> Iterator[Advance]:
 
 @contextmanager
 def show_wait(what: str, *, after_s: float = 0.0) -> Iterator[None]:
-    """Says what is being waited for while a person looks on and waits longer than `after_s`; then takes it back."""
+    """Shows what the command waits for if a person watches and the wait exceeds `after_s`; erases it at the end."""
     if not is_watched():
         yield
         return

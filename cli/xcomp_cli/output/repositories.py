@@ -5,7 +5,7 @@ from xcomp_protos import indexer_pb2 as pb
 
 
 def line(one: pb.Repository) -> str:
-    """Returns a repository in a line; of one that cannot be opened, why."""
+    """Returns a repository in a line; for one that cannot be opened, the reason."""
     if one.problem:
         return f"{console.strong(console.printable(one.name))}: cannot be opened: {console.printable(one.problem)}"
     size = f", {one.size_bytes / 1e6:.1f} MB" if one.size_bytes else ""
@@ -26,6 +26,6 @@ def space_line(space: pb.Space) -> str:
 
 
 def failures(one: pb.Repository) -> str:
-    """Returns how many files failed for which reason, the most frequent first."""
+    """Returns the number of failed files by reason, the most frequent first."""
     counts = sorted(one.failures.items(), key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{count} {console.printable(reason)}" for reason, count in counts)

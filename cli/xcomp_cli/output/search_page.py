@@ -1,6 +1,6 @@
-"""The page of a search: every hit with its image, in one file that needs nothing beside it.
+"""Writes the page of a search: every hit with its image, in one file without other files.
 
-Names, captions and the query are a stranger's text and stand escaped; nothing on the page runs.
+Names, captions and the query are foreign text and are escaped; the page runs no code.
 """
 
 import os
@@ -81,12 +81,12 @@ _WORDS = {
 }
 
 
-def write_page(file: Path, query: str, found: pb.QueryResult, *, client: IndexerClient) -> None:
-    """Writes the page of what was found, in the language of the query; the images are fetched from the indexer."""
-    language = "zh" if found.language == common.LANGUAGE_ZH else "en"
+def write_page(file: Path, query: str, result: pb.QueryResult, *, client: IndexerClient) -> None:
+    """Writes the page of the hits in the language of the query; fetches the images from the indexer."""
+    language = "zh" if result.language == common.LANGUAGE_ZH else "en"
     words = _WORDS[language]
-    cards = [_card(hit, client, language) for hit in found.hits]
-    names = sorted({hit.image.repository for hit in found.hits})
+    cards = [_card(hit, client, language) for hit in result.hits]
+    names = sorted({hit.image.repository for hit in result.hits})
     count = words["one" if len(cards) == 1 else "many"]
     page = _PAGE.format(
         language="zh-CN" if language == "zh" else "en",
@@ -98,24 +98,24 @@ def write_page(file: Path, query: str, found: pb.QueryResult, *, client: Indexer
 
 
 def _write(file: Path, page: str) -> None:
-    """Writes the page whole or not at all; into what is no plain file, such as a pipe, as it comes."""
+    """Writes the page completely or not at all; a pipe or device is written directly."""
     if file.exists() and not file.is_file():
         file.write_text(page, encoding="utf-8")
         return
     try:
-        _replace(Path(os.path.realpath(file)), page)  # a link stays one
+        _replace(Path(os.path.realpath(file)), page)  # a link stays a link
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(file)) from None
 
 
 def _replace(target: Path, page: str) -> None:
-    beside = target.with_name(f".xcomp.{os.getpid()}.part")
+    draft = target.with_name(f".xcomp.{os.getpid()}.part")
     try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(target)
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(target)
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
 
 def _card(hit: common.Hit, client: IndexerClient, language: str) -> str:

@@ -1,4 +1,4 @@
-"""An image of the user's own as bytes that fit into a request."""
+"""Reads an image file of the user as bytes that fit into a request."""
 
 from io import BytesIO
 from pathlib import Path
@@ -8,17 +8,17 @@ from xcomp_protos.errors import ImageError, InvalidRequest, Unsupported
 LIMIT_BYTES = 3 * 1024 * 1024  # of all images of one request
 LONGEST_PX = 1024
 PAGE_BYTES = 256 * 1024  # of an image in a page
-# First bytes of what every browser shows; WebP's stand behind a length and are re-encoded as JPEG.
+# First bytes of formats that every browser shows; WebP starts with a length and is encoded again as JPEG.
 _SHOWN = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"GIF8": "image/gif"}
 MAX_FILE_BYTES = 256 * 1024 * 1024
 
 
 def attach(path: Path, *, share: int = 1) -> bytes:
-    """Returns the file's bytes, scaled down where they pass the limit divided by `share` images.
+    """Returns the file's bytes, scaled down if they exceed the limit divided by `share` images.
 
     Raises:
-        InvalidRequest: there is no such file.
-        ImageError: it passes the limit and is no readable image.
+        InvalidRequest: the file does not exist.
+        ImageError: it exceeds the limit and is not a readable image.
     """
     if not path.is_file():
         raise InvalidRequest(f"no such file: '{path}'")
@@ -30,10 +30,10 @@ def attach(path: Path, *, share: int = 1) -> bytes:
 
 
 def read_displayable(path: Path) -> tuple[str, bytes]:
-    """Returns media type and bytes of an image for a page: as they are where a browser can show them and they are few.
+    """Returns media type and bytes of an image for a page, unchanged if they are few and a browser shows them.
 
     Raises:
-        ImageError: it is no readable image.
+        ImageError: the file is not a readable image.
     """
     data = attach(path, share=LIMIT_BYTES // PAGE_BYTES)
     media = next((media for start, media in _SHOWN.items() if data.startswith(start)), None)

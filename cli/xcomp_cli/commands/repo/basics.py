@@ -1,4 +1,4 @@
-"""`xcomp repo`: the repositories of an indexer."""
+"""`xcomp repo list`, `show`, `create` and `delete`."""
 
 from typing import Annotated
 
@@ -73,7 +73,7 @@ def delete(
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Removes a repository with its vectors; your files are never touched."""
+    """Removes a repository with its vectors; your files are never changed."""
 
     if not yes:
         typer.confirm(f"Remove the repository {console.printable(name)}?", abort=True, err=True)
@@ -82,5 +82,5 @@ def delete(
     if json:
         console.print_json({"repository": name, "deleted": count})
     else:
-        held = console.format_count(count, "image")
-        console.print_result(f"{console.printable(name)}: removed with {held}; the files are where they were")
+        removed = console.format_count(count, "image")
+        console.print_result(f"{console.printable(name)}: removed with {removed}; the files stay where they are")

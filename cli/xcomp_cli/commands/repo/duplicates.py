@@ -1,4 +1,4 @@
-"""`xcomp repo duplicates`: which images of a repository are one and the same."""
+"""`xcomp repo duplicates`: finds images of a repository that show the same."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ def duplicates(
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Finds copies of the same bytes, and images that were resized or encoded anew.
+    """Finds copies of the same bytes, and images that were resized or encoded again.
 
     Nothing is removed. The largest image of a group comes first.
     """

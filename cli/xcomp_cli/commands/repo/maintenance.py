@@ -1,4 +1,4 @@
-"""`xcomp repo optimize` and `snapshot`: upkeep of how a repository lies in its store."""
+"""`xcomp repo optimize` and `snapshot`: maintenance of a repository in its store."""
 
 from typing import Annotated
 
@@ -12,11 +12,10 @@ from xcomp_cli.output.message_json import to_json
 
 
 def optimize(name: Name, json: options.Json = False, indexer: options.Indexer = "") -> None:
-    """Makes searches fast at the size a repository has by now, while it serves.
+    """Makes searches fast at the current size of a repository, while it serves.
 
     From 100,000 images on the embedded store gets an index; a smaller one is only compacted, and searched exactly.
-    A large ingest does this by itself; after uploads and imports it is for you to call. A Qdrant server needs no such
-    thing.
+    A large ingest does this by itself; call it after uploads and imports. A Qdrant server does not need it.
     """
 
     seconds = 0.0
@@ -34,13 +33,13 @@ def optimize(name: Name, json: options.Json = False, indexer: options.Indexer = 
 
 def snapshot(
     name: Name,
-    list_: Annotated[bool, typer.Option("--list", help="Name those that there are, take none.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the snapshots; take none.")] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
     """Takes a snapshot of a repository where its store keeps them.
 
-    docs/repositories.md says how one comes back. Unlike an export it is quick, and fits this store alone.
+    docs/repositories.md says how to restore one. Unlike an export it is quick, and works only with this store.
     """
 
     with clients.indexer(indexer) as client, progress.show_wait("copying", after_s=0.5):

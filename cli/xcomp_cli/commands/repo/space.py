@@ -14,7 +14,6 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Unavailable
 
-PARTIAL = 3
 SHOWN_FAILURES = 20
 
 space = typer.Typer(help="Changes the models of a repository while it serves.", rich_markup_mode=None)
@@ -27,7 +26,8 @@ def add(
     name: Name,
     called: SpaceName,
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="What embeds it; a space that is there has it.", show_default=False)
+        str,
+        typer.Argument(metavar="[MODEL]", help="What embeds it; not needed for an existing space.", show_default=False),
     ] = "",
     template: Annotated[
         list[str] | None,
@@ -39,10 +39,10 @@ def add(
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Adds a space, or goes on with one: embeds every image that lacks its vector.
+    """Adds a space, or continues with one: embeds every image that lacks its vector.
 
-    Searches and ingests go on meanwhile, and nothing answers differently before a switch. What is embedded stays,
-    whatever interrupts it; the same command goes on from there.
+    Searches and ingests go on meanwhile, and no search changes before a switch. After an interruption the embedded
+    images stay, and the same command continues from there.
     """
 
     request = pb.AddSpaceRequest(
@@ -54,24 +54,24 @@ def add(
         console.print_json(_filled_json(summary, failures))
     else:
         _show(name, summary, failures)
-    raise typer.Exit(PARTIAL if strict and summary.lacking else 0)
+    raise typer.Exit(console.PARTIAL if strict and summary.lacking else 0)
 
 
 @space.command()
 def switch(
     name: Name,
     called: Annotated[
-        list[str], typer.Argument(metavar="SPACE…", help="All spaces that are to answer.", show_default=False)
+        list[str], typer.Argument(metavar="SPACE…", help="All spaces that answer from now on.", show_default=False)
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="Even where images lack a vector or a language loses its space.")
+        bool, typer.Option("--force", help="Even if images lack a vector or a language loses its space.")
     ] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
     """Lets these spaces answer from now on, in one step, and no others.
 
-    The others keep their vectors and get those of new images, so that the way back is one step as well.
+    The others keep their vectors and get those of new images, so that switching back is one step as well.
     """
 
     request = pb.SwitchSpacesRequest(repository=options.parse_text(name, name="name"), spaces=called, force=force)
@@ -82,7 +82,7 @@ def switch(
         return
     console.print_result(f"{console.printable(name)}: {', '.join(called)} answer{'s' if len(called) == 1 else ''} now")
     if list(answer.before) != called:
-        console.note(f"back with: xcomp repo space switch {console.printable(name)} {' '.join(answer.before)}")
+        console.note(f"switch back with: xcomp repo space switch {console.printable(name)} {' '.join(answer.before)}")
 
 
 @space.command()
@@ -124,7 +124,7 @@ def _follow(client: IndexerClient, request: pb.AddSpaceRequest) -> tuple[pb.Fill
                 else:
                     advance(event.progress.done, event.progress.total, what="embedding")
     except KeyboardInterrupt:
-        console.note("what is embedded stays; the same command goes on from there")
+        console.note("embedded images stay; the same command continues from there")
         raise
     raise Unavailable("the indexer ended before its summary: run the command again")
 

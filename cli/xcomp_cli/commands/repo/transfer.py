@@ -27,11 +27,11 @@ def export(
 ) -> None:
     """Writes a repository into a file: vectors and all that is known about its images.
 
-    The images themselves stay where they are. The format is JSON Lines; docs/repositories.md describes it.
+    The image files stay where they are. The format is JSON Lines; docs/repositories.md describes it.
     """
 
     if file.exists():
-        raise Conflict(f"{file} is there already: choose another name")
+        raise Conflict(f"{file} exists already: choose another name")
     draft = file.with_name(f"{file.name}.part")
     try:
         with clients.indexer(indexer) as client, progress.show_wait("exporting"), _open(draft, file, "wb") as target:
@@ -52,18 +52,18 @@ def import_(
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Makes a repository of an exported file, whole or not at all; it embeds nothing.
+    """Makes a repository from an exported file, completely or not at all; embeds nothing.
 
-    This is also the way from one store to another.
+    This also moves a repository from one store to another.
     """
 
-    trouble: list[Exception] = []
+    errors: list[Exception] = []
     try:
         with clients.indexer(indexer) as client, progress.show_wait("importing"):
-            repository = client.import_(options.parse_text(name, name="name"), _read_pieces(file, trouble))
+            repository = client.import_(options.parse_text(name, name="name"), _read_pieces(file, errors))
     except XcompError:
-        if trouble:  # the indexer only saw that it ended too early
-            raise InvalidRequest(f"{file} cannot be read: {trouble[0]}") from None
+        if errors:  # the indexer only saw that the stream ended too early
+            raise InvalidRequest(f"{file} cannot be read: {errors[0]}") from None
         raise
     if json:
         console.print_json(to_json(repository))
@@ -71,14 +71,14 @@ def import_(
         console.print_result(line(repository))
 
 
-def _read_pieces(file: Path, trouble: list[Exception]) -> Iterator[bytes]:
-    """Reads a file for gRPC, which would swallow what goes wrong: that is noted in `trouble`."""
+def _read_pieces(file: Path, errors: list[Exception]) -> Iterator[bytes]:
+    """Yields the file in pieces; collects exceptions in `errors`, because gRPC would swallow them."""
     try:
         with _open(file, file, "rb") as source:
             while piece := source.read(PIECE_BYTES):
                 yield piece
     except (OSError, EOFError, zlib.error) as error:
-        trouble.append(error)
+        errors.append(error)
 
 
 def _open(file: Path, name: Path, mode: str) -> IO[bytes] | gzip.GzipFile:

@@ -104,7 +104,7 @@ def test_a_warning_says_that_fewer_spots_exist_than_images_requested(
     composer: FakeComposer, capsys: pytest.CaptureFixture[str], flags: list[str], asked: int
 ) -> None:
     assert run(["illustrate", "post.md", "--images", "3", *flags]) == 0
-    said = "warning: images asked for: 3; places that the text has for them, after its paragraphs: 2\n"
+    said = "warning: images requested: 3; spots that the text has for them, after its paragraphs: 2\n"
     assert capsys.readouterr().err == (said if asked else "")
 
 
@@ -167,7 +167,7 @@ def test_files_that_no_bundle_put_into_a_folder_are_not_replaced(
     Path("site").mkdir()
     Path("site", name).write_text("Mine.")
     assert run([*command, "--out", "site"]) == 2
-    assert f"--out site: the {name} there is of no article bundle" in capsys.readouterr().err
+    assert f"--out site: the {name} there does not belong to an article bundle" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in Path("site").iterdir()] == [(name, "Mine.")]
     assert not composer.requests
 
@@ -379,7 +379,7 @@ def test_a_bundle_in_place_of_an_article_is_told_how_to_fill_it(
     bundle = json.loads((tmp_path / "my post" / "article.json").read_text())
     (tmp_path / "my post" / "article.json").write_text(json.dumps({**bundle, "unfilled": []}))
     assert run(["illustrate", "my post"]) == 2
-    assert "name 'my post/article.md' to illustrate it anew" in capsys.readouterr().err
+    assert "name 'my post/article.md' to illustrate it again" in capsys.readouterr().err
 
 
 def test_a_folder_in_place_of_an_article_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

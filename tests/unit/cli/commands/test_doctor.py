@@ -1,4 +1,4 @@
-"""What `xcomp doctor` finds, and that every fault comes with a way to mend it."""
+"""What `xcomp doctor` finds, and that every fault comes with a way to fix it."""
 
 import socket
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_sound_home_has_no_fault() -> None:
     assert "private socket" in found["sockets"].fact
 
 
-def test_a_folder_that_others_may_enter_is_named_with_its_mending(short: Path) -> None:
+def test_a_folder_that_others_may_enter_is_named_with_its_fix(short: Path) -> None:
     by_name(machine.check_home())
     (short / "home" / "run").chmod(0o755)
     found = by_name(machine.check_home())["permissions"]
@@ -78,7 +78,7 @@ def test_missing_parts_matter_to_local_servers_alone(monkeypatch: pytest.MonkeyP
     local, remote = by_name(machine.check_extras(local=True)), by_name(machine.check_extras(local=False))
     assert "pip install 'xcomp[indexer]'" in local["indexer"].fact
     assert [local["indexer"].fault, local["lite"].fault, remote["indexer"].fault] == [True, False, False]
-    assert remote["indexer"].fact.startswith("not installed (no_such_library); where it is wanted: pip install")
+    assert remote["indexer"].fact.startswith("not installed (no_such_library); if it is needed: pip install")
 
 
 def test_models_of_the_profile_asked_for_must_be_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

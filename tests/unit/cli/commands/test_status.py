@@ -1,4 +1,4 @@
-"""What `xcomp status` says is wrong, and that it comes with a way to mend it."""
+"""What `xcomp status` says is wrong, and that it comes with a way to fix it."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_failed_files_come_with_the_run_that_reads_them_again(
     fake.repositories = [repository(), repository("trips")]
     for one in fake.repositories:
         one.failures.update({"truncated": 3, "permission": 2})
-    way = "5 files failed (3 truncated, 2 permission): mend them, then: xcomp index --retry-failed FOLDER"
+    way = "5 files failed (3 truncated, 2 permission): repair them, then: xcomp index --retry-failed FOLDER"
     told = facts(fake, tmp_path, capsys)
     assert told == [f"repository default: {way}", f"repository trips: {way} --repo trips"]
 
@@ -63,7 +63,7 @@ def test_files_that_are_gone_and_were_kept_come_with_both_ways_out(
     fake.repositories[0].last_ingest.update({"removable": 7})
     (told,) = facts(fake, tmp_path, capsys)
     assert "missed the files of 7 images" in told
-    assert "bring their folder back" in told
+    assert "restore their folder" in told
     assert "xcomp index --prune FOLDER" in told
 
 

@@ -126,7 +126,7 @@ def test_long_path_falls_back_to_loopback_with_a_token(
     tmp_path: Path, paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xcomp_cli.local_server.paths.SOCKET_PATH_BYTES", 10)
-    assert paths.listen() == LOOPBACK
+    assert paths.new_address() == LOOPBACK
     state = ensure(paths)
     assert state.address.startswith("127.0.0.1:")
     assert not state.address.endswith(":0")
@@ -145,7 +145,7 @@ def test_socket_lies_in_a_private_folder(paths: ServerPaths) -> None:
 
 def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    first, second = (Path(ServerPaths(tmp_path / name, "indexer").listen()) for name in ("a", "b"))
+    first, second = (Path(ServerPaths(tmp_path / name, "indexer").new_address()) for name in ("a", "b"))
     assert first.parent != second.parent
     assert str(first).startswith(f"unix:{tmp_path}/xcomp-")
 
@@ -153,7 +153,7 @@ def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypat
 def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     (tmp_path / "run").mkdir(mode=0o755)
-    assert ServerPaths(tmp_path, "indexer").listen() == LOOPBACK
+    assert ServerPaths(tmp_path, "indexer").new_address() == LOOPBACK
 
 
 @pytest.mark.parametrize("name", ["100%25", "a#b", "a?b", "\udcff", "long" * 25])
@@ -163,7 +163,7 @@ def test_path_that_is_no_address_falls_back_to_loopback(
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     paths = ServerPaths(tmp_path / name, "indexer")
     paths.create()
-    assert paths.listen() == LOOPBACK
+    assert paths.new_address() == LOOPBACK
 
 
 def test_home_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_a_server_that_is_just_dying_is_said_to_have_ended(paths: ServerPaths, m
     write(clients.server_paths(INDEXER), State(os.getpid(), "unix:/x", build="", options=()))
     closing = threading.Timer(0.2, os.close, [descriptor])
     closing.start()
-    with pytest.raises(Unavailable, match="a new one starts"), clients._explain_server_end(INDEXER):
+    with pytest.raises(Unavailable, match="starts a new one"), clients._explain_server_end(INDEXER):
         raise Unavailable("it does not answer")
     closing.join()
     with pytest.raises(clients.PartialResultSaved, match="draws the images"), clients._explain_server_end(INDEXER):
