@@ -14,7 +14,7 @@ from xcomp_composer.document.blocks import Kind
 from xcomp_composer.document.html import doubt_in
 from xcomp_composer.document.markdown import split, title_of
 from xcomp_composer.illustrate.base import (
-    places,
+    find_spots,
 )
 from xcomp_protos.errors import InvalidRequest
 
@@ -44,7 +44,7 @@ PAGE = """<!doctype html>
 def illustrated(text: str, *, share: float = 1.0, seed: int = 0) -> Article:
     chance = random.Random(seed)
     blocks = split(text, "html")
-    open_ = set(places(blocks))
+    open_ = set(find_spots(blocks))
     segments = tuple(
         Segment(block.text, PICTURE if number in open_ and chance.random() < share else None)
         for number, block in enumerate(blocks)
@@ -54,7 +54,7 @@ def illustrated(text: str, *, share: float = 1.0, seed: int = 0) -> Article:
 
 def prose(text: str) -> list[str]:
     blocks = split(text, "html")
-    return [blocks[number].prose for number in places(blocks)]
+    return [blocks[number].prose for number in find_spots(blocks)]
 
 
 @pytest.mark.parametrize(

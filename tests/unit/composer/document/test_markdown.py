@@ -10,7 +10,7 @@ from xcomp_composer.document import commonmark
 from xcomp_composer.document.blocks import Kind
 from xcomp_composer.document.markdown import parse, split, title_of
 from xcomp_composer.illustrate.base import (
-    places,
+    find_spots,
 )
 
 PICTURE = Illustration(
@@ -68,7 +68,7 @@ def test_between_the_tags_of_a_site_generator_nothing_is_a_place(opening: str, c
     inside = "code that reads like words\n\n# a comment\n\nmore of it that reads like words"
     for text in (f"{opening}\n\n{inside}\n\n{closing}\n\n", f"{opening}\n{inside}\n{closing}\n\n"):
         blocks = split(f"Words before.\n\n{text}Words after.\n")
-        assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "Words after."]
+        assert [blocks[number].prose for number in find_spots(blocks)] == ["Words before.", "Words after."]
         assert not any(block.kind is Kind.HEADING for block in blocks)
 
 
@@ -83,7 +83,7 @@ def test_between_the_tags_of_a_site_generator_nothing_is_a_place(opening: str, c
 def test_what_raw_html_or_a_fenced_division_encloses_is_no_place(opening: str, closing: str) -> None:
     inside = "words that read like words\n\n# a heading\n\nmore words that read like words"
     blocks = split(f"Words before.\n\n{opening}\n\n{inside}\n\n{closing}\n\nWords after.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "Words after."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Words before.", "Words after."]
     assert not any(block.kind is Kind.HEADING for block in blocks)
 
 
@@ -97,7 +97,7 @@ def test_what_raw_html_or_a_fenced_division_encloses_is_no_place(opening: str, c
 )  # fmt: skip
 def test_what_a_plain_container_or_nothing_encloses_is_a_place(text: str) -> None:
     blocks = split(text.format("Some words here."))
-    assert [blocks[number].prose for number in places(blocks)] == ["Some words here."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Some words here."]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_a_plain_container_or_nothing_encloses_is_a_place(text: str) -> Non
 )
 def test_machinery_of_a_site_generator_is_no_place(aside: str) -> None:
     blocks = split(f"{aside}\n\nImport duties export default wines.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Import duties export default wines."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Import duties export default wines."]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_machinery_of_a_site_generator_is_no_place(aside: str) -> None:
 )
 def test_a_picture_of_raw_html_illustrates_the_paragraph_before_it(picture: str) -> None:
     blocks = split(f"Words.\n\n{picture}\n\nMore words.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["More words."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["More words."]
 
 
 def test_lists_and_tables_of_plain_text_are_no_places() -> None:
@@ -127,7 +127,7 @@ def test_lists_and_tables_of_plain_text_are_no_places() -> None:
         "Words before.\n\n- an item of a list\n\n* another item\n\n| a cell | and more |\n+------+\n\n-words after.\n"
     )
     blocks = split(text, "text")
-    assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "-words after."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Words before.", "-words after."]
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_hostile_enclosures_are_read_in_one_pass(unit: str) -> None:
 
 def test_a_figure_of_a_site_generator_illustrates_the_paragraph_before_it() -> None:
     blocks = split('Words.\n\n{{< figure src="/a.jpg" >}}\n\nMore words.\n')
-    assert [blocks[number].prose for number in places(blocks)] == ["More words."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["More words."]
 
 
 @pytest.mark.parametrize("opening", ["{{< figure src=a.jpg >}}", "{{< note />}}", "{% include x %}", "{{% notice %}}"])
 def test_a_tag_that_nothing_closes_stands_alone(opening: str) -> None:
     blocks = split(f"{opening}\n\nWords after.\n\n{{{{< /note >}}}}\n\n{{{{% /notice %}}}}\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Words after."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Words after."]
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -209,13 +209,13 @@ def test_many_forged_marks_take_no_time() -> None:
 def test_only_paragraphs_are_places() -> None:
     others = ["# Heading", "- a list item", "> a quote", "```\ncode\n```", "| a |\n|---|\n| b |", "<p>html</p>", "***"]
     blocks = split("\n\n".join(["A paragraph.", *others, "The last paragraph."]))
-    assert [blocks[number].prose for number in places(blocks)] == ["A paragraph.", "The last paragraph."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["A paragraph.", "The last paragraph."]
 
 
 @pytest.mark.parametrize("caption", ["*An emphasised line*", "Figure 3: a caption", "图3：图注", "Photo: Ada"])
 def test_an_existing_image_its_caption_and_its_paragraph_are_left_alone(caption: str) -> None:
     blocks = split(f"Illustrated.\n\n![an image](x.png)\n\n{caption}\n\nNot illustrated.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Not illustrated."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Not illustrated."]
 
 
 def test_directives_of_site_generators_are_no_paragraphs() -> None:
