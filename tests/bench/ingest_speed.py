@@ -22,7 +22,7 @@ from PIL import Image
 from tests.bench import machine, photographs
 from tests.bench.clip_speed import chinese_clip, open_clip_b32
 from xcomp_indexer import embed
-from xcomp_indexer.embed import Embedder, Encoded, Prepared, Vectors
+from xcomp_indexer.embed.base import Embedder, Encoded, Prepared, Vectors
 from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
@@ -68,12 +68,12 @@ class Device:
     def prepare(self, image: Image.Image) -> Prepared:
         return np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC), np.float32)
 
-    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+    def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
         time.sleep(len(pictures) / self._second)
         return Encoded(np.eye(1, 512, dtype=np.float32).repeat(len(pictures), axis=0))
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
-        return self.encode_prepared([self.prepare(image) for image in images])
+        return self.encode_batch([self.prepare(image) for image in images])
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         raise NotImplementedError

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.model_catalog import MODELS, Model, others
+from xcomp_cli.model_catalog import Model, list_models, others
 from xcomp_cli.output import console
 
 models = typer.Typer(help="Says what the models are, fetches and converts them.", rich_markup_mode=None)
@@ -28,9 +28,9 @@ def root() -> None:
 def list_(json: options.Json = False) -> None:
     """Lists the models: what each is, what it cannot do, its licence."""
     if json:
-        console.print_json([_as_json(model) for model in (*MODELS, *others())])
+        console.print_json([_as_json(model) for model in (*list_models(), *others())])
         return
-    for model in (*MODELS, *others()):
+    for model in (*list_models(), *others()):
         state = model.lack() or "installed"
         console.result(f"{console.strong(model.name)}  {console.faint(f'profile: {model.profile} · {state}')}")
         for name, text in (
@@ -78,7 +78,7 @@ def verify(
     from xcomp_cli.local_server.process import INDEXER
 
     manager.require(INDEXER)
-    here = [model.name for model in MODELS if model.repository and model.is_fetched()]
+    here = [model.name for model in list_models() if model.repository and model.is_fetched()]
     wanted = names or [*here, *(model.name for model in others())]
     if not wanted:
         console.note("nothing was fetched yet: xcomp models list says what there is")

@@ -73,16 +73,16 @@ def extras(*, local: bool) -> Iterator[Finding]:
 def models() -> Iterator[Finding]:
     """The models of the profile that is asked for, or of any."""
     from xcomp_cli.model_catalog import (
-        MODELS,
+        list_models,
     )
 
     wanted = os.environ.get("XCOMP_PROFILE", "")
-    for model in MODELS:
+    for model in list_models():
         lack = model.lack()
         if wanted and wanted == model.profile:
             yield Finding(f"model {model.name}", lack or "is here", fault=bool(lack))
     if not wanted:
-        present = [model.name for model in MODELS if not model.lack()]
+        present = [model.name for model in list_models() if not model.lack()]
         yield Finding(
             "models", ", ".join(present) if present else "none: xcomp models list names them and their install"
         )

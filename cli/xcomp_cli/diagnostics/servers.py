@@ -64,11 +64,11 @@ def _spaces(one: "pb.Repository") -> Iterator[str]:
 
 def _models(one: "pb.Repository", loaded: Sequence[str]) -> Iterator[str]:
     from xcomp_cli.model_catalog import (
-        MODELS,
+        list_models,
     )
 
     for space in one.spaces:
-        for model in MODELS:
+        for model in list_models():
             is_its = space.source == model.name or space.source.startswith(f"{model.name}:")
             if is_its and space.model not in loaded and (lack := model.lack()):
                 yield f"model {space.source} of space {space.name} is {lack}"

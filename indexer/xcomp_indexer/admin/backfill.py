@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
 
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.ingest.discover import PROGRESS_S
 from xcomp_indexer.ingest.encoder import SpaceEncoder
 from xcomp_indexer.ingest.events import Failure, FillEvent, FillProgress, FillSummary

@@ -47,7 +47,7 @@ def add_space(
             nothing was changed then.
     """
     check_space_name(spec.name)
-    wording.check(templates)
+    wording.check_templates(templates)
     known = repository.record.spaces.get(spec.name)
     if known is None and not spec.model:
         raise InvalidRequest(f"model: name the one that space {spec.name!r} is to have")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_indexer.embed import ClassLabel, Embedder, Prepared
+from xcomp_indexer.embed.base import ClassLabel, Embedder, Prepared
 
 FEW = 16  # pictures for a forward pass, as long as no model says what fills its device
 
@@ -50,7 +50,7 @@ class SpaceEncoder:
         labels: Sequence[Sequence[ClassLabel]] = ()
         for space in self._spaces:
             begun = time.monotonic()
-            encoded = self._embedder(space).encode_prepared([picture[space] for picture in pictures])
+            encoded = self._embedder(space).encode_batch([picture[space] for picture in pictures])
             self.seconds[space] += time.monotonic() - begun
             vectors[space] = encoded.vectors
             labels = encoded.labels or labels

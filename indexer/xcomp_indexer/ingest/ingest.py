@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.images.decode import reason_of
 from xcomp_indexer.ingest import failure_log, known_images
 from xcomp_indexer.ingest import points as record

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from xcomp_indexer.embed import Prepared
+from xcomp_indexer.embed.base import Prepared
 from xcomp_indexer.images import decode, metadata
 from xcomp_indexer.ingest.scan import Entry
 from xcomp_protos.errors import ImageError

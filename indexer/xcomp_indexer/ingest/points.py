@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xcomp_indexer.embed import ClassLabel
+from xcomp_indexer.embed.base import ClassLabel
 from xcomp_indexer.images.metadata import Metadata
 from xcomp_indexer.ingest.loader import LoadedImage
 from xcomp_indexer.repository.image_record import ImagePayload

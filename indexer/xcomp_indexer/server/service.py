@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.images import rendition
 from xcomp_indexer.ingest import failure_log
 from xcomp_indexer.ingest.compaction import with_compaction

@@ -12,13 +12,10 @@ from huggingface_hub import constants
 
 from tests import fake_hub, loopback
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder
-from xcomp_cli.model_catalog import (
-    others,
-)
 from xcomp_indexer import embed
-from xcomp_indexer.admin.modelscope import ModelScope
 from xcomp_indexer.admin.pull_models import main
 from xcomp_indexer.admin.pull_models import pull as fetch
+from xcomp_indexer.embed import registry
 from xcomp_indexer.repository.profiles import spaces_of
 from xcomp_protos.errors import InvalidRequest, ModelError
 
@@ -66,7 +63,7 @@ def test_what_was_pulled_is_listed_and_what_other_programs_keep_is_not(
     theirs.mkdir(parents=True)
     (theirs / "config.json").write_text('{"model_type": "bert"}')
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    assert [model.name for model in others()] == ["open_clip:hf-hub:me/en", "chinese_clip:me/zh"]
+    assert list(registry.list_fetched_models()) == ["open_clip:hf-hub:me/en", "chinese_clip:hf-hub:me/zh"]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +142,7 @@ def test_a_hub_that_hangs_up_is_one_line(
     with loopback.serving(hub_is) as address:
         redirect(monkeypatch, address)
         with pytest.raises(ModelError, match=said):
-            fetch("chinese_clip:me/zh", ModelScope())
+            fetch("chinese_clip:me/zh")
 
 
 def test_offline_means_offline(hub: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests import fake_modelscope
 from tests.clip_checkpoints import pictures
 from xcomp_indexer import embed
 from xcomp_indexer.admin.pull_models import main as pull
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 
 NEAR = 1e-4
 TEXTS = ["A red HOUSE, by the sea!", "红色的房子", "red 房子", ""]

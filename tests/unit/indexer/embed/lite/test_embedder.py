@@ -102,7 +102,7 @@ def test_a_colour_asked_for_decides_between_like_pictures(embedder: LiteEmbedder
 
 def test_colour_shares_name_the_colour_and_sum_to_one() -> None:
     for name in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "gray", "black"):
-        shares = colors.shares(Image.new("RGB", (9, 5), name))
+        shares = colors.measure_shares(Image.new("RGB", (9, 5), name))
         assert colors.NAMES[int(shares.argmax())] == name
         assert shares.sum() == pytest.approx(1)
 
