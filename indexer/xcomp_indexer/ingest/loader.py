@@ -75,10 +75,10 @@ class Loader:
         content = decode.read(entry.path)
         digest = decode.content_hash(content)
         if reuse and digest in self._known:
-            raw = decode.opened(content)
-            return LoadedImage(entry, digest, facts(raw, entry), (0, 0), None, metadata.place(raw))
+            raw = decode.open_image(content)
+            return LoadedImage(entry, digest, facts(raw, entry), (0, 0), None, metadata.read_location(raw))
         picture = decode.decode(content, image_size=self._image_size)
-        size, place = (picture.width, picture.height), metadata.place(picture.raw)
+        size, place = (picture.width, picture.height), metadata.read_location(picture.raw)
         return LoadedImage(entry, digest, facts(picture.raw, entry), size, self._prepare(picture.image), place)
 
     def _load(self, entry: Entry) -> tuple[LoadedImage | ImageError, float]:
@@ -109,6 +109,6 @@ def facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
         ImageError: its sidecar cannot be used.
     """
     try:
-        return metadata.of(raw, entry.path, with_sidecar=entry.sidecar_mtime_ns > 0)
+        return metadata.read_metadata(raw, entry.path, with_sidecar=entry.sidecar_mtime_ns > 0)
     except metadata.SidecarError as error:
         raise ImageError(f"its sidecar cannot be used: {error}", reason="sidecar") from None

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from weakref import WeakKeyDictionary
 
 from xcomp_indexer.images import decode
-from xcomp_indexer.images.metadata import MAX_SIDECAR_BYTES, clean
+from xcomp_indexer.images.metadata import MAX_SIDECAR_BYTES, clean_text
 from xcomp_indexer.ingest import loader, points, upload_dir
 from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.loader import LoadedImage, Loader
@@ -135,7 +135,7 @@ class Uploads:
     def _renew(self, repository: Repository, offer: UploadHeader, point: ScoredPoint, content: ImagePayload) -> None:
         beside = _sidecar_of(content)
         with self._inbox.draft(offer.name) as draft:
-            raw = decode.opened(decode.read(str(content.path)))
+            raw = decode.open_image(decode.read(str(content.path)))
             draft.touch()
             known = loader.facts(raw, _entry(draft, offer.sidecar))
             entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
@@ -148,7 +148,7 @@ class Uploads:
                 beside.unlink(missing_ok=True)
 
     def _write(self, repository: Repository, offer: UploadHeader, item: LoadedImage, seen: EncodedImage) -> str:
-        name = clean(offer.name)
+        name = clean_text(offer.name)
         entry = item.entry._replace(root=str(self._inbox.home(repository.name)))
         item = replace(item, entry=entry, facts={"name": name, **item.facts})
         content = points.payload(item, size=seen.size, labels=seen.labels, uploaded=name)
@@ -165,7 +165,7 @@ class Uploads:
 def _changes(offer: UploadHeader, content: ImagePayload) -> bool:
     """Whether an offer changes the sidecar of an upload; a copy of another name without one says nothing of it."""
     beside = _sidecar_of(content)
-    if not offer.sidecar and clean(offer.name) != content.uploaded:
+    if not offer.sidecar and clean_text(offer.name) != content.uploaded:
         return False
     return offer.sidecar != (beside.read_bytes() if beside.is_file() else b"")
 
@@ -177,7 +177,7 @@ def _sidecar_of(content: ImagePayload) -> Path:
 def _check(offer: UploadHeader) -> None:
     if not _HASH.fullmatch(offer.content_hash):
         raise InvalidRequest(f"content_hash: {offer.content_hash!r} is no BLAKE2b-128 in lower-case hex")
-    if not PurePosixPath(clean(offer.name)).name:
+    if not PurePosixPath(clean_text(offer.name)).name:
         raise InvalidRequest(f"name: {offer.name!r:.80} names no file: send the path that it has with you")
     if not offer.size_bytes:
         raise ImageError("the file is empty", reason="empty")

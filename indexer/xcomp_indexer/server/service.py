@@ -169,9 +169,9 @@ class IndexerService(Upkeep):
         content = ImagePayload.read(found.payload)
         file = self._allowed.content_of(content)
         picture = (
-            rendition.original(file)
+            rendition.wrap_original(file)
             if request.originals
-            else rendition.publish(file, content.metadata, max_px=request.max_px or rendition.MAX_PX)
+            else rendition.render(file, content.metadata, max_px=request.max_px or rendition.MAX_PX)
         )
         yield pb.FetchResponse(
             header=pb.FetchHeader(
