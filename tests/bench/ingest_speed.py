@@ -27,7 +27,7 @@ from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
 from xcomp_indexer.ingest.loader import LoadedImage, Loader, cores
-from xcomp_indexer.ingest.points import image_id, payload
+from xcomp_indexer.ingest.points import build_payload, image_id
 from xcomp_indexer.ingest.scan import Entry, scan
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -152,7 +152,7 @@ def _stages(spaces: Spaces, entries: Sequence[Entry], home: Path) -> Costs:
     begun = Seconds.now()
     seen: list[EncodedImage] = []
     for batch in batches:
-        seen += embedding.see([item.prepared or {} for item in batch], [item.size for item in batch])
+        seen += embedding.encode([item.prepared or {} for item in batch], [item.size for item in batch])
     forward = Seconds.since(begun)
     points = list(map(_point, loaded, seen))
     with tempfile.TemporaryDirectory(dir=home) as folder:
@@ -168,7 +168,7 @@ def _stages(spaces: Spaces, entries: Sequence[Entry], home: Path) -> Costs:
 
 
 def _point(item: LoadedImage, seen: EncodedImage) -> Point:
-    content = payload(item, size=item.size, labels=seen.labels)
+    content = build_payload(item, size=item.size, labels=seen.labels)
     return Point(image_id("alone", item.entry.path), seen.vectors, content.write())
 
 
@@ -179,7 +179,7 @@ def _loader(spaces: Spaces) -> Loader:
 
 def _decoding(loader: Loader, entries: Sequence[Entry]) -> tuple[Seconds, list[LoadedImage]]:
     begun = Seconds.now()
-    loaded = [item for _, item in loader.ahead(entries, lambda: 32) if isinstance(item, LoadedImage)]
+    loaded = [item for _, item in loader.load_ahead(entries, lambda: 32) if isinstance(item, LoadedImage)]
     return Seconds.since(begun), loaded
 
 
