@@ -84,7 +84,7 @@ def test_what_cannot_be_fetched_is_one_line(hub: str, tmp_path: Path, name: str,
     assert len(failed.stderr.splitlines()) == 1
 
 
-def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_address_is_one_line(tmp_path: Path) -> None:
     failed = pull("http://[bad", tmp_path, "open_clip:hf-hub:me/en")
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: HF_ENDPOINT 'http://[bad' is no address")
@@ -169,6 +169,6 @@ def test_a_profile_may_spell_its_spaces_out() -> None:
 
 
 @pytest.mark.parametrize("profile", ["en=", "=open_clip:x/y", "En=a:b", "en=a:b,en=c:d", "en=a:b,", "unheard-of"])
-def test_a_profile_that_spells_nothing_is_refused(profile: str) -> None:
+def test_an_invalid_spelling_of_a_profile_is_refused(profile: str) -> None:
     with pytest.raises(InvalidRequest):
         spaces_of(profile)

@@ -1,4 +1,4 @@
-"""Chinese-CLIP behind the seam, held against transformers and the authors' own code; weights are tiny and random."""
+"""Chinese-CLIP compared with transformers and the authors' own code; weights are tiny and random."""
 
 import json
 import shutil
@@ -76,7 +76,7 @@ def changed(folder: Path, home: Path, file: str, said: Mapping[str, object]) -> 
     return copy
 
 
-def test_pictures_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
+def test_images_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
     vectors = embedder.encode_images(pictures()).vectors
     assert np.abs(vectors - reference.images(pictures())).max() < NEAR
     assert vectors.dtype == np.float32
@@ -98,7 +98,7 @@ def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseClipB
     assert shapes == [(len(pictures()) if part.startswith("vision") else len(TEXTS), 32)]
 
 
-def test_the_largest_tensor_of_a_picture_is_known(towers: ChineseClipBackend) -> None:
+def test_the_largest_tensor_of_an_image_is_known(towers: ChineseClipBackend) -> None:
     assert towers.image_floats == 17 * 64, "16 patches and the class, each as wide as the MLP inside"
 
 

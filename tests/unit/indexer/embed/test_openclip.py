@@ -1,4 +1,4 @@
-"""open_clip behind the seam, held against the library called directly; weights are tiny and random."""
+"""open_clip compared with the library called directly; weights are tiny and random."""
 
 import json
 import shutil
@@ -76,7 +76,7 @@ def changed(folder: Path, home: Path, **parts: Mapping[str, object]) -> Path:
     return copy
 
 
-def test_pictures_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
+def test_images_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
     vectors = embedder.encode_images(pictures()).vectors
     assert np.abs(vectors - reference.images(pictures())).max() < NEAR
     assert vectors.dtype == np.float32
@@ -87,7 +87,7 @@ def test_of_a_long_strip_only_the_middle_is_enlarged(embedder: Embedder, referen
     assert np.abs(embedder.encode_images([strip]).vectors - reference.images([strip])).max() < NEAR
 
 
-def test_a_hairline_costs_no_more_than_a_picture(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_one_pixel_high_costs_no_more_than_others(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[Sequence[int]] = []
     resize = Image.Image.resize
 
@@ -100,7 +100,7 @@ def test_a_hairline_costs_no_more_than_a_picture(embedder: Embedder, monkeypatch
     assert max(map(max, sizes)) <= 16 * SIZE
 
 
-def test_a_picture_that_the_preprocessing_cannot_take_is_unsupported(folder: Path, tmp_path: Path) -> None:
+def test_an_image_that_the_preprocessing_cannot_take_is_unsupported(folder: Path, tmp_path: Path) -> None:
     hairline = Image.new("RGB", (60_000, 1))
     longest = embed.load(f"open_clip:{changed(folder, tmp_path, preprocess_cfg={'resize_mode': 'longest'})}")
     with pytest.raises(ImageError, match="60000x1") as caught:
@@ -121,7 +121,7 @@ def of_other_parts(home: Path, *, vision: Mapping[str, object], text: Mapping[st
 
 
 def rows_of_last_mlp(embedder: Embedder, tower: str) -> int:
-    """Tokens whose output the last block of a tower computes for one picture or text."""
+    """Tokens whose output the last block of a tower computes for one image or text."""
     network = embedder._backend.network  # type: ignore[attr-defined]  # a hook shows what no result shows
     *_, last = (module for name, module in network.get_submodule(tower).named_modules() if name.endswith("mlp.c_fc"))
     rows: list[int] = []
@@ -160,7 +160,7 @@ def test_of_the_last_block_only_the_token_that_is_pooled_is_computed(
 @pytest.mark.parametrize(
     "vision", [{"pool_type": "avg"}, {"attentional_pool": True, "attn_pooler_heads": 2}, {"scale_attn": True}]
 )
-def test_a_picture_tower_of_another_design_is_left_to_the_library(tmp_path: Path, vision: Mapping[str, object]) -> None:
+def test_an_image_tower_of_another_design_is_left_to_the_library(tmp_path: Path, vision: Mapping[str, object]) -> None:
     folder = of_other_parts(tmp_path, vision=vision, text={})
     embedder = embed.load(f"open_clip:{folder}")
     vectors = embedder.encode_images(pictures()).vectors
@@ -212,7 +212,7 @@ def test_the_preprocessing_is_the_models_own(folder: Path, tmp_path: Path, resiz
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps memory of its own")
-def test_pictures_run_in_parts_whose_tensors_the_c_library_keeps_memory_for(
+def test_images_run_in_parts_whose_tensors_the_c_library_keeps_memory_for(
     folder: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widest = 4 * PICTURE_TOKENS * 4 * 32  # bytes of the MLP's inner layer, four times the width of the tower
@@ -459,7 +459,7 @@ def test_a_model_that_sees_nothing_fails_the_self_test(folder: Path, tmp_path: P
     state = load_file(other / "open_clip_model.safetensors")
     blind = {**state, "visual.conv1.weight": torch.zeros_like(state["visual.conv1.weight"])}
     save_file(blind, other / "open_clip_model.safetensors")
-    with pytest.raises(ModelError, match="different pictures the same vector"):
+    with pytest.raises(ModelError, match="different images the same vector"):
         embed.load(f"open_clip:{other}")
 
 

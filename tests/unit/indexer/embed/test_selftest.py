@@ -52,7 +52,7 @@ def test_a_sound_model_passes() -> None:
 
 
 @pytest.mark.parametrize("kind", BENDS)
-def test_bent_vectors_of_pictures_are_refused(kind: str) -> None:
+def test_bent_vectors_of_images_are_refused(kind: str) -> None:
     bend, said = BENDS[kind]
     with pytest.raises(ModelError, match=said):
         selftest.check(Bent(images=bend))
@@ -70,7 +70,7 @@ def test_a_vector_must_not_depend_on_the_batch() -> None:
         selftest.check(Bent(images=lambda rows: rows if len(rows) == 2 else np.eye(1, 12, 3, dtype=np.float32)))
 
 
-def test_a_preprocessing_that_takes_no_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preprocessing_that_takes_no_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Image.Image) -> Prepared:
         raise ImageError("no such size", reason="unsupported")
 

@@ -86,7 +86,7 @@ def test_one_tower_understands_both_languages(embedder: Embedder) -> None:
     assert embedder.languages == {"en", "zh"}
 
 
-def test_pictures_and_texts_get_the_vectors_of_the_library(folder: Path, embedder: Embedder) -> None:
+def test_images_and_texts_get_the_vectors_of_the_library(folder: Path, embedder: Embedder) -> None:
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     model.eval()

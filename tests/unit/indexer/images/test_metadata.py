@@ -55,12 +55,12 @@ def test_values_are_cleaned_and_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ("{", "no JSON"),
-        ("[1]", "no JSON object"),
-        ("[" * 100_000, "no JSON"),
+        ("{", "is not JSON"),
+        ("[1]", "not hold a JSON object"),
+        ("[" * 100_000, "is not JSON"),
         ({str(key): key for key in range(65)}, "65 keys"),
-        ({"expires": "soon"}, "expires is no date"),
-        ({"embargo": 20300101}, "embargo is no date"),
+        ({"expires": "soon"}, "expires is not a date"),
+        ({"embargo": 20300101}, "embargo is not a date"),
         ('{"a": "' + "x" * 300_000 + '"}', "larger than 256 KiB"),
     ],
 )

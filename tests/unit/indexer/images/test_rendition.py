@@ -22,7 +22,7 @@ def exif_bytes(published: Rendition) -> bytes:
 
 
 @pytest.mark.parametrize("name", images.READABLE)
-def test_every_kind_of_picture_becomes_jpeg_or_webp(name: str) -> None:
+def test_every_kind_of_image_becomes_jpeg_or_webp(name: str) -> None:
     published = render(images.READABLE[name](), {})
     image = opened(published)
     image.load()
@@ -33,7 +33,7 @@ def test_every_kind_of_picture_becomes_jpeg_or_webp(name: str) -> None:
     )
 
 
-def test_transparent_pictures_stay_transparent() -> None:
+def test_transparent_images_stay_transparent() -> None:
     image = opened(render(images.transparent(), {})).convert("RGBA")
     assert image.getpixel((2, 2))[3] == 0  # type: ignore[index]
     assert image.getpixel((48, 32)) == pytest.approx((*images.RED, 255), abs=12)
@@ -66,7 +66,7 @@ def test_odd_metadata_does_no_harm(known: Mapping[str, object]) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_stand_upright_and_say_nothing_of_turning(orientation: int) -> None:
+def test_images_are_upright_without_an_orientation_tag(orientation: int) -> None:
     published = render(images.oriented(orientation), {})
     image = opened(published)
     assert (published.width, published.height) == (64, 96)

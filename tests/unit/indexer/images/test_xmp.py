@@ -100,7 +100,7 @@ def test_a_packet_in_utf16_is_read() -> None:
     assert xmp.read_packet(RDF.format("港口").encode("utf-16")) == {"title": "港口"}
 
 
-def test_a_picture_with_a_hostile_packet_is_still_a_picture(tmp_path: Path) -> None:
+def test_an_image_with_a_hostile_packet_is_still_an_image(tmp_path: Path) -> None:
     content = images.encoded(images.plain(), xmp=HOSTILE["billion laughs"].encode())
     assert known(content, tmp_path) == {}
 
@@ -127,7 +127,7 @@ def test_gps_gives_degrees_or_nothing(content: bytes, place: metadata.GeoPoint |
     assert found == (pytest.approx(place, abs=1e-6) if place else None)
 
 
-def test_published_bytes_tell_no_place_and_no_xmp() -> None:
+def test_renditions_have_no_location_and_no_xmp() -> None:
     content = images.located((52, 30, 59), "N", (13, 22, 30), "E")
     published = open_image(render(content, {"credit": "Ann"}).content)
     assert metadata.read_location(published) is None
