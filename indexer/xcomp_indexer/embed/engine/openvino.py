@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer.embed.engine.cpus import usable_cores
+from xcomp_indexer.embed.engine.cpus import count_usable_cores
 from xcomp_protos.errors import ModelError
 
 # The library reports its use to a third party when it is imported, without asking. Without the module that sends the
@@ -48,7 +48,7 @@ class CompiledNetwork:
     """
 
     def __init__(self, model: Graph, *, precision: Precision = "fp32", streams: int = 1) -> None:
-        cores = usable_cores()
+        cores = count_usable_cores()
         options = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],  # by default the engine takes bf16 where it is fast
             "NUM_STREAMS": min(streams, cores),
@@ -70,19 +70,19 @@ class CompiledNetwork:
         Raises:
             ModelError: the inference fails.
         """
-        request = self._request()
-        for index, array in enumerate(inputs):
-            # Shared memory has to be writeable and contiguous. Copied inputs must never be mixed with shared ones: the
-            # engine would write into the array that an earlier call shared.
-            shared = np.require(array, requirements=["C", "W"])
-            request.set_input_tensor(index, openvino.Tensor(shared, shared_memory=True))
+        request = self._get_request()
+        # Shared memory must be writeable, contiguous, and alive until the inference ends. Copied inputs must never be
+        # mixed with shared ones: the engine would write into the array that an earlier call shared.
+        arrays = [np.require(each, requirements=["C", "W"]) for each in inputs]
         try:
+            for index, array in enumerate(arrays):
+                request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
             request.infer()
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot run the network: {_brief(error)}") from error
         return [request.get_output_tensor(index).data.copy() for index in range(len(self._compiled.outputs))]
 
-    def _request(self) -> openvino.InferRequest:
+    def _get_request(self) -> openvino.InferRequest:
         request: openvino.InferRequest | None = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()

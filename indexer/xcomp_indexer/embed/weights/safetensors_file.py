@@ -16,7 +16,9 @@ from xcomp_protos.errors import ModelError
 Array = NDArray[np.generic]
 
 _HEADER_BYTES = 100_000_000  # the format's own limit
+_BF16 = "BF16"  # numpy lacks it: its bits are the upper half of an fp32 number
 _TYPES = {
+    _BF16: "<u2",
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
@@ -30,7 +32,7 @@ _TYPES = {
 
 
 def map_tensors(source: Path | bytes) -> Mapping[str, Array]:
-    """Returns all tensors by name. Those of a type that numpy lacks (bf16) are left out.
+    """Returns all tensors by name; those of bf16 become fp32 in memory. Those of 8-bit floats are left out.
 
     Raises:
         ModelError: the file is damaged.
@@ -70,4 +72,5 @@ def _tensor(data: Array, entry: Mapping[str, object]) -> Array:
         or end - start != math.prod(shape) * dtype.itemsize
     ):
         raise ValueError("a tensor reaches beyond the file, or has another size than its shape")
-    return data[start:end].view(dtype).reshape(shape)
+    tensor = data[start:end].view(dtype).reshape(shape)
+    return (tensor.astype(np.uint32) << 16).view(np.float32) if entry["dtype"] == _BF16 else tensor

@@ -5,9 +5,11 @@ torch/serialization.py), and the zip archive that replaced it. A pickle may name
 """
 
 import io
+import math
 import pickle
 import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +34,24 @@ _TYPES: Mapping[str, np.dtype[np.generic]] = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
+
+
+# What the standard library raises on bytes that are no pickle or no archive.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -65,18 +85,9 @@ def read_state(source: bytes | Path) -> State:
         if _is_zip(source):
             return _read_zip(source)
         return _read_old(io.BytesIO(source if isinstance(source, bytes) else source.read_bytes()))
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        struct.error,
-    ) as error:
-        raise ModelError(f"the weight file is damaged, or holds more than weights: {error}") from error
-    except zipfile.BadZipFile as error:
-        raise ModelError(f"the weight file is damaged: {error}") from error
+    except _DAMAGE as error:
+        brief = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"the weight file is damaged, or holds more than weights: {brief}") from error
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -87,6 +98,8 @@ class _TensorUnpickler(pickle.Unpickler):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _describe_tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _describe_parameter
         if module == "torch" and name in _TYPES:
             return _StorageType(name)
         raise pickle.UnpicklingError(f"{module}.{name} has no place among weights")
@@ -103,6 +116,10 @@ def _describe_tensor(
     return _TensorView(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
 
 
+def _describe_parameter(data: _TensorView, *_: object) -> _TensorView:
+    return data
+
+
 def _views(pickled: object, storages: Callable[[_Storage], Array]) -> State:
     if not isinstance(pickled, Mapping) or not all(isinstance(each, _TensorView) for each in pickled.values()):
         raise ValueError("it is no state dict")
@@ -110,6 +127,8 @@ def _views(pickled: object, storages: Callable[[_Storage], Array]) -> State:
 
 
 def _view(view: _TensorView, values: Array) -> Array:
+    if math.prod(view.shape) > len(values):  # a small file would describe a tensor that fills the memory
+        raise ValueError("a tensor is larger than its storage")
     last = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.strides, strict=True) if n)
     if min((view.offset, *view.shape, *view.strides), default=0) < 0 or (0 not in view.shape and last >= len(values)):
         raise ValueError("a tensor reaches beyond its storage")
