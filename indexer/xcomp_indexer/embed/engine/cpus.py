@@ -4,6 +4,7 @@ import math
 import os
 from pathlib import Path
 
+_CPUINFO = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")  # version 2: cpu.max; version 1: cpu/cpu.cfs_quota_us and cpu.cfs_period_us
 
 
@@ -23,3 +24,13 @@ def _read_quota(cgroup: Path) -> float | None:
             continue
         return quota / period if quota > 0 and period > 0 else None
     return None
+
+
+def has_avx2(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether this processor has AVX2, or another instruction set than x86; True if the system does not say."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return True
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), None)
+    return flags is None or "avx2" in flags

@@ -16,7 +16,8 @@ from PIL import Image
 
 from xcomp_indexer.embed.base import ClassLabel, Encoded, Prepared, Vectors
 from xcomp_indexer.embed.engine.cpus import count_usable_cores
-from xcomp_indexer.embed.engine.openvino import Precision
+from xcomp_indexer.embed.engine.execution import AUTO, Execution, require_openvino
+from xcomp_indexer.embed.engine.openvino import Precision, has_bf16
 from xcomp_indexer.embed.lite import colors, weights
 from xcomp_indexer.embed.lite.classes import digest_vectors, load_classes, load_vectors
 from xcomp_indexer.embed.lite.dictionary import Dictionary
@@ -38,9 +39,15 @@ _FLATNESS = 2 / 3
 _COLOR_WEIGHT = 0.3
 
 
-def load(_: Release) -> "LiteEmbedder":
-    """Loads the embedder from the installed packages."""
-    return LiteEmbedder()
+def load(release: Release, execution: Execution = AUTO) -> "LiteEmbedder":
+    """Loads the embedder from the installed packages.
+
+    Raises:
+        ModelError: a package is missing, or OpenVINO cannot run the networks here.
+    """
+    require_openvino(release.model, execution)
+    wanted = execution.precision
+    return LiteEmbedder(precision=("bf16" if has_bf16() else "fp32") if wanted == "auto" else wanted)
 
 
 class LiteEmbedder:
@@ -56,6 +63,7 @@ class LiteEmbedder:
     batch_size = 16
 
     def __init__(self, folder: Path | None = None, *, precision: Precision = "fp32") -> None:
+        self.runs_on = f"openvino cpu {precision}"
         files = {file: weights.find(file, folder) for file in _FILES}
         self._classifiers = [Classifier(files[file], variant, precision=precision) for file, variant in _NETWORKS]
         self._sentences = SentenceEncoder(files[weights.MINILM], files[weights.MINILM_TOKENIZER], precision=precision)
@@ -99,7 +107,8 @@ class LiteEmbedder:
 
     def _classify(self, image: Image.Image) -> Probabilities:
         each = [classifier.classify(image) for classifier in self._classifiers]
-        return np.mean(each, axis=0, dtype=np.float32)
+        mean: Probabilities = np.mean(each, axis=0, dtype=np.float32)
+        return mean
 
     def _mix(self, probabilities: NDArray[np.float32], shares: NDArray[np.float32]) -> Vectors:
         top = _find_largest(probabilities, _CONSE_CLASSES)

@@ -16,7 +16,7 @@ from PIL import Image
 from xcomp_indexer.embed.engine.cpus import count_usable_cores
 from xcomp_indexer.embed.engine.openvino import CompiledNetwork, Precision
 from xcomp_indexer.embed.lite import efficientnet_graph
-from xcomp_indexer.embed.weights.torch_files import read_state
+from xcomp_indexer.embed.weights.state import read_weights
 from xcomp_indexer.images.decode import full_size
 
 Probabilities = NDArray[np.float32]  # [2, 1000]
@@ -58,7 +58,7 @@ class Classifier:
     """
 
     def __init__(self, weights: Path, variant: Variant, *, precision: Precision = "fp32") -> None:
-        graph = efficientnet_graph.build(read_state(weights), variant.strides())
+        graph = efficientnet_graph.build(read_weights(weights), variant.strides())
         self._network = CompiledNetwork(graph, precision=precision, streams=count_usable_cores())
         self._size = variant.size
 

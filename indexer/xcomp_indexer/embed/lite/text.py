@@ -14,7 +14,7 @@ from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.embed.engine.openvino import CompiledNetwork, Precision
 from xcomp_indexer.embed.lite import sentence_graph
 from xcomp_indexer.embed.vectors import normalize
-from xcomp_indexer.embed.weights.safetensors_file import map_tensors
+from xcomp_indexer.embed.weights.state import read_weights
 
 _WIDTH = 384
 # The model was trained on 128 tokens, two of them the marks around a text.
@@ -27,7 +27,7 @@ class SentenceEncoder:
     """MiniLM in memory."""
 
     def __init__(self, weights: Path, tokenizer: Path, *, precision: Precision = "fp32") -> None:
-        self._network = CompiledNetwork(sentence_graph.build(map_tensors(weights)), precision=precision)
+        self._network = CompiledNetwork(sentence_graph.build(read_weights(weights)), precision=precision)
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()

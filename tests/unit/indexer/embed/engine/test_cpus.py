@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from xcomp_indexer.embed.engine.cpus import count_usable_cores
+from xcomp_indexer.embed.engine.cpus import count_usable_cores, has_avx2
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +30,13 @@ def test_a_quota_of_version_1_counts(tmp_path: Path) -> None:
     assert count_usable_cores(tmp_path) == 3
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
     assert count_usable_cores(tmp_path) == 8
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [("flags\t\t: fpu avx avx2 fma\n", True), ("flags\t\t: fpu sse4_2\n", False), ("Features\t: asimd\n", True)],
+)
+def test_avx2_is_read_off_the_processors_flags(tmp_path: Path, cpuinfo: str, expected: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{cpuinfo}")
+    assert has_avx2(tmp_path / "cpuinfo") is expected
+    assert has_avx2(tmp_path / "absent")
