@@ -185,15 +185,17 @@ class Capabilities:
         sees: pictures in the prompt reach it.
         languages: of the articles it writes: `en`, `zh`.
         logprobs: `choose` rests on scores, not on a drawn answer.
-        context_tokens: prompt and answer together.
-        at_once: calls that it serves at the same time; who shares it keeps the queue of the others.
+        context_tokens: prompt and answer together; 0 before loading where only loading tells.
+        at_once: calls that it serves at the same time; the caller queues the others.
+        writes_markdown: its articles are Markdown, with a blank line between paragraphs; else each line is a paragraph.
     """
 
     sees: bool
     languages: frozenset[str]
     logprobs: bool
-    context_tokens: int
+    context_tokens: int = 0
     at_once: int = 1
+    writes_markdown: bool = True
 
 
 class Prompts(Protocol):

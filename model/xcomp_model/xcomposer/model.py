@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 
-from xcomp_model.base import AnswerGrammar, Capabilities, Choice, ModelError, Prompt, Prompts, Sampling, never
+from xcomp_model.base import AnswerGrammar, Choice, ModelError, Prompt, Prompts, Sampling, never
 from xcomp_model.decoding import GrammarMask, StopStrings, TokenSampler, weigh
+from xcomp_model.families import XCOMPOSER
 from xcomp_model.xcomposer.runtime.kv_cache import GenerationCancelled
 from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
 _LEAST_MASS = 0.5
-_AT_ONCE = 8  # answers that share their passes
 _LEAST_ANSWER = 8  # positions that a prompt leaves for its answer; every stage's builder leaves more
 
 
@@ -54,10 +54,8 @@ class XComposer:
         self._card = card
         self._ends = tuple(tokenizer.controls[name] for name in card.ends)
         self.name, self.digest = card.name, card.digest
-        self.capabilities = Capabilities(
-            sees=True, languages=frozenset({"en", "zh"}), logprobs=not card.is_reference,
-            context_tokens=card.context_tokens, at_once=1 if card.is_reference else _AT_ONCE,
-        )  # fmt: skip
+        able = replace(XCOMPOSER.capabilities, context_tokens=card.context_tokens)
+        self.capabilities = replace(able, logprobs=False, at_once=1) if card.is_reference else able
         self.prompts = prompts(self.count_tokens)
 
     @property
