@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import grpc
 import numpy as np
@@ -117,7 +118,21 @@ class ToyIndexer(rpc.IndexerServicer):
         self.held.wait(timeout=10)
         if request.profile not in ("", "lite"):
             raise Conflict(f"repository 'toy' has the profile lite, not {request.profile}")
-        return pb.SearchResponse(results=[self._result(query, request) for query in request.queries])
+        results = [self._result(query, request) for query in request.queries]
+        ids = dict.fromkeys([*(hit.image.id for each in results for hit in each.hits), *request.compare_ids])
+        pairs = self._similarities([id_ for id_ in ids if id_ in self.pictures], request.min_similarity)
+        return pb.SearchResponse(results=results, similarities=pairs if request.min_similarity else ())
+
+    def _similarities(self, ids: Sequence[str], minimum: float) -> list[pb.Similarity]:
+        pairs = [(one, other, float(self._vectors[one] @ self._vectors[other])) for one, other in combinations(ids, 2)]
+        close = sorted((pair for pair in pairs if pair[2] >= minimum), key=lambda pair: -pair[2])
+        return [pb.Similarity(image_id=one, other_id=other, cosine=cosine) for one, other, cosine in close]
+
+    def GetImages(self, request: pb.GetImagesRequest, context: Context) -> pb.GetImagesResponse:
+        self._called("GetImages", context)
+        order = list(self.pictures)
+        known = [id_ for id_ in dict.fromkeys(request.ids) if id_ in self.pictures]
+        return pb.GetImagesResponse(images=[self._hit(order.index(id_), 1, 0.0, 0.0).image for id_ in known])
 
     def _result(self, query: pb.Query, request: pb.SearchRequest) -> pb.QueryResult:
         part = query.parts[0]
@@ -134,7 +149,8 @@ class ToyIndexer(rpc.IndexerServicer):
         if len(self._background):
             median, ninth_decile = np.quantile(self._background, (0.5, 0.9))
             background = common.Background(median=float(median), ninth_decile=float(ninth_decile))
-        return pb.QueryResult(spaces=["toy"], hits=hits, background=background)
+        vectors = {"toy": pb.Vector(values=vector.tolist())} if request.query_vectors else {}
+        return pb.QueryResult(spaces=["toy"], hits=hits, background=background, vectors=vectors)
 
     def _hit(self, index: int, rank: int, score: float, standout: float) -> common.Hit:
         picture = list(self.pictures.values())[index]
@@ -247,11 +263,14 @@ def serving(toy: ToyIndexer) -> Iterator[str]:
         yield running.address
 
 
-class PatientCaller:
-    """Waits for ten seconds and never goes away."""
+class PatientCallContext:
+    """A call that waits for ten minutes and is never cancelled."""
 
     def remaining_s(self) -> float:
-        return 10.0
+        return 600.0
 
-    def when_gone(self, callback: object) -> None:
+    def is_cancelled(self) -> bool:
+        return False
+
+    def on_cancel(self, callback: object) -> None:
         pass

@@ -23,7 +23,7 @@ from PIL import Image
 from tests.bench import machine
 from tests.bench.selection_cost import RELEASED_ANSWER, RELEASED_CUT
 from tests.checkpoints import write_checkpoint
-from tests.toy_indexer import PatientCaller, ToyIndexer, ToyPicture, serving
+from tests.toy_indexer import PatientCallContext, ToyIndexer, ToyPicture, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
@@ -228,10 +228,10 @@ def illustrated(
     kind: type[Given] = Given,
 ) -> Given:
     """Illustrates an article through the composer's own pipeline; returns what was counted."""
-    caller = _Caller()
+    call = PatientCallContext()
     given = kind(model, _places(spots))
-    vision = VlmIllustrator(ModelSession(LoadedModel(given, lane or FairQueue(width=1, waiting=1)), caller))
-    setting = pipeline.Setting(RepositoryClient(stub, "toy", Conditions("toy"), caller), "lite", vision)
+    vision = VlmIllustrator(ModelSession(LoadedModel(given, lane or FairQueue(width=1, waiting=1)), call))
+    setting = pipeline.Setting(RepositoryClient(stub, "toy", Conditions("toy"), call), "lite", vision)
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
     *_, article = pipeline.illustrate(pipeline.Source(text, "text"), IllustrationOptions(images=spots), setting)
     assert isinstance(article, Article)
@@ -249,14 +249,6 @@ def _section(model: XComposer, number: int) -> str:
     while (count := model.count_tokens((Text(words),))) < _TOKENS // _SECTIONS - 1:  # its newline is one more
         words += "a cat on a mat " if count % 3 else "dog "
     return words.strip()
-
-
-class _Caller(PatientCaller):
-    def remaining_s(self) -> float:
-        return 600.0
-
-    def is_gone(self) -> bool:
-        return False
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def test_a_native_model_rewords(composer: ComposerClient, folder: str, kind: str
 
 
 def test_a_choice_that_nobody_waits_for_is_broken_off(composer: ComposerClient, models: ModelPool, folder: str) -> None:
-    model = models.talker(folder, "", lambda: 10.0).model
+    model = models.load_chat(folder, "", lambda: 10.0).model
     assert isinstance(model, XComposer)
     picture = Picture("k", Image.new("RGB", (8, 8), "red"))
     before = model.positions_read
@@ -200,7 +200,7 @@ class Recorder:
 def recorded(
     composer: ComposerClient, models: ModelPool, folder: str, text: str
 ) -> tuple[list[tuple[int, ...]], Article]:
-    served = models.talker(folder, "", lambda: 10.0)
+    served = models.load_chat(folder, "", lambda: 10.0)
     assert isinstance(served.model, XComposer)
     with pytest.MonkeyPatch.context() as patch:
         recorder = Recorder(served.model, patch)
@@ -411,9 +411,9 @@ def test_the_echo_rewords(composer: ComposerClient) -> None:
 def test_the_reference_procedure_reaches_the_model(folder: str) -> None:
     released = ModelPool(EndpointConfig(), LocalRuntime(device="cpu", precision="fp32", procedure="reference"))
     ours = ModelPool(EndpointConfig(), LocalRuntime(device="cpu", precision="fp32"))
-    as_released = released.talker(folder, "", lambda: 60.0).model
+    as_released = released.load_chat(folder, "", lambda: 60.0).model
     assert not as_released.capabilities.logprobs  # it reads a letter off an answer
-    assert as_released.prompts.sampling("choose") != ours.talker(folder, "", lambda: 60.0).model.prompts.sampling(
+    assert as_released.prompts.sampling("choose") != ours.load_chat(folder, "", lambda: 60.0).model.prompts.sampling(
         "choose"
     )
 

@@ -147,7 +147,7 @@ def test_an_indexer_that_leaves_before_anything_was_made_is_unavailable(
     ("model", "language", "words"),
     [
         ("retrieval", common.LANGUAGE_EN, "does not write"),
-        ("", common.LANGUAGE_ZH, "drafts English alone"),
+        ("", common.LANGUAGE_ZH, "drafts English only"),
     ],
 )
 def test_a_model_that_cannot_write_is_refused_with_ways_out(

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from tests import images, toy_indexer
 from tests.indexing import Indexer
 from tests.service.test_composer_service import serving
-from tests.toy_indexer import PatientCaller, ToyIndexer
+from tests.toy_indexer import PatientCallContext, ToyIndexer
 from xcomp_cli.articles import output
 from xcomp_cli.main import run
 from xcomp_composer.article.model import Article, Illustration, Segment
@@ -60,7 +60,9 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     (photos / f"{name}.json").write_text(json.dumps({"title": "A wall", "credit": "Ann", "copyright": "2026 Ann"}))
     indexer.ingest(photos)
     with dial(indexer.address) as channel:
-        repository = RepositoryClient(rpc.IndexerStub(channel), indexer.address, Conditions("default"), PatientCaller())
+        repository = RepositoryClient(
+            rpc.IndexerStub(channel), indexer.address, Conditions("default"), PatientCallContext()
+        )
         ((hit,),) = repository.search(["red"], k=1)
     offered = (hit.candidate(1.0),)
     shown = Illustration(hit.image_id, "default", hit.path, caption="A wall", credit="Ann", candidates=offered)

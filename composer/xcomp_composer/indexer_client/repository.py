@@ -6,12 +6,13 @@ that request goes away. This file knows messages and vectors; it knows no articl
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from xcomp_composer.indexer_client.call_context import CallContext
 from xcomp_composer.indexer_client.hit import Background, Hit, cosine, hit_from_proto
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
@@ -40,23 +41,13 @@ class Conditions:
     only_ids: tuple[str, ...] = ()
 
 
-class Caller(Protocol):
-    """Who waits for the answer, and for how long."""
-
-    def remaining_s(self) -> float:
-        """Seconds that are left; raises DeadlineExceeded or Cancelled when there are none."""
-
-    def when_gone(self, callback: Callable[[], object]) -> None:
-        """Runs the callback when the caller goes away."""
-
-
 class RepositoryClient:
     """One repository of the indexer, as one request may see it."""
 
-    def __init__(self, stub: rpc.IndexerStub, address: str, conditions: Conditions, caller: Caller) -> None:
+    def __init__(self, stub: rpc.IndexerStub, address: str, conditions: Conditions, context: CallContext) -> None:
         self._stub = stub
         self._address = address
-        self._caller = caller
+        self._context = context
         self._space = ""
         self._languages: frozenset[str] = frozenset({conditions.language})
         self._spoken: frozenset[str] = self._languages
@@ -65,7 +56,7 @@ class RepositoryClient:
 
     def under(self, conditions: Conditions) -> "RepositoryClient":
         """Returns the same repository under other conditions."""
-        other = RepositoryClient(self._stub, self._address, conditions, self._caller)
+        other = RepositoryClient(self._stub, self._address, conditions, self._context)
         other._space, other._languages = self._space, self._languages  # of the same class
         other._spoken, other._spaces = self._spoken, self._spaces
         return other
@@ -183,8 +174,8 @@ class RepositoryClient:
             allow_restricted=conditions.allow_restricted,
         )
         with translated("indexer", self._address):
-            parts = self._stub.Fetch(request, timeout=self._caller.remaining_s())
-            self._caller.when_gone(parts.cancel)
+            parts = self._stub.Fetch(request, timeout=self._context.remaining_s())
+            self._context.on_cancel(parts.cancel)
             return b"".join(part.chunk for part in parts)
 
     def _embed(self, inputs: Sequence[pb.EmbedInput]) -> Vectors:
@@ -225,8 +216,8 @@ class RepositoryClient:
 
     def _call(self, method: Callable[..., Response], request: object) -> Response:
         with translated("indexer", self._address):
-            pending = method.future(request, timeout=self._caller.remaining_s())  # type: ignore[attr-defined]  # of grpc's multi-callables
-            self._caller.when_gone(pending.cancel)
+            pending = method.future(request, timeout=self._context.remaining_s())  # type: ignore[attr-defined]  # of grpc's multi-callables
+            self._context.on_cancel(pending.cancel)
             try:
                 response: Response = pending.result()
             except grpc.FutureCancelledError:

@@ -117,6 +117,9 @@ class SearchRequest:
     min_confidence: float = 0.0
     space_weights: Mapping[str, float] = field(default_factory=dict)  # 1 if unnamed; 0 leaves a space out
     exact: bool = False  # compare with every vector, whatever index there is
+    all_spaces: bool = False  # score the hits in every active space
+    min_similarity: float = 0.0  # cosine from which on images of the answer are listed as similar; 0: none is
+    compare_ids: frozenset[str] = frozenset()  # further images to compare with the hits
 
     @property
     def limit(self) -> int:

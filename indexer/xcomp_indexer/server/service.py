@@ -129,7 +129,10 @@ class IndexerService(Upkeep):
         remaining_s(context, default=60)
         repository = self._library.get(request.repository, profile=request.profile)
         answers = self._search.answer(repository, question, gone=lambda: not context.is_active())
-        response = search_messages.response_message(answers, repository.name)
+        pairs = self._search.compare(repository, question, answers) if question.min_similarity else ()
+        response = search_messages.response_message(
+            answers, repository.name, pairs=pairs, has_vectors=request.query_vectors
+        )
         response.seconds = time.monotonic() - started
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             raise Exhausted("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
@@ -203,6 +206,20 @@ class IndexerService(Upkeep):
                 return pb.ListResponse(images=images, next_page_token=images[-1].id)
             images.append(image)
         return pb.ListResponse(images=images)
+
+    def GetImages(self, request: pb.GetImagesRequest, context: grpc.ServicerContext) -> pb.GetImagesResponse:
+        """Returns the images that have these ids, as far as the request may see them."""
+        if not 1 <= len(request.ids) <= messages.MAX_K:
+            raise InvalidRequest(f"ids: send 1 to {messages.MAX_K} of them, not {len(request.ids)}")
+        repository, moment = self._library.get(request.repository), now()
+        points = repository.store.get(list(dict.fromkeys(request.ids)))
+        response = pb.GetImagesResponse()
+        for point in points:
+            if not is_failure(point) and (request.allow_restricted or is_offered(point.payload, moment)):
+                messages.write_image(response.images.add(), point, repository.name)
+        if response.ByteSize() > MAX_MESSAGE_BYTES:
+            raise Exhausted("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
+        return response
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:
         """Removes images from a repository."""

@@ -149,6 +149,10 @@ class IndexerClient(_Client):
         """Returns one page of a repository's images."""
         return self._call(self._stub.List, request, again=True)
 
+    def get_images(self, request: pb.GetImagesRequest) -> pb.GetImagesResponse:
+        """Returns the images that have these ids."""
+        return self._call(self._stub.GetImages, request, again=True)
+
     def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
         """Removes images from a repository; files are never touched."""
         return self._call(self._stub.Delete, request)

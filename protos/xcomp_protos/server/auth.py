@@ -25,6 +25,7 @@ NEEDS: Mapping[str, Role] = {
     "Embed": "read",
     "Fetch": "read",
     "List": "read",
+    "GetImages": "read",
     "ListRepositories": "read",
     "Describe": "read",
     "Compose": "read",

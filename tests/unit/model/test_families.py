@@ -1,11 +1,13 @@
 """The table of model families: what is known of a model by its name, and how a family is added."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from xcomp_model import capabilities_of, families, load
-from xcomp_model.base import Brief, Capabilities, ModelError, UnknownModel
+from xcomp_model.base import Brief, Capabilities, ModelError, Runtime, UnknownModel
 
 _TOY = """
 from xcomp_model.echo import EchoModel
@@ -65,3 +67,17 @@ def test_a_name_of_no_family_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel):
         capabilities_of("x" * 100_000)
     assert capabilities_of(str(tmp_path)).sees
+
+
+@pytest.mark.parametrize("name", ["echo", "openai:any", "openai-text:any"])
+def test_a_loaded_model_can_do_what_its_name_tells(name: str) -> None:
+    assert load(name, Runtime(base_url="http://127.0.0.1:1/v1")).capabilities == capabilities_of(name)
+
+
+def test_asking_by_name_imports_no_library_of_a_model() -> None:
+    script = (
+        "import sys, xcomp_model; [xcomp_model.capabilities_of(n) for n in ('draft', 'openai:m', '/folder')]; "
+        "print([each for each in ('torch', 'transformers', 'openai', 'xllamacpp') if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

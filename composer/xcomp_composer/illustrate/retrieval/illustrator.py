@@ -30,7 +30,7 @@ from xcomp_composer.illustrate.retrieval.scoring import HITS, Floats, ScoredCand
 from xcomp_composer.illustrate.similar_images import likeness
 from xcomp_composer.indexer_client.hit import Hit
 from xcomp_composer.indexer_client.repository import RepositoryClient
-from xcomp_composer.model_pool.pool import NAME
+from xcomp_composer.model_pool.pool import RETRIEVAL
 from xcomp_protos.errors import InvalidRequest, NotFound, Unsupported
 from xcomp_protos.telemetry import api
 
@@ -50,7 +50,7 @@ class _Plan:
 class RetrievalIllustrator:
     """Places and chooses by the repository's own spaces."""
 
-    name = NAME
+    name = RETRIEVAL
 
     def illustrate(
         self, draft: IllustrationTask, wish: IllustrationOptions, repository: RepositoryClient
@@ -229,7 +229,7 @@ def _events(
         path=shown.path,
         query=query,
         probability=shown.probability,
-        chosen_by=NAME,
+        chosen_by=RETRIEVAL,
         candidates=candidates,
         reason=shown.reason,
         width=shown.width,

@@ -44,7 +44,7 @@ def answered(question: SelectionRequest, model: ModelSession, repository: Reposi
     order = question.order or range(len(offered))
     lettered = [offered[number] for number in order]
     if question.procedure == "reference":
-        return _read_off(model.answered(sections, lettered), order)
+        return _read_off(model.read_letter(sections, lettered), order)
     # A given order is looked at as it is; a choice of its own may always be looked at twice.
     allowance = Allowance() if question.order else Allowance(first=_PLENTY)
     return _weighed(model.choose(sections, lettered, allowance), order)

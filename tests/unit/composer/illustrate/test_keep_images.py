@@ -10,7 +10,16 @@ from tests.actor import Actor
 from tests.toy_indexer import PICTURES, ToyIndexer, serving
 from tests.unit.composer.illustrate.test_retrieval import ARTICLE as LONG
 from tests.unit.composer.illustrate.test_retrieval import illustrated, setting
-from tests.unit.composer.illustrate.test_vlm import ARTICLE, CAT, COFFEE, MOTORCYCLE, SURE, Reader, Stage, shown
+from tests.unit.composer.illustrate.test_vlm import (
+    ARTICLE,
+    CAT,
+    COFFEE,
+    MOTORCYCLE,
+    SURE,
+    CancellableCall,
+    Stage,
+    shown,
+)
 from xcomp_composer.article import edit_images, history
 from xcomp_composer.article.events import SpotQuery
 from xcomp_composer.article.model import Article
@@ -26,7 +35,7 @@ from xcomp_protos.errors import InvalidRequest, NotFound
 def stage() -> Iterator[Stage]:
     toy = ToyIndexer()
     with serving(toy) as address, grpc.insecure_channel(address) as channel:
-        yield Stage(toy, rpc.IndexerStub(channel), Actor(), Reader())
+        yield Stage(toy, rpc.IndexerStub(channel), Actor(), CancellableCall())
 
 
 def filled(stage: Stage, article: Article, wish: IllustrationOptions | None = None) -> Article:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from tests.toy_indexer import PICTURES, PatientCaller, ToyIndexer, ToyPicture, serving
+from tests.toy_indexer import PICTURES, PatientCallContext, ToyIndexer, ToyPicture, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import CandidateImage, IllustrationOptions, SelectionRequest
@@ -59,7 +59,7 @@ def stub(toy: ToyIndexer) -> Iterator[rpc.IndexerStub]:
 
 def setting(stub: rpc.IndexerStub, *, language: str = "en", **conditions: object) -> Setting:
     asked = Conditions("toy", language=language, **conditions)  # type: ignore[arg-type]  # of a test's own
-    repository = RepositoryClient(stub, "toy", asked, PatientCaller())
+    repository = RepositoryClient(stub, "toy", asked, PatientCallContext())
     return Setting(repository, "lite", RetrievalIllustrator())
 
 
@@ -239,13 +239,13 @@ def test_a_text_without_paragraphs_stays_as_it_is(stub: rpc.IndexerStub) -> None
 
 
 def test_an_unknown_repository_is_not_found(stub: rpc.IndexerStub) -> None:
-    repository = RepositoryClient(stub, "toy", Conditions("other"), PatientCaller())
+    repository = RepositoryClient(stub, "toy", Conditions("other"), PatientCallContext())
     with pytest.raises(NotFound):
         repository.profile()
 
 
 def test_a_contradicting_profile_is_a_conflict(stub: rpc.IndexerStub) -> None:
-    repository = RepositoryClient(stub, "toy", Conditions("toy", profile="clip"), PatientCaller())
+    repository = RepositoryClient(stub, "toy", Conditions("toy", profile="clip"), PatientCallContext())
     with pytest.raises(Conflict):
         repository.profile()
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.actor import Actor
 from tests.toy_indexer import ToyIndexer, serving
-from tests.unit.composer.illustrate.test_vlm import Reader, Stage
+from tests.unit.composer.illustrate.test_vlm import CancellableCall, Stage
 from xcomp_composer.illustrate.base import CandidateImage, SelectionRequest
 from xcomp_composer.illustrate.vlm.select import nearest
 from xcomp_model.base import Picture
@@ -23,7 +23,7 @@ CONTEXT = "A cup of espresso.\n\nThen it rained.\n\nThe ginger cat slept."
 def stage() -> Iterator[Stage]:
     toy = ToyIndexer()
     with serving(toy) as address, grpc.insecure_channel(address) as channel:
-        yield Stage(toy, rpc.IndexerStub(channel), Actor(), Reader())
+        yield Stage(toy, rpc.IndexerStub(channel), Actor(), CancellableCall())
 
 
 def keys(stage: Stage, number: int = -1) -> list[str]:

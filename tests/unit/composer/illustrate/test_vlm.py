@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tests.actor import Actor
-from tests.toy_indexer import PICTURES, PatientCaller, ToyIndexer, ToyPicture, serving
+from tests.toy_indexer import PICTURES, PatientCallContext, ToyIndexer, ToyPicture, serving
 from xcomp_composer.article.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
@@ -46,32 +46,32 @@ COFFEE, MOTORCYCLE, CAT = 1, 3, 5  # segments
 SURE = (0.9, 0.05, 0.03, 0.02)
 
 
-class Reader(PatientCaller):
-    """A caller who may leave."""
+class CancellableCall(PatientCallContext):
+    """A call that a test can cancel."""
 
-    gone = False
+    is_over = False
 
     def remaining_s(self) -> float:
-        if self.gone:
+        if self.is_over:
             raise Cancelled("the caller went away")
-        return 10.0
+        return 600.0
 
-    def is_gone(self) -> bool:
-        return self.gone
+    def is_cancelled(self) -> bool:
+        return self.is_over
 
 
 @dataclass
 class Stage:
-    """A toy repository, an actor, and a reader."""
+    """A toy repository, an actor, and a call."""
 
     toy: ToyIndexer
     stub: rpc.IndexerStub
     actor: Actor
-    reader: Reader
+    call: CancellableCall
 
     def setting(self) -> Setting:
-        repository = RepositoryClient(self.stub, "toy", Conditions("toy"), self.reader)
-        illustrator = VlmIllustrator(ModelSession(LoadedModel(self.actor, FairQueue(width=1, waiting=1)), self.reader))
+        repository = RepositoryClient(self.stub, "toy", Conditions("toy"), self.call)
+        illustrator = VlmIllustrator(ModelSession(LoadedModel(self.actor, FairQueue(width=1, waiting=1)), self.call))
         return Setting(repository, "lite", illustrator)
 
     def events(self, text: str = ARTICLE, wish: IllustrationOptions | None = None, *, writer: str = "") -> list[Event]:
@@ -95,7 +95,7 @@ def reasons(article: Article) -> dict[int, str]:
 def stage() -> Iterator[Stage]:
     toy = ToyIndexer()
     with serving(toy) as address, grpc.insecure_channel(address) as channel:
-        yield Stage(toy, rpc.IndexerStub(channel), Actor(), Reader())
+        yield Stage(toy, rpc.IndexerStub(channel), Actor(), CancellableCall())
 
 
 def test_places_descriptions_and_choices_are_the_models(stage: Stage) -> None:
@@ -304,7 +304,7 @@ def test_pictures_that_are_gone_make_room_for_the_next(stage: Stage) -> None:
 
 def test_restricted_pictures_are_fetched_by_requests_that_allow_them(stage: Stage) -> None:
     stage.toy.restricted = {"cat"}
-    repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), stage.reader)
+    repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), stage.call)
     with pytest.raises(Denied, match="internal"):
         repository.fetch("cat", max_px=64)
     assert repository.under(Conditions("toy", allow_restricted=True)).fetch("cat", max_px=64)
@@ -332,35 +332,35 @@ def test_captions_are_the_pictures_own_words_else_what_the_model_sees(stage: Sta
 
 def test_an_endless_answer_is_cut(stage: Stage) -> None:
     stage.actor.lines = {"spot": ["0 " * 10**6]}
-    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.reader)
+    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.call)
     said = consultation.say(lambda prompts: prompts.spot(["a"]), "spot")
     assert len(said) == 64 * CHARACTERS_PER_TOKEN
 
 
 def test_a_caller_who_leaves_ends_the_work_at_once(stage: Stage) -> None:
-    stage.actor.on_choice = lambda: setattr(stage.reader, "gone", True)
+    stage.actor.on_choice = lambda: setattr(stage.call, "is_over", True)
     with pytest.raises(Cancelled):
         stage.events(wish=IllustrationOptions(images=3))
     assert stage.actor.stages().count("choose") == 1
 
 
 def test_an_answer_ends_with_the_token_after_which_nobody_listens(stage: Stage) -> None:
-    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.reader)
+    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.call)
     stream = consultation.stream(lambda prompts: prompts.query(["word " * 60], 0), "query")
     assert next(stream)
-    stage.reader.gone = True
+    stage.call.is_over = True
     with pytest.raises(Cancelled):
         next(stream)
 
 
 def test_an_answer_that_broke_off_is_none(stage: Stage) -> None:
-    stage.reader.gone = True
+    stage.call.is_over = True
     with pytest.raises(Cancelled):
         stage.events()
 
 
 def test_the_lane_is_free_again_after_a_stream_is_dropped(stage: Stage) -> None:
-    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.reader)
+    consultation = ModelSession(LoadedModel(stage.actor, FairQueue(width=1, waiting=0)), stage.call)
     stream = consultation.stream(lambda prompts: prompts.query(["one two three"], 0), "query")
     assert next(stream)
     del stream
@@ -387,7 +387,7 @@ def test_select_refuses_what_it_cannot_see(stage: Stage) -> None:
 
 def test_reasons_are_in_the_articles_language(stage: Stage) -> None:
     stage.actor.lines = {"spot": [""]}
-    repository = RepositoryClient(stage.stub, "toy", Conditions("toy", language="zh"), stage.reader)
+    repository = RepositoryClient(stage.stub, "toy", Conditions("toy", language="zh"), stage.call)
     setting = Setting(repository, "lite", stage.setting().illustrator)
     *_, article = pipeline.illustrate(Source("桌上放着一杯咖啡，很香。"), IllustrationOptions(), setting)
     assert isinstance(article, Article)
@@ -401,9 +401,9 @@ def test_a_short_article_is_done_before_the_long_ones_that_came_first(stage: Sta
     done: list[str] = []
 
     def make(name: str, text: str, images: int) -> None:
-        reader = Reader()
-        repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), reader)
-        setting = Setting(repository, "lite", VlmIllustrator(ModelSession(served, reader)))
+        call = CancellableCall()
+        repository = RepositoryClient(stage.stub, "toy", Conditions("toy"), call)
+        setting = Setting(repository, "lite", VlmIllustrator(ModelSession(served, call)))
         list(pipeline.illustrate(Source(text), IllustrationOptions(images=images), setting))
         done.append(name)
 

@@ -119,7 +119,7 @@ def test_a_slow_reader_holds_nothing() -> None:
             yield from range(100)
         finished.set()
 
-    stream = stream_in_thread(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 0
     assert finished.wait(timeout=10)  # although nobody reads on
     with lane.enter(patient):
@@ -132,7 +132,7 @@ def test_what_is_made_ahead_fails_where_it_is_read() -> None:
         yield 1
         raise Exhausted("full")
 
-    stream = stream_in_thread(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 1
     with pytest.raises(Exhausted, match="full"):
         next(stream)
@@ -148,7 +148,7 @@ def test_work_ends_when_its_reader_does() -> None:
         finally:
             stopped.set()
 
-    stream = stream_in_thread(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
     assert stopped.wait(timeout=10)
