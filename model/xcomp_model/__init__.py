@@ -15,7 +15,7 @@ def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
 
     Raises:
         UnknownModel: the name belongs to no family.
-        ModelError: the model is not found, does not fit, or its files or libraries are missing; the message names the
+        ModelFailure: the model is not found, does not fit, or its files or libraries are missing; the message names the
             way out.
     """
     return find_family(name).open(name, runtime)

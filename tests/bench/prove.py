@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from tests.bench import machine
 from xcomp_model import load
-from xcomp_model.base import Choice, ModelError, Picture, Runtime, Sampling, Section, VisionLanguageModel
+from xcomp_model.base import Choice, ImagePart, ModelFailure, Runtime, Sampling, Section, VisionLanguageModel
 from xcomp_model.xcomposer.loading import plan_model
 
 _COLOURS = {"red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色"}
@@ -32,7 +32,7 @@ class Case:
     """A selection with a known answer."""
 
     sections: list[Section]
-    candidates: list[Picture]
+    candidates: list[ImagePart]
     right: int
 
 
@@ -68,7 +68,7 @@ def main() -> int:
     report.say(f"{where}, torch {torch.__version__}")
     try:
         _prove(name, report)
-    except ModelError as error:
+    except ModelFailure as error:
         report.check(str(error), holds=False)
     path.write_text("\n".join([*report.lines, ""]), encoding="utf-8")
     return 0 if report.is_good else 1
@@ -85,7 +85,7 @@ def _prove(name: str, report: Report) -> None:
             continue
         report.say("\n".join(plan.lines()))
         found[precision] = _prove_precision(name, runtime, report)
-        _check_memory(plan.needed - plan.workspace, report)
+        _check_memory(plan.total - plan.workspace, report)
         gc.collect()
     report.say("\n## Agreement")
     if not found:
@@ -122,7 +122,7 @@ def _chosen(model: VisionLanguageModel, case: Case) -> Choice:
     letters = "ABCD"[: len(case.candidates)]
     try:
         return model.choose(model.prompts.choose(case.sections, case.candidates), letters)
-    except ModelError:
+    except ModelFailure:
         return Choice(tuple(1 / len(letters) for _ in letters), mass=0.0)
 
 
@@ -135,7 +135,7 @@ def _cases() -> Iterator[Case]:
             f"墙上挂着一个{_COLOURS[colours[right]]}的{chinese}。" if number % 2 else
             f"There is a {colours[right]} {shape} on the wall."
         )  # fmt: skip
-        candidates = [Picture(f"{colour} {shape}", _drawn(colour, shape)) for colour in colours]
+        candidates = [ImagePart(f"{colour} {shape}", _drawn(colour, shape)) for colour in colours]
         yield Case([Section("Shapes"), Section(text)], candidates, right)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xcomp_composer.article.captions import with_metadata_caption
+from xcomp_composer.article.edit_images import USER
 from xcomp_composer.article.events import Spot, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.article.model import Illustration
 from xcomp_composer.illustrate.base import (
@@ -19,8 +20,6 @@ from xcomp_composer.illustrate.retrieval.reasons import asked_for
 from xcomp_composer.illustrate.retrieval.scoring import HITS, ScoredCandidate, ScoredSpot, places_for
 from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_protos.errors import InvalidRequest, NotFound
-
-USER = "user"
 
 
 @dataclass(frozen=True)

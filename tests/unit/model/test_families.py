@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xcomp_model import capabilities_of, families, load
-from xcomp_model.base import Brief, Capabilities, ModelError, Runtime, UnknownModel
+from xcomp_model.base import Brief, Capabilities, ModelFailure, Runtime, UnknownModel
 
 _TOY = """
 from xcomp_model.echo import EchoModel
@@ -40,7 +40,7 @@ def test_a_family_is_a_module_and_a_row(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_missing_library_is_named_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     add(monkeypatch, families.ModelFamily(("toy:",), "toy", CAN, ("json", "no_such_toylib"), install="get it"))
-    with pytest.raises(ModelError, match=r"^toy:7 needs no_such_toylib, which is not installed: get it$"):
+    with pytest.raises(ModelFailure, match=r"^toy:7 needs no_such_toylib, which is not installed: get it$"):
         load("toy:7")
 
 

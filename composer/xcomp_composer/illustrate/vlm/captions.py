@@ -8,12 +8,12 @@ from dataclasses import replace
 from xcomp_composer.article.captions import clean, with_metadata_caption, words_of
 from xcomp_composer.article.model import Candidate, Illustration
 from xcomp_composer.model_pool.session import ModelSession
-from xcomp_model.base import Picture
+from xcomp_model.base import ImagePart
 from xcomp_protos.errors import ModelError
 
 
 def captioned(
-    picture: Illustration, candidate: Candidate, language: str, model: ModelSession, shown: Picture
+    picture: Illustration, candidate: Candidate, language: str, model: ModelSession, shown: ImagePart
 ) -> Illustration:
     """Returns the illustration with its words; where the model fails, those that need none."""
     words = with_metadata_caption(picture, candidate, language)

@@ -10,14 +10,14 @@ from hashlib import sha256
 from PIL import Image, ImageOps
 
 from xcomp_composer.indexer_client.repository import RepositoryClient
-from xcomp_model.base import Picture
+from xcomp_model.base import ImagePart
 from xcomp_protos.errors import ImageError
 
 MAX_PX = 768  # longest side; no composing model reads more of a picture among several
 KEPT = 64  # pictures of a request, 1.7 MB each at most
 
 
-def decoded(content: bytes) -> Picture:
+def decoded(content: bytes) -> ImagePart:
     """Decodes a picture.
 
     Raises:
@@ -30,7 +30,7 @@ def decoded(content: bytes) -> Picture:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise ImageError("is no readable picture") from None
     upright.thumbnail((MAX_PX, MAX_PX))
-    return Picture(sha256(content).hexdigest(), upright)
+    return ImagePart(sha256(content).hexdigest(), upright)
 
 
 class CandidateImages:
@@ -38,9 +38,9 @@ class CandidateImages:
 
     def __init__(self, repository: RepositoryClient) -> None:
         self._repository = repository
-        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._kept: OrderedDict[str, ImagePart] = OrderedDict()
 
-    def of(self, image_id: str) -> Picture:
+    def of(self, image_id: str) -> ImagePart:
         """Returns a picture.
 
         Raises:

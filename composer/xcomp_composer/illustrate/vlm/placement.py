@@ -70,10 +70,10 @@ def _named(model: ModelSession, passages: Sequence[str], free: Sequence[int], *,
 
 
 def _answer(model: ModelSession, passages: Sequence[str], free: Sequence[int], count: int | None) -> tuple[int, ...]:
-    form = model.model.prompts.spot_form(free, count=count, apart=_apart(len(free), count))
+    form = model.model.prompts.spot_grammar(free, count=count, apart=_apart(len(free), count))
     asked = count if form or count is None else count + len(passages) - len(free)  # others may be named as well
     said = model.say(lambda prompts: prompts.spot(passages, count=asked), "spot", grammar=form)
-    return model.model.prompts.spots_in(said, sections=len(passages))
+    return model.model.prompts.parse_spots(said, sections=len(passages))
 
 
 def _share(count: int, part: int, whole: int) -> int:

@@ -56,7 +56,7 @@ class QueryWriter:
         said = self.model.say(
             lambda prompts: prompts.query(sections, ordinal, earlier=earlier, language=language), "query"
         )
-        return " ".join(self.model.model.prompts.query_in(said).split())
+        return " ".join(self.model.model.prompts.parse_query(said).split())
 
 
 def found(queries: Sequence[str], repository: RepositoryClient, *, k: int) -> list[list[Hit]]:

@@ -18,12 +18,12 @@ from xcomp_composer.illustrate.vlm.placement import (
 from xcomp_composer.illustrate.vlm.reasons import chosen, needed
 from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_composer.model_pool.session import ModelSession
-from xcomp_model.base import Choice, Picture, Section
+from xcomp_model.base import Choice, ImagePart, Section
 from xcomp_model.selection import Allowance
 from xcomp_protos.errors import ImageError, InvalidRequest, NotFound
 
 _PLENTY = 10**9  # tokens
-_GREY = Picture("without pixels", Image.new("RGB", (224, 224), (128, 128, 128)))
+_GREY = ImagePart("without pixels", Image.new("RGB", (224, 224), (128, 128, 128)))
 
 
 def answered(question: SelectionRequest, model: ModelSession, repository: RepositoryClient) -> Selection:
@@ -39,7 +39,7 @@ def answered(question: SelectionRequest, model: ModelSession, repository: Reposi
     sections = _sections(question, pictures)
     offered = [_picture(each, pictures, f"candidates: number {n}") for n, each in enumerate(question.candidates)]
     if not question.has_pixels:
-        sections = [replace(section, picture=section.picture and _GREY) for section in sections]
+        sections = [replace(section, image=section.image and _GREY) for section in sections]
         offered = [_GREY] * len(offered)
     order = question.order or range(len(offered))
     lettered = [offered[number] for number in order]
@@ -100,7 +100,7 @@ def _certain(number: int, count: int) -> Selection:
 def _sections(question: SelectionRequest, pictures: CandidateImages) -> list[Section]:
     texts = [passage.text for passage in passages(split(question.context))] or [question.context.strip()]
     first = len(texts) - 1 - len(question.shown)  # of those that pictures without a paragraph of their own follow
-    shown: dict[int, Picture] = {}
+    shown: dict[int, ImagePart] = {}
     for number, (after, offered) in enumerate(question.shown):
         at = first + number if after is None else after
         if not 0 <= at < len(texts) - 1 or at in shown:
@@ -112,7 +112,7 @@ def _sections(question: SelectionRequest, pictures: CandidateImages) -> list[Sec
     return [Section(text, shown.get(number)) for number, text in enumerate(texts)]
 
 
-def _picture(offered: CandidateImage, pictures: CandidateImages, what: str) -> Picture:
+def _picture(offered: CandidateImage, pictures: CandidateImages, what: str) -> ImagePart:
     try:
         return decoded(offered.image) if offered.image else pictures.of(offered.image_id)
     except ImageError as error:

@@ -19,7 +19,7 @@ from xcomp_composer.illustrate.vlm.reasons import ReasonWriter, chosen
 from xcomp_composer.indexer_client.hit import Hit
 from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_composer.model_pool.session import ModelSession
-from xcomp_model.base import Choice, Picture, Section
+from xcomp_model.base import Choice, ImagePart, Section
 from xcomp_model.selection import Allowance
 from xcomp_protos.errors import Conflict, Denied, ImageError, ModelError, NotFound
 
@@ -36,7 +36,7 @@ class CandidateSelector:
     repository: RepositoryClient
     likeness: SimilarityGroups
     k: int
-    shown: dict[int, Picture] = field(default_factory=dict)  # by passage
+    shown: dict[int, ImagePart] = field(default_factory=dict)  # by passage
     taken: set[str] = field(default_factory=set)  # groups
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class CandidateSelector:
         except ModelError as failure:
             yield Unfilled(segment, query, str(failure), listed, interrupted=True)
 
-    def _chosen(self, ordinal: int, query: str, offered: Sequence[tuple[Hit, Picture]]) -> StageEvent:
+    def _chosen(self, ordinal: int, query: str, offered: Sequence[tuple[Hit, ImagePart]]) -> StageEvent:
         choice = self.model.choose(self._context(ordinal), [picture for _, picture in offered], self._allowance)
         judged = [self.witness.candidate(hit, query, choice, number) for number, (hit, _) in enumerate(offered)]
         ranked = tuple(sorted(judged, key=lambda candidate: -(candidate.probability or 0.0)))
@@ -85,9 +85,9 @@ class CandidateSelector:
     def _context(self, ordinal: int) -> list[Section]:
         return [Section(passage.text, self.shown.get(at)) for at, passage in enumerate(self.text[: ordinal + 1])]
 
-    def _readable(self, hits: Sequence[Hit]) -> tuple[list[tuple[Hit, Picture]], Exception | None]:
+    def _readable(self, hits: Sequence[Hit]) -> tuple[list[tuple[Hit, ImagePart]], Exception | None]:
         """Returns the first k pictures that can be had, no two of them alike, and why the last other one could not."""
-        offered: dict[str, tuple[Hit, Picture]] = {}
+        offered: dict[str, tuple[Hit, ImagePart]] = {}
         error: Exception | None = None
         for hit in self.likeness.diverse(hits):
             group = self.likeness.group(hit.image_id)

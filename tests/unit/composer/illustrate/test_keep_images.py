@@ -26,7 +26,7 @@ from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.pipeline import Source
-from xcomp_model.base import ModelError, Picture
+from xcomp_model.base import ImagePart, ModelFailure
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, NotFound
 
@@ -81,7 +81,7 @@ def test_a_picture_that_must_be_used_must_be_there(stage: Stage) -> None:
 
 
 def test_an_article_that_broke_off_is_filled_without_doing_the_rest_again(stage: Stage) -> None:
-    stage.actor.choices = [SURE, ModelError("out of memory"), ModelError("out of memory")]
+    stage.actor.choices = [SURE, ModelFailure("out of memory"), ModelFailure("out of memory")]
     article = stage.article(wish=IllustrationOptions(images=3))
     assert set(shown(article)) == {COFFEE}
     assert [spot.interrupted for spot in article.unfilled] == [True, True]
@@ -98,12 +98,12 @@ def test_an_article_that_broke_off_is_filled_without_doing_the_rest_again(stage:
 
 
 def test_the_model_sees_what_stands_when_it_fills(stage: Stage) -> None:
-    stage.actor.choices = [SURE, ModelError("out of memory")]
+    stage.actor.choices = [SURE, ModelFailure("out of memory")]
     article = stage.article(wish=IllustrationOptions(images=2))
     stage.actor.asked.clear()
     filled(stage, article)
     ((_, prompt),) = [asked for asked in stage.actor.asked if asked[0] == "choose"]
-    assert sum(isinstance(part, Picture) for part in prompt) == 5
+    assert sum(isinstance(part, ImagePart) for part in prompt) == 5
 
 
 def test_an_indexer_that_left_before_the_places_were_known_costs_no_word(stage: Stage) -> None:
