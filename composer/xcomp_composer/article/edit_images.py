@@ -90,7 +90,7 @@ def exclude(article: Article, spot: int) -> Article:
     picture = _changeable(article, spot)
     if not picture:
         raise InvalidRequest(f"spot: there is no picture after segment {spot}")
-    excluded = (*article.excluded, picture.image_id)
+    excluded = (*article.exclude_ids, picture.image_id)
     elsewhere = {other.image_id for number, other in article.illustrated if number != spot}
     left = tuple(each for each in picture.candidates if each.image_id not in excluded)
     following = next((each for each in left if each.image_id not in elsewhere), None)
@@ -102,7 +102,7 @@ def exclude(article: Article, spot: int) -> Article:
     if not shown:
         empty = Unfilled(spot, picture.query, "its picture was excluded, and no other was offered", left)
         after = replace(after, unfilled=tuple(sorted((*after.unfilled, empty), key=lambda each: each.segment)))
-    return replace(after, excluded=excluded)
+    return replace(after, exclude_ids=excluded)
 
 
 def filled(article: Article, pictures: Mapping[int, Illustration], unfilled: Sequence[Unfilled]) -> Article:

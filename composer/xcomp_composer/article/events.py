@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from xcomp_composer.article.model import Article, Candidate, Illustration, Unfilled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     """A piece of the article as it is written."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spot:
     """A place for a picture: after this segment, the more wanted the larger the score."""
 
@@ -23,7 +23,7 @@ class Spot:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpotQuery:
     """What is searched for."""
 
@@ -31,7 +31,7 @@ class SpotQuery:
     query: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpotCandidates:
     """What the repository offered, best first."""
 
@@ -39,7 +39,7 @@ class SpotCandidates:
     candidates: tuple[Candidate, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpotIllustration:
     """What was chosen."""
 

@@ -5,13 +5,24 @@ The history travels with the article, so nobody keeps a session.
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from xcomp_composer.article import serialize
 from xcomp_composer.article.model import Article, HistoryEntry, Segment, Unfilled
 from xcomp_protos.errors import InvalidRequest
 
-KEPT_CHANGES = 50
+MAX_CHANGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a change replaced: `count` segments from `at` on, and what belongs to the whole article."""
+
+    at: int
+    count: int  # segments that stand there since the change
+    segments: tuple[Segment, ...]
+    unfilled: tuple[Unfilled, ...]
+    exclude_ids: tuple[str, ...] = ()
 
 
 def replace_segments(
@@ -27,20 +38,17 @@ def replace_segments(
         count: segments that go.
     """
     grown = len(pieces) - count
-    before = {
-        "at": at,
-        "count": len(pieces),
-        "segments": serialize.entries_to_json(article.segments[at : at + count]),
-        "unfilled": serialize.entries_to_json(article.unfilled),
-        "exclude_ids": list(article.excluded),
-    }
-    entry = HistoryEntry(operation, json.dumps(before, ensure_ascii=False, separators=(",", ":")))
+    change = _Change(
+        at, len(pieces), article.segments[at : at + count], article.unfilled, exclude_ids=article.exclude_ids
+    )
+    before = json.dumps(serialize.to_builtins(change), ensure_ascii=False, separators=(",", ":"))
+    entry = HistoryEntry(operation, before)
     moved = article.unfilled
     if grown:
         offset = next((i for i, piece in enumerate(pieces) if piece is article.segments[at]), grown)
         moved = tuple(_moved(each, at, own=offset, later=grown) for each in article.unfilled)
     segments = (*article.segments[:at], *pieces, *article.segments[at + count :])
-    return replace(article, segments=segments, unfilled=moved, history=(*article.history, entry)[-KEPT_CHANGES:])
+    return replace(article, segments=segments, unfilled=moved, history=(*article.history, entry)[-MAX_CHANGES:])
 
 
 def undo(article: Article) -> Article:
@@ -48,16 +56,15 @@ def undo(article: Article) -> Article:
     if not article.history:
         raise InvalidRequest("undo: no change is left to take back")
     try:
-        before = json.loads(article.history[-1].before)
-        at, count = int(before["at"]), int(before["count"])
-        old = [serialize.segment_from_json(value) for value in before["segments"]]
-        unfilled = [serialize.unfilled_from_json(value) for value in before["unfilled"]]
-        excluded = tuple(map(str, before.get("exclude_ids", ())))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InvalidRequest("history: the last change cannot be read and so not be taken back") from None
-    segments = (*article.segments[:at], *old, *article.segments[at + count :])
+        change = serialize.convert(json.loads(article.history[-1].before), _Change, source="history")
+    except (ValueError, RecursionError):
+        raise InvalidRequest("history: the last change cannot be read, so it cannot be undone") from None
     return replace(
-        article, segments=segments, unfilled=tuple(unfilled), excluded=excluded, history=article.history[:-1]
+        article,
+        segments=(*article.segments[: change.at], *change.segments, *article.segments[change.at + change.count :]),
+        unfilled=change.unfilled,
+        exclude_ids=change.exclude_ids,
+        history=article.history[:-1],
     )
 
 

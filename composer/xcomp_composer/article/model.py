@@ -1,47 +1,51 @@
-"""The article: a text in segments, each with at most one picture after it, and everything known about its making.
+"""The article: a text in segments, each with at most one image after it, and a record of how it was made.
 
-The one idea: the segments joined are the text, byte for byte; pictures stand beside the words, never in them. This file
-knows no protobuf, no files and no model.
+The segments joined are the text, byte for byte: images stand between segments, never in them. The fields have the names
+of the protobuf messages and the order of article.json. Every class has slots, because `msgspec.to_builtins` leaves out
+fields of a class without them. Does not depend on protobuf, files or models.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 Language = Literal["en", "zh"]
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+if TYPE_CHECKING:
+    Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+else:
+    Json = object  # msgspec reads the annotations of these dataclasses, and does not know recursive types
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 _LETTER = re.compile(r"[^\W\d_]")
 _HAN_SHARE = 0.2  # a Chinese text keeps its foreign names and its code; an English one quotes few ideographs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Label:
     """A class that a classifying embedder saw in a picture."""
 
-    en: str
-    zh: str
-    probability: float  # 0..1
+    en: str = ""
+    zh: str = ""
+    probability: float = 0.0  # 0..1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpaceScore:
     """What one space of the repository says of a picture and a query."""
 
-    rank: int  # 1 = best in this space
-    score: float  # cosine similarity
-    standout: float  # standard deviations above the repository's mean
+    rank: int = 0  # 1 = best in this space
+    score: float = 0.0  # cosine similarity
+    standout: float = 0.0  # z-score: standard deviations above the repository's mean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A picture offered for a spot."""
 
     image_id: str
-    path: str
-    retrieval_score: float  # in the unit of the retrieving model
+    path: str = ""
+    retrieval_score: float = 0.0  # in the unit of the retrieving model
     probability: float | None = None  # 0..1, of the choice among the candidates
     reason: str = ""
     metadata: Mapping[str, Json] = field(default_factory=dict)
@@ -52,7 +56,7 @@ class Candidate:
     content_hash: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What a choice rests on."""
 
@@ -63,13 +67,13 @@ class Evidence:
     flipped: bool = False  # the two orders preferred different candidates
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Illustration:
     """The picture that was chosen for a spot, with what is printed about it."""
 
     image_id: str
-    repository: str
-    path: str
+    repository: str = ""
+    path: str = ""
     file: str = ""  # relative to the bundle; empty until it is written
     query: str = ""  # what was searched for; never printed
     caption: str = ""
@@ -91,7 +95,7 @@ class Illustration:
         return not (self.caption or self.alt)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of the text with its line breaks, and the picture after it."""
 
@@ -99,19 +103,19 @@ class Segment:
     illustration: Illustration | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unfilled:
     """A spot that stays empty, and why."""
 
     segment: int
-    query: str
-    reason: str
+    query: str = ""
+    reason: str = ""
     candidates: tuple[Candidate, ...] = ()
     evidence: Evidence | None = None
     interrupted: bool = False  # the indexer or the model failed, which says nothing about the repository
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """A change that can be taken back."""
 
@@ -119,7 +123,7 @@ class HistoryEntry:
     before: str  # what it replaced, as JSON
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Article:
     """A title, the segments and their pictures."""
 
@@ -127,15 +131,15 @@ class Article:
     language: str
     model: str
     profile: str
+    seed: int = field(default=0, kw_only=True)
     segments: tuple[Segment, ...]
-    seed: int = 0
     unfilled: tuple[Unfilled, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    format: str = "markdown"
     repository: str = ""
+    format: str = "markdown"
     draft: bool = False  # written by a small model: may be false, and is marked
-    excluded: tuple[str, ...] = ()  # ids of images that it never shows
+    exclude_ids: tuple[str, ...] = ()  # ids of images that it never shows
 
     @property
     def text(self) -> str:

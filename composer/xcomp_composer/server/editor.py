@@ -83,7 +83,7 @@ class Editor:
         options.repository = options.repository or article.repository
         language = "" if text else article.language  # a query may be in another one
         conditions = asked.conditions_of(options, text=text, language=language)
-        excluded = (*conditions.exclude_ids, *article.excluded, *exclude)
+        excluded = (*conditions.exclude_ids, *article.exclude_ids, *exclude)
         return WritingRequest(options, replace(conditions, exclude_ids=excluded), asked.wish_of(options), self._caller)
 
 

@@ -96,11 +96,11 @@ def test_an_excluded_picture_makes_way_for_the_next_and_never_comes_back(article
     once = edit_images.exclude(article, 1)
     picture = once.segments[1].illustration
     assert picture
-    assert (picture.image_id, once.excluded) == ("b", ("a",))
+    assert (picture.image_id, once.exclude_ids) == ("b", ("a",))
     assert [candidate.image_id for candidate in picture.candidates] == ["b"]
     twice = edit_images.exclude(once, 1)
     assert twice.segments[1].illustration is None
-    assert twice.excluded == ("a", "b")
+    assert twice.exclude_ids == ("a", "b")
     assert [spot.segment for spot in twice.unfilled] == [1, 2]
 
 
