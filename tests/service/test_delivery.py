@@ -17,7 +17,7 @@ from tests.toy_indexer import PatientCaller, ToyIndexer
 from xcomp_cli.articles import output
 from xcomp_cli.main import run
 from xcomp_composer.article.model import Article, Illustration, Segment
-from xcomp_composer.bundle.site_assets import LIST
+from xcomp_composer.bundle.site_assets import USAGE_FILE
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client.channel import dial
@@ -71,7 +71,7 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     assert len(files) == 5
     for file in files:
         assert not [secret for secret in SECRETS if secret.encode() in file.read_bytes()], file.name
-    ((_, picture),) = written.illustrated
+    ((_, picture),) = written.illustrations
     assert picture.file.endswith(".jpg")
     with Image.open(folder / picture.file) as opened:
         assert opened.size == ((2048, 1365) if kind == "JPEG" else (300, 200))
@@ -85,7 +85,7 @@ def test_originals_keep_everything(indexer: Indexer, photos: Path, tmp_path: Pat
     (image_id,) = indexer.images().values()
     article = Article("T", "en", "m", "color", (Segment("Words.\n", Illustration(image_id, "default", "/p.heic")),))
     written = output.bundle(tmp_path / "b").write(article, output.fetcher(indexer.client, "default", originals=True))
-    ((_, picture),) = written.illustrated
+    ((_, picture),) = written.illustrations
     assert (tmp_path / "b" / picture.file).read_bytes() == (photos / "phone.heic").read_bytes()
 
 
@@ -184,7 +184,7 @@ def test_a_list_that_was_tampered_with_removes_nothing_elsewhere(site: Path) -> 
     outside.write_bytes(b"mine")
     (site / "img").mkdir()
     names = {"../outside.jpg": ["gone.md"], ".hidden": ["gone.md"], "sub/x.jpg": ["gone.md"]}
-    (site / "img" / LIST).write_text(json.dumps({"pictures": names}))
+    (site / "img" / USAGE_FILE).write_text(json.dumps({"pictures": names}))
     (site / "img" / ".hidden").write_bytes(b"mine")
     post = site / "one.md"
     post.write_text("A cup of espresso stood on the wooden table.\n")

@@ -83,7 +83,7 @@ def _rescued(target: Target, folder: Path) -> Target:
             return target.write(article, fetch)
         except Unavailable as error:
             kept = folder.with_name(f"{folder.name}.illustrated") if _foreign(folder) else folder  # beside the zip
-            writer.write_words(article, kept)
+            writer.write_without_images(article, kept)
             way = f"xcomp edit {shlex.quote(str(kept))} --fill"
             raise PartialResultSaved(
                 f"{error}; words and choices are in '{kept}', and {way} draws the pictures"
@@ -151,10 +151,10 @@ def report(article: Article, target: Target, *, json: bool, strict: bool, images
         console.print_json(serialize.to_json(article))
     else:
         _show(article, target)
-    spots = len(article.illustrated) + len(article.unfilled)
+    spots = len(article.illustrations) + len(article.unfilled)
     if spots < images:
         console.warn(f"pictures asked for: {images}; places that the text has for them, after its paragraphs: {spots}")
-    if line := writer.doubtful_line(article):
+    if line := writer.find_unread_line(article):
         console.warn(f"the tags are in doubt from line {line} of the page on: nothing behind it was touched")
     return PARTIAL if strict and (article.unfilled or spots < images) else 0
 
@@ -165,12 +165,12 @@ def least(images: int | None, max_images: int | None) -> int:
 
 
 def _show(article: Article, target: Target) -> None:
-    spots: dict[int, Illustration | Unfilled] = dict(article.illustrated)
+    spots: dict[int, Illustration | Unfilled] = dict(article.illustrations)
     spots.update((spot.segment, spot) for spot in article.unfilled)
     for number in sorted(spots):
         line = f"  after segment {number:<3} {console.printable(_words(spots[number]))}"
         console.result(console.fitted(line, console.columns()))
-    count = len(article.illustrated)
+    count = len(article.illustrations)
     empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
     title = console.strong(console.printable(article.title or "the article"))
     console.result(f"{title}: {console.counted(count, 'picture')}{empty}")

@@ -74,7 +74,7 @@ def edit(
     from xcomp_cli.requests.article import article_options
     from xcomp_cli.requests.edit import SpotFlags, of_segment, of_spot, only
     from xcomp_composer.article import proto
-    from xcomp_composer.bundle.writer import is_drawn, read_bundle
+    from xcomp_composer.bundle.writer import has_all_files, read_bundle
     from xcomp_protos import composer_pb2 as pb
 
     operation = only(
@@ -119,7 +119,7 @@ def edit(
         clients.indexer(indexer) as client,
         progress.waiting("changing the article"),
     ):
-        is_to_draw = fill and not article.unfilled and not is_drawn(article)  # nothing else is left to do
+        is_to_draw = fill and not article.unfilled and not has_all_files(article)  # nothing else is left to do
         changed = article if is_to_draw else proto.from_proto(maker.edit(request))
         changed = goal.write(
             changed, output.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)

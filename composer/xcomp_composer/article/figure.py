@@ -9,26 +9,26 @@ _LANDSCAPE = 1.25  # width over height from which a picture may reach into the m
 _PORTRAIT = 0.85
 
 
-def figure(picture: Illustration, *, style: str = "") -> str:
+def render_figure(picture: Illustration, *, style: str = "") -> str:
     """Returns the figure of a picture: the image, in a style of its own if any, and under it what is known about it."""
     size = f' width="{picture.width}" height="{picture.height}"' if picture.width and picture.height else ""
     styled = f' style="{style}"' if style else ""
-    image = f'<img src="{attribute_url(picture.file)}" alt="{escape(picture.alt)}"{size}{styled}>'
+    image = f'<img src="{encode_url(picture.file)}" alt="{escape(picture.alt)}"{size}{styled}>'
     words = [
         f'<span class="{name}"><bdi>{escape(text)}</bdi></span>'
         for name, text in (("caption", picture.caption), ("credit", picture.credit))
         if text
     ]
     caption = f"<figcaption>{''.join(words)}</figcaption>" if words else ""
-    return f'<figure class="{_shape(picture)}">{image}{caption}</figure>\n'
+    return f'<figure class="{_shape_class(picture)}">{image}{caption}</figure>\n'
 
 
-def attribute_url(path: str) -> str:
+def encode_url(path: str) -> str:
     """Returns a relative path as a URL attribute."""
     encoded = re.sub(r"[^\w./~:-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), path)
     return escape(encoded)
 
 
-def _shape(picture: Illustration) -> str:
+def _shape_class(picture: Illustration) -> str:
     ratio = picture.width / picture.height if picture.height else 1.0
     return "wide" if ratio >= _LANDSCAPE else "tall" if ratio <= _PORTRAIT else "even"

@@ -46,7 +46,7 @@ def replace_segments(
     moved = article.unfilled
     if grown:
         offset = next((i for i, piece in enumerate(pieces) if piece is article.segments[at]), grown)
-        moved = tuple(_moved(each, at, own=offset, later=grown) for each in article.unfilled)
+        moved = tuple(_renumber(each, at, own=offset, later=grown) for each in article.unfilled)
     segments = (*article.segments[:at], *pieces, *article.segments[at + count :])
     return replace(article, segments=segments, unfilled=moved, history=(*article.history, entry)[-MAX_CHANGES:])
 
@@ -68,7 +68,7 @@ def undo(article: Article) -> Article:
     )
 
 
-def _moved(unfilled: Unfilled, at: int, *, own: int, later: int) -> Unfilled:
+def _renumber(unfilled: Unfilled, at: int, *, own: int, later: int) -> Unfilled:
     if unfilled.segment < at:
         return unfilled
     return replace(unfilled, segment=unfilled.segment + (own if unfilled.segment == at else later))

@@ -90,7 +90,7 @@ class Illustration:
     content_hash: str = ""
 
     @property
-    def uncaptioned(self) -> bool:
+    def is_uncaptioned(self) -> bool:
         """Whether nothing is known that could be printed about the picture."""
         return not (self.caption or self.alt)
 
@@ -149,12 +149,12 @@ class Article:
     @property
     def choosers(self) -> tuple[str, ...]:
         """Who chose the pictures, each named once; the article's model where there is none."""
-        return tuple(dict.fromkeys(picture.chosen_by for _, picture in self.illustrated)) or (self.model,)
+        return tuple(dict.fromkeys(picture.chosen_by for _, picture in self.illustrations)) or (self.model,)
 
     @property
     def chooser(self) -> str:
         """Whoever chose its pictures, changes of a person's aside; the article's model where there is none."""
-        made = (picture.chosen_by for _, picture in self.illustrated if picture.evidence)
+        made = (picture.chosen_by for _, picture in self.illustrations if picture.evidence)
         return next(made, self.model)
 
     @property
@@ -163,12 +163,12 @@ class Article:
         return tuple(spot for spot in self.unfilled if spot.query and not spot.interrupted)
 
     @property
-    def illustrated(self) -> tuple[tuple[int, Illustration], ...]:
+    def illustrations(self) -> tuple[tuple[int, Illustration], ...]:
         """Numbers of the segments that have a picture, each with it."""
         return tuple((i, s.illustration) for i, s in enumerate(self.segments) if s.illustration)
 
 
-def language_of(text: str) -> Language:
+def detect_language(text: str) -> Language:
     """Tells Chinese from English by the share of ideographs among the letters."""
     letters = len(_LETTER.findall(text))
     return "zh" if letters and len(_HAN.findall(text)) >= _HAN_SHARE * letters else "en"

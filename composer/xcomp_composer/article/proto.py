@@ -40,7 +40,7 @@ def from_proto(message: pb.Article) -> Article:
     Raises:
         InvalidRequest: an unfilled spot names a segment that does not exist.
     """
-    article = _read(message, Article)
+    article = _from_message(message, Article)
     check_unfilled(article)
     return replace(article, language=article.language or "en", format=article.format or "markdown")
 
@@ -59,12 +59,12 @@ def event_from_proto(message: pb.ComposeEvent) -> Event | None:
     field = message.WhichOneof("event")
     if field is None:
         return None
-    return from_proto(message.article) if field == "article" else _read(getattr(message, field), _EVENTS[field])
+    return from_proto(message.article) if field == "article" else _from_message(getattr(message, field), _EVENTS[field])
 
 
 def metadata_from_struct(struct: Struct) -> dict[str, Json]:
     """Returns the entries of a struct in the order of their names, whole numbers as integers."""
-    return cast("dict[str, Json]", _restore(json_format.MessageToDict(struct)))
+    return cast("dict[str, Json]", _restore_types(json_format.MessageToDict(struct)))
 
 
 def labels_from_proto(messages: Iterable[common.Label]) -> tuple[Label, ...]:
@@ -77,20 +77,20 @@ def spaces_from_proto(messages: Mapping[str, common.SpaceScore]) -> dict[str, Sp
     return {name: SpaceScore(each.rank, each.score, each.standout) for name, each in sorted(messages.items())}
 
 
-def _read(message: Message, kind: type[T]) -> T:
+def _from_message(message: Message, kind: type[T]) -> T:
     values = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     # not strict: `MessageToDict` writes 64-bit integers as strings
-    return convert(_restore(values), kind, source=message.DESCRIPTOR.name.lower(), strict=False)
+    return convert(_restore_types(values), kind, source=message.DESCRIPTOR.name.lower(), strict=False)
 
 
-def _restore(value: object) -> object:
+def _restore_types(value: object) -> object:
     """Restores integers and an order of keys: a Struct has only doubles, and a protobuf map has no order."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
-        return [_restore(item) for item in value]
+        return [_restore_types(item) for item in value]
     if isinstance(value, dict):
-        return {key: _restore(item) for key, item in sorted(value.items())}
+        return {key: _restore_types(item) for key, item in sorted(value.items())}
     return value

@@ -22,7 +22,7 @@ def to_json(article: Article) -> dict[str, Json]:
     return {
         **cast("dict[str, Json]", to_builtins(article)),
         "shots": [{"segment": shot.segment, "query": shot.query, "reason": shot.reason} for shot in article.shots],
-        "uncaptioned": [number for number, image in article.illustrated if image.uncaptioned],
+        "uncaptioned": [number for number, image in article.illustrations if image.is_uncaptioned],
     }
 
 

@@ -9,12 +9,12 @@ from html import escape
 from pathlib import PurePath
 
 from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, SpaceScore, Unfilled
-from xcomp_composer.bundle.page import document
-from xcomp_composer.document.markdown import split
+from xcomp_composer.bundle.page import render_document
+from xcomp_composer.document.markdown import split_blocks
 
 Thumbnail = Callable[[str], tuple[bytes, str] | None]  # by image id: bytes and suffix; None where the image is gone
 
-_DIGEST = 12  # characters of a digest that tell weights apart
+_DIGEST_CHARACTERS = 12  # characters of a digest that tell weights apart
 _MEDIA = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".png": "image/png", ".gif": "image/gif"}
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
@@ -64,14 +64,14 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def review_page(article: Article, thumbnail: Thumbnail) -> str:
+def render_review_page(article: Article, thumbnail: Thumbnail) -> str:
     """Returns the whole of review.html."""
     words = _WORDS["zh" if article.language == "zh" else "en"]
     spots: dict[int, Illustration | Unfilled] = {spot.segment: spot for spot in article.unfilled}
-    spots.update(article.illustrated)
-    sections = [_spot(article, number, spots[number], words, thumbnail) for number in sorted(spots)]
+    spots.update(article.illustrations)
+    sections = [_render_spot(article, number, spots[number], words, thumbnail) for number in sorted(spots)]
     summary = words["summary"].format(
-        filled=len(article.illustrated),
+        filled=len(article.illustrations),
         spots=len(spots),
         model=", ".join(article.choosers),
         profile=article.profile,
@@ -80,30 +80,30 @@ def review_page(article: Article, thumbnail: Thumbnail) -> str:
     heading = f'<h1>{escape(article.title)}</h1>\n<p class="summary">{words["review"]} · {escape(summary)}</p>\n'
     body = "".join([f'<p class="why">{words["edit"]}</p>\n', *sections]) if sections else f"<p>{words['none']}</p>"
     title = f"{article.title} · {words['review']}"
-    return document(article, f"<main>\n{heading}{body}</main>", "page.css", "review.css", title=title)
+    return render_document(article, f"<main>\n{heading}{body}</main>", "page.css", "review.css", title=title)
 
 
-def _spot(
+def _render_spot(
     article: Article, number: int, spot: Illustration | Unfilled, words: Mapping[str, str], thumbnail: Thumbnail
 ) -> str:
     is_filled = isinstance(spot, Illustration)
-    shown = {picture.image_id: segment for segment, picture in article.illustrated}
+    shown = {picture.image_id: segment for segment, picture in article.illustrations}
     cards = "".join(
-        _card(candidate, _taking(number, pick, shown.get(candidate.image_id), words), words, thumbnail)
-        for pick, candidate in _offers(spot)
+        _render_card(candidate, _render_command(number, pick, shown.get(candidate.image_id), words), words, thumbnail)
+        for pick, candidate in _number_candidates(spot)
     )
-    pills = "".join(f'<span class="pill">{words[name]}</span>' for name in _states(spot))
+    pills = "".join(f'<span class="pill">{words[name]}</span>' for name in _list_states(spot))
     return (
         f'<section class="spot{"" if is_filled else " unfilled"}" id="spot-{number}">\n<div>\n'
         f"<h2><b>{words['spot'].format(segment=number)}</b>{pills}</h2>\n"
-        f'<p class="words">{escape(_prose(article, number))}</p>\n'
+        f'<p class="words">{escape(_extract_prose(article, number))}</p>\n'
         f'<p class="query">{words["query"]}: <q>{escape(spot.query)}</q></p>\n'
-        f'<p class="why">{words["why"]}: {escape(spot.reason)}</p>\n{_evidence(spot.evidence, words)}</div>\n'
+        f'<p class="why">{words["why"]}: {escape(spot.reason)}</p>\n{_render_evidence(spot.evidence, words)}</div>\n'
         f'<ol class="cards">\n{cards}</ol>\n</section>\n'
     )
 
 
-def _evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
+def _render_evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
     """What a model's choice rests on; the repository's own choice says it all in its scores."""
     if not evidence:
         return ""
@@ -116,7 +116,10 @@ def _evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
     ]
     said = [
         words[key].format(
-            prompt=evidence.prompt, mass=evidence.mass, orders=evidence.orders, digest=evidence.model_digest[:_DIGEST]
+            prompt=evidence.prompt,
+            mass=evidence.mass,
+            orders=evidence.orders,
+            digest=evidence.model_digest[:_DIGEST_CHARACTERS],
         )
         for holds, key in facts
         if holds
@@ -124,36 +127,36 @@ def _evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
     return f'<p class="evidence">{words["rests"]}: {escape(" · ".join(said))}</p>\n' if said else ""
 
 
-def _offers(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
+def _number_candidates(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
     """The candidates by number, with the shown picture first even where it was none of them."""
     if isinstance(spot, Illustration) and all(each.image_id != spot.image_id for each in spot.candidates):
         yield -1, Candidate(spot.image_id, spot.path, 0.0, reason=spot.reason)
     yield from enumerate(spot.candidates)
 
 
-def _taking(spot: int, pick: int, shown: int | None, words: Mapping[str, str]) -> str:
+def _render_command(spot: int, pick: int, shown: int | None, words: Mapping[str, str]) -> str:
     """The command that takes a candidate, or where it is shown, since no picture is shown twice; nothing if here."""
     if shown is None:
         return f"<code>xcomp edit . --spot {spot} --pick {pick}</code>"
     return "" if shown == spot else f'<span class="score">{words["elsewhere"].format(segment=shown)}</span>'
 
 
-def _states(spot: Illustration | Unfilled) -> Iterable[str]:
+def _list_states(spot: Illustration | Unfilled) -> Iterable[str]:
     if isinstance(spot, Unfilled):
         yield "unfilled"
         return
     if spot.locked:
         yield "locked"
-    if spot.uncaptioned:
+    if spot.is_uncaptioned:
         yield "uncaptioned"
 
 
-def _prose(article: Article, number: int) -> str:
-    blocks = split(article.segments[number].text, article.format)
+def _extract_prose(article: Article, number: int) -> str:
+    blocks = split_blocks(article.segments[number].text, article.format)
     return " ".join(block.prose or block.text.strip() for block in blocks)
 
 
-def _card(candidate: Candidate, taking: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
+def _render_card(candidate: Candidate, taking: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
     """A candidate, with how it is taken; the shown one is not."""
     found = thumbnail(candidate.image_id)
     name = PurePath(candidate.path).name
@@ -164,7 +167,8 @@ def _card(candidate: Candidate, taking: str, words: Mapping[str, str], thumbnail
         image = f'<img src="data:{media};base64,{base64.b64encode(data).decode()}" alt="">'
     probability = "" if candidate.probability is None else f" · p {candidate.probability:.2f}"
     spaces = "".join(
-        f'<span class="score">{escape(_space(name, score, words))}</span>' for name, score in candidate.spaces.items()
+        f'<span class="score">{escape(_render_space(name, score, words))}</span>'
+        for name, score in candidate.spaces.items()
     )
     opening = "<li>" if taking else '<li class="chosen">'
     return (
@@ -176,5 +180,5 @@ def _card(candidate: Candidate, taking: str, words: Mapping[str, str], thumbnail
     )
 
 
-def _space(name: str, found: SpaceScore, words: Mapping[str, str]) -> str:
+def _render_space(name: str, found: SpaceScore, words: Mapping[str, str]) -> str:
     return words["space"].format(name=name, score=found.score, rank=found.rank, standout=found.standout)

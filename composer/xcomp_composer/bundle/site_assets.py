@@ -9,46 +9,48 @@ from collections.abc import Iterable
 from os.path import relpath
 from pathlib import Path
 
-LIST = ".xcomp.json"
+USAGE_FILE = ".xcomp.json"
 
-Users = dict[str, set[str]]  # names of pictures: articles that show them, relative to the list
+ImageUsage = dict[str, set[str]]  # names of pictures: articles that show them, relative to the list
 
 
-def read(assets: Path) -> Users:
+def read_usage(assets: Path) -> ImageUsage:
     """Returns what the list says; nothing where there is none or it makes no sense."""
     try:
-        found = json.loads((assets / LIST).read_text(encoding="utf-8"))
+        found = json.loads((assets / USAGE_FILE).read_text(encoding="utf-8"))
         return {str(name): set(map(str, users)) for name, users in found["pictures"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def shown(users: Users, article: Path, names: Iterable[str], *, assets: Path) -> tuple[Users, set[str]]:
+def update_usage(
+    users: ImageUsage, article: Path, names: Iterable[str], *, assets: Path
+) -> tuple[ImageUsage, set[str]]:
     """Returns the list after an article shows these pictures, and those that no article shows any more.
 
     An article that is gone, or whose words do not name a picture any more, shows it no more either.
     """
     names, own = set(names), relpath(article, assets)
-    after: Users = {name: {own} for name in names}
+    after: ImageUsage = {name: {own} for name in names}
     for name, others in users.items():
-        kept = {other for other in others - {own} if _names(assets / other, name)}
+        kept = {other for other in others - {own} if _mentions(assets / other, name)}
         if kept:
             after[name] = after.get(name, set()) | kept
     return after, set(users) - set(after)
 
 
-def text_of(users: Users) -> str:
+def format_usage(users: ImageUsage) -> str:
     """Returns the text of the list."""
     pictures = {name: sorted(users[name]) for name in sorted(users)}
     return json.dumps({"made by": "xcomp", "pictures": pictures}, ensure_ascii=False, indent=1) + "\n"
 
 
-def is_picture(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Whether a name in the list can be one that we gave: a file in the folder itself."""
     return Path(name).name == name and not name.startswith(".")
 
 
-def _names(article: Path, picture: str) -> bool:
+def _mentions(article: Path, picture: str) -> bool:
     try:
         return picture in article.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -14,20 +14,20 @@ from functools import cache
 from pathlib import Path
 
 from xcomp_composer.article import serialize
-from xcomp_composer.article.markers import with_blocks
+from xcomp_composer.article.markers import insert_image_blocks
 from xcomp_composer.article.model import Article, Illustration
 from xcomp_composer.bundle import site_assets as site
-from xcomp_composer.bundle.author_images import copy_own_pictures
-from xcomp_composer.bundle.page import article_page
-from xcomp_composer.bundle.review import review_page
-from xcomp_composer.document.html import doubt_in
+from xcomp_composer.bundle.author_images import copy_author_images
+from xcomp_composer.bundle.page import render_article_page
+from xcomp_composer.bundle.review import render_review_page
+from xcomp_composer.document.html import find_ambiguous_line
 from xcomp_protos.errors import InvalidRequest, NotFound
 
 Fetch = Callable[[str, int], tuple[bytes, str]]  # image id and longest side in pixels: bytes and file name suffix
 
 PUBLISHED_PX = 2048
 THUMBNAIL_PX = 360
-_LONGEST_SLUG = 48
+_MAX_SLUG_CHARACTERS = 48
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
@@ -41,34 +41,34 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path |
     Raises:
         NotFound: an image that is neither in the repository nor in the bundle.
     """
-    before = _files_of(folder)
+    before = _list_own_files(folder)
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
-    written = _with_files(article, lambda picture: f"images/{_publish(picture, images, fetch, folder)}")
+    written = _name_files(article, lambda picture: f"images/{_publish(picture, images, fetch, folder)}")
     if written.format == "html":
-        _write(folder / "article.html", with_blocks(written).encode())  # the author's own page
+        _write(folder / "article.html", insert_image_blocks(written).encode())  # the author's own page
     else:
-        _write(folder / "article.md", with_blocks(written).encode())
-        _write(folder / "article.html", article_page(written).encode())
+        _write(folder / "article.md", insert_image_blocks(written).encode())
+        _write(folder / "article.html", render_article_page(written).encode())
     if source:
-        copy_own_pictures(written, source, folder)
-    _write(folder / "review.html", review_page(written, _thumbnails(fetch)).encode())
+        copy_author_images(written, source, folder)
+    _write(folder / "review.html", render_review_page(written, _cache_thumbnails(fetch)).encode())
     _write(folder / "article.json", serialize.dumps(written).encode())
-    for stale in before - {picture.file for _, picture in written.illustrated}:
+    for stale in before - {picture.file for _, picture in written.illustrations}:
         (folder / stale).unlink(missing_ok=True)
     return written
 
 
-def write_words(article: Article, folder: Path) -> None:
+def write_without_images(article: Article, folder: Path) -> None:
     """Writes what of a bundle needs no indexer: the text without pictures, and the record, from which it is drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"article.{'html' if article.format == 'html' else 'md'}", article.text.encode())
     _write(folder / "article.json", serialize.dumps(article).encode())
 
 
-def is_drawn(article: Article) -> bool:
+def has_all_files(article: Article) -> bool:
     """Whether every picture of the article has its file."""
-    return all(picture.file for _, picture in article.illustrated)
+    return all(picture.file for _, picture in article.illustrations)
 
 
 def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: str, fetch: Fetch) -> Article:
@@ -78,19 +78,19 @@ def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: st
     """
     assets.mkdir(parents=True, exist_ok=True)
     prefix = f"{url_prefix.rstrip('/')}/" if url_prefix else ""
-    written = _with_files(article, lambda picture: f"{prefix}{_publish(picture, assets, fetch, None)}")
-    _write(file.resolve(), with_blocks(written).encode())  # a link goes on leading there
-    names = [picture.file.removeprefix(prefix) for _, picture in written.illustrated]
-    users, unused = site.shown(site.read(assets), file, names, assets=assets)
-    for name in filter(site.is_picture, unused):
+    written = _name_files(article, lambda picture: f"{prefix}{_publish(picture, assets, fetch, None)}")
+    _write(file.resolve(), insert_image_blocks(written).encode())  # a link goes on leading there
+    names = [picture.file.removeprefix(prefix) for _, picture in written.illustrations]
+    users, unused = site.update_usage(site.read_usage(assets), file, names, assets=assets)
+    for name in filter(site.is_image_name, unused):
         (assets / name).unlink(missing_ok=True)
-    _write(assets / site.LIST, site.text_of(users).encode())
+    _write(assets / site.USAGE_FILE, site.format_usage(users).encode())
     return written
 
 
-def doubtful_line(article: Article) -> int | None:
+def find_unread_line(article: Article) -> int | None:
     """Returns the line of a page behind which nothing was touched, its tags being in doubt; None where all was read."""
-    return doubt_in(article.text) if article.format == "html" else None
+    return find_ambiguous_line(article.text) if article.format == "html" else None
 
 
 def read_bundle(folder: Path) -> Article:
@@ -109,7 +109,7 @@ def read_bundle(folder: Path) -> Article:
         raise InvalidRequest(f"{path} is not UTF-8") from None
 
 
-def _with_files(article: Article, name: Callable[[Illustration], str]) -> Article:
+def _name_files(article: Article, name: Callable[[Illustration], str]) -> Article:
     segments = tuple(
         replace(segment, illustration=replace(segment.illustration, file=name(segment.illustration)))
         if segment.illustration
@@ -139,13 +139,13 @@ def _slug(picture: Illustration) -> str:
     """A short name that says what is seen, and stays unique through the image's id."""
     plain = unicodedata.normalize("NFKD", picture.caption or picture.alt).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if len(words) > _LONGEST_SLUG:
-        words = words[:_LONGEST_SLUG].rpartition("-")[0] or words[:_LONGEST_SLUG]
+    if len(words) > _MAX_SLUG_CHARACTERS:
+        words = words[:_MAX_SLUG_CHARACTERS].rpartition("-")[0] or words[:_MAX_SLUG_CHARACTERS]
     key = re.sub(r"[^A-Za-z0-9]", "", picture.image_id)[:12] or "picture"
     return f"{words}-{key}" if words else key
 
 
-def _thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]:
+def _cache_thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]:
     @cache
     def thumbnail(image_id: str) -> tuple[bytes, str] | None:
         try:
@@ -156,14 +156,14 @@ def _thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]:
     return thumbnail
 
 
-def _files_of(folder: Path) -> set[str]:
+def _list_own_files(folder: Path) -> set[str]:
     """Picture files of the bundle that lies there, as far as they are ours to remove."""
     with suppress(NotFound, InvalidRequest):
-        return set(_inside_images(picture.file for _, picture in read_bundle(folder).illustrated))
+        return set(_filter_image_files(picture.file for _, picture in read_bundle(folder).illustrations))
     return set()
 
 
-def _inside_images(files: Iterable[str]) -> Iterable[str]:
+def _filter_image_files(files: Iterable[str]) -> Iterable[str]:
     return (file for file in files if re.fullmatch(r"images/[\w-][\w.-]*", file))
 
 

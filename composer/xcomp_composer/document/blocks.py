@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-MACHINERY = re.compile(  # of site generators; the last line is of MDX
+GENERATOR_SYNTAX = re.compile(  # of site generators; the last line is of MDX
     r"""\s*(?: \{\{ | \{% | ::: | \$\$ | \[\^ | \[toc\] | \\(?:begin|end)\{ | <!-- | (?:!!!|\?\?\?\+?)\s+\w
       | \{/\* | (?-i: import\s[^\n]*["'] | export\s+(?:const|default|function|let)\s ) )""",
     re.IGNORECASE | re.VERBOSE,
@@ -12,7 +12,7 @@ MACHINERY = re.compile(  # of site generators; the last line is of MDX
 CJK = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
 _CJK_BREAK = re.compile(rf"(?<={CJK})\n|\n(?={CJK})")
 _LETTERS = re.compile(r"[^\W\d_]")
-_FEWEST_LETTERS = 4
+_MIN_LETTERS = 4
 
 
 class Kind(Enum):
@@ -34,11 +34,11 @@ class Block:
     prose: str = ""  # the words as a reader sees them; of paragraphs and headings only
 
 
-def is_prose(words: str) -> bool:
+def has_prose(words: str) -> bool:
     """Whether there is enough to read for a paragraph."""
-    return len(_LETTERS.findall(words)) >= _FEWEST_LETTERS
+    return len(_LETTERS.findall(words)) >= _MIN_LETTERS
 
 
-def one_line(words: str) -> str:
+def join_lines(words: str) -> str:
     """Returns words in one line; a line break between Chinese characters is none."""
     return " ".join(_CJK_BREAK.sub("", words).split())

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import accumulate
 
-from xcomp_composer.document.blocks import MACHINERY, Block, Kind, is_prose, one_line
+from xcomp_composer.document.blocks import GENERATOR_SYNTAX, Block, Kind, has_prose, join_lines
 
 _CONTAINERS = frozenset({"html", "body", "main", "article", "section", "div"})
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-_PICTURES = frozenset({"figure", "picture", "img"})
+_IMAGES = frozenset({"figure", "picture", "img"})
 _VOID = frozenset({
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"
 })  # fmt: skip  # https://html.spec.whatwg.org, 13.1.2
@@ -34,15 +34,15 @@ TAG = re.compile(
     \s* /?>""",
     re.VERBOSE,
 )
-_MARKUP_IN_WORDS = re.compile(r"<[a-zA-Z/!?]")
+_MARKUP_IN_TEXT = re.compile(r"<[a-zA-Z/!?]")
 
 
-class _Doubt(Exception):
+class _AmbiguousMarkup(Exception):
     """A browser might read on in another way."""
 
 
 @dataclass
-class _HtmlSpan:
+class _HtmlBlock:
     start: int
     end: int
     kind: Kind
@@ -50,7 +50,7 @@ class _HtmlSpan:
 
 
 @dataclass
-class _Open:
+class _OpenBlock:
     """A block whose end has not come yet."""
 
     tag: str
@@ -68,8 +68,8 @@ class _HtmlReader(HTMLParser):
         self._lines = list(accumulate((len(line) + 1 for line in source.split("\n")), initial=0))
         self._stack: list[str] = []
         self._begun: list[int] = []  # lines of the tags on the stack
-        self._open: _Open | None = None
-        self.spans: list[_HtmlSpan] = []
+        self._open: _OpenBlock | None = None
+        self.spans: list[_HtmlBlock] = []
         self.comments: list[tuple[int, int]] = []
         self.read_to = 0
         self.doubt: int | None = None  # line of the first one, from 1
@@ -77,15 +77,15 @@ class _HtmlReader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 the library's
         start, text = self._at, self.get_starttag_text() or ""
         if not TAG.fullmatch(text):
-            raise _Doubt
+            raise _AmbiguousMarkup
         if tag in _ENDS_P and self._stack[-1:] == ["p"]:
             self._pop(start)
-        if self._open and tag in _PICTURES:
+        if self._open and tag in _IMAGES:
             self._open.has_picture = True
         if self._open and tag == "br":
             self._open.words.append(" ")
-        if self._open is None and self._is_plain and (tag == "p" or tag in _HEADINGS or tag in _PICTURES):
-            self._open = _Open(tag, start)
+        if self._open is None and self._is_plain and (tag == "p" or tag in _HEADINGS or tag in _IMAGES):
+            self._open = _OpenBlock(tag, start)
         if tag in _VOID:
             self._closed(tag, start + len(text))
         else:
@@ -95,7 +95,7 @@ class _HtmlReader(HTMLParser):
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in _VOID:  # to a browser the slash of <p/> says nothing
-            raise _Doubt
+            raise _AmbiguousMarkup
         self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
@@ -104,16 +104,16 @@ class _HtmlReader(HTMLParser):
         if self._stack[-2:] == [tag, "p"] and tag not in _NEVER_ENDS_P:
             self._pop(start)
         if not self._stack or self._stack[-1] != tag or not re.fullmatch(r"</[^\s<>/]+\s*>", self._source[start:end]):
-            raise _Doubt
+            raise _AmbiguousMarkup
         self._pop(end)
         self.read_to = end
 
     def handle_data(self, data: str) -> None:
         raw = bool(self._stack) and self._stack[-1] in ("script", "style")
         if raw and "<!--" in data and "<script" in data.lower():
-            raise _Doubt
-        if not raw and _MARKUP_IN_WORDS.search(data):
-            raise _Doubt
+            raise _AmbiguousMarkup
+        if not raw and _MARKUP_IN_TEXT.search(data):
+            raise _AmbiguousMarkup
         if self._open and not raw:
             self._open.words.append(data)
         self.read_to = self._at + len(data)
@@ -128,19 +128,19 @@ class _HtmlReader(HTMLParser):
         start = self._at
         end = start + len(data) + len("<!---->")
         if self._source[start:end] != f"<!--{data}-->" or data.startswith((">", "->")) or "--!>" in data:
-            raise _Doubt
+            raise _AmbiguousMarkup
         if not _RAW.intersection(self._stack):
             self.comments.append((start, end))
         self.read_to = end
 
     def handle_decl(self, decl: str) -> None:
         if not decl.lower().startswith("doctype"):
-            raise _Doubt
+            raise _AmbiguousMarkup
         self.read_to = self._at + len(decl) + len("<!>")
 
     def handle_pi(self, data: str) -> None:
         if self._at or not data.startswith("xml "):
-            raise _Doubt
+            raise _AmbiguousMarkup
         self.read_to = len(data) + len("<?>")
 
     def finish(self) -> None:
@@ -151,7 +151,7 @@ class _HtmlReader(HTMLParser):
         self.doubt = next(iter(lost), None)
 
     def unknown_decl(self, data: str) -> None:  # noqa: ARG002  # the library's
-        raise _Doubt
+        raise _AmbiguousMarkup
 
     @property
     def _at(self) -> int:
@@ -180,29 +180,29 @@ class _HtmlReader(HTMLParser):
         if not (self._open and self._open.tag == tag and self._is_plain):
             return
         opened, self._open = self._open, None
-        self.spans.append(_span(opened, end))
+        self.spans.append(_classify(opened, end))
 
 
 def split_html(source: str) -> list[Block]:
     """Cuts a source into blocks; blank space after a block belongs to it."""
     blocks: list[Block] = []
     position = 0
-    for span in _read(source).spans:
-        blocks += _between(blocks, source[position : span.start])
+    for span in _parse(source).spans:
+        blocks += _fill_gap(blocks, source[position : span.start])
         blocks.append(Block(span.kind, source[span.start : span.end], span.prose))
         position = span.end
-    blocks += _between(blocks, source[position:])
+    blocks += _fill_gap(blocks, source[position:])
     return blocks
 
 
-def doubt_in(source: str) -> int | None:
+def find_ambiguous_line(source: str) -> int | None:
     """Returns the line, from 1, from which on nothing is touched because tags are in doubt; None where none is."""
-    return _read(source).doubt
+    return _parse(source).doubt
 
 
-def quoted(source: str) -> Iterator[tuple[int, int]]:
+def find_raw_ranges(source: str) -> Iterator[tuple[int, int]]:
     """Yields the stretches in which a comment mark is none: scripts, texts of forms, values of attributes."""
-    reader = _read(source)
+    reader = _parse(source)
     position = 0
     for start, end in reader.comments:
         yield position, start
@@ -210,7 +210,7 @@ def quoted(source: str) -> Iterator[tuple[int, int]]:
     yield position, reader.read_to
 
 
-def without_comments(source: str) -> str:
+def strip_comments(source: str) -> str:
     """Returns a source without its comments; one that never ends stays."""
     # A regular expression would start over at every comment that never ends.
     pieces, position = [], 0
@@ -220,12 +220,12 @@ def without_comments(source: str) -> str:
     return "".join([*pieces, source[position:]])
 
 
-def _read(source: str) -> _HtmlReader:
+def _parse(source: str) -> _HtmlReader:
     reader = _HtmlReader(source)
     try:
         reader.feed(source)  # and no `close`: what is unfinished stays unread
         is_read = "<" not in source[reader.read_to :]
-    except (_Doubt, AssertionError):  # the library asserts where a declaration makes no sense
+    except (_AmbiguousMarkup, AssertionError):  # the library asserts where a declaration makes no sense
         is_read = False
     if is_read:
         reader.finish()
@@ -234,7 +234,7 @@ def _read(source: str) -> _HtmlReader:
     return reader
 
 
-def _between(blocks: list[Block], text: str) -> Sequence[Block]:
+def _fill_gap(blocks: list[Block], text: str) -> Sequence[Block]:
     """A block of what stands between two others; mere space goes to the one before."""
     if blocks and not text.strip():
         last = blocks.pop()
@@ -242,12 +242,12 @@ def _between(blocks: list[Block], text: str) -> Sequence[Block]:
     return [Block(Kind.OTHER, text)] if text else []
 
 
-def _span(opened: _Open, end: int) -> _HtmlSpan:
-    prose = one_line("".join(opened.words))
-    if opened.has_picture or opened.tag in _PICTURES:
-        return _HtmlSpan(opened.start, end, Kind.IMAGE)
+def _classify(opened: _OpenBlock, end: int) -> _HtmlBlock:
+    prose = join_lines("".join(opened.words))
+    if opened.has_picture or opened.tag in _IMAGES:
+        return _HtmlBlock(opened.start, end, Kind.IMAGE)
     if opened.tag in _HEADINGS:
-        return _HtmlSpan(opened.start, end, Kind.HEADING, prose)
-    if not is_prose(prose) or MACHINERY.match(prose):
-        return _HtmlSpan(opened.start, end, Kind.OTHER)
-    return _HtmlSpan(opened.start, end, Kind.PARAGRAPH, prose)
+        return _HtmlBlock(opened.start, end, Kind.HEADING, prose)
+    if not has_prose(prose) or GENERATOR_SYNTAX.match(prose):
+        return _HtmlBlock(opened.start, end, Kind.OTHER)
+    return _HtmlBlock(opened.start, end, Kind.PARAGRAPH, prose)

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from xcomp_composer.document.html import without_comments
+from xcomp_composer.document.html import strip_comments
 
 _OPENING = re.compile(r" {0,3}(?:\{\{<\s*([\w./-]+)(?!.*/>\}\})|\{%-?\s*(\w+))")
 _CLOSING = re.compile(r"\{\{<\s*/\s*([\w./-]+)|\{%-?\s*end(\w+)")
@@ -24,7 +24,7 @@ _ELEMENTS = frozenset({
 _FENCE = re.compile(r"^ {0,3}:{3,}[ \t]*(\S?)", re.MULTILINE)
 
 
-def enclosed(blocks: Sequence[str], *, may_open: Sequence[bool]) -> set[int]:
+def find_enclosed(blocks: Sequence[str], *, may_open: Sequence[bool]) -> set[int]:
     """Returns the numbers of the blocks that something encloses, the closing one among them.
 
     Args:
@@ -32,7 +32,7 @@ def enclosed(blocks: Sequence[str], *, may_open: Sequence[bool]) -> set[int]:
         may_open: whether a block is something else than words, such as raw HTML or a tag.
     """
     numbers: set[int] = set()
-    for stretches in (_tags, _elements, _divisions):
+    for stretches in (_find_generator_tags, _find_html_elements, _find_fenced_divisions):
         end = -1
         for start, last in sorted(stretches(blocks, may_open)):
             numbers.update(range(max(start, end) + 1, last + 1))
@@ -40,7 +40,7 @@ def enclosed(blocks: Sequence[str], *, may_open: Sequence[bool]) -> set[int]:
     return numbers
 
 
-def _tags(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
+def _find_generator_tags(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """Blocks of a site generator's tags and of those that close them first."""
     closings: dict[tuple[str, str], list[int]] = {}
     for number, text in enumerate(blocks):
@@ -56,14 +56,14 @@ def _tags(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int
             yield number, last
 
 
-def _elements(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
+def _find_html_elements(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """Blocks of raw HTML that open an element, and those that close it."""
     stack: list[tuple[str, int]] = []
     left: Counter[str] = Counter()  # how often each name is on the stack
     for number, text in enumerate(blocks):
         if not may_open[number] or not _HTML.match(text):
             continue
-        for closing, name in _TAG.findall(without_comments(text)):
+        for closing, name in _TAG.findall(strip_comments(text)):
             name = name.lower()
             if name in _ELEMENTS and not closing:
                 stack.append((name, number))
@@ -76,7 +76,7 @@ def _elements(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple
                     break
 
 
-def _divisions(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
+def _find_fenced_divisions(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """Blocks with the opening line of a fenced division, and those with its closing one, which says nothing."""
     stack: list[int] = []
     for number, text in enumerate(blocks):

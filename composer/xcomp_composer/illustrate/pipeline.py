@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xcomp_composer.article.events import Event, Spot, SpotIllustration, SpotQuery, StageEvent
-from xcomp_composer.article.markers import without_blocks
-from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, language_of
+from xcomp_composer.article.markers import remove_image_blocks
+from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, detect_language
 from xcomp_composer.document.blocks import Block, Kind
-from xcomp_composer.document.markdown import split, title_of
+from xcomp_composer.document.markdown import find_title, split_blocks
 from xcomp_composer.illustrate.base import (
     IllustrationOptions,
     IllustrationTask,
@@ -85,7 +85,7 @@ class _Illustrated:
 
 def language_in(text: str, format_: str = "markdown") -> str:
     """Returns the language of a text's words, code and markup left out."""
-    return language_of("".join(block.prose for block in split(text, format_)) or text)
+    return detect_language("".join(block.prose for block in split_blocks(text, format_)) or text)
 
 
 def illustrate(source: Source, wish: IllustrationOptions, setting: Setting) -> Iterator[Event]:
@@ -97,13 +97,13 @@ def illustrate(source: Source, wish: IllustrationOptions, setting: Setting) -> I
         ModelError: the model failed, likewise.
     """
     started = time.monotonic()
-    text, blocks_before = without_blocks(source.text, source.format)
+    text, blocks_before = remove_image_blocks(source.text, source.format)
     if not text.strip("\ufeff \t\r\n"):
         raise InvalidRequest("text: is empty: there is nothing to illustrate")
     if blocks_before and wish.images is None:
         most = max(blocks_before, len(wish.must_use))
         wish = replace(wish, max_images=min(most, wish.max_images or most))
-    draft = IllustrationTask(tuple(split(text, source.format)), setting.repository.conditions.language)
+    draft = IllustrationTask(tuple(split_blocks(text, source.format)), setting.repository.conditions.language)
     made = _Illustrated()
     yield from _stages(draft, wish, setting, made, must_deliver=source.is_written)
     seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
@@ -127,7 +127,7 @@ def fill(
     draft = IllustrationTask(
         tuple(_block(segment.text, article.format) for segment in article.segments),
         article.language,
-        standing=dict(article.illustrated),
+        standing=dict(article.illustrations),
         asked=asked,
     )
     if wish.images is None and not _is_undecided(article, draft):
@@ -146,7 +146,7 @@ def _is_undecided(article: Article, draft: IllustrationTask) -> bool:
 
 def _block(text: str, format_: str) -> Block:
     """A segment as one block; after an edit it may hold several."""
-    blocks = split(text, format_)
+    blocks = split_blocks(text, format_)
     if len(blocks) == 1:
         return blocks[0]
     prose = " ".join(block.prose for block in blocks if block.kind is Kind.PARAGRAPH)
@@ -179,7 +179,7 @@ def _article(
 ) -> Article:
     segments = tuple(Segment(block.text, made.pictures.get(number)) for number, block in enumerate(draft.blocks))
     return Article(
-        title=title_of(draft.blocks, source.format),
+        title=find_title(draft.blocks, source.format),
         language=draft.language,
         model=source.writer or setting.illustrator.name,
         profile=setting.profile,

@@ -54,16 +54,16 @@ class Editor:
                 return self._reworded(article, operation.segment)
             case "fill":
                 order = self._order(article, model=article.chooser)
-                return edit_images.filled(article, *self._workshop.fill(article, order))
+                return edit_images.fill(article, *self._workshop.fill(article, order))
             case _:
                 return _at_once(article, operation)
 
     def _searched(self, article: Article, search: pb.SearchSpot) -> Article:
         query = asked.words(search.query, "query")
-        shown = tuple(picture.image_id for number, picture in article.illustrated if number != search.spot)
+        shown = tuple(picture.image_id for number, picture in article.illustrations if number != search.spot)
         order = self._order(article, text=query, exclude=shown)
         found = self._workshop.find(query, article.language, order)
-        return edit_images.found(article, search.spot, query, found, chosen_by=RETRIEVAL)
+        return edit_images.show_search_result(article, search.spot, query, found, chosen_by=RETRIEVAL)
 
     def _reworded(self, article: Article, change: pb.EditSegment) -> Article:
         if change.kind not in _CHANGES:
@@ -95,7 +95,7 @@ def _at_once(article: Article, operation: pb.EditOperation) -> Article:
         case "remove":
             return edit_images.remove(article, operation.remove)
         case "lock":
-            return edit_images.lock(article, operation.lock)
+            return edit_images.toggle_lock(article, operation.lock)
         case "recaption":
             words = operation.recaption
             return edit_images.recaption(

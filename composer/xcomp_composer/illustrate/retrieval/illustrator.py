@@ -12,7 +12,7 @@ from xcomp_composer.article.captions import with_metadata_caption
 from xcomp_composer.article.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.article.model import Candidate, Evidence, Illustration, Unfilled
 from xcomp_composer.document.blocks import Kind
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.markdown import split_blocks
 from xcomp_composer.illustrate.base import (
     CandidateImage,
     IllustrationOptions,
@@ -78,7 +78,7 @@ class RetrievalIllustrator:
         """Weighs the candidates for the last paragraph of the context."""
         if question.procedure == "reference" or question.order or not question.has_pixels:
             raise Unsupported("procedure: retrieval has no letters and no released procedure: name a model that sees")
-        candidates, blocks = question.candidates, split(question.context)
+        candidates, blocks = question.candidates, split_blocks(question.context)
         words = [block.prose for block in blocks if block.kind is Kind.PARAGRAPH] or [question.context.strip()]
         keys = [offered.image_id or f"#{number}" for number, offered in enumerate(candidates)]
         pictures = _embedded(candidates, keys, repository)

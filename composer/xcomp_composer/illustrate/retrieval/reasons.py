@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from xcomp_composer.article.captions import seen_in
+from xcomp_composer.article.captions import format_best_label
 from xcomp_composer.illustrate.retrieval.scoring import ScoredCandidate, ScoredSpot
 
 _LONGEST_QUERY = 160
@@ -31,7 +31,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 def why(offer: ScoredCandidate, language: str) -> str:
     """Says what speaks for a picture."""
     words = _WORDS["zh" if language == "zh" else "en"]
-    seen = seen_in(offer.hit.labels, language)
+    seen = format_best_label(offer.hit.labels, language)
     reason = words["stands out"].format(standout=offer.standout, query=short(offer.query))
     return reason + (words["sees"].format(seen=seen) if seen else "") + (words["titled"] if offer.by_title else "")
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_composer.article.captions import title_of
+from xcomp_composer.article.captions import select_title
 from xcomp_composer.illustrate.retrieval.paragraphs import (
     SCENES,
     STATEMENTS,
@@ -205,7 +205,7 @@ def _weighed(
     pixels = fits(table.standouts, table.similarities)
     clear: NDArray[np.bool_] = np.asarray(table.standouts >= chance)
     languages = sorted(filter(repository.understands, SCENES), key=lambda each: each != language)
-    titles = [title_of(picture.metadata, languages) for picture in table.pictures]
+    titles = [select_title(picture.metadata, languages) for picture in table.pictures]
     titled = np.asarray([bool(title) for title in titles])
     if len(set(titles) - {""}) < 2:  # a camera's stock phrase tells no picture from another
         return _ScoreMatrix(table, pixels, np.zeros_like(clear), clear, seen)

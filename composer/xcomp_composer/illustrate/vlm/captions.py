@@ -5,7 +5,7 @@ The model is shown the picture alone, never the text it stands in, so that a cap
 
 from dataclasses import replace
 
-from xcomp_composer.article.captions import clean, with_metadata_caption, words_of
+from xcomp_composer.article.captions import clean_line, select_printed_texts, with_metadata_caption
 from xcomp_composer.article.model import Candidate, Illustration
 from xcomp_composer.model_pool.session import ModelSession
 from xcomp_model.base import Picture
@@ -17,10 +17,10 @@ def captioned(
 ) -> Illustration:
     """Returns the illustration with its words; where the model fails, those that need none."""
     words = with_metadata_caption(picture, candidate, language)
-    if words_of(candidate.metadata, (), language).caption:
+    if select_printed_texts(candidate.metadata, (), language).caption:
         return words
     try:
-        seen = clean(model.say(lambda prompts: prompts.describe(shown, language=language), "describe"))
+        seen = clean_line(model.say(lambda prompts: prompts.describe(shown, language=language), "describe"))
     except ModelError:
         return words  # the picture itself was chosen; a caption is not worth losing it
     return replace(words, caption=seen, alt=words.alt or seen) if seen else words

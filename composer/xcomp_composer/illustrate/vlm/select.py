@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.markdown import split_blocks
 from xcomp_composer.illustrate.base import CandidateImage, Selection, SelectionRequest
 from xcomp_composer.illustrate.vlm.images import CandidateImages, decoded
 from xcomp_composer.illustrate.vlm.placement import (
@@ -98,7 +98,7 @@ def _certain(number: int, count: int) -> Selection:
 
 
 def _sections(question: SelectionRequest, pictures: CandidateImages) -> list[Section]:
-    texts = [passage.text for passage in passages(split(question.context))] or [question.context.strip()]
+    texts = [passage.text for passage in passages(split_blocks(question.context))] or [question.context.strip()]
     first = len(texts) - 1 - len(question.shown)  # of those that pictures without a paragraph of their own follow
     shown: dict[int, Picture] = {}
     for number, (after, offered) in enumerate(question.shown):

@@ -83,7 +83,7 @@ def test_metadata_keep_their_types() -> None:
     candidate = Candidate("a", metadata=METADATA[2])
     article = Article("", "en", "", "", (Segment("", Illustration("a", candidates=(candidate,))),))
     for read in (serialize.loads(serialize.dumps(article)), proto.from_proto(proto.to_proto(article))):
-        (illustration,) = [each for _, each in read.illustrated]
+        (illustration,) = [each for _, each in read.illustrations]
         assert json.dumps(illustration.candidates[0].metadata) == json.dumps(METADATA[2])
 
 

@@ -30,14 +30,14 @@ def stage() -> Iterator[Stage]:
 
 
 def filled(stage: Stage, article: Article, wish: IllustrationOptions | None = None) -> Article:
-    return edit_images.filled(article, *pipeline.fill(article, wish or IllustrationOptions(), stage.setting()))
+    return edit_images.fill(article, *pipeline.fill(article, wish or IllustrationOptions(), stage.setting()))
 
 
 def test_pictures_that_must_be_used_stand_where_they_fit_best(stage: Stage) -> None:
     article = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=3, must_use=("bridge", "cat")))
-    names = [picture.image_id for _, picture in article.illustrated]
+    names = [picture.image_id for _, picture in article.illustrations]
     assert {"bridge", "cat"} <= set(names)
-    cat = next((segment, picture) for segment, picture in article.illustrated if picture.image_id == "cat")
+    cat = next((segment, picture) for segment, picture in article.illustrations if picture.image_id == "cat")
     assert "ginger cat" in article.segments[cat[0]].text
     assert (cat[1].chosen_by, cat[1].caption) == ("user", "Tabby")
     assert "asked for" in cat[1].reason
@@ -50,7 +50,7 @@ def test_a_model_chooses_around_pictures_that_must_be_used(stage: Stage) -> None
     assert shown(article)[CAT] == "cat"
     choices = [prompt for name, prompt in stage.actor.asked if name == "choose"]
     assert len(choices) == 1
-    assert len(article.illustrated) == 2
+    assert len(article.illustrations) == 2
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_an_indexer_that_left_before_the_places_were_known_costs_no_word(stage: 
     stage.toy.away_from = 2
     *_, article = pipeline.illustrate(Source(LONG, writer="echo"), IllustrationOptions(), setting(stage.stub))
     assert isinstance(article, Article)
-    assert not article.illustrated
+    assert not article.illustrations
     stage.toy.away_from = 10**9
     pictures, unfilled = pipeline.fill(article, IllustrationOptions(), setting(stage.stub))
-    again = edit_images.filled(article, pictures, unfilled)
-    assert {picture.image_id for _, picture in again.illustrated} == {"coffee", "motorcycle", "cat"}
+    again = edit_images.fill(article, pictures, unfilled)
+    assert {picture.image_id for _, picture in again.illustrations} == {"coffee", "motorcycle", "cat"}
 
 
 def test_spots_where_nothing_fits_are_the_shot_list_until_a_picture_comes(stage: Stage) -> None:
@@ -127,12 +127,12 @@ def test_an_article_without_empty_spots_has_nothing_to_fill(stage: Stage) -> Non
 
 def test_evidence_of_every_choice_is_on_record(stage: Stage) -> None:
     stage.actor.choices = [SURE]
-    ((_, picture),) = stage.article(wish=IllustrationOptions(images=1)).illustrated
+    ((_, picture),) = stage.article(wish=IllustrationOptions(images=1)).illustrations
     assert picture.evidence
     assert (picture.evidence.prompt, picture.evidence.mass, picture.evidence.orders) == ("actor/1", 0.9, 1)
     assert picture.content_hash == picture.candidates[0].content_hash != ""
     assert all(candidate.spaces["toy"].rank for candidate in picture.candidates)
-    ((_, picture),) = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=1)).illustrated
+    ((_, picture),) = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=1)).illustrations
     assert picture.evidence
     assert 0 < (picture.evidence.mass or 0) <= 1
     assert picture.evidence.orders == 0
@@ -148,4 +148,4 @@ def test_a_description_is_asked_for_in_a_language_that_the_repository_understand
     *events, article = pipeline.illustrate(Source(text), IllustrationOptions(images=1), live)
     assert [event.query for event in events if isinstance(event, SpotQuery)] == ["一只猫\nginger cat"]
     assert isinstance(article, Article)
-    assert [picture.query for _, picture in article.illustrated] == ["一只猫\nginger cat"]
+    assert [picture.query for _, picture in article.illustrations] == ["一只猫\nginger cat"]

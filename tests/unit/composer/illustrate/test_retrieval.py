@@ -72,7 +72,7 @@ def illustrated(text: str, where: Setting, wish: IllustrationOptions | None = No
 def shown(article: Article) -> dict[str, str]:
     """The picture of each paragraph, by its first two words."""
     segments = {number: " ".join(segment.text.split()[:2]) for number, segment in enumerate(article.segments)}
-    return {segments[number]: picture.image_id for number, picture in article.illustrated}
+    return {segments[number]: picture.image_id for number, picture in article.illustrations}
 
 
 def test_visible_paragraphs_get_their_pictures_and_abstract_ones_none(stub: rpc.IndexerStub) -> None:
@@ -83,7 +83,7 @@ def test_visible_paragraphs_get_their_pictures_and_abstract_ones_none(stub: rpc.
 
 def test_reasons_tell_titles_from_pixels_and_claim_no_more(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub))
-    reasons = {each.image_id: each.reason for _, picture in article.illustrated for each in picture.candidates}
+    reasons = {each.image_id: each.reason for _, picture in article.illustrations for each in picture.candidates}
     assert reasons["lighthouse"].endswith("sd for “the wooden table”; mostly by its title")
     assert reasons["cat"].endswith("; sees: tabby .80")
 
@@ -98,7 +98,7 @@ def test_a_chinese_article_is_illustrated_too(stub: rpc.IndexerStub) -> None:
 
 
 def test_every_picture_says_why_and_what_else_was_offered(stub: rpc.IndexerStub) -> None:
-    for _, picture in illustrated(ARTICLE, setting(stub)).illustrated:
+    for _, picture in illustrated(ARTICLE, setting(stub)).illustrations:
         assert picture.chosen_by == "retrieval"
         assert picture.query
         assert "stands out by" in picture.reason
@@ -110,7 +110,7 @@ def test_every_picture_says_why_and_what_else_was_offered(stub: rpc.IndexerStub)
 
 def test_captions_come_from_the_picture(stub: rpc.IndexerStub) -> None:
     words = {picture.image_id: (picture.caption, picture.credit)
-             for _, picture in illustrated(ARTICLE, setting(stub)).illustrated}  # fmt: skip
+             for _, picture in illustrated(ARTICLE, setting(stub)).illustrations}  # fmt: skip
     assert words == {
         "coffee": ("A cup of espresso", "Ada, CC0"),
         "motorcycle": ("Red motorcycle", ""),
@@ -140,16 +140,16 @@ def test_the_same_request_gives_the_same_article(stub: rpc.IndexerStub) -> None:
 def test_its_own_output_is_replaced_and_nothing_added(stub: rpc.IndexerStub) -> None:
     from dataclasses import replace
 
-    from xcomp_composer.article.markers import with_blocks
+    from xcomp_composer.article.markers import insert_image_blocks
 
     first = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=2))
     named = [
         replace(s, illustration=replace(s.illustration, file="x.jpg")) if s.illustration else s for s in first.segments
     ]
-    marked = with_blocks(replace(first, segments=tuple(named)))
+    marked = insert_image_blocks(replace(first, segments=tuple(named)))
     again = illustrated(marked, setting(stub))
     assert again.text == ARTICLE
-    assert len(again.illustrated) == len(first.illustrated) == 2
+    assert len(again.illustrations) == len(first.illustrations) == 2
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_the_number_of_pictures_is_the_one_asked_for(
     stub: rpc.IndexerStub, wish: IllustrationOptions, count: int
 ) -> None:
     article = illustrated(ARTICLE, setting(stub), wish)
-    assert len(article.illustrated) == count
+    assert len(article.illustrations) == count
 
 
 def test_spots_asked_for_and_not_filled_say_why(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=5))
-    assert len(article.illustrated) + len(article.unfilled) == 5
+    assert len(article.illustrations) + len(article.unfilled) == 5
     assert all("nothing fits" in spot.reason for spot in article.unfilled)
     assert all(spot.candidates for spot in article.unfilled)
 
@@ -183,12 +183,12 @@ def test_a_long_text_has_as_many_spots_as_are_asked_for(
 ) -> None:
     text = "\n\n".join(f"A white lighthouse stood on cliff number {number}." for number in range(130))
     article = illustrated(text, setting(stub), wish)
-    assert len(article.illustrated) + len(article.unfilled) == count
+    assert len(article.illustrations) + len(article.unfilled) == count
 
 
 def test_excluded_pictures_are_never_candidates(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub, exclude_ids=("cat",)))
-    offered = {c.image_id for _, picture in article.illustrated for c in picture.candidates}
+    offered = {c.image_id for _, picture in article.illustrations for c in picture.candidates}
     assert "cat" not in offered
 
 
@@ -198,7 +198,7 @@ def test_a_repository_without_fitting_pictures_leaves_every_spot_empty() -> None
     )
     with serving(others) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
-    assert article.illustrated == ()
+    assert article.illustrations == ()
     assert article.text == ARTICLE
 
 
@@ -218,14 +218,14 @@ def test_a_picture_and_its_copy_are_not_both_shown(content_hash: str) -> None:
     text = "A cup of espresso on the table.\n\nWords between.\n\nAnother cup of coffee on the table.\n"
     with serving(ToyIndexer([*cups, *PICTURES[2:]])) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(text, setting(rpc.IndexerStub(channel)))
-    assert len(article.illustrated) == 1
+    assert len(article.illustrations) == 1
 
 
 def test_a_long_text_is_illustrated_within_reason(stub: rpc.IndexerStub, toy: ToyIndexer) -> None:
     text = "\n\n".join([f"Words of no weight, number {n}, are said." for n in range(150)] + ["The red motorcycle."])
     before = len(toy.calls)
     article = illustrated(text, setting(stub))
-    assert "motorcycle" in [picture.image_id for _, picture in article.illustrated]
+    assert "motorcycle" in [picture.image_id for _, picture in article.illustrations]
     assert len(toy.calls) - before < 20
 
 
@@ -235,7 +235,7 @@ def test_nothing_but_space_is_refused(stub: rpc.IndexerStub) -> None:
 
 
 def test_a_text_without_paragraphs_stays_as_it_is(stub: rpc.IndexerStub) -> None:
-    assert illustrated("# Only a heading\n", setting(stub)).illustrated == ()
+    assert illustrated("# Only a heading\n", setting(stub)).illustrations == ()
 
 
 def test_an_unknown_repository_is_not_found(stub: rpc.IndexerStub) -> None:

@@ -84,7 +84,7 @@ class Stage:
 
 
 def shown(article: Article) -> dict[int, str]:
-    return {number: picture.image_id for number, picture in article.illustrated}
+    return {number: picture.image_id for number, picture in article.illustrations}
 
 
 def reasons(article: Article) -> dict[int, str]:
@@ -104,7 +104,7 @@ def test_places_descriptions_and_choices_are_the_models(stage: Stage) -> None:
     article = stage.article(wish=IllustrationOptions(images=2))
     assert stage.actor.stages()[:5] == ["spot", "query", "query", "choose", "choose"]
     assert set(shown(article)) == {COFFEE, CAT}
-    first, second = (picture for _, picture in article.illustrated)
+    first, second = (picture for _, picture in article.illustrations)
     assert (first.image_id, first.query, first.probability, first.chosen_by) == ("coffee", "espresso cup", 0.9, "actor")
     assert second.image_id == second.candidates[0].image_id != "cat"
     assert [candidate.probability for candidate in second.candidates] == [0.8, 0.1, 0.05, 0.05]
@@ -155,7 +155,7 @@ def test_no_picture_and_none_like_it_is_shown_twice(stage: Stage) -> None:
 
 def test_more_candidates_than_the_model_takes_meet_in_rounds(stage: Stage) -> None:
     article = stage.article(wish=IllustrationOptions(images=1, k=8))
-    ((_, picture),) = article.illustrated
+    ((_, picture),) = article.illustrations
     assert len(picture.candidates) == 8
     assert stage.actor.stages().count("choose") == 3
     assert sum(candidate.probability or 0.0 for candidate in picture.candidates) == pytest.approx(1, abs=0.001)
@@ -295,7 +295,7 @@ def test_pictures_that_are_gone_make_room_for_the_next(stage: Stage) -> None:
 
     stage.toy.fetch = fetch  # type: ignore[method-assign]  # the indexer's files change
     stage.actor.lines = {"spot": ["0"], "query": ["ginger cat coffee cup"]}
-    ((_, picture),) = stage.article(wish=IllustrationOptions(images=1, k=3)).illustrated
+    ((_, picture),) = stage.article(wish=IllustrationOptions(images=1, k=3)).illustrations
     assert len(picture.candidates) == 3
     assert not {"cat", "coffee"} & {candidate.image_id for candidate in picture.candidates}
     missing |= set(stage.toy.pictures)
@@ -325,7 +325,7 @@ def test_an_empty_repository_has_nothing_to_offer(stage: Stage) -> None:
 
 def test_captions_are_the_pictures_own_words_else_what_the_model_sees(stage: Stage) -> None:
     stage.actor.lines = {"query": ["cup coffee espresso", "stone bridge"], "describe": ["A bridge\x1b[2J\nof stone."]}
-    coffee, bridge = (picture for _, picture in stage.article(wish=IllustrationOptions(images=2)).illustrated)
+    coffee, bridge = (picture for _, picture in stage.article(wish=IllustrationOptions(images=2)).illustrations)
     assert coffee.caption == "A cup of espresso"
     assert (bridge.caption, bridge.alt) == ("A bridge[2J of stone.",) * 2
 
