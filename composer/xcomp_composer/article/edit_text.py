@@ -1,6 +1,6 @@
-"""Changes of the words of an article, each of which can be taken back.
+"""Changes of the text of an article; each can be undone.
 
-Pure functions from article to article; words that a model writes come in as a finished value.
+Pure functions from article to article: a text that a model writes is an argument.
 """
 
 import re
@@ -20,7 +20,7 @@ _ELEMENT = re.compile(rf"(?=<([a-zA-Z0-9]+))(?:{TAG.pattern})", re.VERBOSE)
 
 
 def rewrite(article: Article, segment: int, text: str) -> Article:
-    """Puts other words in the place of a segment's; its picture stays."""
+    """Replaces the text of a segment; its image stays."""
     old = get_segment(article, segment)
     ending = old.text[len(old.text.rstrip("\r\n \t")) :]
     pieces = _split_segments(_prepare_text(text, article, old) + ending, article)
@@ -29,10 +29,10 @@ def rewrite(article: Article, segment: int, text: str) -> Article:
 
 
 def insert_before(article: Article, segment: int, text: str) -> Article:
-    """Puts words before a segment."""
+    """Inserts a text before a segment."""
     old = get_segment(article, segment)
     if article.format == "markdown" and count_front_matter_lines(old.text) and not segment:
-        raise InvalidRequest(f"segment: {segment} is the front matter, which nothing may stand before")
+        raise InvalidRequest(f"segment: {segment} is the front matter, which must come first: insert after it")
     pieces = _split_segments(
         _prepare_text(text, article, old, beside=True) + 2 * detect_line_end(article.text), article
     )
@@ -42,7 +42,7 @@ def insert_before(article: Article, segment: int, text: str) -> Article:
 
 
 def insert_after(article: Article, segment: int, text: str) -> Article:
-    """Puts words after a segment and its picture."""
+    """Inserts a text after a segment and its image."""
     old = get_segment(article, segment)
     is_last = segment + 1 == len(article.segments)
     words = _prepare_text(text, article, old, beside=True)
@@ -55,22 +55,24 @@ def insert_after(article: Article, segment: int, text: str) -> Article:
 def _replace_text(article: Article, at: int, pieces: Sequence[Segment], *, operation: str) -> Article:
     after = replace_segments(article, at, pieces, operation=operation)
     if remove_image_blocks(insert_image_blocks(after), after.format)[0] != after.text:
-        raise InvalidRequest("text: opens code that it never closes, in which pictures would stand: close it")
+        raise InvalidRequest("text: opens code that it never closes, so images would stand in code: close it")
     return after
 
 
 def get_segment(article: Article, number: int) -> Segment:
-    """Returns a segment; raises InvalidRequest where there is none of that number."""
+    """Returns a segment; raises InvalidRequest where the article has no segment of that number."""
     if number >= len(article.segments):
-        raise InvalidRequest(f"segment: the article has {len(article.segments)}, numbered from 0; {number} is none")
+        raise InvalidRequest(
+            f"segment: the article has {len(article.segments)} segments, numbered from 0: there is no {number}"
+        )
     return article.segments[number]
 
 
 def check_is_element(article: Article, number: int) -> None:
-    """Raises InvalidRequest where a segment of a page is no element of its own, which nothing may stand beside."""
+    """Raises InvalidRequest where a segment of an HTML page is not an element that new ones may stand beside."""
     is_html = article.format == "html"
     if is_html and all(block.kind is Kind.OTHER for block in split_blocks(article.segments[number].text, "html")):
-        raise InvalidRequest(f"segment: {number} is no paragraph of the page: choose one that is")
+        raise InvalidRequest(f"segment: {number} is not a paragraph of the page: choose one that is")
 
 
 def _prepare_text(text: str, article: Article, old: Segment, *, beside: bool = False) -> str:
@@ -81,13 +83,13 @@ def _prepare_text(text: str, article: Article, old: Segment, *, beside: bool = F
         number = article.segments.index(old)
         check_is_element(article, number)
         if not beside and {block.kind for block in split_blocks(old.text, "html")} <= {Kind.IMAGE, Kind.OTHER}:
-            raise InvalidRequest(f"segment: {number} is a picture of the page: there are no words to replace")
+            raise InvalidRequest(f"segment: {number} is an image of the page: it has no text to replace")
         words = _wrap_in_tags(words, "" if beside else old.text.strip())
     return words.replace("\n", detect_line_end(article.text))
 
 
 def _wrap_in_tags(words: str, old: str) -> str:
-    """Puts words into paragraphs, the first into the tags that it had; words are never markup."""
+    """Escapes a text and puts it into paragraphs, the first one into the tags of the old text."""
     first, *others = re.split(r"\n{2,}", escape(words, quote=False))
     begin, end = "<p>", "</p>"
     if tag := _ELEMENT.match(old):
@@ -101,7 +103,7 @@ def _split_segments(text: str, article: Article) -> list[Segment]:
 
 
 def _missing_line_ends(before: str, article: Article) -> str:
-    """The line ends that are missing for a blank line after the words before."""
+    """Returns the line ends that a blank line after the text `before` needs."""
     if not before.strip("\ufeff \t\r\n"):
         return ""
     ending = before[len(before.rstrip("\r\n \t")) :]

@@ -18,12 +18,12 @@ else:
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 _LETTER = re.compile(r"[^\W\d_]")
-_HAN_SHARE = 0.2  # a Chinese text keeps its foreign names and its code; an English one quotes few ideographs
+_HAN_SHARE = 0.2  # Chinese texts contain foreign names and code; English texts quote few ideographs
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class that a classifying embedder saw in a picture."""
+    """A class that a classifying embedder recognised in an image."""
 
     en: str = ""
     zh: str = ""
@@ -32,7 +32,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class SpaceScore:
-    """What one space of the repository says of a picture and a query."""
+    """The result of one space of the repository for an image and a query."""
 
     rank: int = 0  # 1 = best in this space
     score: float = 0.0  # cosine similarity
@@ -41,7 +41,7 @@ class SpaceScore:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A picture offered for a spot."""
+    """An image offered for a spot."""
 
     image_id: str
     path: str = ""
@@ -58,24 +58,24 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a choice rests on."""
+    """How a model chose an image, and how sure it was."""
 
     prompt: str = ""  # version of the prompts; empty: no model was asked
-    model_digest: str = ""  # of the weights; empty where nobody can know
+    model_digest: str = ""  # of the weights; empty where it is not known
     mass: float | None = None  # share of all probability that fell on the candidates, 0..1
-    orders: int = 0  # in how many orders the candidates were shown to the model
+    orders: int = 0  # how many orders of the candidates the model was shown
     flipped: bool = False  # the two orders preferred different candidates
 
 
 @dataclass(frozen=True, slots=True)
 class Illustration:
-    """The picture that was chosen for a spot, with what is printed about it."""
+    """The image chosen for a spot, and the texts printed about it."""
 
     image_id: str
     repository: str = ""
     path: str = ""
-    file: str = ""  # relative to the bundle; empty until it is written
-    query: str = ""  # what was searched for; never printed
+    file: str = ""  # relative to the bundle; empty until the bundle is written
+    query: str = ""  # never printed
     caption: str = ""
     alt: str = ""
     credit: str = ""
@@ -91,13 +91,13 @@ class Illustration:
 
     @property
     def is_uncaptioned(self) -> bool:
-        """Whether nothing is known that could be printed about the picture."""
+        """Whether neither a caption nor an alternative text is known."""
         return not (self.caption or self.alt)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of the text with its line breaks, and the picture after it."""
+    """A piece of the text with its line breaks, and the image after it."""
 
     text: str
     illustration: Illustration | None = None
@@ -112,12 +112,12 @@ class Unfilled:
     reason: str = ""
     candidates: tuple[Candidate, ...] = ()
     evidence: Evidence | None = None
-    interrupted: bool = False  # the indexer or the model failed, which says nothing about the repository
+    interrupted: bool = False  # the indexer or the model failed: the repository may have an image
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """A change that can be taken back."""
+    """A change that can be undone."""
 
     operation: str
     before: str  # what it replaced, as JSON
@@ -125,7 +125,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """A title, the segments and their pictures."""
+    """A title, the segments and their images."""
 
     title: str
     language: str
@@ -138,37 +138,37 @@ class Article:
     seconds: Mapping[str, float] = field(default_factory=dict)
     repository: str = ""
     format: str = "markdown"
-    draft: bool = False  # written by a small model: may be false, and is marked
-    exclude_ids: tuple[str, ...] = ()  # ids of images that it never shows
+    draft: bool = False  # written by a small model: the text may be false, and pages say so
+    exclude_ids: tuple[str, ...] = ()  # images that this article never shows
 
     @property
     def text(self) -> str:
-        """The words alone, as they came in."""
+        """The text without images, as it came in."""
         return "".join(segment.text for segment in self.segments)
 
     @property
     def choosers(self) -> tuple[str, ...]:
-        """Who chose the pictures, each named once; the article's model where there is none."""
-        return tuple(dict.fromkeys(picture.chosen_by for _, picture in self.illustrations)) or (self.model,)
+        """Names of all that chose images, each once; the article's model where there is no image."""
+        return tuple(dict.fromkeys(illustration.chosen_by for _, illustration in self.illustrations)) or (self.model,)
 
     @property
     def chooser(self) -> str:
-        """Whoever chose its pictures, changes of a person's aside; the article's model where there is none."""
-        made = (picture.chosen_by for _, picture in self.illustrations if picture.evidence)
-        return next(made, self.model)
+        """Name of the model that chose the images; manual edits are ignored. Else the article's model."""
+        names = (illustration.chosen_by for _, illustration in self.illustrations if illustration.evidence)
+        return next(names, self.model)
 
     @property
     def shots(self) -> tuple[Unfilled, ...]:
-        """The shot list: pictures that the text asks for and the repository does not have."""
+        """The shot list: images that the text asks for and the repository does not have."""
         return tuple(spot for spot in self.unfilled if spot.query and not spot.interrupted)
 
     @property
     def illustrations(self) -> tuple[tuple[int, Illustration], ...]:
-        """Numbers of the segments that have a picture, each with it."""
+        """The illustrations, each with the number of its segment."""
         return tuple((i, s.illustration) for i, s in enumerate(self.segments) if s.illustration)
 
 
 def detect_language(text: str) -> Language:
-    """Tells Chinese from English by the share of ideographs among the letters."""
+    """Returns the language of a text, by the share of ideographs among its letters."""
     letters = len(_LETTER.findall(text))
     return "zh" if letters and len(_HAN.findall(text)) >= _HAN_SHARE * letters else "en"

@@ -1,6 +1,6 @@
-"""The author's own pictures: a bundle has them at the places where its words look for them.
+"""The author's own images: a bundle has them at the places where its words look for them.
 
-Only pictures that lie below the article's folder are taken, as they are; a link that leads elsewhere stays as it is.
+Only images that lie below the article's folder are taken, as they are; a link that leads elsewhere stays as it is.
 """
 
 import re
@@ -20,9 +20,9 @@ _IMG = re.compile(r"<img\b[^<>]*?\ssrc\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)'|([^\s
 
 
 def copy_author_images(article: Article, source: Path, folder: Path) -> None:
-    """Copies the pictures that the words of an article link to from the folder where it lies into its bundle."""
+    """Copies the images that the words of an article link to from the folder where it lies into its bundle."""
     source, folder = source.resolve(), folder.resolve()
-    ours = {picture.file for _, picture in article.illustrations}
+    ours = {illustration.file for _, illustration in article.illustrations}
     for name in sorted(set(_list_image_paths(article)) - ours):
         file = (source / name).resolve()
         if source != folder and file.is_relative_to(source) and file.is_file():
@@ -33,7 +33,7 @@ def copy_author_images(article: Article, source: Path, folder: Path) -> None:
 
 
 def _list_image_paths(article: Article) -> Iterator[str]:
-    """Relative paths of pictures, as they are in a file system."""
+    """Relative paths of images, as they are in a file system."""
     for link in _find_links(article):
         name = PurePosixPath(unquote(urlsplit(link).path)) if _is_relative(link) else None
         if name and name.suffix.lower() in _SUFFIXES and ".." not in name.parts and "\0" not in str(name):

@@ -1,4 +1,4 @@
-"""The article's words and pictures as HTML, each picture after its segment.
+"""The article's words and images as HTML, each image after its segment.
 
 The text is rendered as a whole, so that links defined far away work; a figure goes in after the last block that began
 before its segment ended. Raw HTML is shown as the text it is, comments vanish, and nothing is loaded from elsewhere.
@@ -32,9 +32,9 @@ def render_body(article: Article) -> str:
     ends = list(accumulate(len(split_lines(segment.text)) for segment in article.segments))
     pieces: list[str] = []
     done = 0
-    for number, picture in article.illustrations:
+    for number, illustration in article.illustrations:
         upto = _find_token(tokens, ends[number])
-        pieces += [_render(tokens[done:upto]), render_figure(picture)]
+        pieces += [_render(tokens[done:upto]), render_figure(illustration)]
         done = upto
     return _mark_lede("".join([*pieces, _render(tokens[done:])]), article.language)
 
@@ -66,13 +66,13 @@ def _mark_lede(html: str, language: str) -> str:
 
 def _render_text(number: int, article: Article) -> str:
     segment = article.segments[number]
-    picture = render_figure(segment.illustration) if segment.illustration else ""
+    figure = render_figure(segment.illustration) if segment.illustration else ""
     pieces = []
     for block in split_blocks(segment.text, "text"):
         words = escape(normalize(block.text).strip())
         tag = "h1" if block.kind is Kind.HEADING and not number else "h2" if block.kind is Kind.HEADING else "p"
         pieces.append(f"<{tag}>{words}</{tag}>\n" if words else "")
-    return "".join([*pieces, picture])
+    return "".join([*pieces, figure])
 
 
 class _Renderer(RendererHTML):

@@ -1,6 +1,6 @@
 """article.html: the article as a page of its own, readable from the file system, in light and dark, without scripts.
 
-Styles are inline and named by their hash in the page's policy; nothing else may be loaded but pictures beside it.
+Styles are inline and named by their hash in the page's policy; nothing else may be loaded but images beside it.
 """
 
 import base64
@@ -18,7 +18,7 @@ _DRAFT = {
     "zh": "草稿。本文由小型语言模型撰写，内容可能有误，使用前请逐句核实。",
 }
 _FOOTER = {
-    "en": "Pictures chosen by {model} from “{repository}” · profile {profile} · {review}",
+    "en": "Images chosen by {model} from “{repository}” · profile {profile} · {review}",
     "zh": "配图由 {model} 从“{repository}”中选出 · 配置 {profile} · {review}",
 }
 _REVIEW = {"en": "how they were chosen", "zh": "选图过程"}

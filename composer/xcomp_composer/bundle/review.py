@@ -1,6 +1,6 @@
 """review.html: every spot with its query, what was offered for it, the scores, and why it was filled or not.
 
-Thumbnails are part of the page, so that pictures which were not chosen never lie among those to be published.
+Thumbnails are part of the page, so that images which were not chosen never lie among those to be published.
 """
 
 import base64
@@ -18,7 +18,7 @@ _DIGEST_CHARACTERS = 12  # characters of a digest that tell weights apart
 _MEDIA = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".png": "image/png", ".gif": "image/gif"}
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
-        "review": "How the pictures were chosen",
+        "review": "How the images were chosen",
         "summary": "{filled} of {spots} spots filled · model {model} · profile {profile} · repository {repository}",
         "spot": "After segment {segment}",
         "unfilled": "left empty",
@@ -29,13 +29,13 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "gone": "no longer there",
         "none": "No spot was found.",
         "elsewhere": "shown after segment {segment}",
-        "edit": "To change a spot, type the command under a picture in the folder of this page; instead of --pick K "
+        "edit": "To change a spot, type the command under an image in the folder of this page; instead of --pick K "
         "also --search QUERY, --image ID, --caption TEXT, --exclude, --remove or --lock.",
         "rests": "Rests on",
         "prompt": "prompt {prompt}",
         "mass": "mass {mass:.2f}",
         "orders": "shown in {orders} orders",
-        "flipped": "which preferred different pictures",
+        "flipped": "which preferred different images",
         "digest": "weights {digest}",
         "space": "{name} {score:.3f}, rank {rank}, {standout:+.1f} sd",
     },
@@ -87,7 +87,7 @@ def _render_spot(
     article: Article, number: int, spot: Illustration | Unfilled, words: Mapping[str, str], thumbnail: Thumbnail
 ) -> str:
     is_filled = isinstance(spot, Illustration)
-    shown = {picture.image_id: segment for segment, picture in article.illustrations}
+    shown = {illustration.image_id: segment for segment, illustration in article.illustrations}
     cards = "".join(
         _render_card(candidate, _render_command(number, pick, shown.get(candidate.image_id), words), words, thumbnail)
         for pick, candidate in _number_candidates(spot)
@@ -128,14 +128,14 @@ def _render_evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str
 
 
 def _number_candidates(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
-    """The candidates by number, with the shown picture first even where it was none of them."""
+    """The candidates by number, with the shown image first even where it was none of them."""
     if isinstance(spot, Illustration) and all(each.image_id != spot.image_id for each in spot.candidates):
         yield -1, Candidate(spot.image_id, spot.path, 0.0, reason=spot.reason)
     yield from enumerate(spot.candidates)
 
 
 def _render_command(spot: int, pick: int, shown: int | None, words: Mapping[str, str]) -> str:
-    """The command that takes a candidate, or where it is shown, since no picture is shown twice; nothing if here."""
+    """The command that takes a candidate, or where it is shown, since no image is shown twice; nothing if here."""
     if shown is None:
         return f"<code>xcomp edit . --spot {spot} --pick {pick}</code>"
     return "" if shown == spot else f'<span class="score">{words["elsewhere"].format(segment=shown)}</span>'

@@ -1,6 +1,6 @@
-"""Which pictures in a site's folder are ours, and for which articles: so that those no longer shown can go.
+"""Which images in a site's folder are ours, and for which articles: so that those no longer shown can go.
 
-The one idea: a list beside the pictures, `.xcomp.json`, says which articles link to which of them. A picture goes when
+The one idea: a list beside the images, `.xcomp.json`, says which articles link to which of them. An image goes when
 the last of them lets it go; a file that the list does not know is never touched.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 USAGE_FILE = ".xcomp.json"
 
-ImageUsage = dict[str, set[str]]  # names of pictures: articles that show them, relative to the list
+ImageUsage = dict[str, set[str]]  # names of images: articles that show them, relative to the list
 
 
 def read_usage(assets: Path) -> ImageUsage:
@@ -26,9 +26,9 @@ def read_usage(assets: Path) -> ImageUsage:
 def update_usage(
     users: ImageUsage, article: Path, names: Iterable[str], *, assets: Path
 ) -> tuple[ImageUsage, set[str]]:
-    """Returns the list after an article shows these pictures, and those that no article shows any more.
+    """Returns the list after an article shows these images, and those that no article shows any more.
 
-    An article that is gone, or whose words do not name a picture any more, shows it no more either.
+    An article that is gone, or whose words do not name an image any more, shows it no more either.
     """
     names, own = set(names), relpath(article, assets)
     after: ImageUsage = {name: {own} for name in names}
@@ -41,8 +41,8 @@ def update_usage(
 
 def format_usage(users: ImageUsage) -> str:
     """Returns the text of the list."""
-    pictures = {name: sorted(users[name]) for name in sorted(users)}
-    return json.dumps({"made by": "xcomp", "pictures": pictures}, ensure_ascii=False, indent=1) + "\n"
+    images = {name: sorted(users[name]) for name in sorted(users)}
+    return json.dumps({"made by": "xcomp", "pictures": images}, ensure_ascii=False, indent=1) + "\n"
 
 
 def is_image_name(name: str) -> bool:
@@ -50,8 +50,8 @@ def is_image_name(name: str) -> bool:
     return Path(name).name == name and not name.startswith(".")
 
 
-def _mentions(article: Path, picture: str) -> bool:
+def _mentions(article: Path, name: str) -> bool:
     try:
-        return picture in article.read_text(encoding="utf-8", errors="replace")
+        return name in article.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False

@@ -1,6 +1,6 @@
 """An article in the file system: as a folder of its own, or inside a static site.
 
-It writes what it is given; where pictures come from is the business of `fetch`. Every file is replaced as a whole, and
+It writes what it is given; where images come from is the business of `fetch`. Every file is replaced as a whole, and
 article.json comes last, so that an interrupted run leaves a bundle that is the old one or the new one to a reader.
 """
 
@@ -32,10 +32,10 @@ _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
 def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path | None = None) -> Article:
-    """Writes the bundle of an article into a folder, and returns the article with its picture files named.
+    """Writes the bundle of an article into a folder, and returns the article with its image files named.
 
-    Pictures of an earlier bundle that are shown no more are removed; other files in the folder are left alone. An
-    image that left the repository keeps the file that the bundle already has. The author's own pictures come along from
+    Images of an earlier bundle that are shown no more are removed; other files in the folder are left alone. An
+    image that left the repository keeps the file that the bundle already has. The author's own images come along from
     `source`, the folder where the article lies.
 
     Raises:
@@ -44,7 +44,7 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path |
     before = _list_own_files(folder)
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
-    written = _name_files(article, lambda picture: f"images/{_publish(picture, images, fetch, folder)}")
+    written = _name_files(article, lambda illustration: f"images/{_publish(illustration, images, fetch, folder)}")
     if written.format == "html":
         _write(folder / "article.html", insert_image_blocks(written).encode())  # the author's own page
     else:
@@ -54,33 +54,33 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path |
         copy_author_images(written, source, folder)
     _write(folder / "review.html", render_review_page(written, _cache_thumbnails(fetch)).encode())
     _write(folder / "article.json", serialize.dumps(written).encode())
-    for stale in before - {picture.file for _, picture in written.illustrations}:
+    for stale in before - {illustration.file for _, illustration in written.illustrations}:
         (folder / stale).unlink(missing_ok=True)
     return written
 
 
 def write_without_images(article: Article, folder: Path) -> None:
-    """Writes what of a bundle needs no indexer: the text without pictures, and the record, from which it is drawn."""
+    """Writes what of a bundle needs no indexer: the text without images, and the record, from which it is drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"article.{'html' if article.format == 'html' else 'md'}", article.text.encode())
     _write(folder / "article.json", serialize.dumps(article).encode())
 
 
 def has_all_files(article: Article) -> bool:
-    """Whether every picture of the article has its file."""
-    return all(picture.file for _, picture in article.illustrations)
+    """Whether every image of the article has its file."""
+    return all(illustration.file for _, illustration in article.illustrations)
 
 
 def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: str, fetch: Fetch) -> Article:
-    """Writes the article back to its file, its pictures to a folder of a site, and links to `url_prefix/NAME`.
+    """Writes the article back to its file, its images to a folder of a site, and links to `url_prefix/NAME`.
 
-    Pictures of ours that no article of the site shows any more are removed.
+    Images of ours that no article of the site shows any more are removed.
     """
     assets.mkdir(parents=True, exist_ok=True)
     prefix = f"{url_prefix.rstrip('/')}/" if url_prefix else ""
-    written = _name_files(article, lambda picture: f"{prefix}{_publish(picture, assets, fetch, None)}")
+    written = _name_files(article, lambda illustration: f"{prefix}{_publish(illustration, assets, fetch, None)}")
     _write(file.resolve(), insert_image_blocks(written).encode())  # a link goes on leading there
-    names = [picture.file.removeprefix(prefix) for _, picture in written.illustrations]
+    names = [illustration.file.removeprefix(prefix) for _, illustration in written.illustrations]
     users, unused = site.update_usage(site.read_usage(assets), file, names, assets=assets)
     for name in filter(site.is_image_name, unused):
         (assets / name).unlink(missing_ok=True)
@@ -119,29 +119,34 @@ def _name_files(article: Article, name: Callable[[Illustration], str]) -> Articl
     return replace(article, segments=segments)
 
 
-def _publish(picture: Illustration, images: Path, fetch: Fetch, folder: Path | None) -> str:
-    """Writes a picture under its name, and returns that name."""
+def _publish(illustration: Illustration, images: Path, fetch: Fetch, folder: Path | None) -> str:
+    """Writes an image under its name, and returns that name."""
     try:
-        data, suffix = fetch(picture.image_id, PUBLISHED_PX)
+        data, suffix = fetch(illustration.image_id, PUBLISHED_PX)
     except NotFound:
-        kept = folder / picture.file if folder and picture.file else None
+        kept = folder / illustration.file if folder and illustration.file else None
         if kept and kept.parent == images and kept.is_file():
             return kept.name
         raise
     if not _SUFFIX.fullmatch(suffix):
-        raise InvalidRequest(f"the indexer names a picture {suffix!r}: expected an ending such as .jpg")
-    name = f"{_slug(picture)}{suffix}"
+        raise InvalidRequest(f"the indexer names an image {suffix!r}: expected an ending such as .jpg")
+    name = f"{_slug(illustration)}{suffix}"
     _write(images / name, data)
     return name
 
 
-def _slug(picture: Illustration) -> str:
+def _slug(illustration: Illustration) -> str:
     """A short name that says what is seen, and stays unique through the image's id."""
-    plain = unicodedata.normalize("NFKD", picture.caption or picture.alt).encode("ascii", "ignore").decode().lower()
+    plain = (
+        unicodedata.normalize("NFKD", illustration.caption or illustration.alt)
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if len(words) > _MAX_SLUG_CHARACTERS:
         words = words[:_MAX_SLUG_CHARACTERS].rpartition("-")[0] or words[:_MAX_SLUG_CHARACTERS]
-    key = re.sub(r"[^A-Za-z0-9]", "", picture.image_id)[:12] or "picture"
+    key = re.sub(r"[^A-Za-z0-9]", "", illustration.image_id)[:12] or "picture"
     return f"{words}-{key}" if words else key
 
 
@@ -157,9 +162,9 @@ def _cache_thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]
 
 
 def _list_own_files(folder: Path) -> set[str]:
-    """Picture files of the bundle that lies there, as far as they are ours to remove."""
+    """Image files of the bundle that lies there, as far as they are ours to remove."""
     with suppress(NotFound, InvalidRequest):
-        return set(_filter_image_files(picture.file for _, picture in read_bundle(folder).illustrations))
+        return set(_filter_image_files(illustration.file for _, illustration in read_bundle(folder).illustrations))
     return set()
 
 

@@ -16,7 +16,7 @@ _MIN_LETTERS = 4
 
 
 class Kind(Enum):
-    """What a block is; only a paragraph is ever a place for a picture."""
+    """What a block is; only a paragraph is ever a place for an image."""
 
     PARAGRAPH = "paragraph"
     HEADING = "heading"

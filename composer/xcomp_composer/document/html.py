@@ -1,4 +1,4 @@
-"""HTML as blocks: which stretches of the source are paragraphs, headings and pictures that a reader sees one by one.
+"""HTML as blocks: which stretches of the source are paragraphs, headings and images that a reader sees one by one.
 
 The one idea: only positions come from the parser, and only while every tag is beyond doubt. A paragraph counts where
 nothing but plain containers is open around it; from the first construct on that a browser might read otherwise, the
@@ -56,7 +56,7 @@ class _OpenBlock:
     tag: str
     start: int
     words: list[str] = field(default_factory=list)
-    has_picture: bool = False
+    has_image: bool = False
 
 
 class _HtmlReader(HTMLParser):
@@ -81,7 +81,7 @@ class _HtmlReader(HTMLParser):
         if tag in _ENDS_P and self._stack[-1:] == ["p"]:
             self._pop(start)
         if self._open and tag in _IMAGES:
-            self._open.has_picture = True
+            self._open.has_image = True
         if self._open and tag == "br":
             self._open.words.append(" ")
         if self._open is None and self._is_plain and (tag == "p" or tag in _HEADINGS or tag in _IMAGES):
@@ -244,7 +244,7 @@ def _fill_gap(blocks: list[Block], text: str) -> Sequence[Block]:
 
 def _classify(opened: _OpenBlock, end: int) -> _HtmlBlock:
     prose = join_lines("".join(opened.words))
-    if opened.has_picture or opened.tag in _IMAGES:
+    if opened.has_image or opened.tag in _IMAGES:
         return _HtmlBlock(opened.start, end, Kind.IMAGE)
     if opened.tag in _HEADINGS:
         return _HtmlBlock(opened.start, end, Kind.HEADING, prose)

@@ -164,7 +164,7 @@ def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) 
     [
         (lambda article: edit_images.pick(article, 1, 2), "candidate"),
         (lambda article: edit_images.pick(article, 0, 0), "spot"),
-        (lambda article: edit_images.pick(article, 2, 0), "candidate: this picture stands after segment 1"),
+        (lambda article: edit_images.pick(article, 2, 0), "candidate: this image stands after segment 1"),
         (lambda article: edit_images.pick(article, 9, 0), "segment"),
         (lambda article: edit_images.remove(article, 2), "spot"),
         (lambda article: edit_images.toggle_lock(article, 2), "spot"),

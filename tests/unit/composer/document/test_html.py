@@ -188,13 +188,13 @@ def test_new_words_are_words_in_the_tags_of_the_old_ones() -> None:
     two = edit_text.rewrite(article, 1, "One & two.\n\n<script>").text
     assert '<p id="a">One &amp; two.</p>\n<p>&lt;script&gt;</p>\n<ul>' in two
     assert "here.</p>\n\n<p>More words.</p>\n" in edit_text.insert_after(article, 1, "More words.").text
-    with pytest.raises(InvalidRequest, match="no paragraph"):
+    with pytest.raises(InvalidRequest, match="not a paragraph"):
         edit_text.rewrite(article, 2, "x")
     open_ended = replace(article, segments=(Segment("<p>Old <b>words</b>\n"), Segment('<img src="a.jpg">')))
     assert edit_text.rewrite(open_ended, 0, "New").text.startswith("<p>New</p>\n<img")
-    with pytest.raises(InvalidRequest, match="no words to replace"):
+    with pytest.raises(InvalidRequest, match="no text to replace"):
         edit_text.rewrite(open_ended, 1, "x")
-    with pytest.raises(InvalidRequest, match="no paragraph"):
+    with pytest.raises(InvalidRequest, match="not a paragraph"):
         edit_images.show(article, 2, Candidate("c", "/c.jpg", 0.0))
 
 
