@@ -1,6 +1,6 @@
-"""The author's own images: a bundle has them at the places where its words look for them.
+"""The author's own images: they are copied into the bundle, to the paths that the text links to.
 
-Only images that lie below the article's folder are taken, as they are; a link that leads elsewhere stays as it is.
+Only images below the folder of the article are copied, unchanged. A link to another place stays as it is.
 """
 
 import re
@@ -20,10 +20,10 @@ _IMG = re.compile(r"<img\b[^<>]*?\ssrc\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)'|([^\s
 
 
 def copy_author_images(article: Article, source: Path, folder: Path) -> None:
-    """Copies the images that the words of an article link to from the folder where it lies into its bundle."""
+    """Copies the images that the text links to from `source`, the folder of the article, to the bundle in `folder`."""
     source, folder = source.resolve(), folder.resolve()
-    ours = {illustration.file for _, illustration in article.illustrations}
-    for name in sorted(set(_list_image_paths(article)) - ours):
+    added = {illustration.file for _, illustration in article.illustrations}
+    for name in sorted(set(_list_image_paths(article)) - added):
         file = (source / name).resolve()
         if source != folder and file.is_relative_to(source) and file.is_file():
             target = folder / name
@@ -33,7 +33,7 @@ def copy_author_images(article: Article, source: Path, folder: Path) -> None:
 
 
 def _list_image_paths(article: Article) -> Iterator[str]:
-    """Relative paths of images, as they are in a file system."""
+    """Yields the relative paths of linked images, in the form of the file system."""
     for link in _find_links(article):
         name = PurePosixPath(unquote(urlsplit(link).path)) if _is_relative(link) else None
         if name and name.suffix.lower() in _SUFFIXES and ".." not in name.parts and "\0" not in str(name):
@@ -50,8 +50,8 @@ def _is_relative(link: str) -> bool:
 
 def _find_links(article: Article) -> Iterator[str]:
     if article.format != "text":
-        for found in _IMG.finditer(article.text):
-            yield unescape(found[1] or found[2] or found[3] or "")
+        for match in _IMG.finditer(article.text):
+            yield unescape(match[1] or match[2] or match[3] or "")
     if article.format == "markdown":
         yield from (str(token.attrs["src"]) for token in _walk(parse(article.text)) if token.type == "image")
 

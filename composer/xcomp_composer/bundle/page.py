@@ -1,6 +1,6 @@
-"""article.html: the article as a page of its own, readable from the file system, in light and dark, without scripts.
+"""article.html: the article as a page that opens from the file system, in light and dark, without scripts.
 
-Styles are inline and named by their hash in the page's policy; nothing else may be loaded but images beside it.
+The content security policy of the page allows its inline style sheet, by its hash, and images beside the page.
 """
 
 import base64
@@ -14,8 +14,8 @@ from xcomp_composer.bundle.html_body import has_heading, render_body
 
 _POLICY = "default-src 'none'; img-src 'self' file: data:; base-uri 'none'; form-action 'none'"
 _DRAFT = {
-    "en": "Draft. A small language model wrote this text. It may contain false statements: check every one before use.",
-    "zh": "草稿。本文由小型语言模型撰写，内容可能有误，使用前请逐句核实。",
+    "en": "Draft. A small language model wrote this text. It may contain false statements: check each one before use.",
+    "zh": "草稿。本文由小型语言模型撰写，可能含有不实内容，使用前请逐句核实。",
 }
 _FOOTER = {
     "en": "Images chosen by {model} from “{repository}” · profile {profile} · {review}",
@@ -25,7 +25,7 @@ _REVIEW = {"en": "how they were chosen", "zh": "选图过程"}
 
 
 def render_article_page(article: Article) -> str:
-    """Returns the whole of article.html."""
+    """Returns the text of article.html."""
     parts = [
         "" if has_heading(article) or not _has_given_title(article) else f"<h1>{escape(article.title)}</h1>\n",
         f'<aside class="note draft" role="note">{_translate(_DRAFT, article)}</aside>\n' if article.draft else "",
@@ -36,7 +36,7 @@ def render_article_page(article: Article) -> str:
 
 
 def render_document(article: Article, body: str, *styles: str, title: str = "") -> str:
-    """Returns an HTML document in the article's language with these style sheets."""
+    """Returns an HTML document in the language of the article, with these style sheets inline."""
     css = "".join(read_style_sheet(name) for name in styles)
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"{_POLICY}; style-src 'sha256-{digest}'"
@@ -52,25 +52,24 @@ def render_document(article: Article, body: str, *styles: str, title: str = "") 
 
 @cache
 def read_style_sheet(name: str) -> str:
-    """Returns a style sheet that lies beside this file."""
+    """Returns the text of a style sheet in the folder of this module."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _has_given_title(article: Article) -> bool:
-    """A title made of the first words would say them twice."""
-    first = article.title.rstrip("… ")
-    return bool(first) and article.title == first
+    """Whether the title is not just the first words of the text, which would then stand twice."""
+    return bool(article.title) and article.title == article.title.rstrip("… ")
 
 
 def _render_footer(article: Article) -> str:
     review = f'<a href="review.html">{_translate(_REVIEW, article)}</a>'
-    words = escape(_translate(_FOOTER, article)).format(
+    text = escape(_translate(_FOOTER, article)).format(
         model=escape(", ".join(article.choosers)),
         repository=escape(article.repository),
         profile=escape(article.profile),
         review=review,
     )
-    return f'<footer class="note">{words}</footer>\n'
+    return f'<footer class="note">{text}</footer>\n'
 
 
 def _translate(table: dict[str, str], article: Article) -> str:

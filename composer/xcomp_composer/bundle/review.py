@@ -1,6 +1,6 @@
-"""review.html: every spot with its query, what was offered for it, the scores, and why it was filled or not.
+"""review.html: every spot with its query, its candidates and their scores, and why it was filled or not.
 
-Thumbnails are part of the page, so that images which were not chosen never lie among those to be published.
+Thumbnails are inside the page, so that the folder of images to publish has only images that were chosen.
 """
 
 import base64
@@ -12,7 +12,7 @@ from xcomp_composer.article.model import Article, Candidate, Evidence, Illustrat
 from xcomp_composer.bundle.page import render_document
 from xcomp_composer.document.markdown import split_blocks
 
-Thumbnail = Callable[[str], tuple[bytes, str] | None]  # by image id: bytes and suffix; None where the image is gone
+Thumbnail = Callable[[str], tuple[bytes, str] | None]  # image id to bytes and file suffix; None where the image is gone
 
 _DIGEST_CHARACTERS = 12  # characters of a digest that tell weights apart
 _MEDIA = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".png": "image/png", ".gif": "image/gif"}
@@ -26,16 +26,16 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "uncaptioned": "no caption known",
         "query": "Searched for",
         "why": "Why",
-        "gone": "no longer there",
-        "none": "No spot was found.",
+        "gone": "image no longer exists",
+        "none": "The text has no spot for an image.",
         "elsewhere": "shown after segment {segment}",
-        "edit": "To change a spot, type the command under an image in the folder of this page; instead of --pick K "
-        "also --search QUERY, --image ID, --caption TEXT, --exclude, --remove or --lock.",
-        "rests": "Rests on",
+        "edit": "To change a spot, run the command under an image in the folder of this page. Instead of --pick K, "
+        "use --search QUERY, --image ID, --caption TEXT, --exclude, --remove or --lock.",
+        "rests": "Based on",
         "prompt": "prompt {prompt}",
         "mass": "mass {mass:.2f}",
         "orders": "shown in {orders} orders",
-        "flipped": "which preferred different images",
+        "flipped": "each order preferred a different image",
         "digest": "weights {digest}",
         "space": "{name} {score:.3f}, rank {rank}, {standout:+.1f} sd",
     },
@@ -48,7 +48,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "uncaptioned": "暂无图注",
         "query": "检索词",
         "why": "理由",
-        "gone": "图片已不在",
+        "gone": "图片已不存在",
         "none": "没有找到适合配图的位置。",
         "elsewhere": "已用于第 {segment} 段之后",
         "edit": "要更改某处配图，请在本页所在的文件夹中运行图片下方的命令；--pick K 也可换成 "
@@ -65,7 +65,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 
 
 def render_review_page(article: Article, thumbnail: Thumbnail) -> str:
-    """Returns the whole of review.html."""
+    """Returns the text of review.html."""
     words = _WORDS["zh" if article.language == "zh" else "en"]
     spots: dict[int, Illustration | Unfilled] = {spot.segment: spot for spot in article.unfilled}
     spots.update(article.illustrations)
@@ -104,7 +104,7 @@ def _render_spot(
 
 
 def _render_evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
-    """What a model's choice rests on; the repository's own choice says it all in its scores."""
+    """How a model chose; empty where the repository chose by its scores, which the candidates show."""
     if not evidence:
         return ""
     facts = [
@@ -114,28 +114,24 @@ def _render_evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str
         (evidence.flipped, "flipped"),
         (evidence.model_digest, "digest"),
     ]
-    said = [
-        words[key].format(
-            prompt=evidence.prompt,
-            mass=evidence.mass,
-            orders=evidence.orders,
-            digest=evidence.model_digest[:_DIGEST_CHARACTERS],
-        )
-        for holds, key in facts
-        if holds
+    digest = evidence.model_digest[:_DIGEST_CHARACTERS]
+    lines = [
+        words[key].format(prompt=evidence.prompt, mass=evidence.mass, orders=evidence.orders, digest=digest)
+        for is_known, key in facts
+        if is_known
     ]
-    return f'<p class="evidence">{words["rests"]}: {escape(" · ".join(said))}</p>\n' if said else ""
+    return f'<p class="evidence">{words["rests"]}: {escape(" · ".join(lines))}</p>\n' if lines else ""
 
 
 def _number_candidates(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
-    """The candidates by number, with the shown image first even where it was none of them."""
+    """Yields the candidates with their numbers, before them the shown image if it is not a candidate, with -1."""
     if isinstance(spot, Illustration) and all(each.image_id != spot.image_id for each in spot.candidates):
         yield -1, Candidate(spot.image_id, spot.path, 0.0, reason=spot.reason)
     yield from enumerate(spot.candidates)
 
 
 def _render_command(spot: int, pick: int, shown: int | None, words: Mapping[str, str]) -> str:
-    """The command that takes a candidate, or where it is shown, since no image is shown twice; nothing if here."""
+    """The command that picks a candidate; or the spot that shows it, since no image is shown twice; empty if here."""
     if shown is None:
         return f"<code>xcomp edit . --spot {spot} --pick {pick}</code>"
     return "" if shown == spot else f'<span class="score">{words["elsewhere"].format(segment=shown)}</span>'
@@ -156,13 +152,13 @@ def _extract_prose(article: Article, number: int) -> str:
     return " ".join(block.prose or block.text.strip() for block in blocks)
 
 
-def _render_card(candidate: Candidate, taking: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
-    """A candidate, with how it is taken; the shown one is not."""
-    found = thumbnail(candidate.image_id)
+def _render_card(candidate: Candidate, command: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
+    """A candidate with the command that picks it; `command` is empty for the candidate that the spot shows."""
+    file = thumbnail(candidate.image_id)
     name = PurePath(candidate.path).name
     image = f'<span class="missing">{words["gone"]}</span>'
-    if found:
-        data, suffix = found
+    if file:
+        data, suffix = file
         media = _MEDIA.get(suffix, "application/octet-stream")
         image = f'<img src="data:{media};base64,{base64.b64encode(data).decode()}" alt="">'
     probability = "" if candidate.probability is None else f" · p {candidate.probability:.2f}"
@@ -170,15 +166,15 @@ def _render_card(candidate: Candidate, taking: str, words: Mapping[str, str], th
         f'<span class="score">{escape(_render_space(name, score, words))}</span>'
         for name, score in candidate.spaces.items()
     )
-    opening = "<li>" if taking else '<li class="chosen">'
+    opening = "<li>" if command else '<li class="chosen">'
     return (
         f"{opening}{image}"
         f'<span class="name" title="{escape(candidate.path)}">{escape(name)}</span>'
         f'<span class="score">{candidate.retrieval_score:.2f}{probability}</span>'
         f"{spaces}"
-        f'<span class="reason">{escape(candidate.reason)}</span>{taking}</li>\n'
+        f'<span class="reason">{escape(candidate.reason)}</span>{command}</li>\n'
     )
 
 
-def _render_space(name: str, found: SpaceScore, words: Mapping[str, str]) -> str:
-    return words["space"].format(name=name, score=found.score, rank=found.rank, standout=found.standout)
+def _render_space(name: str, score: SpaceScore, words: Mapping[str, str]) -> str:
+    return words["space"].format(name=name, score=score.score, rank=score.rank, standout=score.standout)

@@ -1,7 +1,7 @@
-"""An article in the file system: as a folder of its own, or inside a static site.
+"""Writes an article as a folder of its own, a bundle, or into a static site.
 
-It writes what it is given; where images come from is the business of `fetch`. Every file is replaced as a whole, and
-article.json comes last, so that an interrupted run leaves a bundle that is the old one or the new one to a reader.
+Every file is replaced as a whole and article.json is written last, so that after an interrupted run a reader sees the
+old bundle or the new one. Does not depend on the indexer: `fetch` returns the images.
 """
 
 import os
@@ -23,7 +23,7 @@ from xcomp_composer.bundle.review import render_review_page
 from xcomp_composer.document.html import find_ambiguous_line
 from xcomp_protos.errors import InvalidRequest, NotFound
 
-Fetch = Callable[[str, int], tuple[bytes, str]]  # image id and longest side in pixels: bytes and file name suffix
+Fetch = Callable[[str, int], tuple[bytes, str]]  # image id and longest side in pixels to bytes and file suffix
 
 PUBLISHED_PX = 2048
 THUMBNAIL_PX = 360
@@ -32,14 +32,14 @@ _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
 def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path | None = None) -> Article:
-    """Writes the bundle of an article into a folder, and returns the article with its image files named.
+    """Writes the bundle of an article into a folder, and returns the article with the file names of its images.
 
-    Images of an earlier bundle that are shown no more are removed; other files in the folder are left alone. An
-    image that left the repository keeps the file that the bundle already has. The author's own images come along from
-    `source`, the folder where the article lies.
+    Images of an earlier bundle that the article no longer shows are removed; other files in the folder stay. An image
+    that is no longer in the repository keeps its file in the bundle. The author's own images are copied from `source`,
+    the folder of the article.
 
     Raises:
-        NotFound: an image that is neither in the repository nor in the bundle.
+        NotFound: an image is neither in the repository nor in the bundle.
     """
     before = _list_own_files(folder)
     images = folder / "images"
@@ -60,26 +60,26 @@ def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path |
 
 
 def write_without_images(article: Article, folder: Path) -> None:
-    """Writes what of a bundle needs no indexer: the text without images, and the record, from which it is drawn."""
+    """Writes the files of a bundle that need no indexer: the text, and article.json for a later edit."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"article.{'html' if article.format == 'html' else 'md'}", article.text.encode())
     _write(folder / "article.json", serialize.dumps(article).encode())
 
 
 def has_all_files(article: Article) -> bool:
-    """Whether every image of the article has its file."""
+    """Whether every image of the article has a file."""
     return all(illustration.file for _, illustration in article.illustrations)
 
 
 def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: str, fetch: Fetch) -> Article:
-    """Writes the article back to its file, its images to a folder of a site, and links to `url_prefix/NAME`.
+    """Writes the article to its file and its images to a folder of the site, linked as `url_prefix/NAME`.
 
-    Images of ours that no article of the site shows any more are removed.
+    Our images that no article of the site shows any more are removed.
     """
     assets.mkdir(parents=True, exist_ok=True)
     prefix = f"{url_prefix.rstrip('/')}/" if url_prefix else ""
     written = _name_files(article, lambda illustration: f"{prefix}{_publish(illustration, assets, fetch, None)}")
-    _write(file.resolve(), insert_image_blocks(written).encode())  # a link goes on leading there
+    _write(file.resolve(), insert_image_blocks(written).encode())  # a symbolic link stays one
     names = [illustration.file.removeprefix(prefix) for _, illustration in written.illustrations]
     users, unused = site.update_usage(site.read_usage(assets), file, names, assets=assets)
     for name in filter(site.is_image_name, unused):
@@ -89,7 +89,7 @@ def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: st
 
 
 def find_unread_line(article: Article) -> int | None:
-    """Returns the line of a page behind which nothing was touched, its tags being in doubt; None where all was read."""
+    """Returns the line of an HTML page from which on its tags are ambiguous and nothing was changed; else None."""
     return find_ambiguous_line(article.text) if article.format == "html" else None
 
 
@@ -97,14 +97,14 @@ def read_bundle(folder: Path) -> Article:
     """Reads the article of a bundle.
 
     Raises:
-        NotFound: the folder holds no article.json.
-        InvalidRequest: its article.json makes no sense.
+        NotFound: the folder has no article.json.
+        InvalidRequest: article.json is not valid.
     """
     path = folder / "article.json"
     try:
         return serialize.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"{folder} is no article bundle: it holds no article.json") from None
+        raise NotFound(f"{folder} is not an article bundle: it has no article.json") from None
     except UnicodeDecodeError:
         raise InvalidRequest(f"{path} is not UTF-8") from None
 
@@ -120,7 +120,7 @@ def _name_files(article: Article, name: Callable[[Illustration], str]) -> Articl
 
 
 def _publish(illustration: Illustration, images: Path, fetch: Fetch, folder: Path | None) -> str:
-    """Writes an image under its name, and returns that name."""
+    """Writes an image under its name, and returns the name."""
     try:
         data, suffix = fetch(illustration.image_id, PUBLISHED_PX)
     except NotFound:
@@ -129,14 +129,14 @@ def _publish(illustration: Illustration, images: Path, fetch: Fetch, folder: Pat
             return kept.name
         raise
     if not _SUFFIX.fullmatch(suffix):
-        raise InvalidRequest(f"the indexer names an image {suffix!r}: expected an ending such as .jpg")
+        raise InvalidRequest(f"the indexer gives an image the suffix {suffix!r}: expected one such as .jpg")
     name = f"{_slug(illustration)}{suffix}"
     _write(images / name, data)
     return name
 
 
 def _slug(illustration: Illustration) -> str:
-    """A short name that says what is seen, and stays unique through the image's id."""
+    """Returns a short name from the caption, unique by the id of the image."""
     plain = (
         unicodedata.normalize("NFKD", illustration.caption or illustration.alt)
         .encode("ascii", "ignore")
@@ -162,7 +162,7 @@ def _cache_thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]
 
 
 def _list_own_files(folder: Path) -> set[str]:
-    """Image files of the bundle that lies there, as far as they are ours to remove."""
+    """Returns the image files that the bundle in the folder wrote, which are ours to remove."""
     with suppress(NotFound, InvalidRequest):
         return set(_filter_image_files(illustration.file for _, illustration in read_bundle(folder).illustrations))
     return set()
@@ -173,10 +173,10 @@ def _filter_image_files(files: Iterable[str]) -> Iterable[str]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replaces a file as a whole, for whom it was open before; a reader sees the old bytes or the new ones.
+    """Replaces a file as a whole and keeps its permissions; a reader sees the old bytes or the new ones.
 
     Raises:
-        OSError: with the file's name, which a full disk alone does not say.
+        OSError: with the name of the file, which the error of a full disk lacks.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -290,7 +290,7 @@ def test_a_bundle_is_read_back_as_it_was_written(article: Article, tmp_path: Pat
 
 
 def test_a_folder_without_an_article_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no article bundle"):
+    with pytest.raises(NotFound, match="not an article bundle"):
         read_bundle(tmp_path)
 
 
@@ -407,7 +407,7 @@ def test_the_review_page_shows_what_a_choice_rests_on(article: Article, tmp_path
     write_bundle(replace(article, segments=segments), tmp_path, fetch)
     page = (tmp_path / "review.html").read_text()
     for words in (
-        "prompt xcomposer2/zh", "mass 0.93", "shown in 2 orders", "preferred different", "weights 0123456789ab<",
+        "prompt xcomposer2/zh", "mass 0.93", "shown in 2 orders", "preferred a different", "weights 0123456789ab<",
         "en 0.312, rank 1, +2.4 sd", "zh 0.200, rank 3, -0.3 sd", "p 0.60",
     ):  # fmt: skip
         assert words in page
