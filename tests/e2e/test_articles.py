@@ -18,7 +18,7 @@ from tests.toy_indexer import ToyIndexer
 from tests.toy_indexer import serving as toy_serving
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article
-from xcomp_composer.document.markdown import split_blocks
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import indexer_pb2

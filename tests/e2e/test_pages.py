@@ -17,7 +17,7 @@ from xcomp_cli.evaluation.labelling import labelling_page, source_of
 from xcomp_cli.output.search_page import write_page
 from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, Segment, SpaceScore, Unfilled
 from xcomp_composer.bundle.writer import write_bundle
-from xcomp_composer.document.markdown import split_blocks
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 

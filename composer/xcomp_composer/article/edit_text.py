@@ -12,8 +12,9 @@ from xcomp_composer.article.history import replace_segments
 from xcomp_composer.article.markers import detect_line_end, insert_image_blocks, remove_image_blocks
 from xcomp_composer.article.model import Article, Segment
 from xcomp_composer.document.blocks import Kind
+from xcomp_composer.document.front_matter import count_front_matter_lines
 from xcomp_composer.document.html import TAG
-from xcomp_composer.document.markdown import count_front_matter_lines, split_blocks
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos.errors import InvalidRequest
 
 _ELEMENT = re.compile(rf"(?=<([a-zA-Z0-9]+))(?:{TAG.pattern})", re.VERBOSE)

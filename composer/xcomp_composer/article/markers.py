@@ -13,9 +13,10 @@ from itertools import accumulate
 
 from xcomp_composer.article.figure import render_figure
 from xcomp_composer.article.model import Article, Illustration
-from xcomp_composer.document.blocks import Kind
+from xcomp_composer.document.blocks import Kind, normalize, split_lines
 from xcomp_composer.document.html import find_raw_ranges
-from xcomp_composer.document.markdown import normalize, parse, split_blocks, split_lines
+from xcomp_composer.document.markdown import parse
+from xcomp_composer.document.splitting import split_blocks
 
 _MARK = re.compile(r"<!-- xcomp:(begin|end)(\+?) ([0-9a-f]{12}) -->")
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>~&|$])")

@@ -16,10 +16,11 @@ from markdown_it.utils import EnvType, OptionsDict
 
 from xcomp_composer.article.figure import render_figure
 from xcomp_composer.article.model import Article
-from xcomp_composer.document.blocks import Kind
+from xcomp_composer.document.blocks import Kind, normalize, split_lines
 from xcomp_composer.document.commonmark import PARSER
 from xcomp_composer.document.html import strip_comments
-from xcomp_composer.document.markdown import normalize, parse, split_blocks, split_lines
+from xcomp_composer.document.markdown import parse
+from xcomp_composer.document.splitting import split_blocks
 
 _LEDE_CHARACTERS = 180  # a drop cap is three lines high
 

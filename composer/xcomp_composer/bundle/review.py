@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, SpaceScore, Unfilled
 from xcomp_composer.bundle.page import render_document
-from xcomp_composer.document.markdown import split_blocks
+from xcomp_composer.document.splitting import split_blocks
 
 Thumbnail = Callable[[str], tuple[bytes, str] | None]  # image id to bytes and file suffix; None where the image is gone
 

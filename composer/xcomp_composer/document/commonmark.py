@@ -1,7 +1,7 @@
-"""The Markdown parser, with a bound on what a hostile text can cost.
+"""The Markdown parser, with limits on the work that a hostile text can cause.
 
-Every unclosed bracket and every empty cell costs the library a walk of its own, so that a few megabytes of nothing else
-would keep it busy for minutes. Texts of people stay far below the bounds; what lies beyond them is words, not markup.
+For every unclosed bracket and every empty cell the library walks through the text, so a few megabytes of them would
+take minutes. Real texts stay far below the limits; what exceeds them is treated as words, not as markup.
 """
 
 import re
@@ -21,7 +21,7 @@ _MARK = re.compile(r"[\[\]*_~`<&\\]")
 
 
 def _parse_inline(state: StateCore) -> None:
-    """Parses the words of blocks; those beyond the bounds stay as they are."""
+    """Parses the inline markup of blocks; a block beyond the limits stays plain text."""
     left = MAX_MARKS_OF_TEXT
     for token in state.tokens:
         if token.type != "inline":
@@ -36,7 +36,7 @@ def _parse_inline(state: StateCore) -> None:
 
 
 def _parse_table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Parses tables until they have cost enough; rows are filled up with cells that nobody wrote."""
+    """Parses tables up to a number of tokens, since the library fills up short rows with empty cells."""
     spent = state.env.get("tokens of tables", 0)
     if spent > MAX_TABLE_TOKENS:
         return False

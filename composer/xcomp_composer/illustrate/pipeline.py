@@ -13,7 +13,7 @@ from xcomp_composer.article.events import Event, Spot, SpotIllustration, SpotQue
 from xcomp_composer.article.markers import remove_image_blocks
 from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, detect_language
 from xcomp_composer.document.blocks import Block, Kind
-from xcomp_composer.document.markdown import find_title, split_blocks
+from xcomp_composer.document.splitting import find_title, split_blocks
 from xcomp_composer.illustrate.base import (
     IllustrationOptions,
     IllustrationTask,

@@ -20,7 +20,8 @@ from xcomp_composer.article.model import Article, Candidate, Illustration, Label
 from xcomp_composer.bundle.page import render_article_page
 from xcomp_composer.bundle.review import render_review_page
 from xcomp_composer.bundle.writer import write_bundle
-from xcomp_composer.document.markdown import parse, split_blocks
+from xcomp_composer.document.markdown import parse
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_model.base import Brief, Prompt, Prompts, Section, Text, Turn
 from xcomp_model.openai_api.prompts import OpenAIPrompts
 from xcomp_model.xcomposer.prompts import common

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from xcomp_composer.document.markdown import split_blocks
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_composer.illustrate.base import CandidateImage, Selection, SelectionRequest
 from xcomp_composer.illustrate.vlm.images import CandidateImages, decoded
 from xcomp_composer.illustrate.vlm.placement import (

@@ -8,7 +8,7 @@ import pytest
 from xcomp_composer.article import edit_images, edit_text, history
 from xcomp_composer.article.markers import insert_image_blocks, remove_image_blocks
 from xcomp_composer.article.model import Article, Candidate, Illustration, Segment, Unfilled
-from xcomp_composer.document.markdown import split_blocks
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos.errors import InvalidRequest
 
 CANDIDATES = (

@@ -30,7 +30,7 @@ from xcomp_composer.article.proto import (
     metadata_from_struct,
 )
 from xcomp_composer.bundle.writer import THUMBNAIL_PX, read_bundle, write_bundle, write_in_place
-from xcomp_composer.document.markdown import split_blocks
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos.errors import InvalidRequest, NotFound
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"

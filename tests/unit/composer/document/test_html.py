@@ -12,7 +12,7 @@ from xcomp_composer.article.model import Article, Candidate, Illustration, Segme
 from xcomp_composer.bundle.writer import write_bundle
 from xcomp_composer.document.blocks import Kind
 from xcomp_composer.document.html import find_ambiguous_line
-from xcomp_composer.document.markdown import find_title, split_blocks
+from xcomp_composer.document.splitting import find_title, split_blocks
 from xcomp_composer.illustrate.base import (
     places,
 )

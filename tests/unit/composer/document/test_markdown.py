@@ -8,7 +8,8 @@ from xcomp_composer.article.markers import insert_image_blocks, remove_image_blo
 from xcomp_composer.article.model import Article, Illustration, Segment, detect_language
 from xcomp_composer.document import commonmark
 from xcomp_composer.document.blocks import Kind
-from xcomp_composer.document.markdown import find_title, parse, split_blocks
+from xcomp_composer.document.markdown import parse
+from xcomp_composer.document.splitting import find_title, split_blocks
 from xcomp_composer.illustrate.base import (
     places,
 )
