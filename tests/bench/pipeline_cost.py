@@ -236,8 +236,10 @@ def illustrated(
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
     *_, article = pipeline.illustrate(pipeline.Source(text, "text"), IllustrationOptions(images=spots), setting)
     assert isinstance(article, Article)
-    if len(article.illustrated) != spots:
-        raise RuntimeError(f"{len(article.illustrated)} of {spots} spots: {[each.reason for each in article.unfilled]}")
+    if len(article.illustrations) != spots:
+        raise RuntimeError(
+            f"{len(article.illustrations)} of {spots} spots: {[each.reason for each in article.unfilled]}"
+        )
     return given
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_composer.illustrate.base import CandidateImage, Selection, SelectionRequest
 from xcomp_composer.illustrate.vlm.images import ImageCache, decode
 from xcomp_composer.illustrate.vlm.placement import split_passages
@@ -90,7 +90,7 @@ def _certain(number: int, count: int) -> Selection:
 
 
 def _read_sections(request: SelectionRequest, images: ImageCache) -> list[Section]:
-    texts = [passage.text for passage in split_passages(split(request.context))] or [request.context.strip()]
+    texts = [passage.text for passage in split_passages(split_blocks(request.context))] or [request.context.strip()]
     first = len(texts) - 1 - len(request.shown)  # passage of the first image, if the images name no passage
     shown: dict[int, Picture] = {}
     for number, (after, image) in enumerate(request.shown):

@@ -92,7 +92,7 @@ class Stage:
 
 
 def shown(article: Article) -> dict[int, str]:
-    return {number: image.image_id for number, image in article.illustrated}
+    return {number: image.image_id for number, image in article.illustrations}
 
 
 def reasons(article: Article) -> dict[int, str]:
@@ -112,7 +112,7 @@ def test_a_model_names_spots_describes_images_and_chooses(stage: Stage) -> None:
     article = stage.article(options=IllustrationOptions(images=2))
     assert stage.actor.stages()[:5] == ["spot", "query", "query", "choose", "choose"]
     assert set(shown(article)) == {COFFEE, CAT}
-    first, second = (image for _, image in article.illustrated)
+    first, second = (image for _, image in article.illustrations)
     assert (first.image_id, first.query, first.probability, first.chosen_by) == ("coffee", "espresso cup", 0.9, "actor")
     assert second.image_id == second.candidates[0].image_id != "cat"
     assert [candidate.probability for candidate in second.candidates] == [0.8, 0.1, 0.05, 0.05]
@@ -129,7 +129,7 @@ def test_spots_come_first_then_the_choice_for_each(stage: Stage) -> None:
 
 def test_an_article_asks_the_indexer_twice_and_fetches_images(stage: Stage) -> None:
     article = stage.article(options=IllustrationOptions(images=3))
-    assert len(article.illustrated) == 3
+    assert len(article.illustrations) == 3
     assert [call for call in stage.toy.calls if call != "Fetch"] == ["Describe", "Search"]
 
 
@@ -164,7 +164,7 @@ def test_no_image_and_none_like_it_is_shown_twice(stage: Stage) -> None:
 
 def test_more_candidates_than_the_model_takes_meet_in_rounds(stage: Stage) -> None:
     article = stage.article(options=IllustrationOptions(images=1, k=8))
-    ((_, image),) = article.illustrated
+    ((_, image),) = article.illustrations
     assert len(image.candidates) == 8
     assert stage.actor.stages().count("choose") == 3
     assert sum(candidate.probability or 0.0 for candidate in image.candidates) == pytest.approx(1, abs=0.001)
@@ -304,7 +304,7 @@ def test_images_that_are_gone_make_room_for_the_next(stage: Stage) -> None:
 
     stage.toy.fetch = fetch  # type: ignore[method-assign]  # the indexer's files change
     stage.actor.lines = {"spot": ["0"], "query": ["ginger cat coffee cup"]}
-    ((_, image),) = stage.article(options=IllustrationOptions(images=1, k=3)).illustrated
+    ((_, image),) = stage.article(options=IllustrationOptions(images=1, k=3)).illustrations
     assert len(image.candidates) == 3
     assert not {"cat", "coffee"} & {candidate.image_id for candidate in image.candidates}
     missing |= set(stage.toy.images)
@@ -334,7 +334,7 @@ def test_an_empty_repository_has_nothing_to_offer(stage: Stage) -> None:
 
 def test_captions_are_the_images_own_words_else_what_the_model_sees(stage: Stage) -> None:
     stage.actor.lines = {"query": ["cup coffee espresso", "stone bridge"], "describe": ["A bridge\x1b[2J\nof stone."]}
-    coffee, bridge = (image for _, image in stage.article(options=IllustrationOptions(images=2)).illustrated)
+    coffee, bridge = (image for _, image in stage.article(options=IllustrationOptions(images=2)).illustrations)
     assert coffee.caption == "A cup of espresso"
     assert (bridge.caption, bridge.alt) == ("A bridge[2J of stone.",) * 2
 
