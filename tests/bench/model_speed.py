@@ -85,11 +85,11 @@ def _measure(version: int, placement: DevicePlacement, *, layers: int, bandwidth
     )
     share = operations * text_rows / prefill_s / rate
     print(f"  prefill            {text_rows / prefill_s:8.0f} positions/s of text: {share:.2f} of the matrix rate")
-    print(f"  selection, cold    {cold_s:8.2f} s: {rows} positions, 4 pictures to encode")
-    print(f"  selection, cached  {warm_s:8.2f} s: the next spot, 4 pictures to encode")
+    print(f"  selection, cold    {cold_s:8.2f} s: {rows} positions, 4 images to encode")
+    print(f"  selection, cached  {warm_s:8.2f} s: the next spot, 4 images to encode")
     if isinstance(network, XComposer2):
         decoding, reading = _plora_overhead(network, placement)
-        print(f"  partial LoRA       {decoding:+8.1%} on decoding, {reading:+.1%} on reading the rows of four pictures")
+        print(f"  partial LoRA       {decoding:+8.1%} on decoding, {reading:+.1%} on reading the rows of four images")
     if placement.main.type == "cuda":
         plan, peak = make_plan("", config, placement, context_tokens=2048), torch.cuda.max_memory_allocated()
         print(f"  memory             {peak / 2**30:8.2f} GiB at its peak, {plan.total / 2**30:.2f} planned")
@@ -164,7 +164,7 @@ def _choose(model: XComposer, prompt: Prompt) -> None:
 
 def _decode_s(runner: Runner, units: Sequence[Unit], placement: DevicePlacement) -> float:
     """Seconds of a greedy token, its drawing included, after a short prompt."""
-    sampler = TokenSampler(Sampling(), device=runner.device)
+    drawer = TokenSampler(Sampling(), device=runner.device)
     with (
         runner.read_prompt(units, more=_NEW_TOKENS, is_cancelled=never_cancelled) as (prefix, logits),
         runner.join_batch(prefix) as read_on,
@@ -173,7 +173,7 @@ def _decode_s(runner: Runner, units: Sequence[Unit], placement: DevicePlacement)
         def decode() -> None:
             scores = logits
             for _ in range(_NEW_TOKENS):
-                scores = read_on(sampler.draw(scores))
+                scores = read_on(drawer.draw(scores))
 
         return _timed(placement, decode) / _NEW_TOKENS
 
@@ -185,17 +185,17 @@ def _read(runner: Runner, units: Sequence[Unit]) -> None:
 
 @torch.inference_mode()
 def _plora_overhead(network: XComposer2, placement: DevicePlacement) -> tuple[float, float]:
-    """What the low-rank parts add to one position of text, and to 1,024 rows of pictures; medians of paired runs."""
+    """What the low-rank parts add to one position of text, and to 1,024 rows of images; medians of paired runs."""
     width = network.llm.config.hidden_size
     rows = torch.randn(1, 4 * network.rows_per_image, width, device=placement.main, dtype=placement.dtype)
-    images, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
+    pictures, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
 
     def run(embeds: Tensor, mask: Tensor) -> float:
         with network.image_rows(mask.to(placement.main)):
             return _timed(placement, lambda: network.llm.model(inputs_embeds=embeds, use_cache=False))
 
     decoding = [_against_plain(lambda: run(rows[:, :1], text)) for _ in range(_PAIRS)]
-    reading = [_against_plain(lambda: run(rows, images)) for _ in range(_PAIRS)]
+    reading = [_against_plain(lambda: run(rows, pictures)) for _ in range(_PAIRS)]
     return statistics.median(decoding), statistics.median(reading)
 
 

@@ -1,9 +1,9 @@
-"""What choosing pictures costs in positions read by the decoder: `python -m tests.bench.selection_cost`.
+"""What choosing images costs in positions read by the decoder: `python -m tests.bench.selection_cost`.
 
-An article of 1,200 tokens in twelve sections, ten spots with four candidates each, on made-up models whose pictures
+An article of 1,200 tokens in twelve sections, ten spots with four candidates each, on made-up models whose images
 take as many positions as the releases' (66 and 256). The minimum reads the prompt's opening, the article up to the
-last spot, every chosen picture, every candidate and the closing words of every question once. The released procedure
-reads each prompt anew, cut where its demos cut it, and generates an answer (nine tokens in version 1.0, ten in version
+last spot, every chosen image, every candidate and the closing words of every question once. The released procedure
+reads each prompt again, cut where its demos cut it, and generates an answer (nine tokens in version 1.0, ten in version
 2), at one beam and at its own number: five in version 1.0, one in version 2.
 """
 
@@ -44,12 +44,12 @@ def measure(version: int) -> tuple[int, int, list[int]]:
         model = load(str(write_checkpoint(version, Path(folder), full_images=True)))
     assert isinstance(model, XComposer)
     texts = [_section(model, i) for i in range(_SECTIONS)]
-    images = [ImagePart(f"{i}", Image.new("RGB", (32, 32), (i * 5, 90, 90))) for i in range(_SPOTS * _CANDIDATES)]
+    pictures = [ImagePart(f"{i}", Image.new("RGB", (32, 32), (i * 5, 90, 90))) for i in range(_SPOTS * _CANDIDATES)]
     chosen: list[ImagePart] = []
     prompts: list[int] = []
     minimum = 0
     for spot in range(_SPOTS):
-        candidates = images[spot * _CANDIDATES : (spot + 1) * _CANDIDATES]
+        candidates = pictures[spot * _CANDIDATES : (spot + 1) * _CANDIDATES]
         prompt = model.prompts.choose(_context(texts, chosen, spot=spot), candidates)
         model.choose(prompt, "ABCD"[:_CANDIDATES])
         prompts.append(model.count_tokens(prompt))
@@ -74,7 +74,7 @@ def _closing(model: XComposer, candidates: Sequence[ImagePart]) -> Prompt:
 
 
 def _context(texts: Sequence[str], chosen: Sequence[ImagePart], *, spot: int) -> list[Section]:
-    """Spot i is after section i + 1; the pictures chosen before stand after theirs."""
+    """Spot i is after section i + 1; the images chosen before stand after theirs."""
     placed = {i + 1: image for i, image in enumerate(chosen) if i < spot}
     return [Section(text, placed.get(i)) for i, text in enumerate(texts[: spot + 2])]
 

@@ -84,6 +84,7 @@ ABOUT = {
     "torch": ("xcomp_indexer.embed.", "xcomp_model."),
     "transformers": ("xcomp_indexer.embed.", "xcomp_model."),
     "open_clip": ("xcomp_indexer.embed.",),
+    "msgspec": ("xcomp_composer.article.serialize",),
     "watchfiles": ("xcomp_cli.indexing.watch",),
     "prometheus_client": ("xcomp_protos.telemetry.metrics",),
     "opentelemetry": ("xcomp_protos.telemetry.tracing",),
@@ -254,6 +255,7 @@ HEAVY = (
 LIGHT = (
     ("xcomp_cli.main", (*HEAVY, "numpy", "PIL", "grpc", "google.protobuf", "rich.progress", "xcomp_indexer")),
     ("xcomp_composer.article.model", (*HEAVY, "numpy", "PIL", "grpc", "google.protobuf", "xcomp_indexer")),
+    ("xcomp_composer.article.serialize", (*HEAVY, "numpy", "PIL", "google.protobuf", "xcomp_indexer")),
     ("xcomp_composer.article.proto", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),
     ("xcomp_composer.bundle.writer", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),
     ("xcomp_protos.client.clients", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),

@@ -6,7 +6,7 @@ deadline of its call, and stops when the call is cancelled. It does not depend o
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from xcomp_composer.article.events import Event, TextDelta
 from xcomp_composer.article.model import Article, Candidate, Illustration, Unfilled
@@ -14,9 +14,10 @@ from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions, Selection, SelectionRequest
 from xcomp_composer.illustrate.retrieval.illustrator import RetrievalIllustrator
 from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
-from xcomp_composer.illustrate.vlm.select import nearest
-from xcomp_composer.illustrate.vlm.writing import answer, reworded, write
+from xcomp_composer.illustrate.vlm.select import select_nearest
+from xcomp_composer.illustrate.vlm.writing import answer, reword, write
 from xcomp_composer.indexer_client.call_context import CallContext
+from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.pool import DRAFT, RETRIEVAL, ModelPool
@@ -85,7 +86,7 @@ class Composer:
             loaded = self._load_writer(brief, setting, request)
             started, pieces = time.monotonic(), []
             session = ModelSession(loaded, request.context, seed=request.models.seed)
-            for piece in write(session, brief, in_lines=not loaded.model.capabilities.writes_markdown):
+            for piece in write(session, brief):
                 pieces.append(piece)
                 yield TextDelta(piece)
             source = pipeline.Source(
@@ -110,7 +111,7 @@ class Composer:
         if selection.procedure == "similarity":
             with self._light.enter(request.context.remaining_s):
                 repository = self._open_repository(request)
-                return nearest(selection, repository), repository.space
+                return select_nearest(selection, repository), repository.space
         setting = self._open_setting(request)
         with self._queue_for(setting).enter(request.context.remaining_s):
             return setting.illustrator.select(selection, setting.repository), setting.illustrator.name
@@ -128,11 +129,11 @@ class Composer:
             NotFound: the repository has no such image, or the request may not see it.
         """
         with self._light.enter(request.context.remaining_s):
-            hits = self._open_repository(request).hits_of([image_id])
-        if not hits:
+            images = self._open_repository(request).get_images([image_id])
+        if not images:
             repository = request.conditions.repository
             raise NotFound(f"image_id: there is no image {image_id!r} in {repository!r}")
-        return replace(hits[0].candidate(0.0), spaces={})  # there was no query that a space could score
+        return images[0].to_candidate(0.0)
 
     def reword(self, article: Article, segment: int, change: Change, *, hint: str, request: ArticleRequest) -> str:
         """Has a model rewrite a segment, or write a new one beside it."""
@@ -140,7 +141,7 @@ class Composer:
         with self._heavy.enter(context.remaining_s):
             profile = models.profile or article.profile
             loaded = self._models.load_editor(models.writer or models.model, profile, context.remaining_s)
-            return reworded(ModelSession(loaded, context, seed=models.seed), article, segment, change, hint=hint)
+            return reword(ModelSession(loaded, context, seed=models.seed), article, segment, change, hint=hint)
 
     def chat(self, turns: Sequence[Turn], models: ModelOptions, context: CallContext) -> Generator[str]:
         """Answers the last turn, if the model can chat."""
@@ -151,28 +152,25 @@ class Composer:
     def _load_writer(self, brief: Brief, setting: pipeline.Setting, request: ArticleRequest) -> LoadedModel:
         name = request.models.writer or request.models.model
         loaded = self._models.load_writer(
-            name, setting.profile, language=brief.language, check=request.context.remaining_s
+            name, setting.repository.profile, language=brief.language, check=request.context.remaining_s
         )
         if brief.references and not loaded.model.capabilities.sees:
             raise Unsupported(f"reference_images: {loaded.model.name} does not see images: leave them out")
         return loaded
 
     def _open_repository(self, request: ArticleRequest) -> RepositoryClient:
-        return self._open(request)[0]
-
-    def _open(self, request: ArticleRequest) -> tuple[RepositoryClient, str]:
         if not request.conditions.repository:
             raise InvalidRequest("options.repository: is empty: name the repository that holds the images")
-        repository = RepositoryClient(self._stub, self._address, request.conditions, request.context)
-        return repository, repository.profile()
+        connection = IndexerConnection(self._stub, self._address, request.context)
+        return RepositoryClient.open(connection, request.conditions)
 
     def _open_setting(self, request: ArticleRequest) -> pipeline.Setting:
-        repository, profile = self._open(request)
-        loaded = self._models.load_illustrator(request.models.model, profile, request.context.remaining_s)
+        repository = self._open_repository(request)
+        loaded = self._models.load_illustrator(request.models.model, repository.profile, request.context.remaining_s)
         if not loaded:
-            return pipeline.Setting(repository, profile, RetrievalIllustrator())
+            return pipeline.Setting(repository, RetrievalIllustrator())
         session = ModelSession(loaded, request.context, seed=request.models.seed)
-        return pipeline.Setting(repository, profile, VlmIllustrator(session))
+        return pipeline.Setting(repository, VlmIllustrator(session))
 
     def _queue_for(self, setting: pipeline.Setting) -> FairQueue:
         return self._light if setting.illustrator.name == RETRIEVAL else self._heavy

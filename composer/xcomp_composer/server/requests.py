@@ -6,8 +6,8 @@ from functools import partial
 from xcomp_composer.article import edit_images, history, proto
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate.base import CANDIDATES, CandidateImage, IllustrationOptions, Procedure, SelectionRequest
-from xcomp_composer.illustrate.pipeline import Source, language_in
-from xcomp_composer.illustrate.vlm.images import decoded
+from xcomp_composer.illustrate.pipeline import Source, detect_prose_language
+from xcomp_composer.illustrate.vlm.images import decode
 from xcomp_composer.indexer_client.call_context import CallContext
 from xcomp_composer.indexer_client.repository import Conditions
 from xcomp_composer.server.composer import ArticleRequest, ModelOptions
@@ -81,7 +81,7 @@ def read_options(
     conditions = Conditions(
         repository=options.repository,
         profile=options.profile,
-        language=_LANGUAGES.get(options.language) or (language_in(text, format_) if text else ""),
+        language=_LANGUAGES.get(options.language) or (detect_prose_language(text, format_) if text else ""),
         where=tuple(options.where),
         allow_restricted=options.allow_restricted,
         exclude_ids=tuple(options.exclude_ids),
@@ -193,7 +193,7 @@ def _read_change(operation: pb.EditOperation) -> ArticleChange:
         case "remove":
             return partial(edit_images.remove, spot=operation.remove)
         case "lock":
-            return partial(edit_images.lock, spot=operation.lock)
+            return partial(edit_images.toggle_lock, spot=operation.lock)
         case "recaption":
             words = operation.recaption
             return partial(
@@ -224,13 +224,13 @@ def _check_length(text: str, field: str) -> None:
 
 def _decode_images(images: Sequence[bytes], field: str) -> tuple[ImagePart, ...]:
     _check_size(images, field)
-    decoded_images = []
+    decoded = []
     for number, content in enumerate(images):
         try:
-            decoded_images.append(decoded(content))
+            decoded.append(decode(content))
         except ImageError as error:
             raise InvalidRequest(f"{field}: number {number} {error}") from None
-    return tuple(decoded_images)
+    return tuple(decoded)
 
 
 def _check_size(images: Sequence[bytes], field: str) -> None:

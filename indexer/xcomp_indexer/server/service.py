@@ -42,10 +42,10 @@ from xcomp_protos.client.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from xcomp_protos.errors import (
     Cancelled,
     Denied,
-    Exhausted,
     ImageError,
     InvalidRequest,
     NotFound,
+    TooLarge,
     XcompError,
     one_line,
 )
@@ -135,13 +135,13 @@ class IndexerService(Upkeep):
         )
         response.seconds = time.monotonic() - started
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            raise Exhausted("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
+            raise TooLarge("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
         return response
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
         """Embeds texts and images in one space."""
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
-            raise InvalidRequest(f"inputs: send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}")
+            raise InvalidRequest(f"send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}", field="inputs")
         repository = self._library.get(request.repository)
         names = [each.name for each in repository.held]
         space = request.space or self._search.spaces_for(repository, [each.text for each in request.inputs])[0]
@@ -159,7 +159,7 @@ class IndexerService(Upkeep):
             ]
             rows.append(embedder.encode_images(pictures).vectors)
         else:
-            raise InvalidRequest("inputs: send texts or images, not both at once and none empty")
+            raise InvalidRequest("send texts or images, not both at once and none empty", field="inputs")
         vectors = [pb.Vector(values=row) for row in rows[0].tolist()]
         return pb.EmbedResponse(space=space, model=embedder.name, digest=embedder.digest, vectors=vectors)
 
@@ -218,7 +218,7 @@ class IndexerService(Upkeep):
             if not is_failure(point) and (request.allow_restricted or is_offered(point.payload, moment)):
                 messages.write_image(response.images.add(), point, repository.name)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            raise Exhausted("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
+            raise TooLarge("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
         return response
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:
