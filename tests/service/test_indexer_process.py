@@ -65,7 +65,7 @@ def test_sigterm_lets_the_call_under_way_end(home: Path, photos: Path, short: Pa
     assert not (short / "s").exists()
 
 
-def test_a_server_that_nobody_asks_leaves(home: Path) -> None:
+def test_an_idle_server_exits(home: Path) -> None:
     with process(home, "--idle-timeout", "0.5") as (server, address), IndexerClient(address) as client:
         assert client.list_repositories() == []
         assert server.wait(WAIT_S) == 0
@@ -138,7 +138,7 @@ def test_a_server_that_waits_for_its_store_can_be_told_to_leave(home: Path) -> N
         assert server.wait(WAIT_S) == 0
 
 
-def test_the_health_of_nobody_is_one_line_and_status_1() -> None:
+def test_health_of_a_missing_server_is_one_line_and_status_1() -> None:
     status, said = health_of("127.0.0.1:1")
     assert status == 1
     assert said.startswith("error: the server at 127.0.0.1:1 does not answer")

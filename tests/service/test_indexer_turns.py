@@ -11,7 +11,7 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, counts
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.search import calibration_cache
 from xcomp_indexer.search.calibration import Calibration, calibrate
 from xcomp_protos import indexer_pb2 as pb

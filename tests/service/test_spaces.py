@@ -109,7 +109,7 @@ def test_a_switch_writes_the_record_once(indexer: Indexer, monkeypatch: pytest.M
 
 def test_a_language_is_not_lost_unasked(indexer: Indexer) -> None:
     add(indexer)
-    with pytest.raises(Conflict, match=r"understands zh: name one beside new, or switch with --force"):
+    with pytest.raises(Conflict, match=r"understand zh: name another one beside new, or switch with --force"):
         switch(indexer, "new")
 
 
@@ -315,7 +315,7 @@ def test_an_ingest_keeps_spaces_from_being_dropped(indexer: Indexer) -> None:
 @pytest.mark.parametrize(
     ("space", "model", "templates", "error", "said"),
     [
-        ("new", "", (), InvalidRequest, "model: name the one"),
+        ("new", "", (), InvalidRequest, "model: name the model of the new space"),
         ("New", OTHER, (), InvalidRequest, "small letters"),
         ("", OTHER, (), InvalidRequest, "small letters"),
         ("color", OTHER, (), Conflict, "use another name"),

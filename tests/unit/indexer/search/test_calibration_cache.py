@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.repository import Repository

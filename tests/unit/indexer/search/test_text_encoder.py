@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.search import batcher, text_encoder
 from xcomp_indexer.search.batcher import never_cancelled
 from xcomp_indexer.search.text_encoder import AT_ONCE, LENGTH_AT_ONCE, TextEncoder
