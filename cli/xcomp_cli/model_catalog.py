@@ -78,7 +78,7 @@ MODELS = (
         role="images and texts to vectors",
         what="EfficientNet-lite0 and -lite2 see 1000 everyday classes, all-MiniLM-L6-v2 understands English, and "
         "CC-CEDICT translates Chinese word by word; runs offline on a CPU",
-        cannot="knows no people, no places by name, no art, no actions, no counts and no relations such as 'left of'",
+        cannot="recognises neither people, places by name, art and actions nor counts and relations such as 'left of'",
         licence="weights Apache-2.0, dictionary CC BY-SA 4.0",
         libraries=LITE,
         install="pip install 'xcomp[lite]'",
