@@ -13,11 +13,12 @@ from PIL import ExifTags, Image
 from tests import images, toy_indexer
 from tests.indexing import Indexer
 from tests.service.test_composer_service import serving
-from tests.toy_indexer import PatientCaller, ToyIndexer
+from tests.toy_indexer import PatientCallContext, ToyIndexer
 from xcomp_cli.articles import output
 from xcomp_cli.main import run
 from xcomp_composer.article.model import Article, Illustration, Segment
-from xcomp_composer.bundle.site_assets import LIST
+from xcomp_composer.bundle.site_assets import USAGE_FILE
+from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client.channel import dial
@@ -60,9 +61,10 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     (photos / f"{name}.json").write_text(json.dumps({"title": "A wall", "credit": "Ann", "copyright": "2026 Ann"}))
     indexer.ingest(photos)
     with dial(indexer.address) as channel:
-        repository = RepositoryClient(rpc.IndexerStub(channel), indexer.address, Conditions("default"), PatientCaller())
-        ((hit,),) = repository.search(["red"], k=1)
-    offered = (hit.candidate(1.0),)
+        connection = IndexerConnection(rpc.IndexerStub(channel), indexer.address, PatientCallContext())
+        repository = RepositoryClient.open(connection, Conditions("default"))
+        ((hit,),) = repository.search(["red"], k=1).hits
+    offered = (hit.to_candidate(1.0),)
     shown = Illustration(hit.image_id, "default", hit.path, caption="A wall", credit="Ann", candidates=offered)
     article = Article("T", "en", "retrieval", "color", (Segment("Words.\n", shown),))
     folder = tmp_path / "bundle"
@@ -71,7 +73,7 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     assert len(files) == 5
     for file in files:
         assert not [secret for secret in SECRETS if secret.encode() in file.read_bytes()], file.name
-    ((_, illustration),) = written.illustrated
+    ((_, illustration),) = written.illustrations
     assert illustration.file.endswith(".jpg")
     with Image.open(folder / illustration.file) as opened:
         assert opened.size == ((2048, 1365) if kind == "JPEG" else (300, 200))
@@ -87,7 +89,7 @@ def test_originals_keep_everything(indexer: Indexer, photos: Path, tmp_path: Pat
     written = output.bundle_target(tmp_path / "b").write(
         article, output.image_fetcher(indexer.client, "default", originals=True)
     )
-    ((_, illustration),) = written.illustrated
+    ((_, illustration),) = written.illustrations
     assert (tmp_path / "b" / illustration.file).read_bytes() == (photos / "phone.heic").read_bytes()
 
 
@@ -186,7 +188,7 @@ def test_a_list_that_was_tampered_with_removes_nothing_elsewhere(site: Path) -> 
     outside.write_bytes(b"mine")
     (site / "img").mkdir()
     names = {"../outside.jpg": ["gone.md"], ".hidden": ["gone.md"], "sub/x.jpg": ["gone.md"]}
-    (site / "img" / LIST).write_text(json.dumps({"pictures": names}))
+    (site / "img" / USAGE_FILE).write_text(json.dumps({"pictures": names}))
     (site / "img" / ".hidden").write_bytes(b"mine")
     post = site / "one.md"
     post.write_text("A cup of espresso stood on the wooden table.\n")
