@@ -16,7 +16,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Unavailable
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 def request(photos: Path) -> pb.IngestRequest:

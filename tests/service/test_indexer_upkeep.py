@@ -115,7 +115,7 @@ def test_a_store_that_goes_away_is_told_and_one_that_comes_back_just_works(
 
 
 def until_it_answers(indexer: Indexer) -> list[str]:
-    for _ in range(20):
+    for _ in range(300):
         try:
             return indexer.search("blue", k=SIZE)
         except Unavailable:

@@ -19,7 +19,7 @@ from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_protos.errors import DeadlineExceeded
 
 ASK = (Control("user"), Text("hello"))
-SOON_S = 2.0  # far below a time-out
+SOON_S = 20.0  # far below a time-out, and enough where the machine is busy
 _PIECE = json.dumps({"choices": [{"index": 0, "delta": {"content": "Once"}}]})
 _BEGINNING = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {_PIECE}\n\n".encode()
 RETRY_S = 1.5  # longer than the pause after which the client would try again

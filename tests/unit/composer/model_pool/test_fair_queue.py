@@ -38,15 +38,15 @@ class Line:
         with self._lane.enter(patient, owner="the first"):
             for worker in workers:
                 worker.start()
-            arrived.wait(timeout=10)
+            arrived.wait(timeout=60)
             while len(self._lane._queue) < len(works):
                 held.wait(0.001)
         for worker in workers:
-            worker.join(timeout=10)
+            worker.join(timeout=60)
         return self.done
 
     def _work(self, arrived: threading.Barrier, owner: str, times: int, seconds: float) -> None:
-        arrived.wait(timeout=10)
+        arrived.wait(timeout=60)
         for _ in range(times):
             with self._lane.enter(patient, owner=owner):
                 self._clock.now += seconds
@@ -121,7 +121,7 @@ def test_a_slow_reader_holds_nothing() -> None:
 
     stream = stream_in_thread(make, is_gone=lambda: False)
     assert next(stream) == 0
-    assert finished.wait(timeout=10)  # although nobody reads on
+    assert finished.wait(timeout=60)  # although nobody reads on
     with lane.enter(patient):
         pass
     assert list(stream) == list(range(1, 100))
@@ -151,4 +151,4 @@ def test_work_ends_when_its_reader_does() -> None:
     stream = stream_in_thread(make, is_gone=lambda: False)
     assert next(stream) == 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
-    assert stopped.wait(timeout=10)
+    assert stopped.wait(timeout=60)
