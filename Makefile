@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
 LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+# One worker for each processor; the others take over what one has left, so that they end together.
+WORKERS := -n auto --maxprocesses=8 --dist=worksteal
 PROOFS := decode_fuzz kill_ingest kill_rebuild grpc_fuzz composers kills hostile
 
 .PHONY: demo test check format setup stubs bench soak prove screenshots clean locks sbom audit up
@@ -11,8 +13,8 @@ PROOFS := decode_fuzz kill_ingest kill_rebuild grpc_fuzz composers kills hostile
 demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
 	@$(BIN)/python demo/run.py
 
-test: $(VENV)/.dev  ## the whole suite
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## the whole suite, on every processor; ARGS=… for pytest
+	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: $(VENV)/.dev  ## formatting, lint, types
 	@$(BIN)/ruff format --check .
