@@ -24,6 +24,7 @@ OURS = {name: each for name, each in services().items() if name != "qdrant"}
 LASTING = {name: each for name, each in OURS.items() if "healthcheck" in each}
 FETCHING = {"models", "models-gpu"}
 WAIT_S = 300
+_LISTENS = "listening on "
 
 
 def test_the_file_follows_the_compose_specification() -> None:
@@ -133,12 +134,18 @@ def free_port() -> int:
 @contextmanager
 def started(stage: Stage, name: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A service of the file, once it is healthy."""
+    said = log.read_text().count(_LISTENS) if log.exists() else 0
     process = stage.start(services()[name], log)
+
+    def comes() -> bool:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        return log.read_text().count(_LISTENS) > said  # asked first: the check of its health is a process of its own
+
     try:
         deadline = time.monotonic() + WAIT_S
-        while not stage.is_healthy(services()[name]):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+        while not (comes() and stage.is_healthy(services()[name])):
+            time.sleep(0.1)
         yield process
     finally:
         with suppress(ProcessLookupError):
