@@ -11,6 +11,7 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
+from tests.nearness import assert_alike
 from xcomp_indexer.search.retrieve import SPARE
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
@@ -79,7 +80,9 @@ def test_searches_at_once_find_what_each_finds_alone(shared: Indexer) -> None:
     asked = [(f"{text} {at}", each) for at, text in enumerate(texts) for each in conditions]
     alone = [shared.hits(text, **each) for text, each in asked]
     with ThreadPoolExecutor(len(asked)) as pool:
-        assert list(pool.map(lambda one: shared.hits(one[0], **one[1]), asked)) == alone
+        together = list(pool.map(lambda one: shared.hits(one[0], **one[1]), asked))
+    for found, expected in zip(together, alone, strict=True):
+        assert_alike(found, expected)
 
 
 def test_a_picture_finds_its_like(shared: Indexer) -> None:
