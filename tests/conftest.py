@@ -17,6 +17,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 from tests.indexing import Indexer, serving
 
 
+def pytest_configure() -> None:
+    """Forgets what a developer has set for everyday work: addresses, profiles, keys."""
+    for name in list(os.environ):
+        if name.startswith(("XCOMP_", "OPENAI_", "OTEL_")) and not name.startswith(("XCOMP_TEST_", "XCOMP_REFERENCE")):
+            del os.environ[name]
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An empty folder for repositories."""
