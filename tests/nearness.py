@@ -20,7 +20,7 @@ ELEMENTWISE = 1e-6  # of those that were only scaled, or were summed once
 def assert_close(found: ArrayLike, expected: ArrayLike, *, atol: float = ROUNDING) -> None:
     """Fails where two arrays differ in shape, or a value by more than `atol`."""
     assert np.shape(found) == np.shape(expected)  # numpy would stretch one to the other
-    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=atol)
 
 
 def assert_alike(found: Message, expected: Message) -> None:
