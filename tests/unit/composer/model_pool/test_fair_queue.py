@@ -5,6 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.scripted import wait_until
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.server.streaming import stream_in_thread
 from xcomp_protos.errors import Cancelled, Exhausted
@@ -28,11 +29,13 @@ class Line:
 
     def __init__(self, queue: FairQueue, clock: Clock) -> None:
         self._fair, self._clock = queue, clock
+        self._busy = 0  # owners that have work left; changed by the one in the lane
         self.done: list[str] = []
 
     def run(self, *works: tuple[str, int, float]) -> list[str]:
         """Each owner works so many times for so long, one piece after the other; returns who had which turn."""
         held = threading.Event()
+        self._busy = len(works)
         arrived = threading.Barrier(len(works) + 1)
         workers = [threading.Thread(target=self._work, args=(arrived, *work)) for work in works]
         with self._fair.enter(patient, owner="the first"):
@@ -47,11 +50,13 @@ class Line:
 
     def _work(self, arrived: threading.Barrier, owner: str, times: int, seconds: float) -> None:
         arrived.wait(timeout=60)
-        for _ in range(times):
+        for left in reversed(range(times)):
             with self._fair.enter(patient, owner=owner):
                 self._clock.now += seconds
                 self.done.append(owner)
-                threading.Event().wait(0.005)  # the others are back in the queue by then
+                self._busy -= not left
+                others = self._busy - bool(left)
+                wait_until(lambda others=others: len(self._fair._queue) >= others)  # type: ignore[misc]  # they come back
 
 
 def test_a_short_article_is_not_starved_by_two_long_ones() -> None:
