@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STUBS := .stubs
 LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 # One worker for each processor; the others take over what one has left, so that they end together.
-WORKERS := -n auto --maxprocesses=8 --dist=worksteal
+WORKERS := -n logical --maxprocesses=8 --dist=worksteal
 # The tests whose numbers come from a network, and what makes its products add up in another order.
 NUMERIC := $(wildcard tests/parity tests/unit/model tests/unit/indexer/embed tests/unit/indexer/search \
   tests/service/test_clip_spaces.py tests/service/test_composer_models.py tests/service/test_openai*.py \
