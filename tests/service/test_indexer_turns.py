@@ -14,10 +14,10 @@ from tests.indexing import Indexer, counts
 from xcomp_indexer.embed import Embedder
 from xcomp_indexer.search import calibration_cache
 from xcomp_indexer.search.calibration import Calibration, calibrate
-from xcomp_indexer.server import service
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Cancelled, Conflict, NotFound
+from xcomp_protos.telemetry import api
 
 COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": images.BLUE}
 
@@ -160,7 +160,7 @@ def test_an_ingest_that_waited_for_a_repository_that_went_is_told(
         except NotFound as error:
             failed.append(str(error))
 
-    monkeypatch.setattr(service.api, "waiting", waiting)
+    monkeypatch.setattr(api, "waiting", waiting)
     thread = threading.Thread(target=ingest)
     with indexer.library.get("default").ingesting:
         thread.start()
