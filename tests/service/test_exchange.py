@@ -167,7 +167,7 @@ def test_an_import_that_breaks_off_makes_nothing(filled: Indexer) -> None:
 
     with pytest.raises(XcompError, match="iterating"):
         filled.client.import_("copy", broken())
-    for _ in range(100):  # until the server has noticed
+    for _ in range(600):  # until the server has noticed
         try:
             assert filled.client.import_("copy", filled.client.export("default")).images == 3
             return
