@@ -9,7 +9,7 @@ from types import MappingProxyType
 from grpc_health.v1 import health_pb2
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache

@@ -62,7 +62,7 @@ def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = 
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -118,7 +118,7 @@ class ToyIndexer(rpc.IndexerServicer):
     def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         self._called("Search", context)
         self.searching.set()
-        self.held.wait(timeout=10)
+        self.held.wait(timeout=60)
         if request.profile not in ("", "lite"):
             raise Conflict(f"repository 'toy' has the profile lite, not {request.profile}")
         results = [self._result(query, request) for query in request.queries]

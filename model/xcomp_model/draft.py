@@ -19,7 +19,6 @@ from xcomp_model.openai_api.prompts import OpenAIPrompts
 
 NAME = "draft:smollm2-135m-instruct"
 _FAMILY = find_family(NAME)
-_THREADS = 2
 MAX_ANSWER_TOKENS = 512  # some 400 words; longer texts lose their subject
 # Share of distinct four-word phrases in three drafts of 350 words: 0.34, 0.58 and 0.85 without the penalty, 0.99 and
 # more with it. The protocol of endpoints has no field for it, so it is a default of the server.
@@ -40,7 +39,7 @@ class DraftPrompts(OpenAIPrompts):
         return replace(sampling, max_new_tokens=min(sampling.max_new_tokens, MAX_ANSWER_TOKENS))
 
 
-def open_model(_: str, __: Runtime) -> OpenAIModel:
+def open_model(_: str, __: Runtime, *, threads: int = 2) -> OpenAIModel:
     """Starts the server and returns the model behind it; the server lives as long as the process.
 
     Raises:
@@ -58,7 +57,7 @@ def open_model(_: str, __: Runtime) -> OpenAIModel:
     parameters.cache_prompt = False  # a cached prefix adds up in another order: the same seed gives another text
     parameters.sampling.penalty_repeat = _REPETITION_PENALTY
     parameters.sampling.penalty_last_n = _REPETITION_TOKENS
-    parameters.cpuparams.n_threads = _THREADS
+    parameters.cpuparams.n_threads = threads
     parameters.ui = False
     parameters.endpoint_slots = False
     parameters.offline = True

@@ -70,10 +70,10 @@ def _measure(version: int, placement: DevicePlacement, *, layers: int, bandwidth
     read_bytes = sum(p.nbytes for p in weights.values()) + network.llm.lm_head.weight.nbytes
     operations = 2 * sum(p.numel() for p in weights.values() if p.dim() > 1)
 
-    first, text_only = model.prompts.choose(_sections(2), _pictures(0)), model.prompts.spot(_lines(10))
+    first, text_only = model.prompts.choose(_sections(2), _images(0)), model.prompts.spot(_lines(10))
     rows, text_rows = model.count_tokens(first), model.count_tokens(text_only)
     cold_s = _timed(placement, lambda: _choose(model, first))
-    warm_s = _timed(placement, lambda: _choose(model, model.prompts.choose(_sections(3), _pictures(4))))
+    warm_s = _timed(placement, lambda: _choose(model, model.prompts.choose(_sections(3), _images(4))))
     prefill_s = _timed(placement, lambda: _read(runner, model._tokenizer.encode_prompt(text_only)))
     decode_s = _decode_s(runner, model._tokenizer.encode_prompt(model.prompts.spot(_lines(1))), placement)
 
@@ -153,27 +153,27 @@ def _sections(count: int) -> list[Section]:
     return [Section(f"{i} {_SECTION}") for i in range(count)]
 
 
-def _pictures(first: int) -> Sequence[ImagePart]:
+def _images(first: int) -> Sequence[ImagePart]:
     return [ImagePart(f"{i}", Image.new("RGB", (224, 224), (i * 20, 9, 9))) for i in range(first, first + 4)]
 
 
 def _choose(model: XComposer, prompt: Prompt) -> None:
-    with suppress(ModelFailure):  # random weights follow no prompt; the work is done all the same
+    with suppress(ModelFailure):  # random weights do not follow the prompt; the work is the same
         model.choose(prompt, "ABCD")
 
 
 def _decode_s(runner: Runner, units: Sequence[Unit], placement: DevicePlacement) -> float:
-    """Seconds of a greedy token, its drawing included, after a short prompt."""
+    """Returns the seconds of a greedy token after a short prompt, including its drawing."""
     drawer = TokenSampler(Sampling(), device=runner.device)
     with (
         runner.read_prompt(units, more=_NEW_TOKENS, is_cancelled=never_cancelled) as (prefix, logits),
-        runner.join_batch(prefix) as read_on,
+        runner.join_batch(prefix) as read_token,
     ):
 
         def decode() -> None:
             scores = logits
             for _ in range(_NEW_TOKENS):
-                scores = read_on(drawer.draw(scores))
+                scores = read_token(drawer.draw(scores))
 
         return _timed(placement, decode) / _NEW_TOKENS
 
@@ -185,22 +185,22 @@ def _read(runner: Runner, units: Sequence[Unit]) -> None:
 
 @torch.inference_mode()
 def _plora_overhead(network: XComposer2, placement: DevicePlacement) -> tuple[float, float]:
-    """What the low-rank parts add to one position of text, and to 1,024 rows of images; medians of paired runs."""
+    """Returns what the low-rank parts add to one position of text and to 1,024 image rows; medians of paired runs."""
     width = network.llm.config.hidden_size
     rows = torch.randn(1, 4 * network.rows_per_image, width, device=placement.main, dtype=placement.dtype)
-    pictures, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
+    images, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
 
     def run(embeds: Tensor, mask: Tensor) -> float:
         with network.image_rows(mask.to(placement.main)):
             return _timed(placement, lambda: network.llm.model(inputs_embeds=embeds, use_cache=False))
 
     decoding = [_against_plain(lambda: run(rows[:, :1], text)) for _ in range(_PAIRS)]
-    reading = [_against_plain(lambda: run(rows, pictures)) for _ in range(_PAIRS)]
+    reading = [_against_plain(lambda: run(rows, images)) for _ in range(_PAIRS)]
     return statistics.median(decoding), statistics.median(reading)
 
 
 def _against_plain(seconds: Callable[[], float]) -> float:
-    """The share of time that the low-rank parts add, against the same linears without them."""
+    """Returns the share of time that the low-rank parts add to the same linears."""
 
     def plain(linear: PLoRALinear, x: Tensor) -> Tensor:
         return torch.nn.functional.linear(x, linear.weight, linear.bias)
@@ -225,14 +225,14 @@ def _wait(placement: DevicePlacement) -> None:
 
 
 def _bandwidth(placement: DevicePlacement) -> float:
-    """Bytes per second of a sum over far more than any cache."""
+    """Returns the bytes per second of a sum over much more memory than any cache has."""
     data = torch.ones(1 << 28, dtype=torch.float32, device=placement.main)
     data.sum()
     return data.nbytes * 3 / _timed(placement, lambda: [data.sum() for _ in range(3)])
 
 
 def _matmul_rate(placement: DevicePlacement) -> float:
-    """Operations per second of a product as large as the decoder's."""
+    """Returns the operations per second of a product as large as the decoder's."""
     a = torch.randn(512, 4096, dtype=placement.dtype, device=placement.main)
     b = torch.randn(4096, 11008, dtype=placement.dtype, device=placement.main)
     a @ b

@@ -1,8 +1,8 @@
 """The small local model, for real: its weights and its engine install from the package index."""
 
+import os
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import cast
 
 import pytest
 from PIL import Image
@@ -11,7 +11,7 @@ from tests import toy_indexer
 from tests.service.test_composer_models import serving
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
-from xcomp_model.base import Brief, Control, ImagePart, ModelFailure, Prompt, Sampling, Text
+from xcomp_model.base import Brief, Control, ImagePart, ModelFailure, Prompt, Runtime, Sampling, Text
 from xcomp_model.openai_api import prompts
 from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_protos import composer_pb2 as pb
@@ -25,9 +25,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def real() -> OpenAIModel:
     """The real server; it lives as long as the process."""
-    from xcomp_model import load
+    from xcomp_model.draft import open_model
 
-    return cast("OpenAIModel", load("draft"))
+    threads = int(os.environ.get("OMP_NUM_THREADS", "2"))  # a worker has one processor
+    return open_model("draft", Runtime(), threads=threads)
 
 
 def test_draft_writes_english_through_the_endpoint_client(real: OpenAIModel) -> None:

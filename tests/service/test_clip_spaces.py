@@ -32,7 +32,7 @@ ENGLISH, CHINESE, MIXED = "a red house", "红色的房子", "red house 红房"
 
 @dataclass(frozen=True)
 class Clip:
-    """Two models on disk, pictures, and a repository of both."""
+    """Two models on disk, images, and a repository of both."""
 
     home: Path
     en: Path

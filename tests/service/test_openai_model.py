@@ -84,7 +84,7 @@ def test_choice_adds_the_probabilities_of_every_spelling() -> None:
 
 def test_choice_without_mass_is_an_error_naming_the_prompt() -> None:
     reply = message("The", scores={"The": 0.0, "A": -5.0})
-    with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelFailure, match="chat-1"):
+    with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelFailure, match="chat-2"):
         model.choose(ASK, ("A", "B"))
 
 
@@ -167,9 +167,9 @@ def test_an_endpoint_that_answers_in_prose_is_bound_to_the_options() -> None:
 
 
 def test_a_refusal_of_every_method_is_reported_once_in_its_own_words() -> None:
-    with endpoint(lambda _: failure(422, "no pictures here")) as (model, _), pytest.raises(ModelFailure) as caught:
+    with endpoint(lambda _: failure(422, "no images here")) as (model, _), pytest.raises(ModelFailure) as caught:
         model.choose(ASK, ("A", "B"))
-    assert "no pictures here" in str(caught.value)
+    assert "no images here" in str(caught.value)
 
 
 def test_a_failure_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_an_endpoint_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatc
     hold = threading.Event()
 
     def answer(_: dict[str, object]) -> openai_server.Reply:
-        hold.wait(timeout=10)
+        hold.wait(timeout=60)
         return message("A")
 
     with endpoint(answer) as (model, _):

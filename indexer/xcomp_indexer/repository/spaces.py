@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.repository.profiles import SpaceSpec, spaces_of
 from xcomp_indexer.store import Meta
 from xcomp_protos.errors import InvalidRequest

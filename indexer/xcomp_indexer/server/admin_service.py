@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 
 from xcomp_indexer.admin import duplicates, export, spaces
-from xcomp_indexer.admin.backfill import Fill
+from xcomp_indexer.admin.backfill import Backfill
 from xcomp_indexer.ingest.events import FillSummary
 from xcomp_indexer.ingest.upload_dir import UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
@@ -41,7 +41,7 @@ class Upkeep(rpc.IndexerServicer):
     def AddSpace(self, request: pb.AddSpaceRequest, context: grpc.ServicerContext) -> Iterator[pb.AddSpaceEvent]:
         """Adds a space, or goes on with one, and embeds every image that lacks its vector."""
         repository = self._library.get(request.repository)
-        with spaces.alone(repository):
+        with spaces.lock_filling(repository):
             space = spaces.add_space(
                 self._library,
                 repository,
@@ -50,7 +50,7 @@ class Upkeep(rpc.IndexerServicer):
             )
             embedder = partial(self._library.embedder, repository)
             sealing = BackgroundCompactor(repository.store, repository.name)
-            with closing(Fill(repository, space.name, embedder, self._allowed).run()) as events:
+            with closing(Backfill(repository, space.name, embedder, self._allowed).run()) as events:
                 for event in events:
                     if not context.is_active():
                         raise Cancelled("the caller went away")

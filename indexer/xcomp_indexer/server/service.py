@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.images import rendition
 from xcomp_indexer.ingest import failure_log
 from xcomp_indexer.ingest.compaction import with_compaction
@@ -107,14 +107,14 @@ class IndexerService(Upkeep):
                 elif isinstance(event, Summary):
                     if event.added or event.updated or event.removed:
                         self._search.forget(repository)
-                    failure_log.remember(repository.store, event, failures)
+                    failure_log.save_summary(repository.store, event, failures)
                 yield event
 
     def Upload(self, request_iterator: Iterator[pb.UploadRequest], context: grpc.ServicerContext) -> pb.UploadResponse:
         """Adds one file whose bytes the caller holds."""
         offer = messages.offer_of(next(request_iterator, pb.UploadRequest()))
         try:
-            taken = self._uploads.take(offer, map(messages.chunk_of, request_iterator))
+            taken = self._uploads.receive(offer, map(messages.chunk_of, request_iterator))
         except ImageError as error:
             failure = pb.IngestFailure(path=offer.name, reason=error.reason, message=one_line(str(error)))
             return pb.UploadResponse(failure=failure)
@@ -172,9 +172,9 @@ class IndexerService(Upkeep):
         content = ImagePayload.read(found.payload)
         file = self._allowed.content_of(content)
         picture = (
-            rendition.original(file)
+            rendition.wrap_original(file)
             if request.originals
-            else rendition.publish(file, content.metadata, max_px=request.max_px or rendition.MAX_PX)
+            else rendition.render(file, content.metadata, max_px=request.max_px or rendition.MAX_PX)
         )
         yield pb.FetchResponse(
             header=pb.FetchHeader(
@@ -257,7 +257,7 @@ class IndexerService(Upkeep):
     ) -> pb.DeleteRepositoryResponse:
         """Removes a repository with all its vectors."""
         deleted = self._library.drop(request.name)
-        self._inbox.forget(request.name)
+        self._inbox.remove_all(request.name)
         return pb.DeleteRepositoryResponse(deleted=deleted)
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:

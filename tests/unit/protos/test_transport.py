@@ -118,14 +118,14 @@ def test_a_full_queue_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) ->
 
     def wait() -> None:
         inside.release()
-        release.wait(10)
+        release.wait(60)
 
     service.describe = wait
     with running(service) as server, grpc.insecure_channel(server.address) as channel:
         stub = rpc.IndexerStub(channel)
         pending = [stub.Describe.future(pb.DescribeRequest()) for _ in range(2)]
-        assert inside.acquire(timeout=10)
-        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=60)
+        assert inside.acquire(timeout=60)
         with pytest.raises(grpc.RpcError) as caught:
             stub.Describe(pb.DescribeRequest(), timeout=10)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -156,7 +156,7 @@ def test_closing_a_stream_ends_the_work_behind_it() -> None:
         stream = client.ingest(pb.IngestRequest())
         next(stream)
         stream.close()  # type: ignore[attr-defined]  # it is a generator
-        assert service.closed.wait(5)
+        assert service.closed.wait(60)
         wait_until(lambda: server.activity.idle_s() > 0)
 
 

@@ -261,7 +261,7 @@ def edit_request(change: Change, sections: Sequence[str], section: int, *, hint:
 
 def describe_request(language: str) -> str:
     """Returns our own request for one sentence about an image, in the language of the answer."""
-    return "Describe this picture in one sentence." if language == "en" else "用一句话描述这张图片。"
+    return "Describe this image in one sentence." if language == "en" else "用一句话描述这张图片。"
 
 
 def check_chat(turns: Sequence[Turn]) -> None:

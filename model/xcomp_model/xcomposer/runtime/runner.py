@@ -184,7 +184,7 @@ class Runner:
         return nullcontext() if mask is None else self._network.image_rows(mask)
 
     def _embed(self, units: Sequence[Unit]) -> tuple[Tensor, Tensor | None]:
-        """Returns rows [1, T, D] and a mask [1, T] of the rows of images; the mask is None without images."""
+        """Returns rows [1, T, D], and a mask [1, T] of the rows of images or None without images."""
         weight = self._embedding.weight
         rows = self._features.get([unit for unit in units if isinstance(unit, ImagePart)])
         pieces, marks, run = [], [], list[int]()

@@ -20,6 +20,7 @@ from tests.checkpoints import (
     write_pickles,
     write_safetensors,
 )
+from tests.nearness import ELEMENTWISE
 from xcomp_model import load
 from xcomp_model.base import ModelFailure, Runtime, Sampling, Text
 from xcomp_model.xcomposer.architecture.build import Network, build
@@ -42,8 +43,12 @@ def parameters(network: Network) -> dict[str, Tensor]:
 
 
 def same(a: Network, b: Network) -> bool:
+    """Whether all weights are equal; those of version 1 but for rounding, since updates are merged by a product."""
     left, right = parameters(a), parameters(b)
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    near = ELEMENTWISE if isinstance(a, XComposer1) else 0.0
+    return left.keys() == right.keys() and all(
+        torch.allclose(left[name], right[name], rtol=near, atol=near) for name in left
+    )
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])
@@ -366,7 +371,7 @@ def test_modules_are_built_without_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["", "/", "~", "./"])
-@pytest.mark.parametrize("rest", ["x" * 5000, "nobody\0", "a/" * 3000, "\ud800"])
+@pytest.mark.parametrize("rest", ["x" * 5000, "nothing\0", "a/" * 3000, "\ud800"])
 def test_names_that_cannot_be_paths_are_errors(start: str, rest: str) -> None:
     with pytest.raises(ModelFailure):
         load(start + rest)

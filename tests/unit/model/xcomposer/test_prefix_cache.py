@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from tests.checkpoints import write_checkpoint
 from tests.images import plain
+from tests.nearness import ROUNDING
 from xcomp_composer.server import main
 from xcomp_model import load
 from xcomp_model.base import Choice, ImagePart, ModelFailure, Runtime, Sampling, Section, never_cancelled
@@ -152,8 +153,8 @@ def assert_equal_answers(one: Sequence[Choice | str], other: Sequence[Choice | s
     assert [each for each in one if isinstance(each, str)] == [each for each in other if isinstance(each, str)]
     for a, b in zip(one, other, strict=True):
         if isinstance(a, Choice) and isinstance(b, Choice):
-            assert a.probabilities == pytest.approx(b.probabilities, abs=1e-6)
-            assert a.mass == pytest.approx(b.mass, abs=1e-6)
+            assert a.probabilities == pytest.approx(b.probabilities, abs=ROUNDING)
+            assert a.mass == pytest.approx(b.mass, abs=ROUNDING)
 
 
 def test_eight_interleaved_articles_get_the_answers_of_each_alone_and_read_no_more(folder: Path) -> None:

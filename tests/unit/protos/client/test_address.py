@@ -89,25 +89,25 @@ def test_a_leaving_server_keeps_its_hands_off_its_successors_socket(short: Path)
 
     def work() -> None:
         inside.set()
-        release.wait(10)
+        release.wait(60)
 
     service.describe = work
 
     def serve() -> None:
         with running(service, listen=f"unix:{short}/s"):
-            leave.wait(10)
+            leave.wait(60)
 
     leaving = threading.Thread(target=serve)
     leaving.start()
     with grpc.insecure_channel(f"unix:{short}/s") as channel:
         pending = rpc.IndexerStub(channel).Describe.future(pb.DescribeRequest(), wait_for_ready=True)
-        assert inside.wait(10)
+        assert inside.wait(60)
         leave.set()
         wait_until(lambda: not (short / "s").exists())  # it drains, and listens no more
         with running(scripted(), listen=f"unix:{short}/s"):
             release.set()
             assert pending.result().version == "1"
-            leaving.join(10)
+            leaving.join(60)
             assert (short / "s").exists()
 
 
@@ -122,6 +122,6 @@ def test_calls_under_way_end_before_the_server_does() -> None:
     with running(service) as server:
         channel = grpc.insecure_channel(server.address)
         pending = rpc.IndexerStub(channel).Describe.future(pb.DescribeRequest())
-        assert inside.wait(10)
+        assert inside.wait(60)
     assert pending.result().version == "1"
     channel.close()

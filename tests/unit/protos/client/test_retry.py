@@ -69,8 +69,8 @@ def test_attempts_end() -> None:
 
 def test_no_attempt_outlasts_the_deadline() -> None:
     service = scripted()
-    service.describe = failing = Failing(*[Exhausted("full", retry_after_s=5.0)] * 9)
-    with running(service) as server, IndexerClient(server.address, timeout_s=1) as client, pytest.raises(Exhausted):
+    service.describe = failing = Failing(*[Exhausted("full", retry_after_s=60.0)] * 9)
+    with running(service) as server, IndexerClient(server.address, timeout_s=20) as client, pytest.raises(Exhausted):
         client.describe()
     assert failing.times == 1
 

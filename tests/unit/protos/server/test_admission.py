@@ -102,7 +102,7 @@ def test_a_caller_that_takes_no_answer_holds_no_thread(monkeypatch: pytest.Monke
     with running(service) as server, grpc.insecure_channel(server.address) as channel:
         deaf = rpc.IndexerStub(channel).Ingest(pb.IngestRequest())
         next(iter(deaf))  # and no more
-        assert service.closed.wait(10)
+        assert service.closed.wait(60)
         wait_until(lambda: server.activity.idle_s() > 0)
 
 
@@ -124,4 +124,4 @@ def test_patience_ends_only_what_takes_too_long() -> None:
         pass
     assert not ended.is_set()
     with patience.limit(0.05, ended.set):
-        assert ended.wait(10)
+        assert ended.wait(60)
