@@ -15,6 +15,7 @@ from PIL import Image
 Stage = Literal["write", "spot", "query", "choose", "describe", "chat", "edit"]
 Change = Literal["rewrite", "expand", "shorten", "insert_before", "insert_after"]
 LETTERS = ascii_uppercase  # name the candidates of a choice
+MIN_MASS = 0.5  # of the probability on the options of a choice; below it the model did not answer the question
 CancelCheck = Callable[[], bool]  # true once the caller no longer waits for the answer
 
 
@@ -122,18 +123,15 @@ class Sampling:
     """How tokens are drawn. A backend that cannot obey a field raises ModelFailure.
 
     Attributes:
-        temperature: 0 is greedy.
-        top_k: 0 keeps all tokens.
-        top_p: 1 keeps all tokens.
         repetition_penalty: divides the scores of tokens that are in the answer (not in the prompt); 1 has no effect.
         beams: more than 1 runs a beam search, which yields the whole answer at its end instead of a stream of tokens.
         stop: strings that end the answer; they are not part of it.
         grammar: what the answer must look like; tokens that would leave it are never drawn. None allows everything.
     """
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: float = 0.0  # 0 is greedy
+    top_k: int = 0  # 0 keeps all tokens
+    top_p: float = 1.0  # 1 keeps all tokens
     repetition_penalty: float = 1.0
     seed: int = 0
     max_new_tokens: int = 512
@@ -164,24 +162,19 @@ class Runtime:
     """Where and how a model runs.
 
     Attributes:
-        device: auto, cpu, cuda, cuda:N, or spread (layers over all GPUs).
-        precision: auto, bf16, fp16 or fp32.
         procedure: `reference` decodes as the released code does, for comparisons.
         wording: of a local model's prompts: as it was trained, or in English, which was never tested on real weights.
-        prompts_bytes: memory for a local model's keys and values: those of the prompts that it reads, and of earlier
-            prompts. None is what a GPU has free once the model is loaded, less its workspace, or 2 GiB on a CPU; it is
-            never less than the size of two prompts.
-        base_url: of an OpenAI-compatible endpoint, up to and including `/v1`.
-        api_key: of that endpoint.
+        prompts_bytes: memory for a local model's keys and values, those of earlier prompts included. None is what a GPU
+            has free beside the model and its workspace, or 2 GiB on a CPU; never less than the size of two prompts.
     """
 
-    device: str = "auto"
-    precision: str = "auto"
+    device: str = "auto"  # or cpu, cuda, cuda:N, or spread (layers over all GPUs)
+    precision: str = "auto"  # or bf16, fp16, fp32
     procedure: Literal["native", "reference"] = "native"
     wording: Literal["trained", "english"] = "trained"
     prompts_bytes: int | None = None
-    base_url: str = ""
-    api_key: str = field(default="", repr=False)
+    base_url: str = ""  # of an OpenAI-compatible endpoint, up to and including `/v1`
+    api_key: str = field(default="", repr=False)  # of that endpoint
 
 
 @dataclass(frozen=True)
@@ -229,13 +222,9 @@ class Prompts(Protocol):
     def query(
         self, sections: Sequence[str], section: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
     ) -> Prompt:
-        """Asks for a description of the image that belongs after a section.
+        """Asks for a description of the image that belongs after a section of the article.
 
-        Args:
-            sections: the article.
-            section: the image follows this section.
-            earlier: sections that already have a description, each with it.
-            language: of the description; empty: the article's own.
+        `earlier` has the descriptions of other sections, by their numbers; `language` is by default the article's own.
         """
 
     def choose(self, sections: Sequence[Section], candidates: Sequence[ImagePart]) -> Prompt:
@@ -256,10 +245,8 @@ class Prompts(Protocol):
     def spot_grammar(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
         """Returns the grammar of the answer to `spot`; None if the backend cannot be bound to one.
 
-        Args:
-            free: sections that the answer may name.
-            count: how many it names; None: one or more.
-            apart: the least distance between two of them; `free` has at least `count * (2 * apart - 1)` sections.
+        The answer names `count` (None: one or more) of the `free` sections, at least `apart` from each other; at least
+        `count * (2 * apart - 1)` sections are free.
         """
 
     def parse_spots(self, answer: str, *, sections: int) -> tuple[int, ...]:
@@ -299,15 +286,14 @@ class VisionLanguageModel(Protocol):
         """Yields the answer in pieces; ends within one token after `is_cancelled` is true or the generator is closed.
 
         Raises:
-            ModelFailure: the prompt is empty or exceeds the context, it has images and the model does not see, or there
-                is no memory.
+            ModelFailure: the prompt is empty, exceeds the context or has images that the model cannot see; no memory.
         """
 
     def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never_cancelled) -> Choice:
         """Returns how likely each option is to be the answer, over all of its spellings.
 
         Raises:
-            ModelFailure: as `stream`; or less than half of all probability fell on the options; or it was cancelled.
+            ModelFailure: as `stream`; or the mass is below MIN_MASS; or it was cancelled.
         """
 
     def count_tokens(self, prompt: Prompt) -> int:

@@ -17,12 +17,11 @@ from PIL import Image, ImageDraw
 
 from tests.bench import machine
 from xcomp_model import load
-from xcomp_model.base import Choice, ImagePart, ModelFailure, Runtime, Sampling, Section, VisionLanguageModel
+from xcomp_model.base import MIN_MASS, Choice, ImagePart, ModelFailure, Runtime, Sampling, Section, VisionLanguageModel
 from xcomp_model.xcomposer.loading import plan_model
 
 _COLOURS = {"red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色"}
 _SHAPES = {"circle": "圆形", "square": "正方形", "triangle": "三角形"}
-_MIN_MASS = 0.5
 _SAME = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}  # largest difference of a probability by the cache
 _MEMORY_TOLERANCE = 0.05
 
@@ -105,7 +104,7 @@ def _prove_precision(name: str, runtime: Runtime, report: Report) -> list[Choice
     cases = list(_cases())
     choices = [_choose(model, case) for case in cases]
     masses = [choice.mass for choice in choices]
-    report.check(f"probability on the letters, minimum {min(masses):.3f}", holds=min(masses) >= _MIN_MASS)
+    report.check(f"probability on the letters, minimum {min(masses):.3f}", holds=min(masses) >= MIN_MASS)
     right = sum(_best(choice) == case.right for choice, case in zip(choices, cases, strict=True))
     report.say(f"- right images: {right} of {len(cases)} (chance {len(cases) / 4:g})")
     prompt = model.prompts.choose(cases[0].sections, cases[0].candidates)

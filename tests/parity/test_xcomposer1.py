@@ -13,8 +13,7 @@ from tests.checkpoints import GOLDEN, golden_folder
 from xcomp_model.base import ImagePart, Sampling, never_cancelled
 from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
-from xcomp_model.xcomposer.architecture.rotary import HalfPrecisionRotary
-from xcomp_model.xcomposer.architecture.xcomposer1 import XComposer1
+from xcomp_model.xcomposer.architecture.xcomposer1 import HalfPrecisionRotary, XComposer1
 from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.runtime.runner import beam_search
 from xcomp_model.xcomposer.weights.convert import load

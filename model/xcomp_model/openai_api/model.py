@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import openai
 
 from xcomp_model.base import (
+    MIN_MASS,
     CancelCheck,
     Capabilities,
     Choice,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 120.0
 RETRIES = 3
-MIN_MASS = 0.5  # below it the model did not answer the question
 MAX_IMAGE_PX = 1024
 _REFUSALS = (openai.BadRequestError, openai.UnprocessableEntityError)  # of a parameter that an endpoint does not know
 _CONTROL_TOKENS = re.compile(r"<(?=[|/]|s>)|\[(?=/?INST\])", re.IGNORECASE)

@@ -12,7 +12,7 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # its err
 
 from xcomp_model.base import ModelFailure, Prompt, Prompts, Runtime
 from xcomp_model.xcomposer.architecture.config import Config, XComposer1Config, read_config
-from xcomp_model.xcomposer.architecture.rotary import HalfPrecisionRotary
+from xcomp_model.xcomposer.architecture.xcomposer1 import HalfPrecisionRotary
 from xcomp_model.xcomposer.model import ModelInfo, XComposer
 from xcomp_model.xcomposer.prompts import v1, v2
 from xcomp_model.xcomposer.prompts.common import TRAINED, UNPROVEN_ENGLISH
@@ -144,9 +144,8 @@ def _find_local(name: str) -> Path | None:
 
 
 def _fetch_config(repository: str, revision: str | None) -> Path:
-    config = hf_hub_download(
-        repository, "config.json", revision=revision
-    )  # first, so that an absent hub costs one wait
+    # First, so that an unreachable hub costs one wait.
+    config = hf_hub_download(repository, "config.json", revision=revision)
     with suppress(EntryNotFoundError):  # only quantised models have it
         hf_hub_download(repository, "quantize_config.json", revision=revision)
     return Path(config).parent

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import takewhile
 
 from xcomp_model.base import (
+    MIN_MASS,
     AnswerGrammar,
     CancelCheck,
     Choice,
@@ -24,7 +25,6 @@ from xcomp_model.xcomposer.runtime.kv_cache import GenerationCancelled
 from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
-_MIN_MASS = 0.5
 _MIN_ANSWER = 8  # positions that a prompt must leave for its answer; the prompt builders leave more
 
 
@@ -106,7 +106,7 @@ class XComposer:
         except GenerationCancelled:
             raise ModelFailure("the choice was cancelled") from None
         mass = sum(shares)
-        if not mass >= _MIN_MASS:  # nan fails, too
+        if not mass >= MIN_MASS:  # nan fails, too
             raise ModelFailure(
                 f"{self.name} gave the options {', '.join(options)} only {mass:.1%} of its probability with the prompt "
                 f"{self.prompts.version}: these weights do not follow it"
@@ -122,10 +122,8 @@ class XComposer:
             for lead_in in self._info.lead_ins
             for path in self._tokenizer.spellings(lead_in + option)
         }
-        with self._runner.read_prompt(units, more=sum(map(len, spellings)), is_cancelled=is_cancelled) as (
-            prefix,
-            logits,
-        ):
+        more = sum(map(len, spellings))
+        with self._runner.read_prompt(units, more=more, is_cancelled=is_cancelled) as (prefix, logits):
             return option_probabilities(
                 spellings, logits, options=len(options), after=lambda paths: list(self._runner.branch(prefix, paths))
             )
