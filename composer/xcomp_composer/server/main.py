@@ -15,11 +15,7 @@ from functools import partial
 from xcomp_composer.model_pool.pool import EndpointConfig, LocalRuntime, ModelPool
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_protos import composer_pb2_grpc as rpc
-from xcomp_protos.errors import (
-    InvalidRequest,
-    XcompError,
-    one_line,
-)
+from xcomp_protos.errors import run_main
 from xcomp_protos.server import auth
 from xcomp_protos.server.options import add, add_endpoint, add_telemetry, endpoint, traces_wanted
 from xcomp_protos.server.run import ServiceSpec, run
@@ -35,12 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logs.configure(options.log_level, options.log_format)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub is asked for files, and told nothing of who asks
-    try:
-        _serve(options)
-    except XcompError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201  # the process's last word
-        return 2 if isinstance(error, InvalidRequest) else 1
-    return 0
+    return run_main(lambda: _serve(options))
 
 
 def _serve(options: argparse.Namespace) -> None:

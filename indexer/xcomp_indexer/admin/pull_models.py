@@ -15,10 +15,8 @@ from xcomp_indexer.embed.weights import cache, sources
 from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_indexer.embed.weights.sources import Release
 from xcomp_indexer.repository.profiles import PROFILES, spaces_of
-from xcomp_protos.errors import InvalidRequest, ModelError, XcompError
+from xcomp_protos.errors import ModelError, run_main
 from xcomp_protos.server import options
-
-FAILED, USAGE = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,16 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="ask no network for models that are here and work")
     options.add(parser, "--modelscope", "MODELSCOPE_ENDPOINT", default=ENDPOINT, help="where ModelScope is")
     given = parser.parse_args(arguments)
-    try:
-        options.check_hub()
-        modelscope = ModelScope(given.modelscope)
-        for model in named(given.models):
-            embedder = (_kept(model) if given.keep else None) or pull(model, modelscope)
-            print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # its result
-    except XcompError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # its last word
-        return USAGE if isinstance(error, InvalidRequest) else FAILED
-    return 0
+    return run_main(lambda: _pull_all(given))
+
+
+def _pull_all(given: argparse.Namespace) -> None:
+    options.check_hub()
+    modelscope = ModelScope(given.modelscope)
+    for model in named(given.models):
+        embedder = (_kept(model) if given.keep else None) or pull(model, modelscope)
+        print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # its result
 
 
 def pull(model: str, modelscope: ModelScope) -> Embedder:

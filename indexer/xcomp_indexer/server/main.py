@@ -22,12 +22,7 @@ from xcomp_indexer.repository.profiles import DEFAULT_PROFILE, spaces_of
 from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.errors import (
-    InvalidRequest,
-    Unavailable,
-    XcompError,
-    one_line,
-)
+from xcomp_protos.errors import InvalidRequest, Unavailable, one_line, run_main
 from xcomp_protos.server.options import add, add_endpoint, add_telemetry, endpoint, traces_wanted
 from xcomp_protos.server.run import ServiceSpec, run
 from xcomp_protos.telemetry import logs, setup
@@ -46,12 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logs.configure(options.log_level, options.log_format)
     settle()
-    try:
-        _serve(options)
-    except XcompError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201  # the process's last word
-        return 2 if isinstance(error, InvalidRequest) else 1
-    return 0
+    return run_main(lambda: _serve(options))
 
 
 def _serve(options: argparse.Namespace) -> None:

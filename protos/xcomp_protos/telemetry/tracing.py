@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import grpc
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -19,13 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from xcomp_protos.build import VERSION
 
 _W3C = TraceContextTextMapPropagator()
-# Codes by name, as the semantic conventions of RPC have them (rpc.grpc.status_code).
-_CODES = {
-    "OK": 0, "CANCELLED": 1, "UNKNOWN": 2, "INVALID_ARGUMENT": 3, "DEADLINE_EXCEEDED": 4, "NOT_FOUND": 5,
-    "ALREADY_EXISTS": 6, "PERMISSION_DENIED": 7, "RESOURCE_EXHAUSTED": 8, "FAILED_PRECONDITION": 9, "ABORTED": 10,
-    "OUT_OF_RANGE": 11, "UNIMPLEMENTED": 12, "INTERNAL": 13, "UNAVAILABLE": 14, "DATA_LOSS": 15, "UNAUTHENTICATED": 16,
-}  # fmt: skip
-# The server's own part in a failure; the rest is the caller's.
+# Failures of the server; the others are failures of the caller.
 _FAILURES = frozenset(("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"))
 
 
@@ -43,7 +38,7 @@ class _Call:
             if self._ended:
                 return
             self._ended = True
-        self._span.set_attribute("rpc.grpc.status_code", _CODES.get(status, 2))
+        self._span.set_attribute("rpc.grpc.status_code", grpc.StatusCode[status].value[0])  # type: ignore[misc]  # untyped in the stubs
         if status in _FAILURES:
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
