@@ -163,7 +163,7 @@ class _Unsent(logging.Handler):
 @contextmanager
 def _traced(arguments: Sequence[str]) -> Iterator[None]:
     """Spans the whole command where the environment asks for traces; the span has the command's name alone."""
-    if not api.traces_wanted(os.environ):
+    if not api.wants_traces(os.environ):
         yield
         return
     from xcomp_protos.telemetry import setup
@@ -174,7 +174,7 @@ def _traced(arguments: Sequence[str]) -> Iterator[None]:
     known |= {group.name for group in app.registered_groups if group.name}
     name = next((word for word in arguments if word in known), "help")
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
-    with setup.traced("xcomp", timeout_s=None if named else COLLECTOR_S), api.stage(f"xcomp {name}"):
+    with setup.trace_process("xcomp", timeout_s=None if named else COLLECTOR_S), api.stage(f"xcomp {name}"):
         yield
     if unsent.happened:
         place = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(

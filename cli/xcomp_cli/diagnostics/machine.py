@@ -137,7 +137,7 @@ def _token(file: Path) -> Finding:
     from xcomp_protos.server import auth
 
     try:
-        auth.secret(str(file), option="XCOMP_TOKEN_FILE")
+        auth.read_secret(str(file), option="XCOMP_TOKEN_FILE")
     except XcompError as error:
         return Finding("token", str(error), fault=True)
     if file.stat().st_mode & 0o077:

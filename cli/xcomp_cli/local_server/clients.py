@@ -106,7 +106,7 @@ def _given_token() -> str | None:
     from xcomp_protos.server import auth
 
     path = os.environ.get("XCOMP_TOKEN_FILE")
-    return auth.secret(path, option="XCOMP_TOKEN_FILE") if path else None
+    return auth.read_secret(path, option="XCOMP_TOKEN_FILE") if path else None
 
 
 def given_tls() -> ClientTls:

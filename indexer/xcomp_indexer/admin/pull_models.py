@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("xcomp models pull", description="Fetches models from a hub and tries them.")
     parser.add_argument("models", metavar="MODEL", nargs="+", help="a model, or a profile for all of its models")
     parser.add_argument("--keep", action="store_true", help="ask no network for models that are here and work")
-    options.add(parser, "--modelscope", "MODELSCOPE_ENDPOINT", default=ENDPOINT, help="where ModelScope is")
+    options.add_option(parser, "--modelscope", "MODELSCOPE_ENDPOINT", default=ENDPOINT, help="where ModelScope is")
     given = parser.parse_args(arguments)
     return run_main(lambda: _pull_all(given))
 

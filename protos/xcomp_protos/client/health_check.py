@@ -22,12 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    said = status(options.address, ca=options.tls_ca, timeout_s=options.timeout)
+    said = ask_status(options.address, ca=options.tls_ca, timeout_s=options.timeout)
     print(said)  # noqa: T201  # the result
     return int(said != "SERVING")
 
 
-def status(address: str, *, ca: str = "", timeout_s: float) -> str:
+def ask_status(address: str, *, ca: str = "", timeout_s: float) -> str:
     """Returns what the health service says: SERVING, NOT_SERVING.
 
     Raises:

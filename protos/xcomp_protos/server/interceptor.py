@@ -23,7 +23,7 @@ REFLECTION = "/grpc.reflection."
 _UNREADABLE = object()
 
 
-class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic only in the stubs
     """The interceptor. Health and reflection need no token; health answers even when the queue is full."""
 
     def __init__(self, activity: ActiveCalls, access: Access | None) -> None:
@@ -51,7 +51,7 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # gene
         if self._access is None:
             return ALL
         given = dict(metadata).get("authorization", "")
-        return self._access.grant_of(given.decode("latin-1") if isinstance(given, bytes) else given)
+        return self._access.find_grant(given.decode("latin-1") if isinstance(given, bytes) else given)
 
 
 class _RpcCall:

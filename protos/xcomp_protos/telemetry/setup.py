@@ -1,7 +1,4 @@
-"""What an operator may switch on: metrics on a port of their own, traces, the format of the log.
-
-All of it is off, and its libraries are not imported, unless it is asked for.
-"""
+"""Metrics and traces of a process, which an operator may switch on; off, their libraries are not imported."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +11,8 @@ Readings = Mapping[str, tuple[str, Callable[[], float]]]  # levels read at each 
 
 
 @contextmanager
-def observed(options: argparse.Namespace, readings: Readings, *, service: str, traces: bool) -> Iterator[None]:
-    """Keeps metrics and traces while the body runs, where they were asked for.
+def observe_process(options: argparse.Namespace, readings: Readings, *, service: str, traces: bool) -> Iterator[None]:
+    """Keeps metrics and traces while the body runs, where the options and `traces` ask for them.
 
     Raises:
         Unavailable: the address of the metrics is taken.
@@ -28,16 +25,16 @@ def observed(options: argparse.Namespace, readings: Readings, *, service: str, t
             except ImportError:
                 raise Unsupported("--metrics-listen needs prometheus-client: pip install 'xcomp[observe]'") from None
             recorder = metrics.Metrics(readings)
-            stack.enter_context(api.recording(recorder))
-            stack.enter_context(metrics.served(recorder, options.metrics_listen))
+            stack.enter_context(api.use_recorder(recorder))
+            stack.enter_context(metrics.serve_metrics(recorder, options.metrics_listen))
         if traces:
-            stack.enter_context(traced(service))
+            stack.enter_context(trace_process(service))
         yield
 
 
 @contextmanager
-def traced(service: str, *, timeout_s: float | None = None) -> Iterator[None]:
-    """Keeps traces of this process while the body runs, then sends what is left, in the time given.
+def trace_process(service: str, *, timeout_s: float | None = None) -> Iterator[None]:
+    """Keeps traces of this process while the body runs, then sends the rest within the time given.
 
     Raises:
         Unsupported: the libraries are not installed.
@@ -48,7 +45,7 @@ def traced(service: str, *, timeout_s: float | None = None) -> Iterator[None]:
         raise Unsupported("traces (OTEL_… is set) need OpenTelemetry: pip install 'xcomp[observe]'") from None
     tracing = Tracing(service, timeout_s=timeout_s)
     try:
-        with api.tracing(tracing):
+        with api.use_tracer(tracing):
             yield
     finally:
         tracing.close()

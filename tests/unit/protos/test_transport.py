@@ -1,4 +1,4 @@
-"""What every server and client does the same way: errors, limits, tokens, health."""
+"""What is the same for every server and client: errors, limits, tokens, health."""
 
 import logging
 import threading
@@ -42,7 +42,7 @@ def test_the_field_of_a_bad_request_travels_beside_its_message() -> None:
     assert str(caught.value) == "inputs: send 1 to 8 of them, not 9"
 
 
-def test_a_message_over_the_limit_is_told_by_its_class_and_not_asked_for_again() -> None:
+def test_a_message_over_the_limit_has_its_own_class_and_is_not_repeated() -> None:
     service, begun = scripted(), []
     service.begin = lambda: begun.append(1)
     service.event = pb.IngestEvent(failure=pb.IngestFailure(message="x" * MAX_MESSAGE_BYTES))
@@ -54,7 +54,7 @@ def test_a_message_over_the_limit_is_told_by_its_class_and_not_asked_for_again()
     assert len(begun) == 1
 
 
-def test_a_defect_is_internal_with_its_traceback_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_is_internal_and_only_the_log_has_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     service = scripted()
     service.describe = raising(ZeroDivisionError("secret detail"))
     with calling(service) as client, pytest.raises(XcompError, match=r"^internal error: the server's log says more$"):
@@ -62,7 +62,7 @@ def test_a_defect_is_internal_with_its_traceback_in_the_log_alone(caplog: pytest
     assert "secret detail" in caplog.text
 
 
-def test_an_error_of_the_users_leaves_one_line_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_the_user_is_one_line_in_the_log_without_traceback(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     service = scripted()
     service.describe = raising(errors.NotFound("there is no 'my private thing'"))
@@ -85,7 +85,7 @@ def test_any_message_arrives_on_one_bounded_printable_line(message: str) -> None
     assert str(caught.value).isprintable()
 
 
-def test_a_method_left_out_is_unimplemented() -> None:
+def test_a_missing_method_is_unimplemented() -> None:
     with calling(scripted()) as client, pytest.raises(errors.Unsupported, match="Delete is not available"):
         client.delete(pb.DeleteRequest())
 
@@ -105,7 +105,7 @@ def test_the_right_token_opens_calls_and_streams() -> None:
         assert len(list(client.ingest(pb.IngestRequest()))) == 3
 
 
-def test_health_and_reflection_ask_for_no_token() -> None:
+def test_health_and_reflection_need_no_token() -> None:
     with running(scripted(), token="right") as server, IndexerClient(server.address) as client:
         assert not client.healthy()
         server.set_health(health_pb2.HealthCheckResponse.SERVING)
@@ -144,7 +144,7 @@ def test_a_deadline_ends_the_call() -> None:
         client.describe()
 
 
-def test_a_method_learns_what_time_is_left() -> None:
+def test_a_method_can_read_the_remaining_time() -> None:
     with running(scripted()) as server, IndexerClient(server.address, timeout_s=30) as client:
         assert 20 < client.search(pb.SearchRequest()).seconds < 31  # gRPC rounds what is left up on its way
 
@@ -160,7 +160,7 @@ def test_closing_a_stream_ends_the_work_behind_it() -> None:
         wait_until(lambda: server.activity.idle_s() > 0)
 
 
-def test_activity_knows_idle_from_busy() -> None:
+def test_idle_time_counts_from_the_last_call() -> None:
     activity = ActiveCalls()
     assert activity.enter() == 1
     assert activity.enter() == 2

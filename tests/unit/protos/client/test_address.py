@@ -15,13 +15,13 @@ from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 
 
-def test_nobody_there_is_unavailable_and_names_the_address(tmp_path: Path) -> None:
+def test_a_missing_server_is_unavailable_and_its_address_is_named(tmp_path: Path) -> None:
     for address in ("127.0.0.1:1", f"unix:{tmp_path}/none.sock"):
         with IndexerClient(address) as client, pytest.raises(errors.Unavailable, match=f"at {address} does not answer"):
             client.describe()
 
 
-def test_a_dead_dependency_is_told_as_the_server_says_it() -> None:
+def test_a_dead_dependency_is_reported_in_the_words_of_the_server() -> None:
     service = scripted()
     service.describe = raising(errors.Unavailable("the store does not answer"))
     with calling(service) as client, pytest.raises(errors.Unavailable, match=r"^the store does not answer$"):
@@ -44,7 +44,7 @@ def test_a_port_in_use_is_unavailable() -> None:
         pass
 
 
-def test_an_address_that_is_none_is_unavailable(tmp_path: Path) -> None:
+def test_a_wrong_address_is_unavailable(tmp_path: Path) -> None:
     for listen in (
         "nonsense",
         "127.0.0.1:none",
@@ -83,7 +83,7 @@ def test_a_file_in_the_place_of_the_socket_is_not_removed(short: Path) -> None:
     assert (short / "s").read_text() == "mine"
 
 
-def test_a_leaving_server_keeps_its_hands_off_its_successors_socket(short: Path) -> None:
+def test_a_draining_server_does_not_remove_the_socket_of_its_successor(short: Path) -> None:
     service, inside, release = scripted(), threading.Event(), threading.Event()
     leave = threading.Event()
 
@@ -103,7 +103,7 @@ def test_a_leaving_server_keeps_its_hands_off_its_successors_socket(short: Path)
         pending = rpc.IndexerStub(channel).Describe.future(pb.DescribeRequest(), wait_for_ready=True)
         assert inside.wait(10)
         leave.set()
-        wait_until(lambda: not (short / "s").exists())  # it drains, and listens no more
+        wait_until(lambda: not (short / "s").exists())  # it drains and has stopped listening
         with running(scripted(), listen=f"unix:{short}/s"):
             release.set()
             assert pending.result().version == "1"
@@ -111,7 +111,7 @@ def test_a_leaving_server_keeps_its_hands_off_its_successors_socket(short: Path)
             assert (short / "s").exists()
 
 
-def test_calls_under_way_end_before_the_server_does() -> None:
+def test_active_calls_end_before_the_server() -> None:
     service, inside = scripted(), threading.Event()
 
     def work() -> None:
