@@ -45,7 +45,9 @@ def _serve(options: argparse.Namespace) -> None:
     service_spec = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
         readings = {"models_loaded": ("composing models in memory", lambda: len(models.names()))}
-        with setup.observe_process(options, readings, service="xcomp-composer", traces=wants_traces()):
+        with setup.observe_process(
+            "xcomp-composer", readings, metrics_listen=options.metrics_listen, traces=wants_traces()
+        ):
             serve([service_spec], read_endpoint(options), prepare=partial(_prepare, models, options))
     finally:
         service.close()

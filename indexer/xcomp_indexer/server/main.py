@@ -56,7 +56,9 @@ def _serve(options: argparse.Namespace) -> None:
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
     try:
-        with setup.observe_process(options, _readings(models), service="xcomp-indexer", traces=wants_traces()):
+        with setup.observe_process(
+            "xcomp-indexer", _readings(models), metrics_listen=options.metrics_listen, traces=wants_traces()
+        ):
             serve([service_spec], read_endpoint(options), prepare=partial(_prepare, catalog, options))
     finally:
         stop.set()

@@ -1,6 +1,5 @@
 """Metrics and traces of a process, which an operator may switch on; off, their libraries are not imported."""
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -11,22 +10,22 @@ Readings = Mapping[str, tuple[str, Callable[[], float]]]  # levels read at each 
 
 
 @contextmanager
-def observe_process(options: argparse.Namespace, readings: Readings, *, service: str, traces: bool) -> Iterator[None]:
-    """Keeps metrics and traces while the body runs, where the options and `traces` ask for them.
+def observe_process(service: str, readings: Readings, *, metrics_listen: str | None, traces: bool) -> Iterator[None]:
+    """Keeps metrics while the body runs, if `metrics_listen` is an address, and traces, if `traces`.
 
     Raises:
         Unavailable: the address of the metrics is taken.
         Unsupported: a library is not installed.
     """
     with ExitStack() as stack:
-        if options.metrics_listen:
+        if metrics_listen:
             try:
                 from xcomp_protos.telemetry import metrics
             except ImportError:
                 raise Unsupported("--metrics-listen needs prometheus-client: pip install 'xcomp[observe]'") from None
             recorder = metrics.Metrics(readings)
             stack.enter_context(api.use_recorder(recorder))
-            stack.enter_context(metrics.serve_metrics(recorder, options.metrics_listen))
+            stack.enter_context(metrics.serve_metrics(recorder, metrics_listen))
         if traces:
             stack.enter_context(trace_process(service))
         yield
