@@ -1,10 +1,10 @@
 """What illustrating an article costs in decoder positions, over all stages: `python -m tests.bench.pipeline_cost`.
 
-The composer illustrates an article of 1,200 tokens in twenty-four paragraphs with made-up models whose pictures take as
+The composer illustrates an article of 1,200 tokens in twenty-four paragraphs with made-up models whose images take as
 many positions as the releases' (66 and 256). Its answers are given: they are read behind their prompts in one pass, one
 position a token, as many as they would be when written. All choices are close, so that second looks take their whole
-allowance. The released procedure reads its own prompts anew each time, beam by beam, cut where its demos cut them, and
-writes nine or ten tokens for a choice. It has no captions of pictures and no second looks: these are listed apart.
+allowance. The released procedure reads its own prompts again each time, beam by beam, cut where its demos cut them, and
+writes nine or ten tokens for a choice. It has no captions of images and no second looks: these are listed apart.
 """
 
 import argparse
@@ -50,7 +50,7 @@ _RELEASED: dict[int, Callable[[Callable[[Prompt], int]], Prompts1 | Prompts2]] =
 }
 _OURS_ALONE = ("describe", "second look")
 _CLOSE = (0.45, 0.3, 0.15, 0.1)
-_NAMES = [f"{a}{b}" for a in "qxzvk" for b in "abcd"]  # a word for each spot's pictures
+_NAMES = [f"{a}{b}" for a in "qxzvk" for b in "abcd"]  # a word for each spot's images
 
 
 class Given:
@@ -83,7 +83,7 @@ class Given:
         list(self._model.stream(whole, replace(sampling, form=None, max_new_tokens=1), cancelled=cancelled))
 
     def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
-        """Has the model choose, and answers closely: the same picture in both orders."""
+        """Has the model choose, and answers closely: the same image in both orders."""
         offered = [part.key for part in prompt if isinstance(part, Picture)][-len(options) :]
         stage = "second look" if frozenset(offered) == self._before else "choose"
         self._before = frozenset(offered)
