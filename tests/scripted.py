@@ -50,7 +50,7 @@ class Scripted(rpc.IndexerServicer):
         return pb.SearchResponse(seconds=interceptor.remaining_s(context, default=60))
 
 
-def scripted() -> Scripted:
+def scripted_service() -> Scripted:
     return Scripted()  # type: ignore[abstract]  # the missing methods are part of the test
 
 

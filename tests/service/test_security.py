@@ -12,7 +12,7 @@ import trustme
 
 from tests import images
 from tests.indexing import serving
-from tests.scripted import scripted
+from tests.scripted import scripted_service
 from xcomp_indexer.images.decode import content_hash
 from xcomp_indexer.server import main as indexer_server
 from xcomp_protos import indexer_pb2 as pb
@@ -55,7 +55,7 @@ def files(authority: trustme.CA, folder: Path, name: str) -> Files:
 
 @contextmanager
 def running(*, access: Access | None = None, tls: ServerTls | None = None) -> Iterator[RunningServer]:
-    service = scripted()
+    service = scripted_service()
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     with start_server([register], ServerEndpoint("localhost:0", access=access, tls=tls)) as server:
         yield server

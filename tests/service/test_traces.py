@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests import images, servers
-from tests.scripted import raising, running, scripted
+from tests.scripted import raising, running, scripted_service
 from tests.soak.grpc_fuzz import held
 from xcomp_protos import indexer_pb2
 from xcomp_protos.client import IndexerClient
@@ -97,7 +97,7 @@ def test_the_message_of_a_failure_stays_out_of_its_span(
     kept, settings = collector
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    service = scripted()
+    service = scripted_service()
     service.describe = raising(NotFound(f"there is no {SECRET!r}"))
     with setup.trace_process("test"), running(service) as server, IndexerClient(server.address) as client:
         with pytest.raises(NotFound):

@@ -159,24 +159,24 @@ def _behaviour(handler: Any) -> Behaviour:
     return behaviour
 
 
-def _rebuild(handler: Any, guarded: Behaviour, *, serialize: Callable[[Any], bytes] | None) -> Any:
+def _rebuild(handler: Any, behaviour: Behaviour, *, serialize: Callable[[Any], bytes] | None) -> Any:
     """Returns a handler as gRPC takes it, which has no public type."""
     make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
-    return make(guarded, _read_any(handler.request_deserializer), serialize)
+    return make(behaviour, _read_any(handler.request_deserializer), serialize)
 
 
 def _without_admission(behaviour: Behaviour) -> Behaviour:
     """Answers even when the queue is full; attributes of the method that gRPC looks at are kept."""
 
     @wraps(behaviour)
-    def guarded(parts: Iterator[object], context: grpc.ServicerContext, *more: object) -> object:
+    def answer(parts: Iterator[object], context: grpc.ServicerContext, *more: object) -> object:
         try:
             request = _first(map(_check_readable, _receive(parts, context)))
         except XcompError as error:
             return context.abort(error.code, str(error))
         return behaviour(request, context, *more)
 
-    return guarded
+    return answer
 
 
 def _first(parts: Iterator[Message]) -> Message:

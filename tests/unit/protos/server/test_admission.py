@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.scripted import raising, running, scripted, wait_until
+from tests.scripted import raising, running, scripted_service, wait_until
 from xcomp_protos import errors
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
@@ -32,21 +32,21 @@ def describe_once(server: RunningServer, **metadata: str) -> dict[str, str]:
 
 def test_a_sane_request_id_is_kept_in_log_and_answer(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with running(scripted()) as server:
+    with running(scripted_service()) as server:
         assert describe_once(server, x_request_id="order-66.a_b")["x-request-id"] == "order-66.a_b"
     assert "request=order-66.a_b" in caplog.text
 
 
 @pytest.mark.parametrize("given", ["", "two words", "a=b", "x" * 65, "-flag", "line%0a"])
 def test_any_other_request_id_is_replaced(given: str) -> None:
-    with running(scripted()) as server:
+    with running(scripted_service()) as server:
         made = describe_once(server, x_request_id=given)["x-request-id"]
     assert made != given
     assert api.to_request_id(made) == made
 
 
 def test_failures_carry_their_request_id_too() -> None:
-    service = scripted()
+    service = scripted_service()
     service.describe = raising(errors.NotFound("nothing there"))
     with running(service) as server, grpc.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -65,7 +65,7 @@ def test_a_line_of_key_value_words_becomes_a_json_object() -> None:
 
 
 def test_an_unreadable_request_is_an_invalid_argument(caplog: pytest.LogCaptureFixture) -> None:
-    with running(scripted()) as server, grpc.insecure_channel(server.address) as channel:
+    with running(scripted_service()) as server, grpc.insecure_channel(server.address) as channel:
         for method in (DESCRIBE, "/xcomp.v1.Indexer/Search"):
             with pytest.raises(grpc.RpcError) as caught:
                 channel.stream_unary(method, bytes, bytes)(iter([b"\xff\xff\xff"]))
@@ -83,7 +83,7 @@ def silence(stop: threading.Event) -> Iterator[bytes]:
 def test_a_caller_that_sends_no_request_holds_no_thread(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interceptor, "SILENT_S", 0.3)
     stop = threading.Event()
-    with running(scripted()) as server, grpc.insecure_channel(server.address) as channel:
+    with running(scripted_service()) as server, grpc.insecure_channel(server.address) as channel:
         # more than there are threads
         calls = [channel.stream_stream(method, bytes, bytes)(silence(stop)) for _ in range(80)]
         for call in calls:
@@ -95,7 +95,7 @@ def test_a_caller_that_sends_no_request_holds_no_thread(method: str, monkeypatch
 
 def test_a_caller_that_takes_no_answer_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interceptor, "DEAF_S", 0.3)
-    service = scripted()
+    service = scripted_service()
     service.events = 10**9
     service.event = pb.IngestEvent(failure=pb.IngestFailure(message="x" * 100_000))
     service.pause_s = 0
@@ -108,7 +108,7 @@ def test_a_caller_that_takes_no_answer_holds_no_thread(monkeypatch: pytest.Monke
 
 def test_health_answers_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MAX_ACTIVE_CALLS", 0)
-    with running(scripted()) as server, grpc.insecure_channel(server.address) as channel:
+    with running(scripted_service()) as server, grpc.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.RpcError) as caught:
             rpc.IndexerStub(channel).Describe(pb.DescribeRequest())
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
