@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from xcomp_composer.article.events import StageEvent
 from xcomp_composer.article.model import Illustration
-from xcomp_composer.document.blocks import Block, Kind
+from xcomp_composer.document.blocks import Block, find_spots
 from xcomp_composer.indexer_client.repository import RepositoryClient
 
 POOL = 4  # hits for each candidate that is shown, where the request does not say
@@ -149,8 +149,4 @@ class Illustrator(Protocol):
 
 def places(blocks: Sequence[Block]) -> list[int]:
     """Returns the numbers of the paragraphs that a picture may follow: those the author has not illustrated."""
-    return [
-        number
-        for number, block in enumerate(blocks)
-        if block.kind is Kind.PARAGRAPH and not (number + 1 < len(blocks) and blocks[number + 1].kind is Kind.IMAGE)
-    ]
+    return find_spots(blocks)

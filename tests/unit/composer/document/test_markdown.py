@@ -7,14 +7,11 @@ import pytest
 from xcomp_composer.article.markers import insert_image_blocks, remove_image_blocks
 from xcomp_composer.article.model import Article, Illustration, Segment, detect_language
 from xcomp_composer.document import commonmark
-from xcomp_composer.document.blocks import Kind
+from xcomp_composer.document.blocks import Kind, find_spots
 from xcomp_composer.document.markdown import parse
 from xcomp_composer.document.splitting import find_title, split_blocks
-from xcomp_composer.illustrate.base import (
-    places,
-)
 
-PICTURE = Illustration(
+ILLUSTRATION = Illustration(
     "id", "toy", "/p.jpg", file="images/a b(1).jpg", alt="an [alt] <!-- xcomp:end 0 -->", caption="a_b*c", credit="<me>"
 )
 NASTY = [
@@ -48,7 +45,7 @@ NASTY = [
 def illustrated(text: str, *, share: float = 1.0, seed: int = 0) -> Article:
     chance = random.Random(seed)
     segments = tuple(
-        Segment(block.text, PICTURE if block.kind is Kind.PARAGRAPH and chance.random() < share else None)
+        Segment(block.text, ILLUSTRATION if block.kind is Kind.PARAGRAPH and chance.random() < share else None)
         for block in split_blocks(text)
     )
     return Article("", "en", "", "", segments)
@@ -69,7 +66,7 @@ def test_between_the_tags_of_a_site_generator_nothing_is_a_place(opening: str, c
     inside = "code that reads like words\n\n# a comment\n\nmore of it that reads like words"
     for text in (f"{opening}\n\n{inside}\n\n{closing}\n\n", f"{opening}\n{inside}\n{closing}\n\n"):
         blocks = split_blocks(f"Words before.\n\n{text}Words after.\n")
-        assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "Words after."]
+        assert [blocks[number].prose for number in find_spots(blocks)] == ["Words before.", "Words after."]
         assert not any(block.kind is Kind.HEADING for block in blocks)
 
 
@@ -84,7 +81,7 @@ def test_between_the_tags_of_a_site_generator_nothing_is_a_place(opening: str, c
 def test_what_raw_html_or_a_fenced_division_encloses_is_no_place(opening: str, closing: str) -> None:
     inside = "words that read like words\n\n# a heading\n\nmore words that read like words"
     blocks = split_blocks(f"Words before.\n\n{opening}\n\n{inside}\n\n{closing}\n\nWords after.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "Words after."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Words before.", "Words after."]
     assert not any(block.kind is Kind.HEADING for block in blocks)
 
 
@@ -98,7 +95,7 @@ def test_what_raw_html_or_a_fenced_division_encloses_is_no_place(opening: str, c
 )  # fmt: skip
 def test_what_a_plain_container_or_nothing_encloses_is_a_place(text: str) -> None:
     blocks = split_blocks(text.format("Some words here."))
-    assert [blocks[number].prose for number in places(blocks)] == ["Some words here."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Some words here."]
 
 
 @pytest.mark.parametrize(
@@ -112,15 +109,15 @@ def test_what_a_plain_container_or_nothing_encloses_is_a_place(text: str) -> Non
 )
 def test_machinery_of_a_site_generator_is_no_place(aside: str) -> None:
     blocks = split_blocks(f"{aside}\n\nImport duties export default wines.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Import duties export default wines."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Import duties export default wines."]
 
 
 @pytest.mark.parametrize(
-    "picture", ['<img src="a.jpg">', "<p align=center>\n<img src='a.jpg'>\n</p>", "<figure>\n<picture>"]
+    "image", ['<img src="a.jpg">', "<p align=center>\n<img src='a.jpg'>\n</p>", "<figure>\n<picture>"]
 )
-def test_a_picture_of_raw_html_illustrates_the_paragraph_before_it(picture: str) -> None:
-    blocks = split_blocks(f"Words.\n\n{picture}\n\nMore words.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["More words."]
+def test_an_image_of_raw_html_illustrates_the_paragraph_before_it(image: str) -> None:
+    blocks = split_blocks(f"Words.\n\n{image}\n\nMore words.\n")
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["More words."]
 
 
 def test_lists_and_tables_of_plain_text_are_no_places() -> None:
@@ -128,7 +125,7 @@ def test_lists_and_tables_of_plain_text_are_no_places() -> None:
         "Words before.\n\n- an item of a list\n\n* another item\n\n| a cell | and more |\n+------+\n\n-words after.\n"
     )
     blocks = split_blocks(text, "text")
-    assert [blocks[number].prose for number in places(blocks)] == ["Words before.", "-words after."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Words before.", "-words after."]
 
 
 @pytest.mark.parametrize(
@@ -141,13 +138,13 @@ def test_hostile_enclosures_are_read_in_one_pass(unit: str) -> None:
 
 def test_a_figure_of_a_site_generator_illustrates_the_paragraph_before_it() -> None:
     blocks = split_blocks('Words.\n\n{{< figure src="/a.jpg" >}}\n\nMore words.\n')
-    assert [blocks[number].prose for number in places(blocks)] == ["More words."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["More words."]
 
 
 @pytest.mark.parametrize("opening", ["{{< figure src=a.jpg >}}", "{{< note />}}", "{% include x %}", "{{% notice %}}"])
 def test_a_tag_that_nothing_closes_stands_alone(opening: str) -> None:
     blocks = split_blocks(f"{opening}\n\nWords after.\n\n{{{{< /note >}}}}\n\n{{{{% /notice %}}}}\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Words after."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Words after."]
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -177,7 +174,7 @@ def test_any_soup_of_markdown_survives_cutting_and_marking() -> None:
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_every_block_shows_its_picture_in_markdown(text: str) -> None:
+def test_every_block_shows_its_image_in_markdown(text: str) -> None:
     article = illustrated(text)
     inlines = [token for token in parse(insert_image_blocks(article)) if token.type == "inline"]
     images = [child for token in inlines for child in token.children or [] if child.type == "image"]
@@ -210,13 +207,13 @@ def test_many_forged_marks_take_no_time() -> None:
 def test_only_paragraphs_are_places() -> None:
     others = ["# Heading", "- a list item", "> a quote", "```\ncode\n```", "| a |\n|---|\n| b |", "<p>html</p>", "***"]
     blocks = split_blocks("\n\n".join(["A paragraph.", *others, "The last paragraph."]))
-    assert [blocks[number].prose for number in places(blocks)] == ["A paragraph.", "The last paragraph."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["A paragraph.", "The last paragraph."]
 
 
 @pytest.mark.parametrize("caption", ["*An emphasised line*", "Figure 3: a caption", "图3：图注", "Photo: Ada"])
 def test_an_existing_image_its_caption_and_its_paragraph_are_left_alone(caption: str) -> None:
     blocks = split_blocks(f"Illustrated.\n\n![an image](x.png)\n\n{caption}\n\nNot illustrated.\n")
-    assert [blocks[number].prose for number in places(blocks)] == ["Not illustrated."]
+    assert [blocks[number].prose for number in find_spots(blocks)] == ["Not illustrated."]
 
 
 def test_directives_of_site_generators_are_no_paragraphs() -> None:
