@@ -13,7 +13,7 @@ from PIL import Image
 from tests import browser as browsers
 from tests.browser import Browser, Look
 from xcomp_cli.evaluation.items import read_items
-from xcomp_cli.evaluation.labelling import labelling_page, source_of
+from xcomp_cli.evaluation.labelling import image_source, labelling_page
 from xcomp_cli.output.search_page import write_page
 from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, Segment, SpaceScore, Unfilled
 from xcomp_composer.bundle.writer import write_bundle
@@ -126,7 +126,7 @@ def label_page(folder: Path, text: str, count: int = 4) -> Path:
     lines = [json.dumps({**item, "id": f"{n} {EVIL}"}) for n in range(3)]
     (folder / "items.jsonl").write_text("\n".join(lines))
     items = read_items(folder / "items.jsonl")
-    (folder / "items.html").write_text(labelling_page(items, source_of(lambda _: ("", b"")), name="items", seed=1))
+    (folder / "items.html").write_text(labelling_page(items, image_source(lambda _: ("", b"")), name="items", seed=1))
     return folder / "items.html"
 
 

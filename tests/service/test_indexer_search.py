@@ -134,6 +134,46 @@ def test_results_can_be_limited_to_ids(shared: Indexer) -> None:
     assert len(shared.search("red", exclude_ids=["no-id", ids["red.jpg"]])) == 3
 
 
+def test_pairs_of_similar_images_are_listed_once_most_similar_first(library: Indexer, photos: Path) -> None:
+    (photos / "rose.jpg").write_bytes(images.jpeg((250, 10, 10)))
+    library.ingest(photos)
+    names = {image_id: name for name, image_id in library.images().items()}
+    queries = [pb.Query(parts=[text(words)]) for words in ("red", "blue")]
+    request = pb.SearchRequest(repository="default", queries=queries, k=5, min_similarity=0.0001)
+    pairs = library.client.search(request).similarities
+    assert {names[pairs[0].image_id], names[pairs[0].other_id]} == {"red.jpg", "rose.jpg"}
+    assert len({frozenset((pair.image_id, pair.other_id)) for pair in pairs}) == len(pairs)
+    assert [pair.cosine for pair in pairs] == sorted((pair.cosine for pair in pairs), reverse=True)
+    by_id = library.hits(pb.QueryPart(image_id=pairs[0].image_id), exclude_ids=[pairs[0].image_id]).hits[0]
+    assert by_id.image.id == pairs[0].other_id
+    assert by_id.score == pytest.approx(pairs[0].cosine, abs=1e-5)
+    request.min_similarity = 0
+    assert not library.client.search(request).similarities
+
+
+def test_hits_are_compared_with_further_images_that_may_be_offered(library: Indexer, photos: Path) -> None:
+    for name in ("rose.jpg", "secret.jpg"):
+        (photos / name).write_bytes(images.jpeg((250, 10, 10)))
+    (photos / "secret.jpg.json").write_text(json.dumps({"internal": True}))
+    library.ingest(photos)
+    ids = library.images()
+    further = {"compare_ids": [ids["rose.jpg"], ids["secret.jpg"], "no-id"]}
+    request = pb.SearchRequest(
+        repository="default", queries=[pb.Query(parts=[text("red")])], k=1, only_ids=[ids["red.jpg"]],
+        min_similarity=0.5, **further,  # type: ignore[arg-type]
+    )  # fmt: skip
+    (pair,) = library.client.search(request).similarities
+    assert {pair.image_id, pair.other_id} == {ids["red.jpg"], ids["rose.jpg"]}
+
+
+def test_the_vectors_of_queries_are_those_that_embed_returns(shared: Indexer) -> None:
+    vectors = shared.hits("a red door", query_vectors=True).vectors
+    embedded = shared.client.embed(pb.EmbedRequest(repository="default", inputs=[pb.EmbedInput(text="a red door")]))
+    assert list(vectors) == ["color"]
+    assert list(vectors["color"].values) == pytest.approx(list(embedded.vectors[0].values), abs=1e-6)
+    assert not shared.hits("a red door").vectors
+
+
 def test_restricted_expired_and_embargoed_images_are_never_found_unasked(library: Indexer, photos: Path) -> None:
     terms = {
         "red.jpg": {"internal": True},
@@ -275,6 +315,7 @@ PNG_BOMB = images.bomb()
         ({"min_confidence": math.nan}, "min_confidence: must be 0 to 1"),
         ({"space_weights": {"color": -1.0}}, "space_weights: that of 'color' must be"),
         ({"space_weights": {"color": 0.0}}, "space_weights: leave no space"),
+        ({"min_similarity": 1.1}, "min_similarity: must be 0 to 1"),
         ({"language": 9}, "language: 9 is none"),
         ({"where": ["nonsense"]}, "where 'nonsense'"),
         ({"where": ["(" * 5000]}, "where: an expression is longer"),

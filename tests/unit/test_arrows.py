@@ -55,7 +55,7 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "server": {"illustrate", "model_pool", "indexer_client", "article"},
         "illustrate": {"model_pool", "indexer_client", "article", "document"},
         "bundle": {"article", "document"},
-        "model_pool": set(),
+        "model_pool": {"indexer_client"},
         "indexer_client": {"article"},
         "article": {"document"},
         "document": set(),

@@ -89,6 +89,11 @@ class FakeIndexer(rpc.IndexerServicer):
     def List(self, request: pb.ListRequest, context: grpc.ServicerContext) -> pb.ListResponse:  # noqa: N802
         return pb.ListResponse()
 
+    def GetImages(  # noqa: N802
+        self, request: pb.GetImagesRequest, context: grpc.ServicerContext
+    ) -> pb.GetImagesResponse:
+        return pb.GetImagesResponse()
+
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:  # noqa: N802
         return pb.DeleteResponse()
 
