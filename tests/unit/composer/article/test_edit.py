@@ -178,9 +178,7 @@ def test_a_locked_image_is_changed_only_once_it_is_unlocked(article: Article) ->
         (lambda article: edit_images.show_search_result(article, 1, "q", (), chosen_by="x"), "query"),
     ],
 )
-def test_a_change_that_makes_no_sense_names_its_field(
-    article: Article, change: Callable[[Article], Article], field: str
-) -> None:
+def test_an_invalid_change_names_its_field(article: Article, change: Callable[[Article], Article], field: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^{field}"):
         change(article)
 

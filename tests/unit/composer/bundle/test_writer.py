@@ -194,7 +194,7 @@ def _offered(article: Article, number: int) -> tuple[Candidate, ...]:
     return (article.segments[number].illustration or spots[0]).candidates
 
 
-def test_the_authors_own_images_come_along_and_nothing_else(article: Article, tmp_path: Path) -> None:
+def test_only_the_authors_own_images_are_copied(article: Article, tmp_path: Path) -> None:
     source, bundle = tmp_path / "post", tmp_path / "bundle"
     (source / "img" / "my dog").mkdir(parents=True)
     for name in ("img/my dog/a.jpg", "b.PNG", "c.webp", "key.pem", "article.json"):
@@ -262,7 +262,7 @@ def test_an_article_in_place_keeps_its_words_and_links_to_the_site(article: Arti
     assert remove_image_blocks(marked)[0] == article.text
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(
+def test_the_error_of_a_full_disk_names_the_file(
     article: Article, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Path, data: bytes) -> int:
@@ -359,7 +359,7 @@ def test_an_event_travels_over_the_wire_unchanged(event: Event) -> None:
         ({"title": 3}, r"article.*`\$\.title`$"),
     ],
 )
-def test_a_record_that_makes_no_sense_names_its_field(value: Json, field: str) -> None:
+def test_an_invalid_record_names_its_field(value: Json, field: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^{field}"):
         serialize.from_json(value)
 

@@ -78,7 +78,7 @@ def test_a_page_without_a_heading_has_its_own_title_else_its_first_words(head: s
     assert find_title(split_blocks(f"<head>{head}</head><p>Some words.</p>", "html"), "html") == title
 
 
-def test_images_stand_right_after_their_paragraphs_and_go_without_a_trace() -> None:
+def test_images_stand_right_after_their_paragraphs_and_can_be_removed() -> None:
     article = illustrated(PAGE)
     marked = insert_image_blocks(article)
     assert remove_image_blocks(marked, "html") == (PAGE, 2)

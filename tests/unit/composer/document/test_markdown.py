@@ -21,7 +21,7 @@ NASTY = [
     "+++\ntitle = \"TOML\"\n+++\nWords after it.\n",
     "---\n\nNot front matter.\n\n---\n",
     '{\r\n  "title": "JSON",\r\n\r\n  "a": {\r\n  }\r\n}\r\n\r\nWords after it.\r\n',
-    '{\n  "a": 1,\n\nWords in a brace that nobody closes.\n',
+    '{\n  "a": 1,\n\nWords in a brace that never closes.\n',
     "Term\n: A definition.\n\n    More of it.\n\nWords.\n",
     "Lone\rcarriage\r\rreturns\r",
     "Line\u2028separators \x0b and \x0c and \x85 are words here.\n\nMore\x00words.\n",
@@ -289,7 +289,7 @@ def test_plain_text_knows_no_markup() -> None:
         ("123", "en"),
     ],
 )
-def test_language_is_told_by_the_share_of_ideographs(text: str, language: str) -> None:
+def test_language_is_detected_by_the_share_of_ideographs(text: str, language: str) -> None:
     assert detect_language(text) == language
 
 
@@ -308,7 +308,7 @@ def test_many_brackets_in_many_paragraphs_are_words_from_some_point_on(monkeypat
     assert [length > 1 for length in lengths] == [True] * 10 + [False] * 10
 
 
-def test_rows_that_nobody_wrote_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_that_the_parser_adds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commonmark, "MAX_TABLE_TOKENS", 1000)
     table = "|a|b|c|\n|-|-|-|\n" + "|\n" * 50 + "\n"
     tables = [token for token in parse(table * 20) if token.type == "table_open"]
