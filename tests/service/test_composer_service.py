@@ -22,7 +22,7 @@ from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.client.retry import Retry
 from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable, Unsupported, XcompError
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 TOY = pb.Options(repository="toy")
 
@@ -32,7 +32,7 @@ def serving(indexer: str) -> Iterator[ComposerClient]:
     service = ComposerService(Dependencies(indexer, ModelPool(EndpointConfig())))
     register = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
+        with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with ComposerClient(running.address, timeout_s=20, retry=Retry(attempts=1)) as client:
                 yield client

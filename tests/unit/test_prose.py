@@ -34,7 +34,8 @@ DIALECT = {
 # Other uses of the word: an HTML element, a message and a field of the protos, a folder of a user.
 PICTURES = (
     r"</?picture|<picture|\[picture\]|ShownPicture|\.picture\b|SelectCandidate picture|~/Pictures|--(no-)?pictures"
-    r'|\[default: pictures\]|"pictures"'
+    r"|\[default: pictures\]"
+    r"|[\"']pictures?[\"']|picture\|"  # names of an HTML element, a key of a file on disk, a regular expression
 )
 PARTICIPLE = re.compile(r"(?<!be)ed$")
 NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?(embed|need|feed|speed|seed|shared|shed|bleed|indeed)$")

@@ -134,7 +134,7 @@ def check_secrets() -> Iterator[Finding]:
 def _check_token(file: Path) -> Finding:
 
     try:
-        auth.secret(str(file), option="XCOMP_TOKEN_FILE")
+        auth.read_secret(str(file), option="XCOMP_TOKEN_FILE")
     except XcompError as error:
         return Finding("token", str(error), fault=True)
     if file.stat().st_mode & 0o077:

@@ -85,7 +85,7 @@ class IndexerService(Upkeep):
     @contextmanager
     def _turn(self, repository: Repository, context: grpc.ServicerContext) -> Iterator[None]:
         """Waits until nobody else ingests into the repository, and keeps it so."""
-        with api.waiting("ingest"):
+        with api.count_waiting("ingest"):
             while not repository.ingesting.acquire(timeout=WAIT_S):
                 if not context.is_active():
                     raise Cancelled("the caller went away")
