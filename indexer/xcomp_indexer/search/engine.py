@@ -31,7 +31,6 @@ from xcomp_indexer.search.retrieve import PreparedQuery, ranked
 from xcomp_indexer.search.text_encoder import AT_ONCE, TextEncoder
 from xcomp_protos.errors import InvalidRequest, NotFound
 
-_BACKGROUND = {"en": background.ENGLISH, "zh": background.CHINESE}
 FURTHEST = 4096  # candidates that are looked at when near copies are folded
 
 
@@ -218,8 +217,7 @@ class SearchEngine:
     def _background_vectors(self, repository: Repository, space: str) -> Vectors:
         embedder = self._library.embedder(repository, space)
         if embedder.digest not in self._background:
-            texts = [text for name, group in _BACKGROUND.items() if name in embedder.languages for text in group]
-            self._background[embedder.digest] = self.texts.encode(embedder, texts)
+            self._background[embedder.digest] = self.texts.encode(embedder, background.texts(embedder.languages))
         return self._background[embedder.digest]
 
 
