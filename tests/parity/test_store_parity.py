@@ -99,7 +99,7 @@ def test_random_searches_find_the_same(pair: tuple[Store, Store]) -> None:
             noise.normal(size=SPACES[space]).astype(np.float32),
             limit=chance.randrange(1, 40),
             offset=chance.choice([0, 0, 7]),
-            minimum=chance.choice([None, 0.1]),
+            score_threshold=chance.choice([None, 0.1]),
             where=chance.choice([None, random_filter(chance)]),
         )
         (ours,), (theirs,) = edge.near([near]), memory.near([near])

@@ -314,7 +314,7 @@ PNG_BOMB = images.bomb()
         ({"collapse": 1.1}, "collapse: must be 0 to 1"),
         ({"min_confidence": math.nan}, "min_confidence: must be 0 to 1"),
         ({"space_weights": {"color": -1.0}}, "space_weights: that of 'color' must be"),
-        ({"space_weights": {"color": 0.0}}, "space_weights: leave no space"),
+        ({"space_weights": {"color": 0.0}}, "space_weights: no space is left"),
         ({"min_similarity": 1.1}, "min_similarity: must be 0 to 1"),
         ({"language": 9}, "language: 9 is none"),
         ({"where": ["nonsense"]}, "where 'nonsense'"),

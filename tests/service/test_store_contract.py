@@ -254,7 +254,7 @@ def test_copies_of_a_picture_are_paged_by_id_without_gap_or_repetition(store: St
 
 def test_near_leaves_equal_scores_to_chance_where_that_will_do(store: Store) -> None:
     store.upsert([point(number, toward(1, 2, 3, 4)) for number in range(70)] + [point(99, toward(1, 2, 3, 5))])
-    (hits,) = store.near([VectorQuery("en", toward(1, 2, 3, 4), 3, ties=False)])
+    (hits,) = store.near([VectorQuery("en", toward(1, 2, 3, 4), 3, stable_order=False)])
     assert [hit.score for hit in hits] == [1, 1, 1]
     assert len({hit.id for hit in hits} - {an_id(99)}) == 3
 
@@ -263,7 +263,7 @@ def test_near_obeys_limit_offset_minimum_and_filter(store: Store) -> None:
     store.upsert([point(number, kind=number % 2) for number in range(6)])
     query = toward(1, 0, 0, 0)
     assert store.near([VectorQuery("en", query, 0), VectorQuery("en", query, 3, offset=9)]) == [[], []]
-    (above,) = store.near([VectorQuery("en", query, 9, minimum=0.7)])
+    (above,) = store.near([VectorQuery("en", query, 9, score_threshold=0.7)])
     assert [hit.id for hit in above] == [an_id(0), an_id(1)]
     (odd,) = store.near([VectorQuery("en", query, 2, where=Match("kind", (1,)))])
     assert [hit.id for hit in odd] == [an_id(1), an_id(3)]
@@ -271,7 +271,9 @@ def test_near_obeys_limit_offset_minimum_and_filter(store: Store) -> None:
 
 def test_near_tells_payloads_of_so_many_as_are_asked_for(store: Store) -> None:
     store.upsert([point(number, kind=number) for number in range(6)])
-    whole, part, none = store.near([VectorQuery("en", toward(1, 0, 0, 0), 4, told=count) for count in (None, 2, 0)])
+    whole, part, none = store.near(
+        [VectorQuery("en", toward(1, 0, 0, 0), 4, payload_limit=count) for count in (None, 2, 0)]
+    )
     assert [hit.payload for hit in whole] == [{"kind": number} for number in range(4)]
     assert [hit.payload for hit in part[:2]] == [hit.payload for hit in whole[:2]]
     bare = [[(hit.id, hit.score) for hit in hits] for hits in (whole, part, none)]

@@ -227,7 +227,7 @@ def test_what_goes_over_rest() -> None:
         store = stores.create("a", {"en": 2})
         shim.backend.seen.clear()
         store.upsert([point(number, toward(1, 0)) for number in range(501)])
-        store.near([VectorQuery("en", toward(1, 0), 2, offset=1, where=Match("tags", ("x",)), minimum=0.5)])
+        store.near([VectorQuery("en", toward(1, 0), 2, offset=1, where=Match("tags", ("x",)), score_threshold=0.5)])
         store.set_payload([an_id(1)], {"a": 1, "b": None})
         store.set_vectors("en", {an_id(1): toward(0, 1)})
         store.delete([an_id(1)])

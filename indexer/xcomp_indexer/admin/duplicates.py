@@ -122,7 +122,9 @@ class Comparison:
 
     def _compare(self, points: Sequence[ScoredPoint]) -> None:
         nears = [
-            VectorQuery(self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, minimum=self._alike)
+            VectorQuery(
+                self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, score_threshold=self._alike
+            )
             for point in points
         ]
         for point, found in zip(points, self._store.near(nears), strict=True):

@@ -28,7 +28,7 @@ _ROUTES: Mapping[int, Route] = {
 _LANGUAGES = {"en": common_pb2.LANGUAGE_EN, "zh": common_pb2.LANGUAGE_ZH, "mixed": common_pb2.LANGUAGE_ALL}
 
 
-def question_of(request: pb.SearchRequest) -> SearchRequest:
+def search_of(request: pb.SearchRequest) -> SearchRequest:
     """Reads a batch of queries."""
     if not 1 <= len(request.queries) <= MAX_QUERIES:
         raise InvalidRequest(f"queries: send 1 to {MAX_QUERIES} of them, not {len(request.queries)}")

@@ -125,11 +125,11 @@ class IndexerService(Upkeep):
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
         """Answers a batch of queries."""
         started = time.monotonic()
-        question = search_messages.question_of(request)
+        search = search_messages.search_of(request)
         remaining_s(context, default=60)
         repository = self._library.get(request.repository, profile=request.profile)
-        answers = self._search.answer(repository, question, gone=lambda: not context.is_active())
-        pairs = self._search.compare(repository, question, answers) if question.min_similarity else ()
+        answers = self._search.answer(repository, search, is_cancelled=lambda: not context.is_active())
+        pairs = self._search.compare(repository, search, answers) if search.min_similarity else ()
         response = search_messages.response_message(
             answers, repository.name, pairs=pairs, has_vectors=request.query_vectors
         )
@@ -152,7 +152,7 @@ class IndexerService(Upkeep):
         kinds = {each.WhichOneof("content") for each in request.inputs}
         if kinds == {"text"}:
             texts = [messages.text_of(each.text, field="inputs") for each in request.inputs]
-            rows.append(self._search.texts.encode(embedder, texts, gone=lambda: not context.is_active()))
+            rows.append(self._search.texts.encode(embedder, texts, is_cancelled=lambda: not context.is_active()))
         elif kinds == {"image"}:
             pictures = [
                 decode_query(each.image, image_size=embedder.image_size, field="inputs") for each in request.inputs

@@ -95,10 +95,10 @@ class VectorQuery:
     limit: int
     where: Filter | None = None
     offset: int = 0
-    minimum: float | None = None  # cosine similarity below which nothing is returned
+    score_threshold: float | None = None  # cosine similarity below which nothing is returned
     exact: bool = False  # compare with every vector, whatever index there is: slow, for evaluations
-    told: int | None = None  # payloads are needed of the first so many alone, others may come empty; None: of all
-    ties: bool = True  # equal scores at the cut go by id, whatever that costs; else chance chooses among them
+    payload_limit: int | None = None  # hits with payload, the first ones; others may come without; None: all
+    stable_order: bool = True  # order equal scores at the cut by id, whatever that costs; else by chance
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ def rounded(score: float) -> float:
 
 def threshold(near: VectorQuery) -> float | None:
     """Returns the least score to ask an engine for: rounding may lift a score over the minimum."""
-    return None if near.minimum is None else near.minimum - 10**-_DECIMALS
+    return None if near.score_threshold is None else near.score_threshold - 10**-_DECIMALS
 
 
 def reach(near: VectorQuery) -> int:
     """Returns how many results to fetch first."""
-    return near.offset + near.limit + (_MARGIN if near.ties else 0)
+    return near.offset + near.limit + (_MARGIN if near.stable_order else 0)
 
 
 def page(
@@ -60,11 +60,11 @@ def page(
     if not near.limit:
         return []
     end, take = near.offset + near.limit, reach(near)
-    while near.ties and len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
+    while near.stable_order and len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
         take *= 2
         found = fetch(take)
     least = rounded(found[end - 1].score) if len(found) >= end else -math.inf
     scores = takewhile(lambda score: score >= least, (rounded(each.score) for each in found))
     candidates = list(map(read, found, scores))
     ordered = sorted(candidates, key=lambda each: (-each.score, each.id))[near.offset : end]
-    return [each for each in ordered if near.minimum is None or each.score >= near.minimum]
+    return [each for each in ordered if near.score_threshold is None or each.score >= near.score_threshold]

@@ -135,9 +135,11 @@ class EdgeStore:
             paging.page(near, hits, fetch=partial(self._first, near, vector), read=_hit)
             for near, vector, hits in zip(queries, vectors, found, strict=True)
         ]
-        return self._told(pages, [near.limit if near.told is None else near.told for near in queries])
+        return self._fetch_payloads(
+            pages, [near.limit if near.payload_limit is None else near.payload_limit for near in queries]
+        )
 
-    def _told(self, pages: Sequence[Sequence[ScoredPoint]], counts: Sequence[int]) -> list[list[ScoredPoint]]:
+    def _fetch_payloads(self, pages: Sequence[Sequence[ScoredPoint]], counts: Sequence[int]) -> list[list[ScoredPoint]]:
         """Fills in the payloads of the first so many of each page; what was removed meanwhile is left out.
 
         In a search the engine takes several times as long for a payload, and the margin would be paid for as well.

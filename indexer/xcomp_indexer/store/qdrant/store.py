@@ -145,7 +145,7 @@ class QdrantStore:
             limit=take or paging.reach(near),
             score_threshold=paging.threshold(near),
             params=_EXACTLY if near.exact and self._params else self._params,
-            with_payload=near.told != 0,
+            with_payload=near.payload_limit != 0,
         )
 
     def _query(self, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
