@@ -398,7 +398,7 @@ def test_another_server_of_the_same_store_notices(home: Path, monkeypatch: pytes
     here, there = (RepositoryCatalog(stores, models, default_profile="color") for _ in range(2))
     repository = here.create("shared")
     mirror = there.get("shared")
-    repository.rewrite(lambda record: record.with_space(record.spaces["color"]).answering(("color",)))
+    repository.rewrite(lambda record: record.with_space(record.spaces["color"]).with_active(("color",)))
     store = mirror.store
     store.set_meta({"models": {**store.meta()["models"], "b": store.meta()["models"]["color"]}, "active": ["b"]})  # type: ignore[dict-item,index]  # JSON
     assert [space.name for space in mirror.spaces] == ["color"]

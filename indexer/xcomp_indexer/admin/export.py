@@ -107,7 +107,7 @@ class ExportReader:
         if not isinstance(values.get("format"), int) or int(str(values["format"])) > FORMAT:
             raise InvalidRequest(f"it has format {values.get('format')}, this version reads {FORMAT}: upgrade xcomp")
         try:
-            return spaces.read(values)
+            return spaces.parse_config(values)
         except ValueError as error:
             raise InvalidRequest(
                 f"line 1 names profile {values.get('profile')!r} and models that this version does not know: {error}"

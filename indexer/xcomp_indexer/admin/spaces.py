@@ -53,7 +53,7 @@ def add_space(
         raise InvalidRequest(f"model: name the one that space {spec.name!r} is to have")
     embedder = library.models.get(spec.model or (known.source if known else ""))
     if known is None:
-        made = spaces.of_embedder(spec, embedder, templates=templates, filling=True)
+        made = spaces.create_space(spec, embedder, templates=templates, filling=True)
         with repository.writing:  # whoever learns of it from the record finds it in the store
             repository.rewrite(lambda record: record.with_space(made))
             repository.store.add_space(made.name, made.dimension)
@@ -86,7 +86,7 @@ def check_switch(repository: Repository, names: Sequence[str], *, force: bool) -
                 f"{count} images have no vector in space {name!r} yet, searches would not find them: complete it with: "
                 f"xcomp repo space add {repository.name} {name}, or switch with --force"
             )
-    lost = record.languages() - record.answering(tuple(names)).languages()
+    lost = record.languages() - record.with_active(tuple(names)).languages()
     if lost:
         raise Conflict(
             f"no space would be left that understands {', '.join(sorted(lost))}: "
@@ -104,7 +104,7 @@ def switch_spaces(repository: Repository, names: Sequence[str]) -> None:
     def answering(record: RepositoryConfig) -> RepositoryConfig:
         for name in names:
             _require(repository, record, name)
-        return record.answering(tuple(names))
+        return record.with_active(tuple(names))
 
     repository.rewrite(answering)
 

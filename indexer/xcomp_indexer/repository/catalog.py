@@ -23,7 +23,7 @@ from xcomp_indexer.repository.image_record import (
     IMAGES,
 )
 from xcomp_indexer.repository.profiles import spaces_of, stage_of
-from xcomp_indexer.repository.repository import Repository, recorded
+from xcomp_indexer.repository.repository import Repository, read_config
 from xcomp_indexer.repository.spaces import RepositoryConfig, Space
 from xcomp_indexer.store import Meta, Store, Stores
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
@@ -92,7 +92,7 @@ class RepositoryCatalog:
         self._check_free(name)  # before a model is loaded for nothing, or missed
         profile = profile or self.default_profile
         embedders = {spec.name: self.models.get(spec.model) for spec in spaces_of(profile)}
-        record = spaces.of_profile(profile, embedders)
+        record = spaces.create_config(profile, embedders)
         with self._turn(name):
             store = self._made(name, record, record.write())
             self._open[name] = repository = Repository(name, store, record)
@@ -220,7 +220,7 @@ class RepositoryCatalog:
             meta = store.meta()
             blank = not meta and not store.count()
             if not blank:
-                record = recorded(name, meta)
+                record = read_config(name, meta)
                 _complete(store, record)
                 return Repository(name, store, record)
         except XcompError:

@@ -56,7 +56,7 @@ class Repository:
     def rewrite(self, change: Callable[[RepositoryConfig], RepositoryConfig]) -> None:
         """Changes the record, in one step."""
         with self._rewriting:
-            record = change(recorded(self.name, self.store.meta()))
+            record = change(read_config(self.name, self.store.meta()))
             self.store.set_meta(record.write())
             self.record, self.read_at = record, time.monotonic()
 
@@ -64,17 +64,20 @@ class Repository:
         """Reads the record again if that was a while ago and nobody else is at it."""
         if time.monotonic() - self.read_at > RECORD_S and self._rewriting.acquire(blocking=False):
             try:
-                self.record, self.read_at = recorded(self.name, self.store.meta()), time.monotonic()
+                self.record, self.read_at = read_config(self.name, self.store.meta()), time.monotonic()
             finally:
                 self._rewriting.release()
 
 
-def recorded(name: str, meta: Meta) -> RepositoryConfig:
-    """Reads the record of a repository back."""
+def read_config(name: str, meta: Meta) -> RepositoryConfig:
+    """Read the record of a repository.
+
+    Raises:
+        Conflict: this version does not understand it.
+    """
     try:
-        return spaces.read(meta)
-    except ValueError:
+        return spaces.parse_config(meta)
+    except ValueError as error:
         raise Conflict(
-            f"repository {name!r} has no record of its models that this version understands: "
-            f"delete it with: xcomp repo delete {name}, and index anew"
+            f"repository {name!r}: {error}: delete it with: xcomp repo delete {name}, and index again"
         ) from None
