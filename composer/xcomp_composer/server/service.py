@@ -5,7 +5,6 @@ Streams are made at their own pace and handed out at the client's: a slow one ho
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 
@@ -27,6 +26,7 @@ from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.client.channel import dial
 from xcomp_protos.errors import Cancelled, InvalidRequest, XcompError
+from xcomp_protos.machine import resident_bytes
 from xcomp_protos.server.interceptor import remaining_s
 from xcomp_protos.tls import ClientTls
 
@@ -133,7 +133,7 @@ class ComposerService(rpc.ComposerServicer):
             can=_can(self._profile),
             indexer=self._address,
             indexer_status=self._indexer_status(),
-            memory_bytes=_resident_bytes(),
+            memory_bytes=resident_bytes(),
         )
 
     def _indexer_status(self) -> str:
@@ -158,11 +158,3 @@ def _streamed(events: Generator[Event], order: WritingRequest) -> Iterator[pb.Co
 def _can(profile: str) -> tuple[str, ...]:
     """What the profile's models can do without another one being named."""
     return CAN if ILLUSTRATORS.get(profile, RETRIEVAL) == RETRIEVAL else (*CAN, "compose", "chat")
-
-
-def _resident_bytes() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return 0
-    return pages * 4096

@@ -8,7 +8,6 @@ The engine searches in threads of its own, which a shard keeps to for good. They
 that more of them than cores would take the time of whoever is to work next.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -24,11 +23,6 @@ _NO_GRAPH = qe.HnswIndexConfig(0, 1, 1)  # no links: the engine's way to seal wh
 _M = 16  # links of a point, and twice as many at the ground
 _EF_CONSTRUCT = 100  # candidates for links
 _FULL_SCAN_KB = 10_000  # of vectors that a filter leaves: fewer are compared one by one
-
-
-def cores() -> int:
-    """Returns how many threads can run at once in this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def written(spaces: Mapping[str, int], *, threads: int) -> qe.EdgeConfig:

@@ -17,10 +17,11 @@ from pathlib import Path
 import qdrant_edge as qe
 
 from xcomp_indexer.store import Step, validate
-from xcomp_indexer.store.edge import config, files, manifest
+from xcomp_indexer.store.edge import files, manifest
 from xcomp_indexer.store.edge.config import Layout
 from xcomp_indexer.store.edge.shard import ROOM_BYTES, Journal, Shard, ShardHandle, check_room, translated
 from xcomp_protos.errors import Conflict, Exhausted, Unavailable
+from xcomp_protos.machine import core_count
 
 _UPDATE = qe.UpdateOperation
 _TOLD_EACH_S = 0.5
@@ -109,7 +110,7 @@ class _Rebuild:
         if self._layout == "graph" and not self._held.manifest.graph:  # one graph of all is found in fastest
             layouts.insert(0, "merged")
         program = [sys.executable, "-m", "xcomp_indexer.store.edge.rebuild_worker", str(os.getpid())]
-        return [*program, str(self._draft), spaces, str(config.cores()), *layouts]
+        return [*program, str(self._draft), spaces, str(core_count()), *layouts]
 
     def _exchanged(self, journal: Journal) -> Shard:
         with translated(self._held.path):

@@ -26,6 +26,7 @@ from xcomp_protos.errors import Conflict, Exhausted, Unavailable, XcompError
 
 VERSION = version("qdrant-edge-py")
 
+# The command line has a bound of its own for starting servers, since no package imports the other.
 # The engine maps files whose pages get room on the disk when they are written; where there is none left, the system
 # ends the process. A batch of points needs a few megabytes, and its log 32.
 ROOM_BYTES = 64 * 2**20

@@ -16,6 +16,7 @@ from xcomp_indexer.store.edge.indexes import Fields
 from xcomp_indexer.store.edge.shard import VERSION, ShardHandle, check_room, translated
 from xcomp_indexer.store.edge.store import EdgeStore
 from xcomp_protos.errors import Conflict, NotFound, Unavailable
+from xcomp_protos.machine import core_count
 
 INDEX_FROM = 1000  # points from which on filters are indexed
 SEAL_FROM = 4_000  # points whose indexes take memory enough, some 16 MB, to be moved to the disk
@@ -63,7 +64,7 @@ class EdgeStores:
             shutil.rmtree(path, ignore_errors=True)  # what a crash during a create or a drop left behind
             check_room(self._root)
             with translated(path):
-                qe.EdgeShard.create(str(path / "shard"), config.written(spaces, threads=config.cores())).close()
+                qe.EdgeShard.create(str(path / "shard"), config.written(spaces, threads=core_count())).close()
             manifest.write(path, manifest.Manifest(dict(spaces), engine=VERSION))
             return self._store(ShardHandle(path, lock))
 
