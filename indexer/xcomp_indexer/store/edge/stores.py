@@ -15,12 +15,20 @@ from xcomp_indexer.store.edge import config, manifest
 from xcomp_indexer.store.edge.indexes import Fields
 from xcomp_indexer.store.edge.shard import VERSION, ShardHandle, check_room, translated
 from xcomp_indexer.store.edge.store import EdgeStore
-from xcomp_protos.errors import Conflict, NotFound, Unavailable
+from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from xcomp_protos.machine import core_count
 
 INDEX_FROM = 1000  # points from which on filters are indexed
 SEAL_FROM = 4_000  # points whose indexes take memory enough, some 16 MB, to be moved to the disk
 GRAPH_FROM = 100_000  # points from which on an index is worth its price: exact search takes some 20 ms below
+
+
+def connect(address: str, *, api_key: str | None, indexes: Mapping[str, IndexKind]) -> "EdgeStores":  # noqa: ARG001  # the registry passes it
+    """Return the repositories under the folder of an address `edge:FOLDER`."""
+    folder = address.removeprefix("edge:")
+    if not folder:
+        raise InvalidRequest(f"store address {address!r}: name a folder, as in edge:FOLDER")
+    return EdgeStores(Path(folder).expanduser(), indexes=indexes)
 
 
 class EdgeStores:

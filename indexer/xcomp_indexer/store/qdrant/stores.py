@@ -101,12 +101,14 @@ def connect(
     """Returns the repositories of a server; the first call to it connects.
 
     Args:
-        address: `http(s)://HOST:PORT` or `grpc(s)://HOST:PORT`.
+        address: `http(s)://HOST:PORT`, `grpc(s)://HOST:PORT`, or `memory:` for tests.
         api_key: of a server that wants one.
         indexes: the payload keys to index.
         timeout_s: for one call; the client's own 5 s are too short for a bulk write on a busy server.
         patience_s: how long a call that failed in passing is tried again; None: `PATIENCE_S`.
     """
+    if address == "memory:":
+        return memory()
     made = partial(_client, address, api_key)
     call = RetryingClient(address, PATIENCE_S if patience_s is None else patience_s, partial(made, _SLOW_S))
     if api_key and not _secure(address):
