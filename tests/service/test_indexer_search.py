@@ -319,8 +319,8 @@ PNG_BOMB = images.bomb()
         ({"language": 9}, "language: 9 is none"),
         ({"where": ["nonsense"]}, "where 'nonsense'"),
         ({"where": ["(" * 5000]}, "where: an expression is longer"),
-        ({"repository": "../x"}, "repository '../x' is no name"),
-        ({"repository": ""}, "repository '' is no name"),
+        ({"repository": "../x"}, "repository '../x' is not a valid name"),
+        ({"repository": ""}, "repository '' is not a valid name"),
         ({"profile": "sepia"}, "profile 'sepia' is unknown"),
     ],
 )

@@ -155,6 +155,6 @@ def test_an_ingest_that_waited_for_a_repository_that_went_is_told(indexer: Index
     with indexer.library.get("default").ingesting:
         thread.start()
         time.sleep(0.1)
-        indexer.library._emptied("default")  # as `drop` does, which has the turn then
+        indexer.library._close_and_count("default")  # as `drop` does, which has the turn then
     thread.join(10)
     assert failed == ["repository 'default' was deleted while this ingest waited: run it again"]

@@ -286,7 +286,7 @@ def test_a_full_disk_is_searched_without_the_indexes_that_it_has_no_room_for(
 
 
 def indexed_keys(store: EdgeStore) -> set[str]:
-    with store._held.reading() as engine:
+    with store._handle.use_engine() as engine:
         return set(engine.info().payload_schema)
 
 

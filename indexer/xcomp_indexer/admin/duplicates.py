@@ -18,7 +18,7 @@ from xcomp_indexer.images.decode import decode
 from xcomp_indexer.repository.image_record import (
     IMAGES,
 )
-from xcomp_indexer.repository.visibility import now, offered
+from xcomp_indexer.repository.visibility import now, offered_filter
 from xcomp_indexer.store import And, InSpace, ScoredPoint, Store, VectorQuery
 from xcomp_protos.errors import XcompError
 
@@ -95,7 +95,7 @@ class Comparison:
         self, store: Store, space: str, read: Callable[[ScoredPoint], bytes], *, alike: float, allow_restricted: bool
     ) -> None:
         self._store, self._space, self._read, self._alike = store, space, read, alike
-        self._where = And((IMAGES, InSpace(space), *(() if allow_restricted else (offered(now()),))))
+        self._where = And((IMAGES, InSpace(space), *(() if allow_restricted else (offered_filter(now()),))))
         self._signatures: dict[str, Signature | None] = {}  # by content; None: the file cannot be read
         self._leader: dict[str, str] = {}  # by content: another content that is the same picture
 

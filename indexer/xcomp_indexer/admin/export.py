@@ -52,7 +52,7 @@ def import_repository(library: RepositoryCatalog, name: str, reader: "ExportRead
         Exists: there is one of this name.
         InvalidRequest: a line cannot be used.
     """
-    with library.filling(name, reader.record) as store:
+    with library.create_for_import(name, reader.record) as store:
         points, sealing = reader.points(name), BackgroundCompactor(store, name)
         while batch := list(islice(points, BATCH)):
             store.upsert(batch)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xcomp_indexer.repository.visibility import is_offered, now, offered
+from xcomp_indexer.repository.visibility import is_offered, now, offered_filter
 from xcomp_indexer.search.calibration import Calibration, QueryStats
 from xcomp_indexer.search.query import POOL, SearchRequest, Vector
 from xcomp_indexer.search.ranking import RankedHit, fuse
@@ -97,4 +97,4 @@ def _drop_restricted(store: Store, hits: Sequence[ScoredPoint], *, limit: int, m
 
 
 def _with_visibility(query: VectorQuery, moment: str) -> VectorQuery:
-    return replace(query, where=And((query.where, offered(moment))) if query.where else offered(moment))
+    return replace(query, where=And((query.where, offered_filter(moment))) if query.where else offered_filter(moment))

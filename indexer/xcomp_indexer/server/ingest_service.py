@@ -72,7 +72,7 @@ class IngestHandlers:
                 if not context.is_active():
                     raise Cancelled("the caller went away")
         try:
-            if not self._catalog.holds(repository):
+            if not self._catalog.is_open(repository):
                 raise NotFound(f"repository {repository.name!r} was deleted while this ingest waited: run it again")
             yield
         finally:

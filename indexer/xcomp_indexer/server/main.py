@@ -59,32 +59,32 @@ def _serve(options: argparse.Namespace) -> None:
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
     models = EmbedderCache()
-    catalog = RepositoryCatalog(stores, models, default_profile=options.profile)
+    library = RepositoryCatalog(stores, models, default_profile=options.profile)
     roots = [Path(root) for root in options.allow_root or ["/"]]
-    service = IndexerService(catalog, roots=roots, upload_dir=UploadDir(home / FOLDER))
+    service = IndexerService(library, roots=roots, upload_dir=UploadDir(home / FOLDER))
     registered = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
     try:
         with setup.observed(options, _readings(models), service="xcomp-indexer", traces=traces_wanted()):
-            run([registered], endpoint(options), prepare=partial(_prepare, catalog, options))
+            run([registered], endpoint(options), prepare=partial(_prepare, library, options))
     finally:
         stop.set()
-        catalog.close()
+        library.close()
 
 
 def _readings(models: EmbedderCache) -> setup.Readings:
     return {"models_loaded": ("embedding models in memory", lambda: len(models.names()))}
 
 
-def _prepare(catalog: RepositoryCatalog, options: argparse.Namespace, stop: threading.Event) -> None:
+def _prepare(library: RepositoryCatalog, options: argparse.Namespace, stop: threading.Event) -> None:
     """Loads what is to be there from the start, and waits for a store that is not up yet."""
     if options.preload:
         for spec in spaces_of(options.profile):
-            catalog.models.get(spec.model)
+            library.models.get(spec.model)
     while not stop.is_set():
         try:
-            catalog.names()
+            library.names()
         except Unavailable as error:
             log.warning("event=waiting reason=%r", one_line(str(error)))
             stop.wait(STORE_WAIT_S)
@@ -136,7 +136,7 @@ def settle() -> None:
     """Sets it for the whole process; to be called before its threads are started."""
     gc.set_threshold(COLLECT_AFTER)
     if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc; another catalog goes about it in its own way
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc; another library goes about it in its own way
         if mallopt is not None:
             mallopt(_M_ARENA_MAX, core_count())
 

@@ -18,7 +18,7 @@ from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.file_access import FileAccess
 from xcomp_indexer.repository.image_record import IMAGES, ImagePayload, is_failure, true_path
 from xcomp_indexer.repository.repository import Repository
-from xcomp_indexer.repository.visibility import is_offered, now, offered
+from xcomp_indexer.repository.visibility import is_offered, now, offered_filter
 from xcomp_indexer.search.engine import SearchEngine
 from xcomp_indexer.search.filter_parser import parse
 from xcomp_indexer.search.query import decode_query
@@ -131,7 +131,7 @@ class IndexerService(rpc.IndexerServicer):
             raise InvalidRequest(f"page_size: must be 1 to {messages.MAX_K}, not {size}")
         parts = [IMAGES, *(part for part in (parse(list(request.where)),) if part)]
         if not request.allow_restricted:
-            parts.append(offered(now()))
+            parts.append(offered_filter(now()))
         response = pb.ListResponse()
         size_bytes = 0
         for point in repository.store.scan(where=And(tuple(parts)), after=messages.parse_page_token(request)):

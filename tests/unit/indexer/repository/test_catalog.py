@@ -207,8 +207,8 @@ def test_dropping_removes_it_and_its_name_can_be_used_again(library: RepositoryC
     assert library.drop("trips") == 0
     assert library.names() == []
     after = library.create("trips")
-    assert library.holds(after)
-    assert not library.holds(before)
+    assert library.is_open(after)
+    assert not library.is_open(before)
 
 
 def test_dropping_while_it_is_indexed_is_a_conflict(library: RepositoryCatalog) -> None:
