@@ -316,7 +316,7 @@ PNG_BOMB = images.bomb()
         ({"space_weights": {"color": -1.0}}, "space_weights: that of 'color' must be"),
         ({"space_weights": {"color": 0.0}}, "space_weights: no space is left"),
         ({"min_similarity": 1.1}, "min_similarity: must be 0 to 1"),
-        ({"language": 9}, "language: 9 is none"),
+        ({"language": 9}, "language: 9 is not a value"),
         ({"where": ["nonsense"]}, "where 'nonsense'"),
         ({"where": ["(" * 5000]}, "where: an expression is longer"),
         ({"repository": "../x"}, "repository '../x' is not a valid name"),

@@ -358,7 +358,7 @@ def test_one_rebuild_at_a_time(store: EdgeStore) -> None:
 
 def test_a_full_disk_is_told_beforehand(store: EdgeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(Exhausted, match=r"takes 0\.1 GB for a while, and the disk has 0\.0 GB left") as refused:
+    with pytest.raises(Exhausted, match=r"takes 0\.1 GB meanwhile, and the disk has 0\.0 GB left") as refused:
         list(store.optimize())
     assert "\n" not in str(refused.value)
     assert shards(tmp_path) == ["shard"]

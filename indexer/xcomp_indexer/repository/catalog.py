@@ -270,6 +270,6 @@ def check_name(name: str) -> None:
     """Raise `InvalidRequest` unless a repository can have this name."""
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"repository {name!r} is not a valid name: use up to 64 letters, digits, '-', '_' and '.', and start with a "
+            f"repository {name!r} is not a valid name: use up to 64 letters, digits, '-', '_' and '.', starting with a "
             "letter or digit"
         )
