@@ -31,7 +31,7 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 TIMEOUT_S = 60.0
-# What is wider than the page, and every picture that did not come.
+# What is wider than the page, and every image that did not come.
 _LOOK = """((width) => {
   const wide = [...document.querySelectorAll('body *')].filter((each) => {
     const box = each.getBoundingClientRect();
@@ -59,7 +59,7 @@ class Look:
     Attributes:
         complaints: errors and warnings of the browser's console.
         wide: elements that reach beyond the window.
-        broken: pictures that did not load.
+        broken: images that did not load.
     """
 
     width: int

@@ -18,8 +18,8 @@ class CountingEmbedder:
         self.name, self.digest = self._eye.name, self._eye.digest
         self.dimension, self.image_size = self._eye.dimension, self._eye.image_size
         self.languages, self.batch_size = self._eye.languages, self._eye.batch_size
-        self.images = 0  # pictures embedded
-        self.open = threading.Event()  # while it is not set, embedding pictures waits
+        self.images = 0  # images embedded
+        self.open = threading.Event()  # while it is not set, embedding images waits
         self.open.set()
         self.waiting = threading.Event()  # set once somebody waits
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-_HOMES = "models--*--*/snapshots"  # of fetched repositories in the cache of a hub
+_SNAPSHOTS = "models--*--*/snapshots"  # fetched repositories in the cache of a hub
 
 
 @dataclass(frozen=True)
@@ -17,25 +17,25 @@ class Model:
     what: str
     cannot: str
     licence: str
-    libraries: tuple[str, ...] = ()  # import names without which it cannot run
+    libraries: tuple[str, ...] = ()  # import names that it needs
     install: str = ""
-    repository: str = ""  # of the hub, where its files are fetched from
+    repository: str = ""  # of the hub, with its files
 
     def is_fetched(self) -> bool:
-        """Whether its files are here; whether they are whole is seen when it is loaded."""
+        """Whether its files are here; loading it checks whether they are complete."""
         if not self.repository:
             return True
         from huggingface_hub import constants
 
         return (Path(constants.HF_HUB_CACHE) / f"models--{self.repository.replace('/', '--')}" / "snapshots").is_dir()
 
-    def lack(self) -> str:
-        """Says what keeps it from running here, and the way out; nothing if it can run."""
-        if self.missing():
+    def describe_lack(self) -> str:
+        """Returns why it cannot run here and the way out; nothing if it can run."""
+        if self.missing_libraries():
             return f"not installed: {self.install}"
         return "" if self.is_fetched() else f"not fetched: xcomp models pull {self.name}"
 
-    def missing(self) -> tuple[str, ...]:
+    def missing_libraries(self) -> tuple[str, ...]:
         """Names the libraries that are not installed here."""
         return tuple(name for name in self.libraries if find_spec(name) is None)
 
@@ -55,7 +55,7 @@ MODELS = (
         profile="clip",
         role="images and English texts to vectors",
         what="CLIP ViT-B/32 trained on LAION-2B, 605 MB",
-        cannot="reads no Chinese and little writing in pictures, counts badly",
+        cannot="reads no Chinese and little writing in images, counts badly",
         licence="MIT",
         libraries=("torch", "torchvision", "open_clip", "huggingface_hub"),
         install="pip install 'xcomp[indexer]'",
@@ -86,7 +86,7 @@ MODELS = (
     Model(
         name="retrieval",
         profile="every profile",
-        role="places and chooses pictures",
+        role="places and chooses images",
         what="rules over the vectors of the repository; no language model, answers in seconds",
         cannot="writes no text and does not chat",
         licence="Apache-2.0, part of xcomp",
@@ -94,10 +94,10 @@ MODELS = (
     Model(
         name=XCOMPOSER,
         profile="xcomposer",
-        role="writes, places, describes and chooses pictures, chats",
+        role="writes, places, describes and chooses images, chats",
         what="InternLM-XComposer2, 7B; its relatives -vl-7b and version 1.0 (internlm-xcomposer-7b, -vl-7b, -7b-4bit) "
         "run as well; about 20 GiB of a GPU in half precision",
-        cannot="real weights were never loaded in the making of this version",
+        cannot="not tested with real weights in this version",
         licence="code Apache-2.0; weights free for academic use, commercial use on application",
         libraries=("torch", "transformers", "sentencepiece", "safetensors", "accelerate"),
         install="pip install 'xcomp[composer]'",
@@ -106,7 +106,7 @@ MODELS = (
     Model(
         name="openai:MODEL",
         profile="every profile",
-        role="writes, places, describes and chooses pictures, chats",
+        role="writes, places, describes and chooses images, chats",
         what="any OpenAI-compatible endpoint, named by OPENAI_BASE_URL",
         cannot="sees only if the model does: openai-text:MODEL names one that does not",
         licence="the endpoint's",
@@ -126,10 +126,10 @@ MODELS = (
 )
 
 
-def others() -> list[Model]:
-    """Returns what embeds and was fetched beside the table's models, from the hub and from ModelScope.
+def find_others() -> list[Model]:
+    """Returns other embedding models that were fetched from the hub or from ModelScope.
 
-    The hub's cache is every program's: what counts there are the files of the families that run here.
+    Other programs share the cache of the hub, so only models of the families that run here count.
     """
     if not find_spec("huggingface_hub"):
         return []
@@ -139,15 +139,15 @@ def others() -> list[Model]:
     known = {model.repository for model in MODELS}
     from_hub = [
         _other(f"{family}{_repository(home)}", "the hub")
-        for home in sorted(cache.glob(_HOMES))
+        for home in sorted(cache.glob(_SNAPSHOTS))
         if _repository(home) not in known and (family := _family(home))
     ]
-    from_modelscope = [  # the cache is ours and lies beside the hub's, laid out alike
+    from_modelscope = [  # our cache beside that of the hub, with the same layout
         _other(
             f"modelscope:{_repository(home)}",
             "ModelScope; its family stands before its name, as in chinese_clip:modelscope:org/name",
         )
-        for home in sorted(cache.parent.glob(f"modelscope/{_HOMES}"))
+        for home in sorted(cache.parent.glob(f"modelscope/{_SNAPSHOTS}"))
     ]
     return [*from_hub, *from_modelscope]
 
@@ -168,7 +168,7 @@ def _repository(home: Path) -> str:
 
 
 def _family(home: Path) -> str:
-    """Returns what stands before the name of a model that was fetched from the hub; nothing if it is not for here."""
+    """Returns the prefix of a model that was fetched from the hub; nothing if it is of no family that runs here."""
     if any(home.glob("*/open_clip_*model.*")):
         return "open_clip:hf-hub:"
     configs = (file.read_bytes() for file in home.glob("*/config.json"))

@@ -35,7 +35,7 @@ ZH = [f"{number}号车库前的一辆红色摩托车" for number in range(32)]
 def main() -> None:
     """Prints the table."""
     print(machine.line("taskset -c 0 python -m tests.bench.clip_speed"))
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {IMAGES} pictures of {SIZE[0]}x{SIZE[1]}\n")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {IMAGES} images of {SIZE[0]}x{SIZE[1]}\n")
     print("| model | precision | load s | img/s | texts/s | one text ms | cosine to fp32 |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as home:

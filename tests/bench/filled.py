@@ -1,6 +1,6 @@
 """A repository of generated vectors behind a real server process, for the benchmarks of search.
 
-The vectors lie around a few dozen centres as pictures of a library do, and the payloads are those of photographs; no
+The vectors lie around a few dozen centres as images of a library do, and the payloads are those of photographs; no
 file is behind them. Models of true shape with random weights cost what trained ones cost.
 """
 
@@ -126,7 +126,7 @@ def _point(number: int, row: dict[str, NDArray[np.float32]]) -> Point:
         rights="cc-by",
         creator=f"photographer {number % 50}",
         metadata={
-            "title": f"Picture {number}",
+            "title": f"Image {number}",
             "creator": f"Photographer {number % 50}",
             "tags": [_WORDS[number % 20]],
         },

@@ -1,7 +1,7 @@
 """Searching while an ingest runs: `python -m tests.bench.findable [--images 400]`.
 
 A real server with ViT-B/32 of random weights takes in photographs of 12 megapixels, and answers a new text query four
-times a second. How long until the first picture is found, and how long each query takes, model loads included.
+times a second. How long until the first image is found, and how long each query takes, model loads included.
 """
 
 import argparse
@@ -36,9 +36,9 @@ def main() -> None:
         with process(home / "home", "--profile", profile) as (_, address):
             found_s, queries = _watched(address, photos)
     if len(queries) < _ENOUGH:
-        sys.exit(f"only {len(queries)} queries fitted in (first picture after {found_s:.1f} s): give more --images")
+        sys.exit(f"only {len(queries)} queries fitted in (first image after {found_s:.1f} s): give more --images")
     p95 = statistics.quantiles(queries, n=20)[-1]
-    print("\n| first picture found after | queries meanwhile | p50 | p95 |\n|---|---|---|---|")
+    print("\n| first image found after | queries meanwhile | p50 | p95 |\n|---|---|---|---|")
     print(f"| {found_s:.1f} s | {len(queries)} | {statistics.median(queries) * 1000:.0f} ms | {p95 * 1000:.0f} ms |")
 
 

@@ -58,7 +58,7 @@ Costs = dict[str, Seconds]  # of all images, by stage, each alone
 
 
 class Device:
-    """A model on a device of its own: so many pictures in a second, and the cores left alone."""
+    """A model on a device of its own: so many images in a second, and the cores left alone."""
 
     name, digest, dimension, image_size, batch_size = "device", "0" * 64, 512, 224, 16
     languages = frozenset({"en", "zh"})

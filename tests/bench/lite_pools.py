@@ -1,6 +1,6 @@
-"""The pictures and requests that `lite_quality` measures with.
+"""The images and requests that `lite_quality` measures with.
 
-The pools are pictures that packages install; none is kept here. The demonstration's photographs come with the
+The pools are images that packages install; none is kept here. The demonstration's photographs come with the
 environment; others with packages of Debian or PyPI, laid into a folder (docs/benchmarks.md tells how): other
 photographs and other requests, which the embedder's settings were not chosen by, and things cut out or drawn.
 """

@@ -1,6 +1,6 @@
-"""How well profile `lite` finds pictures: `python -m tests.bench.lite_quality [--POOL FOLDER]`.
+"""How well profile `lite` finds images: `python -m tests.bench.lite_quality [--POOL FOLDER]`.
 
-Pictures and requests are those of lite_pools.py; the requests were written without looking at results. The embedder
+Images and requests are those of lite_pools.py; the requests were written without looking at results. The embedder
 sees pixels only: no file name, folder or caption. The baseline uses the same class probabilities, but compares words
 (TF-IDF) instead of sentence vectors; it says what the sentence model is worth.
 """
@@ -41,9 +41,9 @@ _OTHERS = {
 
 
 def ranks(scores: Scores, requests: Sequence[Request]) -> NDArray[np.int64]:
-    """Returns the rank of the best right picture for each request, from 1.
+    """Returns the rank of the best right image for each request, from 1.
 
-    Wrong pictures with the same score count as better: a text whose words no picture has finds nothing.
+    Wrong images with the same score count as better: a text whose words no image has finds nothing.
     """
     pairs = ((row, list(request.right)) for row, request in zip(scores, requests, strict=True))
     return np.asarray([1 + (np.delete(row, right) >= row[right].max()).sum() for row, right in pairs])
@@ -139,9 +139,7 @@ def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
     network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
     probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos]).astype(np.float64)
     dictionary = Dictionary(weights.read(weights.CEDICT, None), {each.zh: each.en for each in load_classes()})
-    print(
-        f"{len(photos)} pictures, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n"
-    )
+    print(f"{len(photos)} images, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n")
     print(f"{'':22}R@1   R@5   MRR")
     print(f"{'chance':20}{_percent(chance(requests, k=1, pool=len(photos)))}", end="")
     print(_percent(chance(requests, k=5, pool=len(photos))))

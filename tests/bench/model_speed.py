@@ -85,11 +85,11 @@ def _measure(version: int, place: DevicePlacement, *, layers: int, bandwidth: fl
     )
     share = operations * text_rows / prefill_s / rate
     print(f"  prefill            {text_rows / prefill_s:8.0f} positions/s of text: {share:.2f} of the matrix rate")
-    print(f"  selection, cold    {cold_s:8.2f} s: {rows} positions, 4 pictures to encode")
-    print(f"  selection, cached  {warm_s:8.2f} s: the next spot, 4 pictures to encode")
+    print(f"  selection, cold    {cold_s:8.2f} s: {rows} positions, 4 images to encode")
+    print(f"  selection, cached  {warm_s:8.2f} s: the next spot, 4 images to encode")
     if isinstance(network, XComposer2):
         decoding, reading = _plora_overhead(network, place)
-        print(f"  partial LoRA       {decoding:+8.1%} on decoding, {reading:+.1%} on reading the rows of four pictures")
+        print(f"  partial LoRA       {decoding:+8.1%} on decoding, {reading:+.1%} on reading the rows of four images")
     if place.main.type == "cuda":
         plan, peak = make_plan("", config, place, context_tokens=2048), torch.cuda.max_memory_allocated()
         print(f"  memory             {peak / 2**30:8.2f} GiB at its peak, {plan.needed / 2**30:.2f} planned")
@@ -185,7 +185,7 @@ def _read(reader: Runner, units: Sequence[Unit]) -> None:
 
 @torch.inference_mode()
 def _plora_overhead(network: XComposer2, place: DevicePlacement) -> tuple[float, float]:
-    """What the low-rank parts add to one position of text, and to 1,024 rows of pictures; medians of paired runs."""
+    """What the low-rank parts add to one position of text, and to 1,024 rows of images; medians of paired runs."""
     width = network.llm.config.hidden_size
     rows = torch.randn(1, 4 * network.rows_per_image, width, device=place.main, dtype=place.dtype)
     pictures, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)

@@ -11,7 +11,7 @@ SIZES = {12: (4000, 3000), 1: (1224, 816)}
 
 
 def write(folder: Path, count: int, *, megapixels: int, seed: int = 0) -> Path:
-    """Writes photographs, each with its own bytes: a number behind the end of a picture makes another file of it."""
+    """Writes photographs, each with its own bytes: a number behind the end of an image makes another file of it."""
     folder.mkdir(parents=True)
     pictures = [_photograph(SIZES[megapixels], np.random.default_rng((seed, number))) for number in range(_PICTURES)]
     for number in range(count):

@@ -1,10 +1,10 @@
 """What illustrating an article costs in decoder positions, over all stages: `python -m tests.bench.pipeline_cost`.
 
-The composer illustrates an article of 1,200 tokens in twenty-four paragraphs with made-up models whose pictures take as
+The composer illustrates an article of 1,200 tokens in twenty-four paragraphs with made-up models whose images take as
 many positions as the releases' (66 and 256). Its answers are given: they are read behind their prompts in one pass, one
 position a token, as many as they would be when written. All choices are close, so that second looks take their whole
-allowance. The released procedure reads its own prompts anew each time, beam by beam, cut where its demos cut them, and
-writes nine or ten tokens for a choice. It has no captions of pictures and no second looks: these are listed apart.
+allowance. The released procedure reads its own prompts again each time, beam by beam, cut where its demos cut them, and
+writes nine or ten tokens for a choice. It has no captions of images and no second looks: these are listed apart.
 """
 
 import argparse
@@ -23,11 +23,12 @@ from PIL import Image
 from tests.bench import machine
 from tests.bench.selection_cost import RELEASED_ANSWER, RELEASED_CUT
 from tests.checkpoints import write_checkpoint
-from tests.toy_indexer import PatientCaller, ToyIndexer, ToyPicture, serving
+from tests.toy_indexer import PatientCallContext, ToyImage, ToyIndexer, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
+from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
@@ -50,7 +51,7 @@ _RELEASED: dict[int, Callable[[Callable[[Prompt], int]], Prompts1 | Prompts2]] =
 }
 _OURS_ALONE = ("describe", "second look")
 _CLOSE = (0.45, 0.3, 0.15, 0.1)
-_NAMES = [f"{a}{b}" for a in "qxzvk" for b in "abcd"]  # a word for each spot's pictures
+_NAMES = [f"{a}{b}" for a in "qxzvk" for b in "abcd"]  # a word for each spot's images
 
 
 class Given:
@@ -83,7 +84,7 @@ class Given:
         list(self._model.stream(whole, replace(sampling, form=None, max_new_tokens=1), cancelled=cancelled))
 
     def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
-        """Has the model choose, and answers closely: the same picture in both orders."""
+        """Has the model choose, and answers closely: the same image in both orders."""
         offered = [part.key for part in prompt if isinstance(part, Picture)][-len(options) :]
         stage = "second look" if frozenset(offered) == self._before else "choose"
         self._before = frozenset(offered)
@@ -132,9 +133,9 @@ def main() -> None:
             _report(partial(_loaded, each, options.device), rpc.IndexerStub(channel), clock)
 
 
-def pictures() -> list[ToyPicture]:
+def pictures() -> list[ToyImage]:
     """Four for each spot."""
-    return [ToyPicture(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
+    return [ToyImage(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
 
 
 def _made_up(version: int, folder: str) -> str:
@@ -208,11 +209,11 @@ def _print_positions(model: XComposer, given: Given, spots: int) -> None:
 
 
 def _many(model: XComposer, stub: rpc.IndexerStub, count: int, clock: Clock) -> tuple[float, float]:
-    """Returns articles per second and positions per article, through one lane."""
-    lane = FairQueue(width=model.capabilities.at_once, waiting=31)
+    """Returns articles per second and positions per article, through one queue."""
+    queue = FairQueue(width=model.capabilities.at_once, waiting=31)
     started, before = clock(), model.positions_read
     with ThreadPoolExecutor(count) as pool:
-        made = [pool.submit(illustrated, model, stub, spots=4, lane=lane, number=i) for i in range(count)]
+        made = [pool.submit(illustrated, model, stub, spots=4, queue=queue, number=i) for i in range(count)]
     for each in made:
         each.result()
     return count / (clock() - started), (model.positions_read - before) / count
@@ -223,20 +224,22 @@ def illustrated(
     stub: rpc.IndexerStub,
     *,
     spots: int,
-    lane: FairQueue | None = None,
+    queue: FairQueue | None = None,
     number: int = 0,
     kind: type[Given] = Given,
 ) -> Given:
     """Illustrates an article through the composer's own pipeline; returns what was counted."""
-    caller = _Caller()
+    call = PatientCallContext()
     given = kind(model, _places(spots))
-    vision = VlmIllustrator(ModelSession(LoadedModel(given, lane or FairQueue(width=1, waiting=1)), caller))
-    setting = pipeline.Setting(RepositoryClient(stub, "toy", Conditions("toy"), caller), "lite", vision)
+    vision = VlmIllustrator(ModelSession(LoadedModel(given, queue or FairQueue(width=1, waiting=1)), call))
+    setting = pipeline.Setting(RepositoryClient.open(IndexerConnection(stub, "toy", call), Conditions("toy")), vision)
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
     *_, article = pipeline.illustrate(pipeline.Source(text, "text"), IllustrationOptions(images=spots), setting)
     assert isinstance(article, Article)
-    if len(article.illustrated) != spots:
-        raise RuntimeError(f"{len(article.illustrated)} of {spots} spots: {[each.reason for each in article.unfilled]}")
+    if len(article.illustrations) != spots:
+        raise RuntimeError(
+            f"{len(article.illustrations)} of {spots} spots: {[each.reason for each in article.unfilled]}"
+        )
     return given
 
 
@@ -249,14 +252,6 @@ def _section(model: XComposer, number: int) -> str:
     while (count := model.count_tokens((Text(words),))) < _TOKENS // _SECTIONS - 1:  # its newline is one more
         words += "a cat on a mat " if count % 3 else "dog "
     return words.strip()
-
-
-class _Caller(PatientCaller):
-    def remaining_s(self) -> float:
-        return 600.0
-
-    def is_gone(self) -> bool:
-        return False
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How well `retrieval` illustrates the sample articles with profile `lite`: `python -m tests.bench.placement`.
 
-demo/articles/places.toml says which pictures suit which paragraph; it was written with the articles, before any result.
-Once with the titles of the sidecars, once with hashed names and no metadata. "Near" is a picture that is not listed.
-The articles in absent/ are about things that no picture of the demonstration shows: any picture there is a wrong one.
+demo/articles/places.toml says which images suit which paragraph; it was written with the articles, before any result.
+Once with the titles of the sidecars, once with hashed names and no metadata. "Near" is an image that is not listed.
+The articles in absent/ are about things that no image of the demonstration shows: any image there is a wrong one.
 They were written before any result, too.
 """
 
@@ -38,9 +38,9 @@ def main() -> None:
                 pass
             sought += [_sought(composer, repository, name, ids) for name in ARTICLES]
             absent += [_absent(composer, repository, path) for path in sorted(ABSENT.glob("*.md"))]
-    print("\n| article | pictures | placed | as listed | near | at abstract paragraphs |\n|---|---|---|---|---|---|")
+    print("\n| article | images | placed | as listed | near | at abstract paragraphs |\n|---|---|---|---|---|---|")
     print("\n".join(sought))
-    print("\n| article that nothing fits | pictures | paragraphs | pictures that came in |\n|---|---|---|---|")
+    print("\n| article that nothing fits | images | paragraphs | images that were placed |\n|---|---|---|---|")
     print("\n".join(absent))
 
 

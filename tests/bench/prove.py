@@ -107,7 +107,7 @@ def _prove_precision(name: str, runtime: Runtime, report: Report) -> list[Choice
     masses = [choice.mass for choice in choices]
     report.check(f"probability on the letters, least {min(masses):.3f}", holds=min(masses) >= _LEAST_MASS)
     right = sum(_best(choice) == case.right for choice, case in zip(choices, cases, strict=True))
-    report.say(f"- right pictures: {right} of {len(cases)} (chance {len(cases) / 4:g})")
+    report.say(f"- right images: {right} of {len(cases)} (chance {len(cases) / 4:g})")
     prompt = model.prompts.choose(cases[0].sections, cases[0].candidates)
     report.say(f"- its own words to the first case: {''.join(model.stream(prompt, Sampling(max_new_tokens=10)))!r}")
     del model

@@ -1,6 +1,6 @@
 """What many files cost: `python -m tests.bench.rescan [--files 50000] [--entries 1000000]`.
 
-A first run over tiny pictures with the embedder `color`, as a server does it, and its peaks of memory at a few and at
+A first run over tiny images with the embedder `color`, as a server does it, and its peaks of memory at a few and at
 many files; a second run that finds nothing changed, with a warm cache; a scan of a million names, all of them new. Each
 runs in a process of its own, so that a peak belongs to it alone. Resident memory has pages of mapped files in it, which
 the system takes back when it needs them; the process's own, without them, is looked at ten times a second.
@@ -64,10 +64,10 @@ def main() -> None:
 
 
 def _pictures(folder: Path, count: int) -> None:
-    """Tiny pictures, each with its own bytes."""
+    """Tiny images, each with its own bytes."""
     picture = images.jpeg(images.RED, (16, 16))
     for number in range(count):
-        path = folder / f"{number // _PER_FOLDER:04}" / f"picture-{number:07}.jpg"
+        path = folder / f"{number // _PER_FOLDER:04}" / f"image-{number:07}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture + number.to_bytes(4, "big"))
 
@@ -75,7 +75,7 @@ def _pictures(folder: Path, count: int) -> None:
 def _names(folder: Path, count: int) -> None:
     """Many names of few files."""
     for number in range(count):
-        path = folder / f"{number // _PER_FOLDER:04}" / f"picture-{number:07}.jpg"
+        path = folder / f"{number // _PER_FOLDER:04}" / f"image-{number:07}.jpg"
         if not number % _PER_FOLDER:
             path.parent.mkdir(parents=True)
         source = folder / f"{number // _LINKS}.txt"

@@ -1,4 +1,4 @@
-"""Reads Qt resource files (.rcc), in which some packages keep their pictures.
+"""Reads Qt resource files (.rcc), in which some packages keep their images.
 
 Layout as in qtbase, src/corelib/io/qresource.cpp: a header with the offsets of tree, data and names; the tree's nodes
 are folders or files, names are UTF-16, and compressed contents are zlib streams behind their length.

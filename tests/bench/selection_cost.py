@@ -1,9 +1,9 @@
-"""What choosing pictures costs in positions read by the decoder: `python -m tests.bench.selection_cost`.
+"""What choosing images costs in positions read by the decoder: `python -m tests.bench.selection_cost`.
 
-An article of 1,200 tokens in twelve sections, ten spots with four candidates each, on made-up models whose pictures
+An article of 1,200 tokens in twelve sections, ten spots with four candidates each, on made-up models whose images
 take as many positions as the releases' (66 and 256). The minimum reads the prompt's opening, the article up to the
-last spot, every chosen picture, every candidate and the closing words of every question once. The released procedure
-reads each prompt anew, cut where its demos cut it, and generates an answer (nine tokens in version 1.0, ten in version
+last spot, every chosen image, every candidate and the closing words of every question once. The released procedure
+reads each prompt again, cut where its demos cut it, and generates an answer (nine tokens in version 1.0, ten in version
 2), at one beam and at its own number: five in version 1.0, one in version 2.
 """
 
@@ -74,7 +74,7 @@ def _closing(model: XComposer, candidates: Sequence[Picture]) -> Prompt:
 
 
 def _context(texts: Sequence[str], chosen: Sequence[Picture], *, spot: int) -> list[Section]:
-    """Spot i is after section i + 1; the pictures chosen before stand after theirs."""
+    """Spot i is after section i + 1; the images chosen before stand after theirs."""
     placed = {i + 1: picture for i, picture in enumerate(chosen) if i < spot}
     return [Section(text, placed.get(i)) for i, text in enumerate(texts[: spot + 2])]
 

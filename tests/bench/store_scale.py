@@ -3,7 +3,7 @@
 Vectors of 512 dimensions with a structure of 32 and noise over all of it, and payloads with all their indexes. It fills
 a store, seals it on the way, builds its index while threads go on searching and writing, and compares with exact
 search. Every stage is kept in a folder, and a run goes on where the one before was cut short; only a build that was cut
-short begins anew.
+short begins again.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def fill(store: EdgeStore, *, seed: int, points: int) -> Figures:
 
 
 def _point(number: int, vector: NDArray[np.float32]) -> Point:
-    """A picture as an ingest writes it: five hundred in a folder, names and contents of their own."""
+    """An image as an ingest writes it: five hundred in a folder, names and contents of their own."""
     payload = ImagePayload(
         path=ROOT / f"{number // 500:05}" / f"{number:07}.jpg",
         root=ROOT,
@@ -188,7 +188,9 @@ def main() -> None:
     figures: dict[str, Figures] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     for stage in STAGES[: STAGES.index(options.until) + 1]:
         if stage not in figures:
-            figures[stage] = _run(stage, home, options)  # opened anew for each, so that memory is that of a fresh start
+            figures[stage] = _run(
+                stage, home, options
+            )  # opened again for each, so that memory is that of a fresh start
             kept.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     _print(figures, options)
     if options.until == STAGES[-1] and not options.keep:

@@ -51,7 +51,7 @@ def memory(place: Path, environment: dict[str, str]) -> None:
 
 def start_up(environment: dict[str, str]) -> None:
     """Times warm commands, process start to end, against importing grpc and typer alone."""
-    words = iter(f"picture number {number}" for number in range(10_000))  # new queries: nothing is cached
+    words = iter(f"image number {number}" for number in range(10_000))  # new queries: nothing is cached
     commands: dict[str, Callable[[], list[str]]] = {
         "python -c 'import grpc, typer'": lambda: [sys.executable, "-c", "import grpc, typer"],
         "xcomp --help": lambda: [XCOMP, "--help"],

@@ -86,7 +86,7 @@ def test_who_stays_is_asked_whether_it_works_and_waited_for() -> None:
 
 @pytest.mark.parametrize("name", ["indexer", "composer"])
 def test_dockerfiles_build_from_what_is_there(name: str) -> None:
-    """What they copy exists, hashes are asked for, and nobody is root; an engine builds them elsewhere."""
+    """What they copy exists, hashes are asked for, and no service runs as root; an engine builds them elsewhere."""
     text = (ROOT / name / "Dockerfile").read_text(encoding="utf-8")
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
         for path in source.replace("${EXTRA}", "composer").split():

@@ -13,11 +13,11 @@ from PIL import Image
 from tests import browser as browsers
 from tests.browser import Browser, Look
 from xcomp_cli.evaluation.items import read_items
-from xcomp_cli.evaluation.labelling import labelling_page, source_of
+from xcomp_cli.evaluation.labelling import image_source, labelling_page
 from xcomp_cli.output.search_page import write_page
 from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, Segment, SpaceScore, Unfilled
 from xcomp_composer.bundle.writer import write_bundle
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 
@@ -78,7 +78,7 @@ class Client:
 
 
 def article(text: str, language: str) -> Article:
-    blocks = split(text)
+    blocks = split_blocks(text)
     offered = tuple(
         Candidate(name, f"/photos/{LONG}/{EVIL}/{name}.jpg", 3.5 - n / 10, 0.3, f"because of {LONG} {EVIL}",
                   spaces={"en": SpaceScore(1, 0.31, 2.4), EVIL: SpaceScore(n + 1, 0.2, -0.3)},
@@ -126,7 +126,7 @@ def label_page(folder: Path, text: str, count: int = 4) -> Path:
     lines = [json.dumps({**item, "id": f"{n} {EVIL}"}) for n in range(3)]
     (folder / "items.jsonl").write_text("\n".join(lines))
     items = read_items(folder / "items.jsonl")
-    (folder / "items.html").write_text(labelling_page(items, source_of(lambda _: ("", b"")), name="items", seed=1))
+    (folder / "items.html").write_text(labelling_page(items, image_source(lambda _: ("", b"")), name="items", seed=1))
     return folder / "items.html"
 
 
@@ -150,7 +150,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def test_a_page_without_styles_of_its_own_keeps_our_pictures_within(browser: Browser, tmp_path: Path) -> None:
     page = "<!doctype html>\n<meta name=viewport content='width=device-width'>\n<p>The harbour wakes early.</p>\n"
-    segments = [Segment(block.text) for block in split(page, "html")]
+    segments = [Segment(block.text) for block in split_blocks(page, "html")]
     shown = Illustration("plain", "r", "/plain.jpg", alt="A harbour", width=1600, height=1000)
     segments[-1] = replace(segments[-1], illustration=shown)
     write_bundle(Article("", "en", "m", "p", tuple(segments), format="html"), tmp_path, fetch)

@@ -117,7 +117,7 @@ def test_a_watched_folder_stays_up_to_date_until_it_is_interrupted(
         (photos / "blue.jpg").write_bytes(images.jpeg(images.BLUE))
         assert process.stdout.readline().startswith("default: 1 added")
         assert set(indexer.images()) == {"red.jpg", "blue.jpg"}
-        (photos / "bad.jpg").write_text("no picture")
+        (photos / "bad.jpg").write_text("no image")
         assert "1 skipped" in process.stdout.readline()
         shutil.rmtree(photos)
         time.sleep(0.5)
@@ -132,7 +132,7 @@ def test_a_watched_folder_stays_up_to_date_until_it_is_interrupted(
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--json"], "leave --json out"), (["--dry-run"], "leave --dry-run out"), (["server:/photos"], "server:/photos")],
+    [(["--json"], "omit --json"), (["--dry-run"], "omit --dry-run"), (["server:/photos"], "server:/photos")],
 )
 def test_what_cannot_be_watched_is_wrong_usage(
     arguments: list[str], says: str, photos: Path, capsys: pytest.CaptureFixture[str]

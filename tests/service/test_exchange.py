@@ -206,7 +206,7 @@ def test_the_commands_write_and_read_a_file(
     assert run(["repo", "import", "copy", str(file), "--json", *where]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 3
     assert run(["repo", "export", "default", str(file), *where]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_an_export_that_fails_leaves_no_file(

@@ -82,7 +82,7 @@ def test_a_composer_tells_stages_pictures_and_abstentions() -> None:
         request = cpb.ComposeRequest(instruction="Write.", options=cpb.Options(repository="toy", model="echo"))
         list(composer.compose(request))
         seen = scrape(address)
-    assert seen["xcomp_illustrations_total"] >= len(list(article.illustrated)) > 0
+    assert seen["xcomp_illustrations_total"] >= len(list(article.illustrations)) > 0
     assert seen["xcomp_abstentions_total"] >= 1
     assert seen["xcomp_tokens_total"] > 0
     for stage in ("retrieve", "choose", "write"):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.images import plain
 from tests.openai_server import message
+from tests.toy_indexer import PatientCallContext
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model.base import Control, ModelError, Picture, Sampling, Section, Text
@@ -124,7 +125,7 @@ def test_no_connection_is_kept_that_could_not_be_shut(silent: Silent) -> None:
     assert silent.connections == 2
 
 
-class Hurried:
+class HalfSecondCall(PatientCallContext):
     """A caller with half a second."""
 
     def __init__(self) -> None:
@@ -136,13 +137,13 @@ class Hurried:
             raise DeadlineExceeded("the time is over")
         return left
 
-    def is_gone(self) -> bool:
+    def is_cancelled(self) -> bool:
         return time.monotonic() >= self._end
 
 
 def test_a_deadline_ends_the_choice_and_frees_the_lane(silent: Silent) -> None:
     lane = FairQueue(width=1, waiting=0)
-    consultation = ModelSession(LoadedModel(OpenAIModel("m", base_url=silent.url), lane), Hurried())
+    consultation = ModelSession(LoadedModel(OpenAIModel("m", base_url=silent.url), lane), HalfSecondCall())
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         consultation.choose([Section("text")], [Picture("a", plain()), Picture("b", plain())])

@@ -1,4 +1,4 @@
-"""Mutated and random files through decoder and ingest: no crash, and each is a picture or has a known reason."""
+"""Mutated and random files through decoder and ingest: no crash, and each is an image or has a known reason."""
 
 import json
 import shutil

@@ -44,7 +44,7 @@ class Fuzz:
     """Draws messages.
 
     Args:
-        known: by field name, values that lead on: names of repositories, ids of images, encoded pictures.
+        known: by field name, values that lead on: names of repositories, ids of images, encoded images.
         closed: fields that take nothing else, lest a test write where it should not, or load a real model.
     """
 

@@ -1,6 +1,6 @@
 """Takes some mutants through the decoder and a whole ingest, in a process that may die of it: see `decode_fuzz`.
 
-`python -m tests.soak.fuzz_child SEED FIRST COUNT FOLDER` prints what came of them; the file under way stands in
+`python -m tests.soak.fuzz_child SEED FIRST COUNT FOLDER` prints the results; the file under way stands in
 `FOLDER/current`, so that a crash has a name.
 """
 
@@ -38,7 +38,7 @@ def main(seed: int, first: int, count: int, folder: Path) -> None:
     problems = [f"{name}: the unknown reason {reason}" for name, reason in said.items() if reason not in (*REASONS, "")]
     (folder / "current").write_text("the whole ingest")
     problems += _ingested(photos, folder / "home", said)
-    print(json.dumps({"reasons": Counter(reason or "a picture" for reason in said.values()), "problems": problems}))
+    print(json.dumps({"reasons": Counter(reason or "an image" for reason in said.values()), "problems": problems}))
 
 
 def _written(mutants: list[Mutant], photos: Path) -> Path:
@@ -51,7 +51,7 @@ def _written(mutants: list[Mutant], photos: Path) -> Path:
 
 
 def _decoded(photos: Path, current: Path) -> dict[str, str]:
-    """Returns the reason of each file's failure, none for a picture."""
+    """Returns the reason of each file's failure, none for an image."""
     said: dict[str, str] = {}
     loader = load.Loader((), lambda image: {"size": image.size}, image_size=_INPUT)
     for entry in scan([str(photos)]).entries:
@@ -85,7 +85,7 @@ def _ingested(photos: Path, home: Path, said: dict[str, str]) -> list[str]:
         if summary.added + summary.unchanged + summary.failed != len(said):
             problems.append(f"the {run} ingest lost files: {summary}")
         if run == "second" and embedder.images != seen:
-            problems.append("the second ingest embedded anew")
+            problems.append("the second ingest embedded again")
     library.close()
     return problems
 

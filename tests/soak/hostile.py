@@ -1,4 +1,4 @@
-"""Slow, vanished and hostile callers harm nobody else: another one is served all the while, and everything returns.
+"""Slow, vanished and hostile callers harm no one else: another caller is served meanwhile, and all resources return.
 
 Size is the number of each kind of abuse. Descriptors, threads and memory of the indexer are compared after a fifth of
 the abuse and after all of it.

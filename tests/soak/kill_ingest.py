@@ -1,6 +1,6 @@
 """kill -9 at random moments of an ingest by a real server: what the next run leaves equals an undisturbed run.
 
-Every other server seals its store again and again meanwhile, as one does that takes in very many pictures.
+Every other server seals its store again and again meanwhile, as one does that takes in very many images.
 """
 
 import os
@@ -32,7 +32,7 @@ from xcomp_protos.errors import Unavailable
 
 SIZE = 50  # kills
 _SEALING_S = 1.0  # what that takes longer
-_OLD, _NEW, _BROKEN = 150, 250, 10  # files that are there before, come, and are no pictures
+_OLD, _NEW, _BROKEN = 150, 250, 10  # files that are there before, come, and are no images
 State = dict[str, tuple[dict[str, object], dict[str, bytes]]]
 
 
@@ -84,7 +84,7 @@ def _before(photos: Path) -> Path:
 
 
 def _change(photos: Path, source: random.Random, *, new: int) -> int:
-    """Adds, changes, renames, copies, breaks and removes files; returns how many pictures there are to read."""
+    """Adds, changes, renames, copies, breaks and removes files; returns how many images there are to read."""
     images.library(photos, {f"new/{at:03}.jpg": (at % 256, 40, at // 2) for at in range(new)})
     images.library(photos, {f"new/{at:03}-broken.jpg": (1, 2, 3) for at in range(_BROKEN)})
     for broken in (photos / "new").glob("*-broken.jpg"):

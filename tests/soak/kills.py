@@ -66,7 +66,7 @@ def search(client: IndexerClient) -> pb.SearchResponse:
 
 
 def upload(client: IndexerClient, number: int) -> str:
-    """Uploads a picture that nobody uploaded before; returns its id."""
+    """Uploads a new image; returns its id."""
     content = images.jpeg((number % 256, number // 256 % 256, 90), (64, 40 + number % 200)) + number.to_bytes(8, "big")
     header = pb.UploadHeader(
         repository="default",
@@ -168,7 +168,7 @@ def store(kills: int, *, first_away_s: float = AWAY_S) -> Result:
         shim.__exit__(None, None, None)
     told = any(each.endswith((" Unavailable", " DeadlineExceeded")) for each in load.outcomes)
     if first_away_s >= LONG_S and not told:
-        load.wrong.append("the store was away, and nobody was told")
+        load.wrong.append("the store was away, and no caller was told")
     return _result(load, f"{kills} outages of the store")
 
 

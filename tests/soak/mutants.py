@@ -1,4 +1,4 @@
-"""Broken files without end: pictures of every format and their sidecars, mutated; a seed makes the same every time."""
+"""Broken files without end: images of every format and their sidecars, mutated; a seed makes the same every time."""
 
 import json
 import random

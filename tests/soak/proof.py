@@ -47,7 +47,7 @@ class Steps:
         return cast("T", self._done[key])
 
     def forget(self) -> None:
-        """Ends the proof: the next one begins anew."""
+        """Ends the proof: the next one begins again."""
         self._file.unlink(missing_ok=True)
 
 

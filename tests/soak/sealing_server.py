@@ -1,4 +1,4 @@
-"""The indexer with an embedded store that seals after every few pictures: `python -m tests.soak.sealing_server ...`."""
+"""The indexer with an embedded store that seals after every few images: `python -m tests.soak.sealing_server ...`."""
 
 import sys
 from functools import partial

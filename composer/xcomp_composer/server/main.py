@@ -63,7 +63,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _prepare(models: ModelPool, options: argparse.Namespace, stop: threading.Event) -> None:
     """Loads the model of the profile where that is to be there from the start."""
     if options.preload and not stop.is_set():
-        models.illustrator("", options.profile, lambda: PRELOAD_S)
+        models.load_illustrator("", options.profile, lambda: PRELOAD_S)
 
 
 def _parser() -> argparse.ArgumentParser:

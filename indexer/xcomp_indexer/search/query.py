@@ -117,7 +117,7 @@ def decode_query(content: bytes, *, image_size: int, field: str) -> Image.Image:
     try:
         return decode(content, image_size=image_size).image
     except ImageError as error:
-        raise InvalidRequest(f"{field}: an image cannot be used: {error}") from None
+        raise InvalidRequest(f"an image cannot be used: {error}", field=field) from None
 
 
 def _add_up(terms: Sequence[tuple[float, Vector]], embedder: Embedder) -> Vector:

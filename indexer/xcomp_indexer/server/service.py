@@ -30,7 +30,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
-from xcomp_protos.errors import Denied, Exhausted, InvalidRequest, NotFound, XcompError, one_line
+from xcomp_protos.errors import Denied, InvalidRequest, NotFound, TooLarge, XcompError, one_line
 from xcomp_protos.machine import resident_bytes
 from xcomp_protos.server.interceptor import remaining_s
 
@@ -71,13 +71,13 @@ class IndexerService(rpc.IndexerServicer):
         )
         response.seconds = time.monotonic() - started
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            raise Exhausted("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
+            raise TooLarge("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
         return response
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
         """Embed texts or images in one space."""
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
-            raise InvalidRequest(f"inputs: send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}")
+            raise InvalidRequest(f"send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}", field="inputs")
         repository = self._catalog.get(request.repository)
         names = [each.name for each in repository.held]
         space = request.space or self._search.spaces_for(repository, [each.text for each in request.inputs])[0]
@@ -94,7 +94,7 @@ class IndexerService(rpc.IndexerServicer):
             texts = [messages.check_text(each.text, field="inputs") for each in request.inputs]
             return self._search.texts.encode(embedder, texts, is_cancelled=lambda: not context.is_active())
         if kinds != {"image"}:
-            raise InvalidRequest("inputs: send texts or images, not both at once and none empty")
+            raise InvalidRequest("send texts or images, not both at once and none empty", field="inputs")
         size = embedder.image_size
         images = [decode_query(each.image, image_size=size, field="inputs") for each in request.inputs]
         return np.asarray(embedder.encode_images(images).vectors)
@@ -153,7 +153,7 @@ class IndexerService(rpc.IndexerServicer):
             if not is_failure(point) and (request.allow_restricted or is_offered(point.payload, moment)):
                 messages.write_image(response.images.add(), point, repository.name)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            raise Exhausted("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
+            raise TooLarge("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
         return response
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from xcomp_protos.client.channel import dial, translated
+from xcomp_protos.client.channel import dial, translate_errors
 from xcomp_protos.errors import XcompError
 from xcomp_protos.tls import client_tls
 
@@ -36,7 +36,7 @@ def status(address: str, *, ca: str = "", timeout_s: float) -> str:
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with dial(address, tls=client_tls(ca, "", "")) as channel, translated("server", address):
+    with dial(address, tls=client_tls(ca, "", "")) as channel, translate_errors("server", address):
         stub = health_pb2_grpc.HealthStub(channel)
         response = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))

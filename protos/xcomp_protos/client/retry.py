@@ -1,55 +1,43 @@
-"""Trying again, where that can help and does no harm.
+"""How a client repeats failed calls: gRPC's own retry policy, as options of a channel.
 
-Only what may be done twice is ever tried again: calls that read, or compute an answer from their request alone, and
-streams of which nothing has come yet. A server that is gone may be back; a full one says when to come back.
+gRPC repeats a call while the service is unavailable or answers that it is full. It waits for as long as the server asks
+for in `grpc-retry-pushback-ms`, else for growing pauses drawn by chance. It repeats no call after the first message of
+the response, and none beyond its deadline. A host name that cannot be resolved fails at once.
 """
 
-import random
-import time
-from collections.abc import Callable
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from xcomp_protos.errors import Exhausted, Unavailable, XcompError
-
-T = TypeVar("T")
+MAX_ATTEMPTS = 5  # gRPC allows no more
+_BUFFER_BYTES = 8 * 1024 * 1024  # gRPC repeats a request only while it keeps it; its default keeps 256 KiB
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How patiently a client tries again; `Retry(attempts=1)` does not.
+    """How often a client repeats calls that are safe to repeat; `Retry(attempts=1)` repeats none.
 
     Attributes:
-        attempts: in all.
-        first_s: the first pause at most; each further one may be twice as long. A pause is drawn between half and all
-            of it, so that clients that failed together do not come back together.
-        longest_s: no pause is longer, but for one that the server asks for.
+        attempts: in all; more than `MAX_ATTEMPTS` count as that many.
+        first_s: length of the first pause; each further pause is twice as long, up to 20 % more or less by chance.
+        longest_s: no pause is longer, unless the server asks for a longer one.
     """
 
     attempts: int = 4
     first_s: float = 0.2
     longest_s: float = 5.0
 
-    def run(self, attempt: Callable[[float], T], *, timeout_s: float) -> T:
-        """Returns what `attempt` returns; it is told how many of the seconds are left.
-
-        Raises:
-            XcompError: of the last attempt, once attempts or seconds are used up.
-        """
-        end = time.monotonic() + timeout_s
-        for number in range(1, self.attempts):
-            try:
-                return attempt(end - time.monotonic())
-            except (Unavailable, Exhausted) as error:
-                pause_s = self._pause_s(error, number)
-                if pause_s is None or time.monotonic() + pause_s >= end:
-                    raise
-            time.sleep(pause_s)
-        return attempt(end - time.monotonic())
-
-    def _pause_s(self, error: XcompError, number: int) -> float | None:
-        """Seconds until the next attempt; None where it would be of no use."""
-        drawn: float = min(self.first_s * 2 ** (number - 1), self.longest_s) * random.uniform(0.5, 1)  # noqa: S311
-        if isinstance(error, Exhausted):
-            return None if error.retry_after_s is None else error.retry_after_s + drawn
-        return drawn
+    def channel_options(self, service: str, methods: Iterable[str]) -> tuple[tuple[str, str | int], ...]:
+        """Returns the options of a channel that repeats these methods of a service, such as `xcomp.v1.Indexer`."""
+        if self.attempts < 2:
+            return ()
+        policy = {
+            "maxAttempts": min(self.attempts, MAX_ATTEMPTS),
+            "initialBackoff": f"{max(self.first_s, 0.001):.3f}s",
+            "maxBackoff": f"{max(self.longest_s, 0.001):.3f}s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+        }
+        names = [{"service": service, "method": method} for method in methods]
+        config = {"methodConfig": [{"name": names, "retryPolicy": policy}]}
+        return (("grpc.service_config", json.dumps(config)), ("grpc.per_rpc_retry_buffer_size", _BUFFER_BYTES))

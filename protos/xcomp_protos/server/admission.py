@@ -4,12 +4,14 @@ It sees methods and outcomes, never requests: nothing a user asked for reaches t
 """
 
 import logging
+import math
+import random
 import time
 from typing import NoReturn
 
 import grpc
 
-from xcomp_protos.errors import Denied, Exhausted, Unauthenticated, Unsupported, XcompError, one_line
+from xcomp_protos.errors import Denied, Exhausted, InvalidRequest, Unauthenticated, Unsupported, XcompError, one_line
 from xcomp_protos.server.auth import Grant
 from xcomp_protos.server.idle import ActiveCalls
 from xcomp_protos.telemetry import api
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_ACTIVE_CALLS = 64  # beyond it a caller is told to come back
 RETRY_AFTER_S = 1.0
+SPREAD = 0.2  # share by which a pause that is asked for may be longer than the hint
 
 Trailing = tuple[tuple[str, str], ...]
 
@@ -68,8 +71,10 @@ class CallAdmission:
         self._finish(failure.code.name)
         api.count("failures", 1, type(failure).__name__)
         hints = {"xcomp-error": type(failure).__name__}
-        if isinstance(failure, Exhausted) and failure.retry_after_s is not None:
-            hints["retry-after-ms"] = str(round(failure.retry_after_s * 1000))
+        if isinstance(failure, InvalidRequest) and failure.field:
+            hints["xcomp-field"] = failure.field
+        if isinstance(failure, Exhausted):
+            hints |= _retry_hints(failure.retry_after_s, self._context.time_remaining())
         self._context.set_trailing_metadata((*self._trailing(), *hints.items()))
         self._context.abort(failure.code, one_line(str(failure)))
 
@@ -101,3 +106,17 @@ class CallAdmission:
         if self._span:
             self._span.end(status)
         log.info("method=%s status=%s latency_ms=%.1f request=%s", self._name, status, seconds * 1000, self._id)
+
+
+def _retry_hints(retry_after_s: float | None, remaining_s: float | None) -> dict[str, str]:
+    """Returns the metadata that says when to call again; `grpc-retry-pushback-ms` is the key that gRPC itself obeys.
+
+    Its -1 keeps a client from repeating a call for which that is of no use or comes too late. Clients that were refused
+    together get different pauses, so that they do not come back together.
+    """
+    if retry_after_s is None:
+        return {"grpc-retry-pushback-ms": "-1"}
+    pause_s = retry_after_s * random.uniform(1, 1 + SPREAD)  # noqa: S311  # no secret
+    is_late = remaining_s is not None and pause_s >= remaining_s
+    pushback = -1 if is_late else math.ceil(pause_s * 1000)
+    return {"retry-after-ms": str(round(retry_after_s * 1000)), "grpc-retry-pushback-ms": str(pushback)}

@@ -77,7 +77,7 @@ class Grant:
         for name in sorted(named - self.repositories):
             raise Denied(f"repository: this token does not open {name!r}; it opens {self._opens()}")
 
-    def checked(self, method: str, requests: Iterator[Message]) -> Iterator[Message]:
+    def check_requests(self, method: str, requests: Iterator[Message]) -> Iterator[Message]:
         """Yields the messages of a stream; the first one names the repository."""
         for number, request in enumerate(requests):
             if not number:

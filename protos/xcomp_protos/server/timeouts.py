@@ -1,6 +1,6 @@
-"""How long a caller may keep a thread of ours waiting: to send its next message, or to take ours.
+"""How long a caller may hold a thread of the server: until it sends its next message, or takes the server's.
 
-gRPC itself waits for ever, so that a few deaf or silent callers could hold all threads of a server.
+gRPC itself waits for ever, so that a few silent or slow callers could hold all threads of a server.
 """
 
 import threading
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 
 class CallTimeouts:
-    """Breaks off what takes too long; one thread watches, and only while there is something to watch."""
+    """Ends what takes too long; one thread watches, and only while there is something to watch."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._ends: dict[object, tuple[float, Callable[[], object]]] = {}
         self._watching = False
-        self._asleep = False  # until it is called, that is; else it looks around every second by itself
-        self._idle = False  # since it looked last nothing was to be watched
+        self._asleep = False  # the thread waits for a notification; otherwise it looks every second
+        self._idle = False  # no limit was set since the thread last looked
 
     @contextmanager
     def limit(self, seconds: float, give_up: Callable[[], object]) -> Iterator[None]:
@@ -28,7 +28,7 @@ class CallTimeouts:
             self._idle = False
             if not self._watching:
                 self._watching = True
-                threading.Thread(target=self._watch, name="patience", daemon=True).start()
+                threading.Thread(target=self._watch, name="call-timeouts", daemon=True).start()
             if self._asleep:
                 self._changed.notify()
         try:
@@ -46,7 +46,7 @@ class CallTimeouts:
         with self._changed:
             now = time.monotonic()
             late = [key for key, (end, _) in self._ends.items() if end <= now]
-            if not late:  # not called for each limit: it looks often enough for those that were set meanwhile
+            if not late:  # limits notify no thread that is awake: it looks often enough for them
                 self._asleep, self._idle = self._idle and not self._ends, not self._ends
                 soonest = min((end - now for end, _ in self._ends.values()), default=1.0)
                 self._changed.wait(None if self._asleep else min(1.0, soonest))
@@ -54,4 +54,4 @@ class CallTimeouts:
             return [self._ends.pop(key)[1] for key in late]
 
 
-patience = CallTimeouts()  # of the whole process: a thread per server would gain nothing
+call_timeouts = CallTimeouts()  # of the whole process: a thread for each server would be of no use

@@ -13,6 +13,7 @@ from xcomp_protos import errors
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
+from xcomp_protos.client.channel import MAX_MESSAGE_BYTES
 from xcomp_protos.errors import XcompError
 from xcomp_protos.server import admission
 from xcomp_protos.server.idle import ActiveCalls
@@ -30,6 +31,27 @@ def test_both_sides_raise_the_same_class(kind: type[XcompError]) -> None:
         with pytest.raises(kind, match=r"^the fact: and the way out$") as streamed:
             list(client.ingest(pb.IngestRequest()))
     assert type(unary.value) is type(streamed.value) is kind
+
+
+def test_the_field_of_a_bad_request_travels_beside_its_message() -> None:
+    service = scripted()
+    service.describe = raising(errors.InvalidRequest("send 1 to 8 of them, not 9", field="inputs"))
+    with calling(service) as client, pytest.raises(errors.InvalidRequest) as caught:
+        client.describe()
+    assert (caught.value.field, caught.value.problem) == ("inputs", "send 1 to 8 of them, not 9")
+    assert str(caught.value) == "inputs: send 1 to 8 of them, not 9"
+
+
+def test_a_message_over_the_limit_is_told_by_its_class_and_not_asked_for_again() -> None:
+    service, begun = scripted(), []
+    service.begin = lambda: begun.append(1)
+    service.event = pb.IngestEvent(failure=pb.IngestFailure(message="x" * MAX_MESSAGE_BYTES))
+    with calling(service) as client:
+        with pytest.raises(errors.TooLarge, match="ask for less at once"):
+            list(client.ingest(pb.IngestRequest()))
+        with pytest.raises(errors.TooLarge):
+            client.describe("x" * MAX_MESSAGE_BYTES)  # gRPC itself refuses to send it
+    assert len(begun) == 1
 
 
 def test_a_defect_is_internal_with_its_traceback_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from xcomp_composer.article import edit_images, edit_text, history
-from xcomp_composer.article.markers import with_blocks, without_blocks
+from xcomp_composer.article.markers import insert_image_blocks, remove_image_blocks
 from xcomp_composer.article.model import Article, Candidate, Illustration, Segment, Unfilled
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos.errors import InvalidRequest
 
 CANDIDATES = (
@@ -22,7 +22,7 @@ TEXT = "# Title\r\n\r\nFirst words.\r\n\r\nSecond words.\r\n# Next\r\nLast words
 
 @pytest.fixture
 def article() -> Article:
-    segments = [Segment(block.text) for block in split(TEXT)]
+    segments = [Segment(block.text) for block in split_blocks(TEXT)]
     segments[1] = replace(segments[1], illustration=PICTURE)
     return Article(
         "Title", "en", "retrieval", "lite", tuple(segments), repository="toy",
@@ -33,15 +33,15 @@ def article() -> Article:
 CHANGES: list[Callable[[Article], Article]] = [
     lambda article: edit_images.pick(article, 1, 1),
     lambda article: edit_images.pick(article, 2, 1),
-    lambda article: edit_images.found(article, 4, "asked", CANDIDATES, chosen_by="retrieval"),
+    lambda article: edit_images.show_search_result(article, 4, "asked", CANDIDATES, chosen_by="retrieval"),
     lambda article: edit_images.remove(article, 1),
-    lambda article: edit_images.lock(article, 1),
+    lambda article: edit_images.toggle_lock(article, 1),
     lambda article: edit_images.show(article, 1, OTHER),
     lambda article: edit_images.show(article, 4, OTHER),
     lambda article: edit_images.recaption(article, 1, caption="My words", alt=None),
     lambda article: edit_images.exclude(article, 1),
     lambda article: edit_images.exclude(edit_images.exclude(article, 1), 1),
-    lambda article: edit_images.filled(article, {2: replace(PICTURE, image_id="c")}, ()),
+    lambda article: edit_images.fill(article, {2: replace(PICTURE, image_id="c")}, ()),
     lambda article: edit_text.rewrite(article, 1, "Other words.\n\nIn two paragraphs."),
     lambda article: edit_text.insert_before(article, 0, "Before all."),
     lambda article: edit_text.insert_before(article, 2, "Before the second."),
@@ -73,7 +73,7 @@ def test_a_changed_article_can_still_be_marked_and_cleaned(
     article: Article, change: Callable[[Article], Article]
 ) -> None:
     changed = change(article)
-    assert without_blocks(with_blocks(changed))[0] == changed.text
+    assert remove_image_blocks(insert_image_blocks(changed))[0] == changed.text
 
 
 def test_pick_shows_the_candidate_with_its_own_words(article: Article) -> None:
@@ -96,11 +96,11 @@ def test_an_excluded_picture_makes_way_for_the_next_and_never_comes_back(article
     once = edit_images.exclude(article, 1)
     picture = once.segments[1].illustration
     assert picture
-    assert (picture.image_id, once.excluded) == ("b", ("a",))
+    assert (picture.image_id, once.exclude_ids) == ("b", ("a",))
     assert [candidate.image_id for candidate in picture.candidates] == ["b"]
     twice = edit_images.exclude(once, 1)
     assert twice.segments[1].illustration is None
-    assert twice.excluded == ("a", "b")
+    assert twice.exclude_ids == ("a", "b")
     assert [spot.segment for spot in twice.unfilled] == [1, 2]
 
 
@@ -138,7 +138,7 @@ def test_words_that_would_put_a_picture_into_code_are_refused(
     with pytest.raises(InvalidRequest, match="opens code that it never closes"):
         change(article, 0, "Words.\n\n```\ncode")
     changed = change(article, 0, "Words.\n\n```\ncode\n```")
-    assert without_blocks(with_blocks(changed))[0] == changed.text
+    assert remove_image_blocks(insert_image_blocks(changed))[0] == changed.text
 
 
 def test_numbers_of_empty_spots_move_with_their_words(article: Article) -> None:
@@ -151,11 +151,11 @@ def test_numbers_of_empty_spots_move_with_their_words(article: Article) -> None:
 
 
 def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) -> None:
-    locked = edit_images.lock(article, 1)
+    locked = edit_images.toggle_lock(article, 1)
     for change in (CHANGES[0], CHANGES[3]):
         with pytest.raises(InvalidRequest, match="locked"):
             change(locked)
-    unlocked = edit_images.lock(locked, 1)
+    unlocked = edit_images.toggle_lock(locked, 1)
     assert edit_images.remove(unlocked, 1).segments[1].illustration is None
 
 
@@ -164,10 +164,10 @@ def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) 
     [
         (lambda article: edit_images.pick(article, 1, 2), "candidate"),
         (lambda article: edit_images.pick(article, 0, 0), "spot"),
-        (lambda article: edit_images.pick(article, 2, 0), "candidate: this picture stands after segment 1"),
+        (lambda article: edit_images.pick(article, 2, 0), "candidate: this image stands after segment 1"),
         (lambda article: edit_images.pick(article, 9, 0), "segment"),
         (lambda article: edit_images.remove(article, 2), "spot"),
-        (lambda article: edit_images.lock(article, 2), "spot"),
+        (lambda article: edit_images.toggle_lock(article, 2), "spot"),
         (lambda article: edit_images.exclude(article, 2), "spot"),
         (lambda article: edit_images.recaption(article, 1, caption=None, alt=None), "recaption"),
         (lambda article: edit_images.recaption(article, 2, caption="x", alt=None), "spot"),
@@ -175,7 +175,7 @@ def test_a_locked_picture_is_changed_only_once_it_is_unlocked(article: Article) 
         (lambda article: edit_images.recaption(article, 1, caption=None, alt="x" * 301), "alt"),
         (lambda article: edit_text.rewrite(article, 1, " \n "), "text"),
         (lambda article: history.undo(article), "undo"),
-        (lambda article: edit_images.found(article, 1, "q", (), chosen_by="x"), "query"),
+        (lambda article: edit_images.show_search_result(article, 1, "q", (), chosen_by="x"), "query"),
     ],
 )
 def test_a_change_that_makes_no_sense_names_its_field(
@@ -188,7 +188,7 @@ def test_a_change_that_makes_no_sense_names_its_field(
 def test_no_picture_goes_into_a_code_block_that_never_ends() -> None:
     article = Article("", "en", "", "", (Segment("```\ncode"),))
     with pytest.raises(InvalidRequest, match="code block"):
-        edit_images.found(article, 0, "q", CANDIDATES, chosen_by="retrieval")
+        edit_images.show_search_result(article, 0, "q", CANDIDATES, chosen_by="retrieval")
 
 
 def test_a_broken_history_is_refused(article: Article) -> None:

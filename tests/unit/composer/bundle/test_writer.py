@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer.article import proto, serialize
 from xcomp_composer.article.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery, TextDelta
-from xcomp_composer.article.markers import without_blocks
+from xcomp_composer.article.markers import remove_image_blocks
 from xcomp_composer.article.model import (
     Article,
     Candidate,
@@ -30,7 +30,7 @@ from xcomp_composer.article.proto import (
     metadata_from_struct,
 )
 from xcomp_composer.bundle.writer import THUMBNAIL_PX, read_bundle, write_bundle, write_in_place
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos.errors import InvalidRequest, NotFound
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -69,7 +69,7 @@ PICTURE = Illustration(
 
 @pytest.fixture
 def article() -> Article:
-    segments = [Segment(block.text) for block in split(TEXT)]
+    segments = [Segment(block.text) for block in split_blocks(TEXT)]
     segments[1] = replace(segments[1], illustration=PICTURE)
     return Article(
         f"A title {EVIL}", "en", "retrieval", "lite", tuple(segments), seed=7,
@@ -116,11 +116,11 @@ def test_the_same_article_gives_the_same_bytes(article: Article, tmp_path: Path)
 
 @pytest.mark.parametrize("text", [TEXT, TEXT.replace("\n", "\r\n"), "\ufeff" + TEXT.rstrip("\n")])
 def test_removing_the_blocks_from_article_md_restores_the_bytes(text: str, tmp_path: Path) -> None:
-    segments = tuple(Segment(block.text, PICTURE) for block in split(text)[:2])
-    rest = tuple(Segment(block.text) for block in split(text)[2:])
+    segments = tuple(Segment(block.text, PICTURE) for block in split_blocks(text)[:2])
+    rest = tuple(Segment(block.text) for block in split_blocks(text)[2:])
     write_bundle(Article("", "en", "", "", segments + rest), tmp_path, fetch)
     marked = (tmp_path / "article.md").read_bytes().decode()
-    assert without_blocks(marked)[0].encode() == text.encode()
+    assert remove_image_blocks(marked)[0].encode() == text.encode()
 
 
 @pytest.mark.parametrize("page", ["article.html", "review.html"])
@@ -171,8 +171,8 @@ def test_the_review_gives_the_command_that_takes_a_runner_up(article: Article, t
         for number, pick in [map(int, re.fullmatch(r"xcomp edit \. --spot (\d+) --pick (\d+)", command).groups())]  # type: ignore[union-attr]
         for each in [_offered(article, number)[pick]]
     }
-    shown = {(number, picture.image_id) for number, picture in article.illustrated}
-    spots = {*dict(article.illustrated), *(spot.segment for spot in article.unfilled)}
+    shown = {(number, picture.image_id) for number, picture in article.illustrations}
+    spots = {*dict(article.illustrations), *(spot.segment for spot in article.unfilled)}
     assert taken == {(number, each.image_id) for number in spots for each in _offered(article, number)} - shown
 
 
@@ -257,7 +257,7 @@ def test_an_article_in_place_keeps_its_words_and_links_to_the_site(article: Arti
     assert picture.file.startswith("/assets/")
     assert f"]({picture.file})" in marked
     assert (tmp_path / "static" / picture.file.removeprefix("/assets/")).is_file()
-    assert without_blocks(marked)[0] == article.text
+    assert remove_image_blocks(marked)[0] == article.text
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(
@@ -280,7 +280,7 @@ def test_an_article_in_place_stays_private_and_where_its_link_leads(article: Art
     link.symlink_to(file)
     write_in_place(article, link, assets=tmp_path / "static", url_prefix="", fetch=fetch)
     assert link.is_symlink()
-    assert without_blocks(file.read_bytes().decode())[0] == article.text
+    assert remove_image_blocks(file.read_bytes().decode())[0] == article.text
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -290,7 +290,7 @@ def test_a_bundle_is_read_back_as_it_was_written(article: Article, tmp_path: Pat
 
 
 def test_a_folder_without_an_article_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no article bundle"):
+    with pytest.raises(NotFound, match="not an article bundle"):
         read_bundle(tmp_path)
 
 
@@ -306,7 +306,7 @@ def test_the_record_has_the_keys_of_the_contract(article: Article, tmp_path: Pat
     } <= picture.keys()  # fmt: skip
     assert {"image_id", "path", "retrieval_score", "probability"} <= picture["candidates"][0].keys()
     assert {"segment", "query", "reason"} <= record["unfilled"][0].keys()
-    assert record["segments"][0] == {"text": split(TEXT)[0].text, "illustration": None}
+    assert record["segments"][0] == {"text": split_blocks(TEXT)[0].text, "illustration": None}
 
 
 def test_a_picture_without_words_is_listed(article: Article) -> None:
@@ -346,12 +346,15 @@ def test_an_event_travels_over_the_wire_unchanged(event: Event) -> None:
 @pytest.mark.parametrize(
     ("value", "field"),
     [
-        ([], "article"),
-        ({"segments": {}}, "segments"),
-        ({"segments": [{"text": 3}]}, "text"),
-        ({"segments": [{"text": "a", "illustration": {"image_id": None}}]}, "image_id"),
+        ([], r"article.*`object`, got `array`$"),
+        ({"segments": {}}, r"article.*`\$\.segments`$"),
+        ({"segments": [{"text": 3}]}, r"article.*`\$\.segments\[0\]\.text`$"),
+        (
+            {"segments": [{"text": "a", "illustration": {"image_id": None}}]},
+            r"article.*`\$\.segments\[0\]\.illustration\.image_id`$",
+        ),
         ({"segments": [], "unfilled": [{"segment": 0}]}, "unfilled"),
-        ({"title": 3}, "title"),
+        ({"title": 3}, r"article.*`\$\.title`$"),
     ],
 )
 def test_a_record_that_makes_no_sense_names_its_field(value: Json, field: str) -> None:
@@ -360,7 +363,7 @@ def test_a_record_that_makes_no_sense_names_its_field(value: Json, field: str) -
 
 
 def test_a_record_that_is_no_json_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="no JSON"):
+    with pytest.raises(InvalidRequest, match="not JSON"):
         serialize.loads("{")
 
 
@@ -379,7 +382,9 @@ def test_a_title_from_the_front_matter_is_shown_and_the_front_matter_is_not(tmp_
 
 def test_plain_text_is_shown_as_it_is(tmp_path: Path) -> None:
     text = "A heading\n\n# not a heading, <b>not</b> bold.\n"
-    article = Article("A heading", "en", "", "", tuple(Segment(b.text) for b in split(text, "text")), format="text")
+    article = Article(
+        "A heading", "en", "", "", tuple(Segment(b.text) for b in split_blocks(text, "text")), format="text"
+    )
     write_bundle(article, tmp_path, fetch)
     html = (tmp_path / "article.html").read_text(encoding="utf-8")
     assert "<p># not a heading, &lt;b&gt;not&lt;/b&gt; bold.</p>" in html
@@ -402,7 +407,7 @@ def test_the_review_page_shows_what_a_choice_rests_on(article: Article, tmp_path
     write_bundle(replace(article, segments=segments), tmp_path, fetch)
     page = (tmp_path / "review.html").read_text()
     for words in (
-        "prompt xcomposer2/zh", "mass 0.93", "shown in 2 orders", "preferred different", "weights 0123456789ab<",
+        "prompt xcomposer2/zh", "mass 0.93", "shown in 2 orders", "preferred a different", "weights 0123456789ab<",
         "en 0.312, rank 1, +2.4 sd", "zh 0.200, rank 3, -0.3 sd", "p 0.60",
     ):  # fmt: skip
         assert words in page

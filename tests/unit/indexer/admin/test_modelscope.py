@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from tests import fake_modelscope
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder
 from xcomp_cli.model_catalog import (
-    others,
+    find_others,
 )
 from xcomp_indexer import embed
 from xcomp_indexer.admin.pull_models import main as pull
@@ -61,7 +61,7 @@ def test_pulled_models_load_offline_and_are_named_with_their_commit(
     for name, spelled, folder in zip(names, (EN, ZH), repositories.values(), strict=True):
         family = name.partition(":")[0]
         assert embed.load(name).digest == embed.load(spelled).digest == embed.load(f"{family}:{folder}").digest
-    assert [model.name for model in others()] == ["modelscope:me/en", "modelscope:me/zh"]
+    assert [model.name for model in find_others()] == ["modelscope:me/en", "modelscope:me/zh"]
 
 
 def test_a_commit_may_be_asked_for_and_what_is_whole_is_not_fetched_again(repositories: dict[str, Path]) -> None:

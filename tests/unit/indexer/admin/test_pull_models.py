@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from tests import fake_hub, loopback
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder
 from xcomp_cli.model_catalog import (
-    others,
+    find_others,
 )
 from xcomp_indexer import embed
 from xcomp_indexer.admin.modelscope import ModelScope
@@ -66,7 +66,7 @@ def test_what_was_pulled_is_listed_and_what_other_programs_keep_is_not(
     theirs.mkdir(parents=True)
     (theirs / "config.json").write_text('{"model_type": "bert"}')
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    assert [model.name for model in others()] == ["open_clip:hf-hub:me/en", "chinese_clip:me/zh"]
+    assert [model.name for model in find_others()] == ["open_clip:hf-hub:me/en", "chinese_clip:me/zh"]
 
 
 @pytest.mark.parametrize(

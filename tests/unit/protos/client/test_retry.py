@@ -75,6 +75,13 @@ def test_no_attempt_outlasts_the_deadline() -> None:
     assert failing.times == 1
 
 
+def test_a_request_of_almost_a_whole_message_is_repeated_too() -> None:
+    service = scripted()
+    service.describe = failing = Failing(Unavailable("away"))
+    trying(service, lambda client: client.describe("x" * 3_000_000))
+    assert failing.times == 2
+
+
 def test_a_call_that_changes_something_is_made_once() -> None:
     service = scripted()
     service.delete = failing = Failing(Unavailable("away"))

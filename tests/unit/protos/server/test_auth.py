@@ -87,7 +87,7 @@ def test_a_scoped_token_passes_where_it_opens() -> None:
     SCOPED.check_request("Search", pb.SearchRequest(repository="press"))
     SCOPED.check_request("Describe", pb.DescribeRequest())
     parts = [pb.UploadRequest(header=pb.UploadHeader(repository="press")), pb.UploadRequest(chunk=b"x")]
-    assert list(SCOPED.checked("Upload", iter(parts))) == parts
+    assert list(SCOPED.check_requests("Upload", iter(parts))) == parts
 
 
 def test_answers_are_narrowed_to_what_a_token_opens() -> None:
