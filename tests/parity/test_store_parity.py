@@ -27,7 +27,7 @@ def random_points(seed: int, count: int) -> list[Point]:
         vectors = {name: noise.normal(size=size).astype(np.float32) for name, size in SPACES.items()}
         if chance.random() < 0.2:
             del vectors["zh"]
-        if number % 7 == 0 and points and "en" in points[-1].vectors:  # a copy of the picture before
+        if number % 7 == 0 and points and "en" in points[-1].vectors:  # a copy of the image before
             vectors["en"] = points[-1].vectors["en"]
         unit = {name: vector / np.linalg.norm(vector) for name, vector in vectors.items()}
         payload: dict[str, object] = {"width": chance.randrange(5), "restricted": int(chance.random() < 0.1)}

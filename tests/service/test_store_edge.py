@@ -227,7 +227,7 @@ def test_filters_are_indexed_once_a_repository_is_large(tmp_path: Path) -> None:
 
     stores = EdgeStores(tmp_path, indexes={"kind": "integer", "date": "datetime", "tags": "keyword"}, index_from=100)
     store = stores.create("a", {"en": 4})
-    pictures = [
+    images = [
         point(
             each,
             kind=each % 5,
@@ -236,7 +236,7 @@ def test_filters_are_indexed_once_a_repository_is_large(tmp_path: Path) -> None:
         )
         for each in range(99)
     ]
-    store.upsert(pictures)
+    store.upsert(images)
     schema, before = found(store)
     assert schema == set()
     store.upsert([point(1000)])

@@ -69,9 +69,7 @@ def test_a_lasting_fault_ends_in_one_line_that_names_the_server(
     assert "\n" not in str(failed.value)
 
 
-def test_a_scale_costs_a_call_for_32_background_queries_however_many_pictures_are_alike(
-    shim: Shim, store: Store
-) -> None:
+def test_a_scale_costs_a_call_for_32_background_queries_however_many_images_are_alike(shim: Shim, store: Store) -> None:
     store.upsert([point(number, toward(1, 0, 0, 0)) for number in range(200)])
     shim.backend.seen.clear()
     calibrate(store, "en", np.repeat(toward(1, 0, 0, 0)[None], 100, axis=0))

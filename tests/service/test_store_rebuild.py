@@ -1,4 +1,4 @@
-"""The embedded store is rebuilt while it serves: nothing is lost, nobody waits, and a crash costs the rebuild alone."""
+"""The embedded store is rebuilt while it serves: nothing is lost, no call waits, and a crash loses only the rebuild."""
 
 import os
 import random
@@ -65,7 +65,7 @@ def shards(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "a").glob("shard*"))
 
 
-def indexed(store: EdgeStore) -> int:
+def count_indexed(store: EdgeStore) -> int:
     with store._handle.use_engine() as engine:
         return engine.info().indexed_vectors_count
 
@@ -77,7 +77,7 @@ def test_a_large_repository_gets_a_graph_and_finds_what_an_exact_search_finds(
     names = list(dict.fromkeys(step.name for step in store.optimize()))
     assert names == ["copy", "build", "carry over", "clean up"]
     assert not store.wants_optimizing()
-    assert indexed(store) == SIZE
+    assert count_indexed(store) == SIZE
     assert shards(tmp_path) == ["shard-1"]
     found = [query(store, seed, exact=False) for seed in range(50)]
     exact = [query(store, seed, exact=True) for seed in range(50)]
@@ -104,7 +104,7 @@ def test_a_small_repository_is_compacted_and_searched_exactly(store: EdgeStore) 
     assert not store.wants_optimizing()
     for _ in store.optimize():
         pass
-    assert indexed(store) == 200  # sealed: the engine counts that as indexed
+    assert count_indexed(store) == 200  # sealed: the engine counts that as indexed
     assert store.count() == 200
     assert query(store, 1, exact=False) == query(store, 1, exact=True)
     with store._handle.use_engine() as engine:
@@ -118,7 +118,7 @@ def test_a_graph_wants_to_be_rebuilt_when_much_was_added(store: EdgeStore) -> No
     store.upsert(points(range(SIZE + 149, SIZE + 150)))
     assert store.wants_optimizing()
     list(store.optimize())
-    assert indexed(store) == SIZE + 150
+    assert count_indexed(store) == SIZE + 150
     assert query(store, 3, exact=False) == query(store, 3, exact=True)
 
 
@@ -133,7 +133,7 @@ def test_what_was_written_is_sealed_and_searched_as_before(tmp_path: Path) -> No
     assert {step.name for step in store.seal()} == {"copy", "build", "carry over", "clean up"}
     assert store.backlog() == 0
     assert not store.wants_optimizing()
-    for again in ("at once", "opened anew"):
+    for again in ("at once", "opened again"):
         assert [query(store, seed, exact=False) for seed in range(10)] == before[0], again
         same = zip(store.scan(vectors=True), before[1], strict=True)
         assert all(
@@ -165,7 +165,7 @@ def test_sealing_leaves_a_graph_its_links_and_makes_none(tmp_path: Path) -> None
     assert not store.wants_optimizing()
     store.upsert(points(range(SIZE, SIZE + 100)))
     list(store.seal())
-    assert indexed(store) == SIZE + 100
+    assert count_indexed(store) == SIZE + 100
     assert not store.wants_optimizing()
     store.upsert(points(range(SIZE + 100, SIZE + 100 + GRAPH_FROM // 2)))
     assert store.wants_optimizing()
@@ -289,7 +289,7 @@ def test_a_crash_at_any_step_leaves_one_whole_shard(
     assert store.count() == SIZE
     assert [found.id for found in store.scan(where=Match("late", (1,)))] == late
     list(store.optimize())
-    assert indexed(store) == SIZE
+    assert count_indexed(store) == SIZE
     store.close()
 
 
@@ -312,7 +312,7 @@ def test_a_builder_that_is_killed_costs_only_the_rebuild(store: EdgeStore, tmp_p
     assert shards(tmp_path) == ["shard"]
     assert store.count() == SIZE
     list(store.optimize())
-    assert indexed(store) == SIZE
+    assert count_indexed(store) == SIZE
 
 
 def test_a_builder_that_fails_gives_its_reason(store: EdgeStore, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ ABOUT = {
     "torch": ("xcomp_indexer.embed.", "xcomp_model."),
     "transformers": ("xcomp_indexer.embed.", "xcomp_model."),
     "open_clip": ("xcomp_indexer.embed.",),
-    "msgspec": ("xcomp_composer.article.serialize",),
+    "msgspec": ("xcomp_composer.article.serialize", "xcomp_indexer.repository.spaces"),
     "watchfiles": ("xcomp_cli.indexing.watch",),
     "prometheus_client": ("xcomp_protos.telemetry.metrics",),
     "opentelemetry": ("xcomp_protos.telemetry.tracing",),

@@ -35,7 +35,7 @@ PICTURES = (
     r"</?picture|<picture|\[picture\]|ShownPicture|\.picture\b|SelectCandidate picture|~/Pictures|--(no-)?pictures"
 )
 PARTICIPLE = re.compile(r"(?<!be)ed$")
-NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?(embed|need|feed|speed|seed|shared|shed|bleed|indeed)$")
+NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?([Ee]mbed|need|feed|speed|seed|shared|shed|bleed|indeed)$")
 
 
 def python_files(*folders: str) -> Iterator[Path]:

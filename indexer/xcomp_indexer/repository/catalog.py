@@ -106,7 +106,7 @@ class RepositoryCatalog:
         """
         check_name(name)
         with self._turn(name):
-            self._check_settled(name)
+            self._check_not_importing(name)
             store = self._create_store(name, record, {"importing": 1})
             self._filling.add(name)
         done = False
@@ -231,11 +231,11 @@ class RepositoryCatalog:
 
     def _require(self, name: str) -> None:
         check_name(name)
-        self._check_settled(name)
+        self._check_not_importing(name)
         if not self.stores.exists(name):
             raise self._not_found(name)
 
-    def _check_settled(self, name: str) -> None:
+    def _check_not_importing(self, name: str) -> None:
         if name in self._filling:
             raise Conflict(f"repository {name!r} is being imported: wait until that has ended")
 

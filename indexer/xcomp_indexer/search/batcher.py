@@ -20,13 +20,13 @@ Result = TypeVar("Result")
 IsCancelled = Callable[[], bool]
 
 
-def never_cancelled() -> bool:
+def is_never_cancelled() -> bool:
     """Return False: a caller in this process does not go away."""
     return False
 
 
 @dataclass(eq=False)
-class _Call(Generic[Job, Result]):
+class _QueuedCall(Generic[Job, Result]):
     """A job with its result or error, one of which is there once `ready` is set and the call does not lead."""
 
     job: Job
@@ -50,14 +50,14 @@ class Batcher(Generic[Job, Result]):
         self._run = run
         self._max_batch = max_batch
         self._lock = threading.Lock()
-        self._queue: deque[_Call[Job, Result]] = deque()
+        self._queue: deque[_QueuedCall[Job, Result]] = deque()
         self._is_led = False
 
     def __len__(self) -> int:
         """Count the calls in the queue."""
         return len(self._queue)
 
-    def submit(self, job: Job, *, kind: Hashable = None, is_cancelled: IsCancelled = never_cancelled) -> Result:
+    def submit(self, job: Job, *, kind: Hashable = None, is_cancelled: IsCancelled = is_never_cancelled) -> Result:
         """Run a job together with others of its kind and return its result; a job without a kind runs alone.
 
         Raises:
@@ -65,7 +65,7 @@ class Batcher(Generic[Job, Result]):
             Cancelled: `is_cancelled` returned True when the turn of the job came.
             Exception: the batch of the job failed.
         """
-        call = _Call[Job, Result](job, kind, is_cancelled)
+        call = _QueuedCall[Job, Result](job, kind, is_cancelled)
         with self._lock:
             if len(self._queue) >= LONGEST_QUEUE:
                 raise Exhausted(f"{len(self._queue)} calls wait for the same model: try again in a second")
@@ -91,7 +91,7 @@ class Batcher(Generic[Job, Result]):
                     self._queue[0].leads = True
                     self._queue[0].ready.set()
 
-    def _take_batch(self) -> list[_Call[Job, Result]]:
+    def _take_batch(self) -> list[_QueuedCall[Job, Result]]:
         """Remove the first call, which is the leader's, and calls of the same kind from the queue."""
         with self._lock:
             first = self._queue[0]
@@ -101,7 +101,7 @@ class Batcher(Generic[Job, Result]):
                 self._queue.remove(call)
         return batch
 
-    def _run_batch(self, calls: Sequence[_Call[Job, Result]]) -> None:
+    def _run_batch(self, calls: Sequence[_QueuedCall[Job, Result]]) -> None:
         """Run the calls that are not cancelled; an error is raised in each of their threads."""
         active = []
         for call in calls:
@@ -118,7 +118,7 @@ class Batcher(Generic[Job, Result]):
         for call in calls:
             call.ready.set()
 
-    def _run_active(self, calls: Sequence[_Call[Job, Result]]) -> None:
+    def _run_active(self, calls: Sequence[_QueuedCall[Job, Result]]) -> None:
         try:
             results = self._run([call.job for call in calls])
         except InvalidRequest:

@@ -14,7 +14,7 @@ from xcomp_indexer.embed import Embedder, Vectors
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.search import background, language
-from xcomp_indexer.search.batcher import Batcher, IsCancelled, never_cancelled
+from xcomp_indexer.search.batcher import Batcher, IsCancelled, is_never_cancelled
 from xcomp_indexer.search.calibration_cache import CalibrationCache
 from xcomp_indexer.search.comparison import SimilarPair, add_space_scores, find_similar_pairs
 from xcomp_indexer.search.query import Part, Route, SearchRequest, Vector, embed_queries, language_of
@@ -54,7 +54,7 @@ class SearchEngine:
         self._batchers = WeakKeyDictionary()
 
     def answer(
-        self, repository: Repository, request: SearchRequest, *, is_cancelled: IsCancelled = never_cancelled
+        self, repository: Repository, request: SearchRequest, *, is_cancelled: IsCancelled = is_never_cancelled
     ) -> list[QueryResult]:
         """Answer each query of a request.
 

@@ -71,7 +71,7 @@ def _search(store: Store, queries: Sequence[PreparedQuery]) -> list[list[ScoredP
     sought = [(each, query.request.allow_restricted) for query in queries for each in query.vector_queries()]
     found = store.near([query if restricted else _with_spare(query) for query, restricted in sought])
     kept = [
-        hits if restricted else _drop_restricted(store, hits, limit=query.limit, moment=moment)
+        hits if restricted else _drop_hidden(store, hits, limit=query.limit, moment=moment)
         for (query, restricted), hits in zip(sought, found, strict=True)
     ]
     short = [at for at, (query, _) in enumerate(sought) if len(kept[at]) < min(query.limit, len(found[at]))]
@@ -86,7 +86,7 @@ def _with_spare(query: VectorQuery) -> VectorQuery:
     return replace(query, limit=query.limit + SPARE, payload_limit=query.limit)
 
 
-def _drop_restricted(store: Store, hits: Sequence[ScoredPoint], *, limit: int, moment: str) -> list[ScoredPoint]:
+def _drop_hidden(store: Store, hits: Sequence[ScoredPoint], *, limit: int, moment: str) -> list[ScoredPoint]:
     """Drop hits that may not be offered; read the payloads of the spare hits only where they are needed."""
     kept = [hit for hit in hits if hit.payload and is_offered(hit.payload, moment)]
     spare = {hit.id: hit.score for hit in hits if not hit.payload}

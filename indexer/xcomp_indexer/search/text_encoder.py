@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcomp_indexer.embed import Embedder, Vectors
-from xcomp_indexer.search.batcher import Batcher, IsCancelled, never_cancelled
+from xcomp_indexer.search.batcher import Batcher, IsCancelled, is_never_cancelled
 from xcomp_protos.telemetry import api
 
 MAX_BATCH = 32  # texts of a forward pass; more gain nothing on a CPU and make other calls wait
@@ -65,7 +65,7 @@ class TextEncoder:
         self._cache: OrderedDict[tuple[str, str], Row] = OrderedDict()  # by digest and text
 
     def encode(
-        self, embedder: Embedder, texts: Sequence[str], *, is_cancelled: IsCancelled = never_cancelled
+        self, embedder: Embedder, texts: Sequence[str], *, is_cancelled: IsCancelled = is_never_cancelled
     ) -> Vectors:
         """Encode the texts of one caller, `[B, D]`.
 

@@ -103,7 +103,7 @@ class IndexerService(rpc.IndexerServicer):
         """Return an image: a copy for publication, or the file's own bytes."""
         point = _get_image(self._catalog.get(request.repository), request.image_id)
         if not request.allow_restricted:
-            _check_offered(point)
+            _check_visible(point)
         payload = ImagePayload.read(point.payload)
         file = self._files.content_of(payload)
         copy = (
@@ -259,7 +259,7 @@ def _get_image(repository: Repository, image_id: str) -> ScoredPoint:
     return points[0]
 
 
-def _check_offered(image: ScoredPoint) -> None:
+def _check_visible(image: ScoredPoint) -> None:
     """Raise `Denied` for an image that no search would return either."""
     if not is_offered(image.payload, now()):
         raise Denied(f"image_id: {image.id!r} is internal, expired or under embargo: ask for it with allow_restricted")

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import CountingEmbedder
 from xcomp_indexer.embed import Vectors
 from xcomp_indexer.search import batcher, text_encoder
-from xcomp_indexer.search.batcher import never_cancelled
+from xcomp_indexer.search.batcher import is_never_cancelled
 from xcomp_indexer.search.text_encoder import MAX_BATCH, MAX_BATCH_CHARACTERS, TextEncoder
 from xcomp_protos.errors import Cancelled, Exhausted, ModelError
 
@@ -48,7 +48,7 @@ class Crowd:
         self.first = self._pool.submit(self.encoder.encode, self.embedder, ["first"])
         assert self.embedder.begun.acquire(timeout=10)
 
-    def call(self, *asked: str, is_cancelled: Callable[[], bool] = never_cancelled) -> "Future[Vectors]":
+    def call(self, *asked: str, is_cancelled: Callable[[], bool] = is_never_cancelled) -> "Future[Vectors]":
         """Return when the call is in the queue or was refused."""
         before = self.waiting()
         future = self._pool.submit(self.encoder.encode, self.embedder, asked, is_cancelled=is_cancelled)
