@@ -12,15 +12,10 @@ from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from xcomp_indexer.embed import Embedder
-from xcomp_indexer.embed.wrappers import (
-    InstrumentedEmbedder,
-    templated,
-)
+from xcomp_indexer.embed.wrappers import InstrumentedEmbedder, templated
 from xcomp_indexer.repository import spaces
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
-from xcomp_indexer.repository.image_record import (
-    IMAGES,
-)
+from xcomp_indexer.repository.image_record import IMAGES
 from xcomp_indexer.repository.profiles import spaces_of, stage_of
 from xcomp_indexer.repository.repository import Repository, read_config
 from xcomp_indexer.repository.spaces import RepositoryConfig, Space

@@ -6,11 +6,7 @@ from xcomp_indexer.admin.duplicates import Compared, Duplicate, DuplicateReport,
 from xcomp_indexer.search.comparison import SimilarPair
 from xcomp_indexer.search.engine import QueryResult
 from xcomp_indexer.search.filter_parser import parse
-from xcomp_indexer.search.query import (
-    Part,
-    Route,
-    SearchRequest,
-)
+from xcomp_indexer.search.query import Part, Route, SearchRequest
 from xcomp_indexer.search.ranking import RankedHit
 from xcomp_indexer.server.messages import MAX_K, check_text, image_message, write_image
 from xcomp_protos import common_pb2

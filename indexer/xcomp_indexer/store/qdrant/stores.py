@@ -27,12 +27,7 @@ class QdrantStores:
     """The repositories of one server: the collections with our prefix."""
 
     def __init__(
-        self,
-        client: QdrantClient,
-        call: Call,
-        *,
-        indexes: Mapping[str, IndexKind],
-        params: models.SearchParams | None,
+        self, client: QdrantClient, call: Call, *, indexes: Mapping[str, IndexKind], params: models.SearchParams | None
     ) -> None:
         self._client, self._call, self._indexes, self._params = client, call, indexes, params
 
