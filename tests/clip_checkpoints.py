@@ -1,4 +1,4 @@
-"""Tiny random CLIP models in the formats in which real ones are released, and the pictures to try them on."""
+"""Tiny random CLIP models in the formats in which real ones are released, and the images to try them on."""
 
 import json
 import shutil

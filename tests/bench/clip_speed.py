@@ -22,7 +22,7 @@ from transformers import ChineseCLIPConfig, ChineseCLIPModel
 from tests.bench import machine
 from tests.clip_checkpoints import CHINESE_PREPROCESSOR, MEAN, STD, VOCABULARY
 from xcomp_indexer.embed import chinese_clip as chinese
-from xcomp_indexer.embed import openclip
+from xcomp_indexer.embed import openclip, registry
 from xcomp_indexer.embed.clip import ClipEmbedder, Precision
 from xcomp_indexer.embed.weights import sources
 
@@ -39,9 +39,9 @@ def main() -> None:
     print("| model | precision | load s | img/s | texts/s | one text ms | cosine to fp32 |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as home:
-        english = sources.open_clip(f"open_clip:{open_clip_b32(Path(home) / 'en')}")
+        english = sources.parse_open_clip(f"open_clip:{open_clip_b32(Path(home) / 'en')}")
         _measure("open_clip ViT-B-32", lambda precision: openclip.load(english, precision=precision), EN)
-        han = sources.chinese_clip(f"chinese_clip:{chinese_clip(Path(home) / 'zh')}")
+        han = registry.FAMILIES["chinese_clip"].release(f"chinese_clip:{chinese_clip(Path(home) / 'zh')}")
         _measure("Chinese-CLIP ViT-B/16", lambda precision: chinese.load(han, precision=precision), ZH)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from demo.collect import load_photos, read
 from tests.bench import machine
 from xcomp_indexer import embed
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.images.decode import decode
 
 PIXELS = 12_000_000

@@ -22,12 +22,12 @@ from PIL import Image
 from tests.bench import machine, photographs
 from tests.bench.clip_speed import chinese_clip, open_clip_b32
 from xcomp_indexer import embed
-from xcomp_indexer.embed import Embedder, Encoded, Prepared, Vectors
+from xcomp_indexer.embed.base import Embedder, Encoded, Prepared, Vectors
 from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
 from xcomp_indexer.ingest.loader import LoadedImage, Loader
-from xcomp_indexer.ingest.points import image_id, payload
+from xcomp_indexer.ingest.points import build_payload, image_id
 from xcomp_indexer.ingest.scan import Entry, scan
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -69,12 +69,12 @@ class Device:
     def prepare(self, image: Image.Image) -> Prepared:
         return np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC), np.float32)
 
-    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
+    def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
         time.sleep(len(pictures) / self._second)
         return Encoded(np.eye(1, 512, dtype=np.float32).repeat(len(pictures), axis=0))
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
-        return self.encode_prepared([self.prepare(image) for image in images])
+        return self.encode_batch([self.prepare(image) for image in images])
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         raise NotImplementedError
@@ -153,7 +153,7 @@ def _stages(spaces: Spaces, entries: Sequence[Entry], home: Path) -> Costs:
     begun = Seconds.now()
     seen: list[EncodedImage] = []
     for batch in batches:
-        seen += embedding.see([item.prepared or {} for item in batch], [item.size for item in batch])
+        seen += embedding.encode([item.prepared or {} for item in batch], [item.size for item in batch])
     forward = Seconds.since(begun)
     points = list(map(_point, loaded, seen))
     with tempfile.TemporaryDirectory(dir=home) as folder:
@@ -169,7 +169,7 @@ def _stages(spaces: Spaces, entries: Sequence[Entry], home: Path) -> Costs:
 
 
 def _point(item: LoadedImage, seen: EncodedImage) -> Point:
-    content = payload(item, size=item.size, labels=seen.labels)
+    content = build_payload(item, size=item.size, labels=seen.labels)
     return Point(image_id("alone", item.entry.path), seen.vectors, content.write())
 
 
@@ -180,7 +180,7 @@ def _loader(spaces: Spaces) -> Loader:
 
 def _decoding(loader: Loader, entries: Sequence[Entry]) -> tuple[Seconds, list[LoadedImage]]:
     begun = Seconds.now()
-    loaded = [item for _, item in loader.ahead(entries, lambda: 32) if isinstance(item, LoadedImage)]
+    loaded = [item for _, item in loader.load_ahead(entries, lambda: 32) if isinstance(item, LoadedImage)]
     return Seconds.since(begun), loaded
 
 

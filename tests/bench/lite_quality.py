@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tests.bench import lite_pools, machine
 from tests.bench.lite_pools import Pool, Request
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.embed.lite import LiteEmbedder, weights
 from xcomp_indexer.embed.lite.classes import load_classes
 from xcomp_indexer.embed.lite.dictionary import Dictionary

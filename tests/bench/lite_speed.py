@@ -40,7 +40,7 @@ def main() -> None:
     print(f"load the embedder    {loaded - imported:8.2f} s")
     read = _rate(lambda: [decode.decode(content, image_size=embedder.image_size) for content in files])
     seen = _rate(lambda: embedder.encode_images(images))
-    named = _rate(lambda: [colors.shares(image) for image in images])
+    named = _rate(lambda: [colors.measure_shares(image) for image in images])
     print(f"decode               {read:8.1f} img/s")
     print(f"embed                {seen:8.1f} img/s (of which colours {named:.0f} img/s)")
     print(f"decode + embed       {1 / (1 / read + 1 / seen):8.1f} img/s")

@@ -21,7 +21,7 @@ import qdrant_edge as qe
 
 from tests.bench import filled, machine
 from xcomp_indexer import embed
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.repository.profiles import spaces_of
 from xcomp_indexer.store.edge import config, manifest
 from xcomp_protos import indexer_pb2 as pb

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests import images
 from tests.bench import machine
 from xcomp_indexer.ingest.compaction import with_compaction
-from xcomp_indexer.ingest.discover import survey
+from xcomp_indexer.ingest.discover import discover
 from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
 from xcomp_indexer.ingest.prune import Roots
@@ -117,7 +117,7 @@ def _ingest(place: Path) -> Row:
 
 def _scan(folder: Path) -> Row:
     begun = time.monotonic()
-    looking = survey(IngestRequest([str(folder)]), Roots([str(folder)]), lambda entries: entries)
+    looking = discover(IngestRequest([str(folder)]), Roots([str(folder)]), lambda entries: entries)
     try:
         while True:
             next(looking)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench import machine
-from xcomp_indexer.embed import ClassLabel
+from xcomp_indexer.embed.base import ClassLabel
 from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_indexer.store import INDEXES, Match, Point, Step, VectorQuery, search_params
 from xcomp_indexer.store.edge.store import EdgeStore

@@ -36,13 +36,13 @@ def illustrated(client: ComposerClient, text: str, options: pb.Options) -> Artic
 
 
 def check(article: Article, text: str, *, spots: int) -> None:
-    """Every word is there, every spot is accounted for, and no picture stands twice."""
+    """Every word is there, every spot is accounted for, and no image stands twice."""
     assert article.text == text
     assert len(article.segments) == 20
-    ids = [picture.image_id for _, picture in article.illustrations]
+    ids = [image.image_id for _, image in article.illustrations]
     assert len(ids) == len(set(ids))
     assert len(ids) + len(article.unfilled) == spots
-    assert all(picture.evidence and picture.candidates for _, picture in article.illustrations)
+    assert all(image.evidence and image.candidates for _, image in article.illustrations)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_an_endpoint_illustrates_both() -> None:
     for article, text in zip(made, TEXTS.values(), strict=True):
         check(article, text, spots=6)
         assert len(article.illustrations) >= 1
-        assert all("chat-1" in picture.evidence.prompt for _, picture in article.illustrations if picture.evidence)
+        assert all("chat-1" in image.evidence.prompt for _, image in article.illustrations if image.evidence)
 
 
 def test_the_articles_have_twenty_segments() -> None:

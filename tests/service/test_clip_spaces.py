@@ -25,14 +25,14 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Conflict, XcompError
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 ENGLISH, CHINESE, MIXED = "a red house", "红色的房子", "red house 红房"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Two models on disk, pictures, and a repository of both."""
+    """Two models on disk, images, and a repository of both."""
 
     home: Path
     en: Path
@@ -70,7 +70,7 @@ def serving(clip: Clip) -> Iterator[IndexerClient]:
     service = IndexerService(library, roots=[Path("/")], upload_dir=UploadDir(clip.home.parent / FOLDER))
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
+        with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with IndexerClient(running.address) as client:
                 yield client

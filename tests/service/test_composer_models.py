@@ -30,7 +30,7 @@ from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import InvalidRequest, Unavailable, Unsupported, XcompError
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 TEXT = "A cup of espresso stood on the table.\n\nThe ginger cat slept.\n\nA steam train left the station.\n"
 
@@ -50,7 +50,7 @@ def serving(indexer: str, models: ModelPool) -> Iterator[ComposerClient]:
     service = ComposerService(Dependencies(indexer, models))
     register = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
+        with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(1)
             with ComposerClient(running.address, timeout_s=30) as client:
                 yield client

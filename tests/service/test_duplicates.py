@@ -1,4 +1,4 @@
-"""Pictures that are one picture: copies, resized and re-encoded ones; and what must not pass for such."""
+"""Images that are one image: copies, resized and re-encoded ones; and what must not pass for such."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +46,7 @@ def album(indexer: Indexer, photos: Path) -> Path:
     return photos
 
 
-def test_copies_and_near_copies_are_told_from_likeness(indexer: Indexer, album: Path) -> None:
+def test_copies_and_near_copies_are_distinguished_from_similar_images(indexer: Indexer, album: Path) -> None:
     groups, summary = report(indexer)
     assert groups == [
         (False, ["cat.jpg", "copy.jpg", "rough.jpg", "half.webp"]),
@@ -55,14 +55,14 @@ def test_copies_and_near_copies_are_told_from_likeness(indexer: Indexer, album: 
     assert (summary.images, summary.groups, summary.unread) == (9, 2, 0)
 
 
-def test_a_file_that_is_gone_is_not_judged_by_its_vector(indexer: Indexer, album: Path) -> None:
+def test_a_missing_file_is_not_compared_by_its_vector(indexer: Indexer, album: Path) -> None:
     (album / "half.webp").unlink()
     groups, summary = report(indexer)
     assert (False, ["cat.jpg", "copy.jpg", "rough.jpg"]) in groups
     assert summary.unread == 1
 
 
-def test_pictures_that_change_or_go_while_others_are_compared_are_in_no_group(
+def test_images_that_change_or_vanish_during_the_comparison_are_in_no_group(
     indexer: Indexer, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = indexer.images()
@@ -80,14 +80,14 @@ def test_pictures_that_change_or_go_while_others_are_compared_are_in_no_group(
     assert summary.groups == 1
 
 
-def test_restricted_pictures_are_left_out_unless_allowed(indexer: Indexer, album: Path) -> None:
+def test_restricted_images_are_left_out_unless_allowed(indexer: Indexer, album: Path) -> None:
     (album / "again.jpg.json").write_text('{"internal": true}')
     indexer.ingest(album)
     assert len(report(indexer)[0]) == 1
     assert len(report(indexer, allow_restricted=True)[0]) == 2
 
 
-def test_plain_colours_are_one_picture_only_where_they_are_one_colour(indexer: Indexer, photos: Path) -> None:
+def test_plain_colours_are_duplicates_only_if_the_colour_is_equal(indexer: Indexer, photos: Path) -> None:
     images.library(photos, {"red.png": (220, 20, 20), "red.jpg": (220, 20, 20), "dark.png": (150, 10, 10)})
     indexer.ingest(photos)
     assert report(indexer)[0] == [(False, ["red.jpg", "red.png"])]

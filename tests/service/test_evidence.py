@@ -13,7 +13,7 @@ from tests.service.test_composer_service import serving as composing
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article, Illustration
 from xcomp_composer.bundle import writer
-from xcomp_indexer.embed import Encoded, Prepared
+from xcomp_indexer.embed.base import Encoded, Prepared
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import indexer_pb2 as ipb
@@ -29,8 +29,8 @@ OTHER = "other:colors"
 class Duller(OtherEmbedder):
     """Sees some grey in every image, so that its cosines are other ones."""
 
-    def encode_prepared(self, illustrations: Sequence[Prepared]) -> Encoded:
-        vectors = super().encode_prepared(illustrations).vectors + 0.2
+    def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
+        vectors = super().encode_batch(pictures).vectors + 0.2
         return Encoded(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 

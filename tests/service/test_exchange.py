@@ -28,7 +28,7 @@ COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": 
 
 @pytest.fixture
 def filled(indexer: Indexer, photos: Path) -> Indexer:
-    """An indexer with three pictures and a file that is none."""
+    """An indexer with three images and a file that is none."""
     images.library(photos, COLORS)
     (photos / "red.jpg.json").write_text('{"license": "CC-BY", "title": "红", "internal": true}')
     (photos / "text.jpg").write_text("no picture")
@@ -103,17 +103,17 @@ def changed(number: int, **keys: object) -> object:
 
 DAMAGED = {
     "nothing": (lambda said: said.clear(), "line 1 "),
-    "no head": (lambda said: said.pop(0), "line 1 is no head"),
-    "a newer format": (changed(0, format=3), "has format 3, this version reads 2: upgrade"),
+    "no head": (lambda said: said.pop(0), "line 1 is not the header"),
+    "a newer format": (changed(0, format=3), "has format 3, this version reads up to 2: upgrade"),
     "an unknown profile": (changed(0, profile="sepia"), "line 1 names profile 'sepia'"),
     "no models": (changed(0, models={}), "line 1 names profile"),
     "a wrong dimension": (changed(0, models={"color": {"dimension": -1}}), "line 1 names profile"),
     "no foot": (lambda said: said.pop(), "ends after 4 points without its last line"),
     "a point is missing": (lambda said: said.pop(1), "ends the file after 4 points: 3 came"),
     "more behind the foot": (lambda said: said.append(said[1]), "line 6 ends the file"),
-    "no json": (lambda said: said.__setitem__(2, b"{\n"), "line 3 is no JSON"),
-    "a list": (lambda said: said.__setitem__(2, b"[]\n"), "line 3 is no JSON object"),
-    "no payload": (changed(2, payload=3), "line 3 holds no payload"),
+    "no json": (lambda said: said.__setitem__(2, b"{\n"), "line 3 is not JSON"),
+    "a list": (lambda said: said.__setitem__(2, b"[]\n"), "line 3 is not a JSON object"),
+    "no payload": (changed(2, payload=3), "line 3 has no payload"),
     "half a payload": (changed(2, payload={"path": "/a.jpg"}), "line 3 cannot be used"),
     "half a failure": (changed(2, payload={"failure": "empty"}), "line 3 cannot be used"),
     "no base64": (changed(1, vectors={"color": "…"}), "line 2 "),
@@ -167,7 +167,7 @@ def test_an_import_that_breaks_off_makes_nothing(filled: Indexer) -> None:
 
     with pytest.raises(XcompError, match="iterating"):
         filled.client.import_("copy", broken())
-    for _ in range(100):  # until the server has noticed
+    for _ in range(600):  # until the server has noticed
         try:
             assert filled.client.import_("copy", filled.client.export("default")).images == 3
             return

@@ -135,7 +135,7 @@ def test_deleted_files_leave_the_repository(indexer: Indexer, photos: Path) -> N
     assert set(indexer.images()) == {"green.jpg", "blue.jpg"}
 
 
-def test_a_file_that_became_no_picture_leaves_the_repository_unless_told_not_to(indexer: Indexer, photos: Path) -> None:
+def test_a_file_that_is_no_longer_an_image_is_removed_unless_pruning_is_off(indexer: Indexer, photos: Path) -> None:
     images.library(photos, COLORS)
     indexer.ingest(photos)
     (photos / "red.jpg").write_bytes(images.truncated())
@@ -215,7 +215,7 @@ def test_broken_files_are_named_and_skipped(indexer: Indexer, photos: Path) -> N
     assert last["failed"] == len(failures)
 
 
-def test_every_kind_of_picture_is_indexed(indexer: Indexer, photos: Path) -> None:
+def test_every_kind_of_image_is_indexed(indexer: Indexer, photos: Path) -> None:
     for name, make in images.READABLE.items():
         (photos / name).write_bytes(make())
     summary, failures = indexer.ingest(photos)
@@ -223,13 +223,13 @@ def test_every_kind_of_picture_is_indexed(indexer: Indexer, photos: Path) -> Non
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: (folder / "notes.txt").write_text("x")])
-def test_a_folder_without_pictures_is_an_empty_repository(indexer: Indexer, photos: Path, make: object) -> None:
+def test_a_folder_without_images_is_an_empty_repository(indexer: Indexer, photos: Path, make: object) -> None:
     make(photos)  # type: ignore[operator]
     assert counts(indexer.ingest(photos)[0]) == {}
     assert indexer.search("red") == []
 
 
-def test_a_single_picture_is_enough(indexer: Indexer, photos: Path) -> None:
+def test_a_single_image_is_enough(indexer: Indexer, photos: Path) -> None:
     (photos / "scan.dat").write_bytes(images.jpeg())
     assert counts(indexer.ingest(photos / "scan.dat")[0]) == {"scanned": 1, "added": 1}
     hit = indexer.hits("red").hits[0]
@@ -257,7 +257,7 @@ def test_a_path_that_is_not_there_is_named(indexer: Indexer, photos: Path, path:
 
 
 @pytest.mark.parametrize("paths", [[], [""], ["relative/folder"], ["/a\0b"]])
-def test_paths_that_are_none_are_refused(indexer: Indexer, paths: list[str]) -> None:
+def test_invalid_paths_are_refused(indexer: Indexer, paths: list[str]) -> None:
     with pytest.raises(InvalidRequest, match=r"^paths: "):
         indexer.ingest(*paths)
 

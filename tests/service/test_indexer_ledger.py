@@ -1,4 +1,4 @@
-"""The ledger of failures: a broken file is read once, named every time, counted, and tried again on request."""
+"""The failure log: a broken file is read once, named every time, counted, and tried again on request."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def broken(photos: Path) -> Path:
-    """A folder of one good picture and one file of each kind of damage."""
+    """A folder of one good image and one file of each kind of damage."""
     for name, (make, _) in images.BROKEN.items():
         (photos / name).write_bytes(make())
     (photos / "red.jpg").write_bytes(images.jpeg())
@@ -73,7 +73,7 @@ def test_a_failure_can_be_neither_fetched_nor_deleted_as_an_image(indexer: Index
     assert sum(failures(indexer).values()) == len(REASONS)
 
 
-def test_a_file_that_was_mended_is_indexed_and_leaves_the_ledger(indexer: Indexer, broken: Path) -> None:
+def test_a_repaired_file_is_indexed_and_leaves_the_failure_log(indexer: Indexer, broken: Path) -> None:
     indexer.ingest(broken)
     (broken / "text.jpg").write_bytes(images.jpeg(images.BLUE))
     summary, said = indexer.ingest(broken)
@@ -82,14 +82,14 @@ def test_a_file_that_was_mended_is_indexed_and_leaves_the_ledger(indexer: Indexe
     assert indexer.search("blue", k=1) == ["text.jpg"]
 
 
-def test_a_broken_file_that_went_away_leaves_the_ledger(indexer: Indexer, broken: Path) -> None:
+def test_a_removed_broken_file_leaves_the_failure_log(indexer: Indexer, broken: Path) -> None:
     indexer.ingest(broken)
     (broken / "empty.jpg").unlink()
     indexer.ingest(broken)
     assert "empty" not in failures(indexer)
 
 
-def test_the_ledger_keeps_what_lies_elsewhere_or_out_of_sight(
+def test_the_failure_log_keeps_files_elsewhere_and_in_unreadable_folders(
     indexer: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images.library(photos, {"here/red.jpg": images.RED, "there/blue.jpg": images.BLUE})
@@ -114,7 +114,7 @@ def test_the_ledger_keeps_what_lies_elsewhere_or_out_of_sight(
     assert failures(indexer) == {"not_an_image": 1}
 
 
-def test_failures_that_lie_outside_the_file_are_tried_every_time(
+def test_files_with_failures_outside_the_file_are_read_every_time(
     indexer: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images.library(photos, {"red.jpg": images.RED})

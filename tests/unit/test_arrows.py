@@ -28,6 +28,7 @@ ARROWS = {
     "xcomp_composer": ("xcomp_composer", "xcomp_model", "xcomp_protos"),
     "xcomp_cli": (
         "xcomp_cli", "xcomp_protos", "xcomp_composer.article", "xcomp_composer.bundle", "xcomp_indexer.ingest.scan",
+        "xcomp_indexer.embed.registry",
     ),
 }  # fmt: skip
 
@@ -92,6 +93,7 @@ ABOUT = {
         "xcomp_indexer.embed.", "xcomp_indexer.admin.pull_models", "xcomp_indexer.admin.verify_models", "xcomp_model.",
         "xcomp_cli.model_catalog",
     ),
+    "modelscope_hub": ("xcomp_indexer.admin.pull_models",),
     "qdrant_client": ("xcomp_indexer.store.qdrant.",),
     "qdrant_edge": ("xcomp_indexer.store.edge.",),
     "grpc": (
@@ -260,6 +262,7 @@ LIGHT = (
     ("xcomp_composer.bundle.writer", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),
     ("xcomp_protos.client.clients", (*HEAVY, "numpy", "PIL", "xcomp_indexer")),
     ("xcomp_indexer.ingest.scan", (*HEAVY, "numpy", "PIL")),
+    ("xcomp_indexer.embed.registry", (*HEAVY, "numpy", "PIL", "huggingface_hub")),
     ("xcomp_indexer.server.main", HEAVY),
     ("xcomp_composer.server.main", HEAVY[:-1]),
 )

@@ -15,7 +15,7 @@ import typer
 from xcomp_cli import options
 from xcomp_cli.local_server import manager
 from xcomp_cli.local_server.process import COMPOSER, INDEXER
-from xcomp_cli.model_catalog import MODELS, Model, find_others
+from xcomp_cli.model_catalog import Model, find_others, list_models
 from xcomp_cli.output import console
 
 models = typer.Typer(
@@ -32,9 +32,9 @@ def root() -> None:
 def list_(json: options.Json = False) -> None:
     """Lists the models: what each is, what it cannot do, its licence."""
     if json:
-        console.print_json([_as_json(model) for model in (*MODELS, *find_others())])
+        console.print_json([_as_json(model) for model in (*list_models(), *find_others())])
         return
-    for model in (*MODELS, *find_others()):
+    for model in (*list_models(), *find_others()):
         state = model.describe_lack() or "installed"
         console.print_result(f"{console.strong(model.name)}  {console.faint(f'profile: {model.profile} · {state}')}")
         for name, text in (
@@ -78,7 +78,7 @@ def verify(
     """Reads fetched models again, and names every file that is not what was fetched; asks no network."""
 
     manager.require(INDEXER)
-    here = [model.name for model in MODELS if model.repository and model.is_fetched()]
+    here = [model.name for model in list_models() if model.repository and model.is_fetched()]
     wanted = names or [*here, *(model.name for model in find_others())]
     if not wanted:
         console.note("nothing was fetched yet: xcomp models list says what there is")

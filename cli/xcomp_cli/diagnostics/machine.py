@@ -18,7 +18,7 @@ from pathlib import Path
 from xcomp_cli.local_server import clients
 from xcomp_cli.local_server.paths import LOOPBACK
 from xcomp_cli.local_server.process import INDEXER
-from xcomp_cli.model_catalog import MODELS
+from xcomp_cli.model_catalog import list_models
 from xcomp_cli.output import console
 from xcomp_protos.build import VERSION
 from xcomp_protos.errors import XcompError
@@ -80,12 +80,12 @@ def check_models() -> Iterator[Finding]:
     """Reports the models of the profile in the environment, or of all profiles."""
 
     wanted = os.environ.get("XCOMP_PROFILE", "")
-    for model in MODELS:
+    for model in list_models():
         lack = model.describe_lack()
         if wanted and wanted == model.profile:
             yield Finding(f"model {model.name}", lack or "is here", fault=bool(lack))
     if not wanted:
-        present = [model.name for model in MODELS if not model.describe_lack()]
+        present = [model.name for model in list_models() if not model.describe_lack()]
         yield Finding(
             "models", ", ".join(present) if present else "none: xcomp models list names them and their install"
         )
@@ -134,7 +134,7 @@ def check_secrets() -> Iterator[Finding]:
 def _check_token(file: Path) -> Finding:
 
     try:
-        auth.secret(str(file), option="XCOMP_TOKEN_FILE")
+        auth.read_secret(str(file), option="XCOMP_TOKEN_FILE")
     except XcompError as error:
         return Finding("token", str(error), fault=True)
     if file.stat().st_mode & 0o077:

@@ -6,7 +6,7 @@ Starts and changes nothing; `machine.py` checks the machine.
 from collections.abc import Iterator, Sequence
 
 from xcomp_cli.diagnostics.machine import Finding
-from xcomp_cli.model_catalog import MODELS
+from xcomp_cli.model_catalog import list_models
 from xcomp_cli.output import console
 from xcomp_cli.output.repositories import failures
 from xcomp_protos import composer_pb2 as cpb
@@ -67,7 +67,7 @@ def _check_spaces(one: pb.Repository) -> Iterator[str]:
 def _check_models(one: pb.Repository, loaded: Sequence[str]) -> Iterator[str]:
 
     for space in one.spaces:
-        for model in MODELS:
+        for model in list_models():
             is_its = space.source == model.name or space.source.startswith(f"{model.name}:")
             if is_its and space.model not in loaded and (lack := model.describe_lack()):
                 yield f"model {space.source} of space {space.name} is {lack}"

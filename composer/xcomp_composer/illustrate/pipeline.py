@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from xcomp_composer.article.events import Event, Spot, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.article.markers import remove_image_blocks
 from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, detect_language
-from xcomp_composer.document.blocks import Block, Kind
+from xcomp_composer.document.blocks import Block, Kind, find_spots
 from xcomp_composer.document.splitting import find_title, split_blocks
 from xcomp_composer.illustrate.base import (
     IllustrationOptions,
     IllustrationTask,
     Illustrator,
-    find_spots,
 )
 from xcomp_composer.illustrate.must_use import place_required_images
 from xcomp_composer.indexer_client.repository import RepositoryClient

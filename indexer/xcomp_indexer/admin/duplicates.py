@@ -1,9 +1,9 @@
-"""Finds the pictures of a repository that are one picture: copies of the same bytes, and the same seen again.
+"""Finds duplicates in a repository: copies of the same bytes, and other encodings of the same image.
 
-Vectors alone cannot tell: those of a re-encoded copy may lie further apart than those of two frames of a series. So
-the neighbours of each picture are only suspects, and their pixels decide: an 8 by 8 thumbnail in colour, and the 64
-signs of its brightness from left to right (a difference hash, as N. Krawetz described it). The cost is one search for
-each picture, and a look at the file of each suspect.
+Vectors are not enough: those of a re-encoded copy may differ more than those of two frames of a series. The neighbours
+of each image are therefore candidates, and pixels decide: an 8 by 8 thumbnail in colour, and 64 signs that say where
+brightness increases from left to right (a difference hash, as described by N. Krawetz). The cost is one search per
+image, and reading the file of each candidate.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -15,24 +15,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xcomp_indexer.images.decode import decode
-from xcomp_indexer.repository.image_record import (
-    IMAGES,
-)
+from xcomp_indexer.repository.image_record import IMAGES
 from xcomp_indexer.repository.visibility import now, offered_filter
 from xcomp_indexer.store import And, InSpace, ScoredPoint, Store, VectorQuery
 from xcomp_protos.errors import XcompError
 
-ALIKE = 0.9  # cosine from which a neighbour is a suspect
-NEIGHBOURS = 16  # suspects of a picture, at most
-SIGNS = 8  # of 64 may differ; the demonstration's re-encoded copies differ in 8 at most, its other pairs in 13 or more
-LEVELS = 12.0  # of 255 that the thumbnails may differ by on average
+ALIKE = 0.9  # least cosine of a candidate
+NEIGHBOURS = 16  # candidates per image, at most
+SIGNS = 8  # of 64 that may differ; in the demonstration copies differ in at most 8, other pairs in 13 or more
+LEVELS = 12.0  # of 255; largest mean difference of two thumbnails
 _SEARCHED_AT_ONCE = 32
 _SIDE = 8
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a picture looks like from far away."""
+    """The coarse look of an image."""
 
     signs: NDArray[np.bool_]  # [64]
     colours: NDArray[np.float32]  # [8, 8, 3], 0..255
@@ -42,14 +40,14 @@ class Signature:
         return int(np.count_nonzero(self.signs != other.signs))
 
     def is_same(self, other: "Signature") -> bool:
-        """Whether both are of one picture."""
+        """Whether both belong to the same image."""
         difference = float(np.abs(self.colours - other.colours).mean())
         return self.distance(other) <= SIGNS and difference <= LEVELS
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A picture of a group, beside the group's first."""
+    """An image of a group, compared with the first one."""
 
     image: ScoredPoint
     similarity: float  # cosine to the first
@@ -58,15 +56,15 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that are one, the largest first."""
+    """Duplicates of one image, the largest first."""
 
-    copies: bool  # all of the same bytes
+    copies: bool  # all have the same bytes
     images: Sequence[Duplicate]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """How far the comparison is."""
+    """Progress of the comparison."""
 
     done: int
     total: int
@@ -74,18 +72,18 @@ class Compared:
 
 @dataclass(frozen=True)
 class DuplicateReport:
-    """What came of it, last of all."""
+    """The result, the last event."""
 
     images: int
     groups: int
-    unread: int  # suspects whose file could not be read, so that nothing is known of them
+    unread: int  # candidates whose file could not be read
 
 
 Event = Compared | Group | DuplicateReport
 
 
 class Comparison:
-    """One comparison of all pictures of a store in one space.
+    """One comparison of all images of a store in one space.
 
     Args:
         read: returns the bytes of an image's file, or raises an `XcompError`.
@@ -97,13 +95,13 @@ class Comparison:
         self._store, self._space, self._read, self._alike = store, space, read, alike
         self._where = And((IMAGES, InSpace(space), *(() if allow_restricted else (offered_filter(now()),))))
         self._signatures: dict[str, Signature | None] = {}  # by content; None: the file cannot be read
-        self._leader: dict[str, str] = {}  # by content: another content that is the same picture
+        self._leader: dict[str, str] = {}  # by content: another content of the same image
 
     def run(self) -> Iterator[Event]:
-        """Yields progress, then the groups, then the outcome."""
+        """Yields progress, then the groups, then the report."""
         ids: dict[str, list[str]] = {}  # by content
         total, done = self._store.count(self._where), 0
-        points = self._points()
+        points = self._store.scan(where=self._where, vectors=True)
         while page := list(islice(points, _SEARCHED_AT_ONCE)):
             fresh = [point for point in page if _content(point) not in ids]
             for point in page:
@@ -117,20 +115,17 @@ class Comparison:
             yield group
         yield DuplicateReport(done, groups, sum(each is None for each in self._signatures.values()))
 
-    def _points(self) -> Iterator[ScoredPoint]:
-        return self._store.scan(where=self._where, vectors=True)
-
     def _compare(self, points: Sequence[ScoredPoint]) -> None:
-        nears = [
+        queries = [
             VectorQuery(
                 self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, score_threshold=self._alike
             )
             for point in points
         ]
-        for point, found in zip(points, self._store.near(nears), strict=True):
+        for point, found in zip(points, self._store.near(queries), strict=True):
             for other in found:
-                if self._first(_content(point)) != self._first(_content(other)) and self._is_same(point, other):
-                    self._leader[self._first(_content(other))] = self._first(_content(point))
+                if self._leader_of(_content(point)) != self._leader_of(_content(other)) and self._is_same(point, other):
+                    self._leader[self._leader_of(_content(other))] = self._leader_of(_content(point))
 
     def _is_same(self, one: ScoredPoint, other: ScoredPoint) -> bool:
         first = self._signature(one)
@@ -146,7 +141,7 @@ class Comparison:
                 self._signatures[content] = None
         return self._signatures[content]
 
-    def _first(self, content: str) -> str:
+    def _leader_of(self, content: str) -> str:
         while content in self._leader:
             content = self._leader[content]
         return content
@@ -154,15 +149,15 @@ class Comparison:
     def _groups(self, ids: dict[str, list[str]]) -> Iterator[Group]:
         contents: dict[str, list[str]] = {}
         for content in ids:
-            contents.setdefault(self._first(content), []).append(content)
+            contents.setdefault(self._leader_of(content), []).append(content)
         for alike in contents.values():
             members = [each for content in alike for each in ids[content]]
-            points = self._unchanged(members, set(alike)) if len(members) > 1 else []
+            points = self._reload(members, set(alike)) if len(members) > 1 else []
             if len(points) > 1:
                 yield self._group(points)
 
-    def _unchanged(self, ids: Sequence[str], contents: Set[str]) -> list[ScoredPoint]:
-        """Reads images again, without those that became other ones while the rest was compared."""
+    def _reload(self, ids: Sequence[str], contents: Set[str]) -> list[ScoredPoint]:
+        """Reads images again, and drops those whose content changed during the comparison."""
         points = self._store.get(ids, vectors=True)
         return [
             point for point in points if point.payload.get("content_hash") in contents and self._space in point.vectors
@@ -181,11 +176,11 @@ class Comparison:
 
     def _distance(self, one: ScoredPoint, other: ScoredPoint) -> int:
         first, second = self._signatures[_content(one)], self._signatures[_content(other)]
-        return first.distance(second) if first and second else 0  # of the same bytes
+        return first.distance(second) if first and second else 0  # the same bytes
 
 
 def signature(image: Image.Image) -> Signature:
-    """Returns the signature of an RGB picture."""
+    """Returns the signature of an RGB image."""
     grey = np.asarray(image.convert("L").resize((_SIDE + 1, _SIDE), Image.Resampling.BOX), dtype=np.int16)
     colours = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float32)
     return Signature((grey[:, 1:] > grey[:, :-1]).ravel(), colours)
@@ -196,7 +191,7 @@ def _content(point: ScoredPoint) -> str:
 
 
 def _cosine(one: ScoredPoint, other: ScoredPoint, space: str) -> float:
-    return min(1.0, float(one.vectors[space] @ other.vectors[space]))  # float32 may end just above
+    return min(1.0, float(one.vectors[space] @ other.vectors[space]))  # float32 may be slightly above
 
 
 def _largest_first(point: ScoredPoint) -> tuple[int, str]:

@@ -1,7 +1,7 @@
-"""A CLIP model as an embedder: what the families have in common, whatever library runs their towers.
+"""A CLIP model as an embedder: what the families share, whichever library runs their networks.
 
-Device, precision, batches and long texts live here; how a picture becomes pixels, a text becomes tokens
-and both become features is the family's business.
+This file handles device, precision, batches and long texts. A `ClipBackend` turns images into pixels, texts into
+tokens, and both into features.
 """
 
 import logging
@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
-from xcomp_indexer.embed import Encoded, Prepared, Vectors, selftest
+from xcomp_indexer.embed import selftest
+from xcomp_indexer.embed.base import Encoded, Prepared, Vectors
 from xcomp_protos.errors import ImageError, ModelError
 
 log = logging.getLogger(__name__)
@@ -42,28 +43,28 @@ _DAMAGE = (
     pickle.UnpicklingError,
 )
 _LIKE_FP32 = 0.999  # cosine that a lower precision must keep
-# The largest tensor for which the C library keeps memory at hand; a larger one comes as fresh pages of the system every
-# time. DEFAULT_MMAP_THRESHOLD_MAX of glibc's malloc.
+# The largest tensor whose memory the C library reuses; for a larger one the system maps new pages every time.
+# DEFAULT_MMAP_THRESHOLD_MAX of glibc's malloc.
 _KEPT_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Tokenised texts; a text longer than the model reads has several windows."""
+    """Tokenised texts; a text that is too long for the model has several windows."""
 
     input_ids: Tensor  # [W, T]
     owners: Sequence[int]  # the text of each window
     weights: Sequence[int]  # tokens of each window
 
 
-def cut(tokens: Sequence[Sequence[int]], *, length: int, marks: tuple[int, int], padded_to: int = 0) -> Windows:
+def cut_windows(tokens: Sequence[Sequence[int]], *, length: int, marks: tuple[int, int], padded_to: int = 0) -> Windows:
     """Cuts token ids into windows between a start and an end mark, padded with 0.
 
     Args:
         tokens: ids of each text, without marks.
         length: tokens that the model reads at once, the marks included.
         marks: ids of start and end.
-        padded_to: width of the result; without it that of the longest window.
+        padded_to: width of the result; 0 is the width of the longest window.
     """
     step = length - len(marks)
     pieces = [
@@ -79,18 +80,18 @@ def cut(tokens: Sequence[Sequence[int]], *, length: int, marks: tuple[int, int],
 
 
 class ClipBackend(Protocol):
-    """The two networks of a CLIP model and what belongs before them."""
+    """The two networks of a CLIP model with their preprocessing."""
 
     name: str
     digest: str
     dimension: int
     image_size: int
-    image_floats: int  # in the largest tensor that a picture becomes, where that is known, else 0
+    image_floats: int  # in the largest tensor of one image; 0 if unknown
     languages: frozenset[str]
     network: torch.nn.Module
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """Returns an upright RGB picture as the model's input `[3, S, S]`."""
+        """Returns an upright RGB image as the model's input `[3, S, S]`."""
 
     def windows(self, texts: Sequence[str]) -> Windows:
         """Tokenises texts; may be called from several threads."""
@@ -103,91 +104,91 @@ class ClipBackend(Protocol):
 
 
 class ClipEmbedder:
-    """Two towers in memory, on the GPU where there is one.
+    """A CLIP model in memory, on the GPU if there is one.
 
     Args:
-        towers: a loaded model.
+        backend: a loaded model.
         precision: `auto` is bf16 on GPUs and on CPUs with matrix units for it, and fp32 elsewhere.
 
     Raises:
         ModelError: the model cannot run.
     """
 
-    def __init__(self, towers: ClipBackend, *, precision: Precision = "auto") -> None:
-        self._towers = towers
-        self.name = towers.name
-        self.digest = towers.digest
-        self.dimension = towers.dimension
-        self.image_size = towers.image_size
-        self.languages = towers.languages
+    def __init__(self, backend: ClipBackend, *, precision: Precision = "auto") -> None:
+        self._backend = backend
+        self.name = backend.name
+        self.digest = backend.digest
+        self.dimension = backend.dimension
+        self.image_size = backend.image_size
+        self.languages = backend.languages
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Larger batches gain nothing on a CPU and fill a GPU.
         self.batch_size = 128 if self._device.type == "cuda" else 16
-        towers.network.eval().requires_grad_(requires_grad=False).to(self._device)
+        backend.network.eval().requires_grad_(requires_grad=False).to(self._device)
         self._images_at_once = self.batch_size
         if self._device.type == "cpu":
-            _lay_out(towers.network)
-            parts = math.ceil(4 * self.batch_size * towers.image_floats / _KEPT_BYTES) or 1
+            _transpose_weights(backend.network)
+            parts = math.ceil(4 * self.batch_size * backend.image_floats / _KEPT_BYTES) or 1
             self._images_at_once = math.ceil(self.batch_size / parts)
         self._half = False
-        with reading(self.name):
+        with loading(self.name):
             self._half = self._allows_half(precision)
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """Returns the pixels of an upright RGB picture as the model takes them.
+        """Returns the pixels of an upright RGB image as the model takes them.
 
         Raises:
-            ImageError: the model's preprocessing makes nothing of it, of a hairline for example.
+            ImageError: the preprocessing fails, for example on an image one pixel wide.
         """
         try:
-            return self._towers.pixels(image)
+            return self._backend.pixels(image)
         except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
             size = f"{image.width}x{image.height}"
-            raise ImageError(f"{self.name} takes no picture of {size} pixels: {error}", reason="unsupported") from None
+            raise ImageError(f"{self.name} takes no image of {size} pixels: {error}", reason="unsupported") from None
 
-    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
-        """Embeds prepared pictures; row i belongs to picture i."""
-        return Encoded(self._vectors_of(cast("Sequence[Tensor]", pictures)).numpy())
+    def encode_batch(self, prepared: Sequence[Prepared]) -> Encoded:
+        """Embeds prepared images; row i belongs to image i."""
+        return Encoded(self._embed_pixels(cast("Sequence[Tensor]", prepared)).numpy())
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images; row i belongs to image i."""
         vectors = [torch.empty(0, self.dimension)]
-        for start in range(0, len(images), self.batch_size):  # a batch at a time: pixels are larger than pictures
+        for start in range(0, len(images), self.batch_size):  # pixels need more memory than images
             some = [self.prepare(image) for image in images[start : start + self.batch_size]]
-            vectors.append(self._vectors_of(cast("Sequence[Tensor]", some)))
+            vectors.append(self._embed_pixels(cast("Sequence[Tensor]", some)))
         return Encoded(torch.cat(vectors).numpy())
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Embeds texts; one of several windows becomes their mean, weighted by tokens."""
-        return self._text_vectors(texts).numpy()
+        """Embeds texts; a long text is the mean of its windows, weighted by their tokens."""
+        return self._embed_texts(texts).numpy()
 
     @torch.inference_mode()
-    def _vectors_of(self, pixels: Sequence[Tensor]) -> Tensor:
+    def _embed_pixels(self, pixels: Sequence[Tensor]) -> Tensor:
         vectors = [torch.empty(0, self.dimension)]
         for start in range(0, len(pixels), self._images_at_once):
             pixel_values = torch.stack([*pixels[start : start + self._images_at_once]])
             with self._autocast():
-                features = self._towers.image_features(self._sent(pixel_values))
-            vectors.append(self._unit(features))
+                features = self._backend.image_features(self._to_device(pixel_values))
+            vectors.append(self._normalize(features))
         return torch.cat(vectors)
 
     @torch.inference_mode()
-    def _text_vectors(self, texts: Sequence[str]) -> Tensor:
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
         sums = torch.zeros(len(texts), self.dimension)
         if not texts:
             return sums
-        # Lone surrogates have no bytes, so no tokenizer takes them.
-        windows = self._towers.windows([text.encode("utf-8", "replace").decode("utf-8") for text in texts])
+        # No tokenizer takes lone surrogates.
+        windows = self._backend.windows([text.encode("utf-8", "replace").decode("utf-8") for text in texts])
         vectors = []
         for input_ids in torch.split(windows.input_ids, self.batch_size):
             with self._autocast():
-                features = self._towers.text_features(self._sent(input_ids))
-            vectors.append(self._unit(features))
+                features = self._backend.text_features(self._to_device(input_ids))
+            vectors.append(self._normalize(features))
         weights = torch.tensor(windows.weights, dtype=torch.float32)
         sums.index_add_(0, torch.tensor(windows.owners), torch.cat(vectors) * weights[:, None])
         return functional.normalize(sums, dim=-1)
 
-    def _unit(self, features: Tensor) -> Tensor:
+    def _normalize(self, features: Tensor) -> Tensor:
         if features.shape[-1] != self.dimension:
             raise ModelError(
                 f"{self.name} is unusable: its configuration says {self.dimension} wide, its vectors are"
@@ -195,7 +196,7 @@ class ClipEmbedder:
             )
         return functional.normalize(features.float(), dim=-1).cpu()
 
-    def _sent(self, batch: Tensor) -> Tensor:
+    def _to_device(self, batch: Tensor) -> Tensor:
         if self._device.type == "cuda":
             return batch.pin_memory().to(self._device, non_blocking=True)
         return batch
@@ -204,38 +205,38 @@ class ClipEmbedder:
         return torch.autocast(self._device.type, torch.bfloat16) if self._half else nullcontext()
 
     def _test_pixels(self) -> list[Tensor]:
-        return [self._towers.pixels(picture) for picture in selftest.pictures()]
+        return [self._backend.pixels(image) for image in selftest.sample_images()]
 
     def _allows_half(self, precision: Precision) -> bool:
-        """Whether bf16 is wanted here and keeps this model's vectors."""
+        """Whether bf16 is wanted, and changes the vectors of this model only a little."""
         if precision == "fp32" or (precision == "auto" and not _is_fast_at_half(self._device)):
             return False
-        exact = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(selftest.TEXTS)])
+        exact = torch.cat([self._embed_pixels(self._test_pixels()), self._embed_texts(selftest.TEXTS)])
         self._half = True
-        rough = torch.cat([self._vectors_of(self._test_pixels()), self._text_vectors(selftest.TEXTS)])
+        rough = torch.cat([self._embed_pixels(self._test_pixels()), self._embed_texts(selftest.TEXTS)])
         cosine = float((exact * rough).sum(dim=-1).min())
         if cosine < _LIKE_FP32:
             log.warning("event=kept_fp32 model=%s cosine_of_bf16=%.5f", self.name, cosine)
         return cosine >= _LIKE_FP32
 
 
-def _lay_out(network: torch.nn.Module) -> None:
-    """Turns the weights of linear layers round in memory, as a CPU's matrix products read them best.
+def _transpose_weights(network: torch.nn.Module) -> None:
+    """Transposes the weights of linear layers in memory, the order that matrix products of a CPU read fastest.
 
-    Shapes, values and results stay. A product of few rows, a lone text for example, waits for little but its weights.
+    Shapes, values and results stay the same. For few rows, such as one text, reading the weights is most of the time.
     """
     weights = [module.weight for module in network.modules() if isinstance(module, torch.nn.Linear)]
-    # Attention has those of queries, keys and values in one.
+    # Attention has the weights of queries, keys and values in one tensor.
     weights += [weight for name, weight in network.named_parameters() if name.endswith("in_proj_weight")]
     for weight in filter(torch.Tensor.is_contiguous, weights):
-        turned = weight.t().contiguous()
-        # Into the memory they had: in memory asked for now, they would keep the system from having it back later.
-        weight.data = weight.data.view(turned.shape).copy_(turned).t()
+        transposed = weight.t().contiguous()
+        # In their old memory: weights in memory that is allocated now would keep the heap from shrinking later.
+        weight.data = weight.data.view(transposed.shape).copy_(transposed).t()
 
 
 @contextmanager
-def reading(model: str) -> Iterator[None]:
-    """Turns what the libraries raise on bad files into one line."""
+def loading(model: str) -> Iterator[None]:
+    """Turns what the libraries raise on bad files into an error of one line."""
     try:
         yield
     except _DAMAGE as error:
@@ -246,6 +247,6 @@ def reading(model: str) -> Iterator[None]:
 def _is_fast_at_half(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    # Younger than the oldest torch that will do.
+    # Older releases of torch do not have this function.
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16"))

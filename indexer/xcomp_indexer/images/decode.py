@@ -1,7 +1,7 @@
-"""Bytes of a file to an upright RGB picture, within limits, or an `ImageError` of a class.
+"""Decodes the bytes of a file to an upright RGB image within limits, or raises an `ImageError` with a reason.
 
-One read and one decode serve the content hash, the metadata and every space. Pillow decodes; this file keeps it from
-being led astray by hostile or broken files, and is the only one that catches what its plug-ins raise.
+One read and one decode serve the content hash, the metadata and every space. Pillow decodes. This file protects it from
+hostile and broken files, and only this file catches what its plug-ins raise.
 """
 
 import hashlib
@@ -20,26 +20,26 @@ from xcomp_protos.errors import ImageError
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_PIXELS = 256_000_000  # 1 GB as RGBA; the largest stitched panoramas of cameras and phones fit
-# Times the input of a model that scaled decoding keeps; with three, a vector in twenty shifts by more than 0.001.
+# Scaled decoding keeps this many times the input size of a model; with 3, one vector in 20 changes by more than 0.001.
 AMPLE = 4
-# What people keep pictures in. Pillow knows more, among them EPS, which hands the file to a PostScript interpreter.
+# The formats of photographs. Pillow has more, for example EPS, for which it runs a PostScript interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
-_FULL_SIZE = "full_size"  # in the information that Pillow lets a picture carry
+_FULL_SIZE = "full_size"  # key in `Image.info`
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 pillow_heif.register_heif_opener()
-Image.init()  # here and not on demand, since on demand two threads get into each other's way
-Image.MAX_IMAGE_PIXELS = None  # ours is the limit: an error with a class instead of a warning
+Image.init()  # on demand it is not safe in two threads
+Image.MAX_IMAGE_PIXELS = None  # our limit raises an error with a reason, Pillow's only warns
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture in memory."""
+    """An image in memory."""
 
     image: Image.Image  # upright RGB, possibly scaled down while decoding
     width: int  # pixels of the upright original
     height: int
-    raw: Image.Image  # as opened: for the metadata it carries; its pixels may be gone
+    raw: Image.Image  # as opened, for its metadata; its pixels may be freed
 
 
 def read(path: str) -> bytes:
@@ -60,52 +60,52 @@ def read(path: str) -> bytes:
 
 
 def reason_of(error: OSError) -> str:
-    """Returns the class of a failure to read: permission, vanished or unreadable."""
+    """Returns the reason of a failure to read: permission, vanished or unreadable."""
     if isinstance(error, PermissionError):
         return "permission"
     return "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
 
 
 def content_hash(content: bytes) -> str:
-    """BLAKE2b-128 as hex: identifies a file's bytes."""
+    """Returns BLAKE2b-128 as hex, which identifies the bytes of a file."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def decode(content: bytes, *, image_size: int | None = None) -> Decoded:
-    """Decodes a picture; of an animation the first frame.
+    """Decodes an image; of an animation the first frame.
 
-    With `image_size`, the picture is scaled down so far that the shorter side keeps at least `AMPLE` times that many
-    pixels: JPEGs while they are decoded, which costs a fraction of the time, others right after, to save memory.
+    With `image_size`, the image is scaled down until the shorter side has `AMPLE` times that many pixels or slightly
+    more: JPEGs while they are decoded, which takes a fraction of the time, others right after, to save memory.
 
     Raises:
         ImageError: not_an_image, truncated, too_large or unsupported.
     """
-    raw = opened(content)
+    raw = open_image(content)
     size = raw.size
     shorter = AMPLE * image_size if image_size else None
-    image = upright(raw, shorter=shorter)
-    with _damage():
+    image = turn_upright(raw, shorter=shorter)
+    with _translate_errors():
         image = to_rgb(image)
         if shorter and min(image.size) >= 2 * shorter:
-            image = _trimmed(image.reduce(min(image.size) // shorter), image.size, at_least=shorter)
-    full = _turned(size, raw)
+            image = _trim_edge(image.reduce(min(image.size) // shorter), image.size, at_least=shorter)
+    full = _swap_sides(size, raw)
     image.info[_FULL_SIZE] = full
     return Decoded(image, *full, raw=raw)
 
 
 def full_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of a decoded picture before it was scaled down; its shape is exact only in these."""
+    """Returns width and height of a decoded image before it was scaled down; only these have its exact aspect ratio."""
     width, height = image.info.get(_FULL_SIZE, image.size)
     return width, height
 
 
-def opened(content: bytes) -> Image.Image:
-    """Opens a picture without reading its pixels.
+def open_image(content: bytes) -> Image.Image:
+    """Opens an image without reading its pixels.
 
     Raises:
         ImageError: not_an_image, truncated or too_large.
     """
-    with _damage():
+    with _translate_errors():
         raw = Image.open(io.BytesIO(content), formats=FORMATS)
     if raw.width * raw.height > MAX_PIXELS:
         raise ImageError(
@@ -115,29 +115,30 @@ def opened(content: bytes) -> Image.Image:
     return raw
 
 
-def upright(raw: Image.Image, *, shorter: int | None = None) -> Image.Image:
-    """Reads the pixels of an opened picture and turns them upright, in the picture's own mode.
+def turn_upright(raw: Image.Image, *, shorter: int | None = None) -> Image.Image:
+    """Reads the pixels of an opened image and turns them upright; the mode stays.
 
-    With `shorter`, a JPEG is decoded at the smallest of libjpeg's scales whose shorter side keeps that many pixels.
+    With `shorter`, a JPEG is decoded at the smallest scale of libjpeg whose shorter side has at least that many pixels.
 
     Raises:
         ImageError: truncated or not_an_image.
     """
-    with _damage():
+    with _translate_errors():
         image, size = raw, raw.size
         if shorter and raw.format in ("JPEG", "MPO") and min(size) > shorter:
             scale = shorter / min(size)
             raw.draft("RGB", (round(raw.width * scale), round(raw.height * scale)))
         raw.load()
         if shorter and raw.size != size:
-            image = _trimmed(raw, size, at_least=shorter)
+            image = _trim_edge(raw, size, at_least=shorter)
         return ImageOps.exif_transpose(image) if _orientation(raw) > 1 else image
 
 
-def _trimmed(image: Image.Image, size: tuple[int, int], *, at_least: int) -> Image.Image:
-    """Cuts off the edge that scaling by a whole number rounded up to, where less than half of it is picture.
+def _trim_edge(image: Image.Image, size: tuple[int, int], *, at_least: int) -> Image.Image:
+    """Cuts off the last row or column of a scaled image if less than half of it was filled.
 
-    A quarter of a row too much shifts what a model reads, and costs as much as 0.006 of a vector's cosine.
+    Scaling by a whole number rounds sizes up. A quarter of a row too much shifts the input of a model and changes its
+    vector by up to 0.006 of cosine.
     """
     factor = max(round(full / side) for full, side in zip(size, image.size, strict=True))
     width, height = (
@@ -147,12 +148,12 @@ def _trimmed(image: Image.Image, size: tuple[int, int], *, at_least: int) -> Ima
 
 
 def upright_size(raw: Image.Image) -> tuple[int, int]:
-    """Returns width and height of an opened picture as they are once it stands upright."""
-    return _turned(raw.size, raw)
+    """Returns width and height of an opened image after it is turned upright."""
+    return _swap_sides(raw.size, raw)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts any of Pillow's modes; transparency shows white, 16 bits and floats are scaled into 8."""
+    """Converts any mode of Pillow; transparent areas become white, 16 bits and floats are scaled to 8 bits."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _SIXTEEN_BITS:
@@ -169,40 +170,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether a picture can be seen through in places."""
+    """Whether an image has transparent areas."""
     return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
 
 
-def _turned(size: tuple[int, int], raw: Image.Image) -> tuple[int, int]:
+def _swap_sides(size: tuple[int, int], raw: Image.Image) -> tuple[int, int]:
     return (size[1], size[0]) if _orientation(raw) >= 5 else size
 
 
 def _orientation(raw: Image.Image) -> int:
-    """Returns the EXIF orientation, 1 to 8; broken metadata is no reason to refuse a picture."""
+    """Returns the EXIF orientation, 1 to 8; broken metadata counts as 1."""
     try:
         value = raw.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001  # as in _damage
+    except Exception:  # noqa: BLE001  # as in _translate_errors
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 @contextmanager
-def _damage() -> Iterator[None]:
-    """Turns whatever a plug-in raises on a broken file into an error with a class.
+def _translate_errors() -> Iterator[None]:
+    """Turns every error of a plug-in on a broken file into an `ImageError` with a reason.
 
-    Fuzzed files bring OSError, SyntaxError, ValueError, struct.error, zlib.error, AttributeError, RuntimeError and
-    more out of Pillow and libheif, so nothing less than Exception is complete.
+    On fuzzed files Pillow and libheif raise OSError, SyntaxError, ValueError, struct.error, zlib.error, AttributeError,
+    RuntimeError and more, so only Exception is complete.
     """
     try:
         yield
     except UnidentifiedImageError:
-        raise ImageError("no image format that is known here", reason="not_an_image") from None
+        raise ImageError("not one of the supported image formats", reason="not_an_image") from None
     except (OSError, EOFError) as error:
-        raise ImageError(f"the picture is cut short or damaged: {_brief(error)}", reason="truncated") from None
+        raise ImageError(f"the image is truncated or damaged: {_brief(error)}", reason="truncated") from None
     except MemoryError:
-        raise ImageError("the picture needs more memory than there is", reason="too_large") from None
+        raise ImageError("the image needs more memory than there is", reason="too_large") from None
     except Exception as error:  # noqa: BLE001
-        raise ImageError(f"the picture is damaged: {_brief(error)}", reason="not_an_image") from None
+        raise ImageError(f"the image is damaged: {_brief(error)}", reason="not_an_image") from None
 
 
 def _brief(error: BaseException) -> str:

@@ -1,6 +1,6 @@
-"""A picture as it may be published: upright, sRGB, bounded, and free of metadata but credit and copyright.
+"""Renders an image for publication: upright, sRGB, of limited size, without metadata except credit and copyright.
 
-Cameras write the owner's home into EXIF; what leaves the repository carries none of it unless originals are asked for.
+EXIF of a camera may contain the location of a home. It leaves the repository only with an original.
 """
 
 import io
@@ -10,14 +10,14 @@ from typing import Literal
 
 from PIL import ExifTags, Image, ImageCms
 
-from xcomp_indexer.images.decode import is_transparent, opened, to_rgb, upright, upright_size
+from xcomp_indexer.images.decode import is_transparent, open_image, to_rgb, turn_upright, upright_size
 
 MAX_PX = 2048
-LARGEST_PX = 16383  # WebP's own limit; larger wishes get this
+LARGEST_PX = 16383  # the limit of WebP
 QUALITY = 88  # visually clean; halves the size against 95
 _MEDIA = {  # by Pillow's name of the format
     "JPEG": ("image/jpeg", ".jpg"),
-    "MPO": ("image/jpeg", ".jpg"),  # a JPEG with more pictures behind the first
+    "MPO": ("image/jpeg", ".jpg"),  # a JPEG with more images after the first
     "PNG": ("image/png", ".png"),
     "WEBP": ("image/webp", ".webp"),
     "GIF": ("image/gif", ".gif"),
@@ -29,8 +29,8 @@ _MEDIA = {  # by Pillow's name of the format
 
 
 @dataclass(frozen=True)
-class Published:
-    """An encoded picture."""
+class Rendition:
+    """An encoded image."""
 
     content: bytes
     media_type: str
@@ -39,51 +39,51 @@ class Published:
     height: int
 
 
-def publish(content: bytes, metadata: Mapping[str, object], *, max_px: int = MAX_PX) -> Published:
-    """Re-encodes a picture as JPEG, or as WebP where it is transparent; never enlarges.
+def render(content: bytes, metadata: Mapping[str, object], *, max_px: int = MAX_PX) -> Rendition:
+    """Encodes an image as JPEG, or as WebP if it is transparent; never enlarges it.
 
     Raises:
-        ImageError: the bytes are no readable picture.
+        ImageError: the bytes are not a readable image.
     """
     limit = min(max_px, LARGEST_PX)
-    raw = upright(opened(content), shorter=2 * limit)
+    raw = turn_upright(open_image(content), shorter=2 * limit)
     profile = raw.info.get("icc_profile")
     if is_transparent(raw):
-        image = _in_srgb(raw.convert("RGBA"), profile, mode="RGBA")
-        return _encoded(image, metadata, limit=limit, kind="WEBP")
-    return _encoded(to_rgb(_in_srgb(raw, profile, mode="RGB")), metadata, limit=limit, kind="JPEG")
+        image = _convert_to_srgb(raw.convert("RGBA"), profile, mode="RGBA")
+        return _encode(image, metadata, limit=limit, kind="WEBP")
+    return _encode(to_rgb(_convert_to_srgb(raw, profile, mode="RGB")), metadata, limit=limit, kind="JPEG")
 
 
-def original(content: bytes) -> Published:
-    """Wraps a file's own bytes.
+def wrap_original(content: bytes) -> Rendition:
+    """Returns the bytes of a file as they are.
 
     Raises:
-        ImageError: the bytes are no readable picture.
+        ImageError: the bytes are not a readable image.
     """
-    raw = opened(content)
+    raw = open_image(content)
     media_type, suffix = _MEDIA[str(raw.format)]
-    return Published(content, media_type, suffix, *upright_size(raw))
+    return Rendition(content, media_type, suffix, *upright_size(raw))
 
 
-def _encoded(
+def _encode(
     image: Image.Image, metadata: Mapping[str, object], *, limit: int, kind: Literal["JPEG", "WEBP"]
-) -> Published:
+) -> Rendition:
     image.thumbnail((limit, limit), Image.Resampling.LANCZOS)
-    image.info.clear()  # comments and profiles of the original travel in it
+    image.info.clear()  # it holds comments and profiles of the original
     exif = Image.Exif()
     for tag, key in ((ExifTags.Base.Artist, "credit"), (ExifTags.Base.Copyright, "copyright")):
         if isinstance(value := metadata.get(key), str):
-            exif[tag] = value.encode()  # Pillow would turn a text into ASCII
+            exif[tag] = value.encode()  # Pillow would encode a text as ASCII
     target = io.BytesIO()
     if kind == "WEBP":
         image.save(target, "WEBP", quality=QUALITY, exif=exif)
     else:
         image.save(target, "JPEG", quality=QUALITY, optimize=True, progressive=True, exif=exif)
-    return Published(target.getvalue(), *_MEDIA[kind], *image.size)
+    return Rendition(target.getvalue(), *_MEDIA[kind], *image.size)
 
 
-def _in_srgb(image: Image.Image, profile: object, *, mode: Literal["RGB", "RGBA"]) -> Image.Image:
-    """Converts colours by the embedded profile; one that cannot be read or fits other channels is ignored."""
+def _convert_to_srgb(image: Image.Image, profile: object, *, mode: Literal["RGB", "RGBA"]) -> Image.Image:
+    """Converts colours by the embedded profile; ignores a profile that is unreadable or has other channels."""
     if not isinstance(profile, bytes):
         return image
     try:

@@ -1,1 +1,1 @@
-"""How images enter a repository: scan, decode, embed, write; or by upload."""
+"""Adds images to a repository: scan, decode, embed and write, or by upload."""

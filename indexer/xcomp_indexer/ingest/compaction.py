@@ -1,6 +1,6 @@
-"""Keeps a store in shape while an ingest fills it: what is written is sealed as it comes; the end makes search fast.
+"""Seals what an ingest writes while it runs, and optimizes the store at its end.
 
-Whatever comes of that, the ingest stands.
+A failure of either does not undo the ingest.
 """
 
 import time
@@ -15,24 +15,24 @@ from xcomp_protos.errors import Conflict, XcompError
 
 
 def with_compaction(repository: Repository, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    """Passes the events of an ingest on; the summary has a notice if the store could not be brought into shape."""
-    sealing = BackgroundCompactor(repository.store, repository.name)
+    """Passes on the events of an ingest; the summary has a notice if the store could not be sealed or optimized."""
+    compactor = BackgroundCompactor(repository.store, repository.name)
     with closing(events):
         for event in events:
             if isinstance(event, Progress):
                 yield event
-                for _ in sealing.keep_up():
+                for _ in compactor.keep_up():
                     yield replace(event, step="seal")
             elif isinstance(event, Summary):
-                for _ in sealing.wait():
+                for _ in compactor.wait():
                     yield Progress(event.scanned, event.scanned, 0, event.images_per_second, "seal")
-                yield (yield from _finished(repository, event))
+                yield (yield from _finish(repository, event))
             else:
                 yield event
 
 
-def _finished(repository: Repository, summary: Summary) -> Generator[Event, None, Summary]:
-    """Optimizes or seals what an ingest has left; returns the summary, with a notice if that failed."""
+def _finish(repository: Repository, summary: Summary) -> Generator[Event, None, Summary]:
+    """Optimizes or seals after an ingest; returns the summary, with a notice if that failed."""
     began, store = time.monotonic(), repository.store
     try:
         if store.wants_optimizing():
@@ -44,7 +44,7 @@ def _finished(repository: Repository, summary: Summary) -> Generator[Event, None
         with closing(steps):
             for step in steps:
                 yield Progress(summary.scanned, summary.scanned, 0, summary.images_per_second, step.name)
-    except Conflict:  # somebody else is at it
+    except Conflict:  # another call does it already
         return summary
     except XcompError as error:
         _log.warning("event=not_optimized repository=%s reason=%s", repository.name, type(error).__name__)

@@ -1,6 +1,6 @@
-"""Looks at the files under the paths of an order, and picks those that an ingest has to read.
+"""Finds the files under the paths of a request, and selects those that an ingest must read.
 
-Files that need no reading are counted and forgotten, so that memory follows what is to be done and not what is there.
+Other files are counted only, so that memory depends on the files to read and not on all files.
 """
 
 import os
@@ -16,87 +16,87 @@ from xcomp_indexer.repository.image_record import printable
 from xcomp_protos.errors import InvalidRequest
 
 PROGRESS_S = 0.25
-_AT_ONCE = 1024  # files that are picked from together
+_BATCH = 1024  # files per call of a selection
 
-Pick = Callable[[Sequence[Entry]], Sequence[Entry]]
+Select = Callable[[Sequence[Entry]], Sequence[Entry]]
 
 
 @dataclass
-class Survey:
-    """What was found."""
+class Discovery:
+    """The files that were found."""
 
     scanned: int = 0
     todo: list[Entry] = field(default_factory=list)
     unreadable: list[tuple[str, OSError]] = field(default_factory=list)
-    there: Counter[int] = field(default_factory=Counter)  # files by the group of `Roots` that they lie under
+    present: Counter[int] = field(default_factory=Counter)  # files by their group of `Roots`
 
-    def take(self, entries: Sequence[Entry], pick: Pick, roots: Roots) -> None:
-        """Counts files, and keeps those that are picked."""
+    def add(self, entries: Sequence[Entry], select: Select, roots: Roots) -> None:
+        """Counts files, and keeps those that are selected."""
         self.scanned += len(entries)
-        self.there.update(roots.group(entry.path) for entry in entries)
-        self.todo += pick(entries)
+        self.present.update(roots.group(entry.path) for entry in entries)
+        self.todo += select(entries)
 
 
-def paths_of(order: IngestRequest) -> list[str]:
-    """Returns the paths of an order as the scan spells them.
+def resolve_paths(request: IngestRequest) -> list[str]:
+    """Returns the paths of a request as the scan spells them.
 
     Raises:
-        InvalidRequest: one does not exist or cannot be looked at.
+        InvalidRequest: one does not exist or cannot be read.
     """
-    paths = [os.path.abspath(path) for path in order.paths]  # noqa: PTH100  # as the scan does
+    paths = [os.path.abspath(path) for path in request.paths]  # noqa: PTH100  # as the scan does
     for path in paths:
         try:
-            os.stat(path)  # noqa: PTH116  # it may hold undecodable bytes
+            os.stat(path)  # noqa: PTH116  # a path may have undecodable bytes
         except OSError as error:
-            raise _refused(error) from None
+            raise _to_invalid_request(error) from None
     return paths
 
 
-def survey(
-    order: IngestRequest, roots: Roots, pick: Pick, *, only: Callable[[Entry], bool] | None = None
-) -> Generator[Progress, None, Survey]:
-    """Walks, and says now and then how far it is.
+def discover(
+    request: IngestRequest, roots: Roots, select: Select, *, keep: Callable[[Entry], bool] | None = None
+) -> Generator[Progress, None, Discovery]:
+    """Walks the paths, and yields progress at intervals.
 
     Args:
-        order: names the paths.
-        roots: of these paths.
-        pick: returns those of some files that are to be read.
-        only: leaves out all files for which it is false, as if they were not there.
+        request: has the paths.
+        roots: those of the paths.
+        select: returns the files of a list that must be read.
+        keep: files for which it is false are ignored.
 
     Raises:
         InvalidRequest: a path does not exist.
     """
-    found, waiting = Survey(), list[Entry]()
-    told = time.monotonic()
+    found, pending = Discovery(), list[Entry]()
+    reported = time.monotonic()
     try:
-        for piece in walk(order.paths, exclude=order.exclude, within=order.within):
+        for piece in walk(request.paths, exclude=request.exclude, within=request.within):
             found.unreadable += piece.unreadable
-            waiting += filter(only, piece.entries) if only else piece.entries
-            if len(waiting) >= _AT_ONCE:
-                found.take(waiting, pick, roots)
-                waiting = []
-            if time.monotonic() - told > PROGRESS_S:
-                told = time.monotonic()
+            pending += filter(keep, piece.entries) if keep else piece.entries
+            if len(pending) >= _BATCH:
+                found.add(pending, select, roots)
+                pending = []
+            if time.monotonic() - reported > PROGRESS_S:
+                reported = time.monotonic()
                 yield Progress(found.scanned, 0, 0, 0.0)
     except OSError as error:
-        raise _refused(error) from None
-    found.take(waiting, pick, roots)
+        raise _to_invalid_request(error) from None
+    found.add(pending, select, roots)
     return found
 
 
-def preview(order: IngestRequest) -> Generator[Progress | Summary, None, None]:
-    """Says what a dry run would find for a repository that does not exist yet: everything is new.
+def preview(request: IngestRequest) -> Generator[Progress | Summary, None, None]:
+    """Yields progress and summary of a dry run for a repository that does not exist yet: all files are new.
 
     Raises:
         InvalidRequest: a path does not exist.
     """
     begun = time.monotonic()
-    found = yield from survey(order, Roots(paths_of(order)), lambda _: ())
+    found = yield from discover(request, Roots(resolve_paths(request)), lambda _: ())
     seconds = time.monotonic() - begun
     yield Summary(found.scanned, found.scanned, 0, 0, 0, 0, 0, 0, seconds, 0.0, {"scan": seconds})
 
 
-def _refused(error: OSError) -> InvalidRequest:
+def _to_invalid_request(error: OSError) -> InvalidRequest:
     path = printable(str(error.filename))
     if isinstance(error, FileNotFoundError):
         return InvalidRequest(f"paths: {path} does not exist")

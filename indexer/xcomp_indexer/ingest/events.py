@@ -1,4 +1,4 @@
-"""What an ingest is asked, and what it tells while it runs."""
+"""The request of an ingest, and the events that it yields while it runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class IngestRequest:
-    """What an ingest is asked to do."""
+    """What an ingest must do."""
 
     paths: Sequence[str]  # absolute
-    prune: bool | None = None  # None: remove what is gone unless that is suspiciously much
+    prune: bool | None = None  # None: remove missing images unless there are suspiciously many
     dry_run: bool = False
     exclude: Sequence[str] = ()
     retry_failed: bool = False  # only the files that failed before
-    within: Sequence[Path] = ()  # resolved folders that links may lead to; none: anywhere
+    within: Sequence[Path] = ()  # resolved folders that links may lead to; empty: anywhere
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far it is."""
+    """Progress of an ingest."""
 
     scanned: int
     done: int
     total: int  # 0 while the scan runs
     images_per_second: float
-    step: str = ""  # of optimizing the store, which follows a large ingest
+    step: str = ""  # of optimizing the store after a large ingest
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of it. Counts are images, except `scanned` and `failed`, which are files."""
+    """Result of an ingest. Counts are images, except `scanned` and `failed`, which are files."""
 
     scanned: int
     added: int
@@ -48,11 +48,11 @@ class Summary:
     renamed: int
     removed: int
     failed: int
-    removable: int  # those that a refused prune would have removed
+    removable: int  # images that a refused prune would have removed
     seconds: float
     images_per_second: float
     stages: Mapping[str, float]  # seconds of work, summed over threads
-    notice: str = ""  # what went wrong beside, one line, and takes nothing back
+    notice: str = ""  # one line about a failure that does not undo the ingest
 
 
 Event = Progress | Failure | Summary
@@ -60,7 +60,7 @@ Event = Progress | Failure | Summary
 
 @dataclass(frozen=True)
 class FillProgress:
-    """How far a space is filled."""
+    """Progress of filling a space."""
 
     done: int
     total: int
@@ -69,11 +69,11 @@ class FillProgress:
 
 @dataclass(frozen=True)
 class FillSummary:
-    """What came of filling a space. Counts are images."""
+    """Result of filling a space. Counts are images."""
 
     filled: int
     failed: int
-    lacking: int  # those that still have no vector
+    lacking: int  # images that still have no vector
     seconds: float
 
 

@@ -1,6 +1,6 @@
-"""Reads, decodes and prepares files ahead of whoever embeds them: in threads, in order, a bounded number at a time.
+"""Reads, decodes and prepares files ahead of the forward pass: in threads, in order, a bounded number at a time.
 
-It knows files and pictures; it knows no model and no store, only which contents need no decoding.
+Does not depend on a model or a store; the caller says which contents need no decoding.
 """
 
 import time
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from xcomp_indexer.embed import Prepared
+from xcomp_indexer.embed.base import Prepared
 from xcomp_indexer.images import decode, metadata
 from xcomp_indexer.ingest.scan import Entry
 from xcomp_protos.errors import ImageError
@@ -26,33 +26,33 @@ class LoadedImage:
     entry: Entry
     content_hash: str
     facts: metadata.Metadata
-    size: tuple[int, int]  # pixels, upright; unset where there is no image
-    prepared: Mapping[str, Prepared] | None  # by space; None: the content is known, its vectors can be reused
-    place: metadata.GeoPoint | None = None
+    size: tuple[int, int]  # pixels, upright; (0, 0) if not decoded
+    prepared: Mapping[str, Prepared] | None  # by space; None: the content is known and its vectors can be reused
+    location: metadata.GeoPoint | None = None
 
 
 class Loader:
-    """Loads files; `seconds` counts the work of all its threads."""
+    """Loads files; `seconds` measures the work of all threads."""
 
     def __init__(
         self, known: Container[str], prepare: Callable[[Image.Image], Mapping[str, Prepared]], *, image_size: int
     ) -> None:
         """Args:
-        known: content hashes that need no decoding; may grow while it works.
-        prepare: turns a picture into what the models take; called in several threads.
-        image_size: pixels, of the largest preprocessing.
+        known: content hashes that need no decoding; may grow meanwhile.
+        prepare: preprocesses an image for the models; called in several threads.
+        image_size: pixels of the largest preprocessing.
         """
         self.seconds = 0.0
         self._known = known
         self._prepare = prepare
         self._image_size = image_size
 
-    def ahead(
+    def load_ahead(
         self, entries: Iterable[Entry], look_ahead: Callable[[], int]
     ) -> Generator[tuple[Entry, LoadedImage | ImageError], None, None]:
-        """Yields every entry with what was read, or with why it is no picture, in order.
+        """Yields every entry in order, with the loaded image or with the reason of its failure.
 
-        `look_ahead` says how many may be loaded and waiting, and may change its mind.
+        `look_ahead` returns how many files may be loaded ahead; it is called for each file.
         """
         pool = ThreadPoolExecutor(core_count(), thread_name_prefix="decode")
         waiting: deque[tuple[Entry, Future[tuple[LoadedImage | ImageError, float]]]] = deque()
@@ -60,9 +60,9 @@ class Loader:
             for entry in entries:
                 waiting.append((entry, pool.submit(self._load, entry)))
                 while len(waiting) >= look_ahead():
-                    yield self._taken(*waiting.popleft())
+                    yield self._unpack(*waiting.popleft())
             while waiting:
-                yield self._taken(*waiting.popleft())
+                yield self._unpack(*waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -70,16 +70,16 @@ class Loader:
         """Reads one file; with `reuse`, known content is not decoded.
 
         Raises:
-            ImageError: it is no readable picture.
+            ImageError: it is not a readable image.
         """
         content = decode.read(entry.path)
         digest = decode.content_hash(content)
         if reuse and digest in self._known:
-            raw = decode.opened(content)
-            return LoadedImage(entry, digest, facts(raw, entry), (0, 0), None, metadata.place(raw))
-        picture = decode.decode(content, image_size=self._image_size)
-        size, place = (picture.width, picture.height), metadata.place(picture.raw)
-        return LoadedImage(entry, digest, facts(picture.raw, entry), size, self._prepare(picture.image), place)
+            raw = decode.open_image(content)
+            return LoadedImage(entry, digest, read_facts(raw, entry), (0, 0), None, metadata.read_location(raw))
+        decoded = decode.decode(content, image_size=self._image_size)
+        size, location = (decoded.width, decoded.height), metadata.read_location(decoded.raw)
+        return LoadedImage(entry, digest, read_facts(decoded.raw, entry), size, self._prepare(decoded.image), location)
 
     def _load(self, entry: Entry) -> tuple[LoadedImage | ImageError, float]:
         begun = time.monotonic()
@@ -89,7 +89,7 @@ class Loader:
         except ImageError as error:
             return error, time.monotonic() - begun
 
-    def _taken(
+    def _unpack(
         self, entry: Entry, future: Future[tuple[LoadedImage | ImageError, float]]
     ) -> tuple[Entry, LoadedImage | ImageError]:
         item, seconds = future.result()
@@ -97,13 +97,13 @@ class Loader:
         return entry, item
 
 
-def facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
-    """Returns what is known about an opened picture.
+def read_facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
+    """Returns what is known about an opened image.
 
     Raises:
         ImageError: its sidecar cannot be used.
     """
     try:
-        return metadata.of(raw, entry.path, with_sidecar=entry.sidecar_mtime_ns > 0)
+        return metadata.read_metadata(raw, entry.path, with_sidecar=entry.sidecar_mtime_ns > 0)
     except metadata.SidecarError as error:
         raise ImageError(f"its sidecar cannot be used: {error}", reason="sidecar") from None

@@ -1,6 +1,6 @@
-"""An image between file and store: its id, the payload an ingest writes, and the stat it compares.
+"""Converts a loaded image to what the store keeps: its id and its payload.
 
-Ids come from repository and path, so that every server gives the same file the same id.
+Ids are computed from repository and path, so that every server gives the same file the same id.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xcomp_indexer.embed import ClassLabel
+from xcomp_indexer.embed.base import ClassLabel
 from xcomp_indexer.images.metadata import Metadata
 from xcomp_indexer.ingest.loader import LoadedImage
 from xcomp_indexer.repository.image_record import ImagePayload
@@ -22,27 +22,27 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:xcomp:image")
 
 def image_id(repository: str, path: str) -> str:
     """Returns the id of a file of a repository, a UUID."""
-    return str(uuid.UUID(bytes=keys(repository, [path])))
+    return str(uuid.UUID(bytes=id_bytes(repository, [path])))
 
 
-def keys(repository: str, paths: Iterable[str]) -> bytes:
-    """Returns the ids of many files, 16 bytes each: `uuid.uuid5` a hundred thousand times is slow."""
-    begin = hashlib.sha1(_NAMESPACE.bytes + f"{repository}\0".encode(), usedforsecurity=False)
+def id_bytes(repository: str, paths: Iterable[str]) -> bytes:
+    """Returns the ids of many files, 16 bytes each; faster than one `uuid.uuid5` for each."""
+    prefix = hashlib.sha1(_NAMESPACE.bytes + f"{repository}\0".encode(), usedforsecurity=False)
     digests = bytearray()
     for path in paths:
-        digest = begin.copy()
+        digest = prefix.copy()
         digest.update(os.fsencode(path).hex().encode())
         digests += digest.digest()[:16]
-    marked = np.frombuffer(digests, np.uint8).reshape(-1, 16)  # RFC 9562, 5.5: version and variant
-    marked[:, 6] = marked[:, 6] & 0x0F | 0x50
-    marked[:, 8] = marked[:, 8] & 0x3F | 0x80
+    rows = np.frombuffer(digests, np.uint8).reshape(-1, 16)  # RFC 9562, 5.5: version and variant
+    rows[:, 6] = rows[:, 6] & 0x0F | 0x50
+    rows[:, 8] = rows[:, 8] & 0x3F | 0x80
     return bytes(digests)
 
 
-def payload(
+def build_payload(
     item: LoadedImage, *, size: tuple[int, int], labels: Sequence[ClassLabel], uploaded: str = ""
 ) -> ImagePayload:
-    """Puts together what the store keeps of a file beside its vectors; `uploaded` is the name an upload gave it."""
+    """Builds the payload of an image; `uploaded` is the name that an upload gave it."""
     facts = item.facts
     tags = facts.get("tags")
     return ImagePayload(
@@ -54,25 +54,25 @@ def payload(
         content_hash=item.content_hash,
         width=size[0],
         height=size[1],
-        date=_moment(facts, "date"),
-        expires=_moment(facts, "expires"),
-        embargo=_moment(facts, "embargo"),
+        date=_parse_date(facts, "date"),
+        expires=_parse_date(facts, "expires"),
+        embargo=_parse_date(facts, "embargo"),
         tags=tags if isinstance(tags, list) else [],
-        rights=_text(facts, "license"),
-        creator=_text(facts, "creator"),
+        rights=_get_text(facts, "license"),
+        creator=_get_text(facts, "creator"),
         restricted=bool(facts.get("internal")),
         metadata=facts,
         labels=labels,
-        place=item.place,
+        place=item.location,
         uploaded=uploaded,
     )
 
 
-def _moment(facts: Metadata, key: str) -> datetime | None:
+def _parse_date(facts: Metadata, key: str) -> datetime | None:
     value = facts.get(key)
     return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
-def _text(facts: Metadata, key: str) -> str | None:
+def _get_text(facts: Metadata, key: str) -> str | None:
     value = facts.get(key)
     return value if isinstance(value, str) else None

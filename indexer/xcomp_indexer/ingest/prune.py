@@ -1,6 +1,6 @@
-"""Which images a run may remove: what is gone under the given paths, unless that is suspiciously much.
+"""Decides which images an ingest may remove: those that are missing under its paths, unless suspiciously many are.
 
-Pure bookkeeping: it opens no file and changes nothing.
+Opens no files and writes nothing.
 """
 
 import os
@@ -8,62 +8,63 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-PRUNE_SHARE = 0.10  # of a root's images; above both bounds a removal must be asked for by name
+PRUNE_SHARE = 0.10  # of the images of a root; a removal above both bounds must be requested
 PRUNE_COUNT = 20
-_FOLDERS = 4096  # remembered
+_FOLDERS = 4096  # in the cache
 
 
 class Roots:
-    """The paths that an ingest was given, and which of them lie above a file.
+    """The paths of an ingest, and which of them contain a file.
 
-    Files under the same roots are a group; group 0 lies under none.
+    Files under the same roots are a group; group 0 is under no root.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = frozenset(paths)
         self._numbers: dict[tuple[str, ...], int] = {(): 0}
-        self._over_folder = lru_cache(_FOLDERS)(lambda folder: tuple(above(folder, self._paths)))
+        self._roots_of_folder = lru_cache(_FOLDERS)(lambda folder: tuple(ancestors_in(folder, self._paths)))
 
     def group(self, path: str) -> int:
         """Returns the group of a file."""
         own = (path,) if path in self._paths else ()
         folder = path[: path.rfind(os.sep)] or os.sep  # dirname of an absolute path, in a third of its time
-        return self._numbers.setdefault(own + self._over_folder(folder), len(self._numbers))
+        return self._numbers.setdefault(own + self._roots_of_folder(folder), len(self._numbers))
 
-    def of(self, group: int) -> tuple[str, ...]:
-        """Returns the roots that a group lies under."""
+    def roots_of(self, group: int) -> tuple[str, ...]:
+        """Returns the roots of a group."""
         return next(roots for roots, number in self._numbers.items() if number == group)
 
-    def each(self, groups: Mapping[int, int]) -> Counter[str]:
-        """Sums up counts of groups by root; under several roots they count for each."""
+    def count_by_root(self, groups: Mapping[int, int]) -> Counter[str]:
+        """Returns counts of groups as counts of roots; a file under several roots counts for each."""
         counts: Counter[str] = Counter()
         for roots, number in self._numbers.items():
             counts.update(dict.fromkeys(roots, groups.get(number, 0)))
         return counts
 
 
-def refusing(lost: Mapping[str, int], held: Mapping[str, int], there: Mapping[str, int]) -> set[str]:
-    """Returns the roots that lose nothing unasked.
+def choose_protected_roots(
+    *, missing: Mapping[str, int], known: Mapping[str, int], present: Mapping[str, int]
+) -> set[str]:
+    """Returns the roots whose missing images are removed only on request.
 
-    These are the ones that would lose over 10 % and over 20 of their images, or that are suddenly empty: a drive that
-    is not mounted looks like that.
+    These would lose over 10 % and over 20 of their images, or they are suddenly empty, as is a drive without mount.
 
     Args:
-        lost: images that would go, by root.
-        held: images that the repository has, by root.
-        there: files that were found, by root.
+        missing: images that would be removed, by root.
+        known: images of the repository, by root.
+        present: files that were found, by root.
     """
     return {
         root
-        for root, count in lost.items()
-        if count and (not there.get(root) or (count > PRUNE_COUNT and count > PRUNE_SHARE * held[root]))
+        for root, count in missing.items()
+        if count and (not present.get(root) or (count > PRUNE_COUNT and count > PRUNE_SHARE * known[root]))
     }
 
 
-def above(path: str, places: Container[str]) -> Iterator[str]:
-    """Yields those of the places that are the path or lie above it."""
+def ancestors_in(path: str, paths: Container[str]) -> Iterator[str]:
+    """Yields those of `paths` that are the path itself or one of its parent folders."""
     while True:
-        if path in places:
+        if path in paths:
             yield path
         parent = os.path.dirname(path)  # noqa: PTH120
         if parent == path:

@@ -1,7 +1,7 @@
-"""Finds the files of a library: walks folders, leaves out what is not the user's, and stats each candidate once.
+"""Finds image files: walks folders, skips folders of other programs, and stats each candidate once.
 
-It goes by names and stats alone and opens no file. What it finds comes in pieces, so that millions of files need no
-more memory than a few.
+It uses names and stats only and opens no files. Results come in pieces, so that memory does not grow with the number of
+files.
 """
 
 import errno
@@ -25,16 +25,16 @@ _PIECE = 2048  # entries
 class Entry(NamedTuple):
     """A file that looks like an image."""
 
-    path: str  # absolute; undecodable bytes as surrogates, as the os module gives them
-    root: str  # the given path it was found under
+    path: str  # absolute; undecodable bytes as surrogates, as in the os module
+    root: str  # the given path above it
     size: int  # bytes
     mtime_ns: int
-    sidecar_mtime_ns: int = 0  # of `PATH.json`; 0 where there is none
+    sidecar_mtime_ns: int = 0  # of `PATH.json`; 0 if it does not exist
 
 
 @dataclass
 class Scan:
-    """What a walk found, or a piece of it, and where it could not look."""
+    """The files of a walk, or of a piece of it, and what could not be read."""
 
     entries: list[Entry] = field(default_factory=list)
     unreadable: list[tuple[str, OSError]] = field(default_factory=list)  # folders and files that could not be read
@@ -42,23 +42,23 @@ class Scan:
 
 @dataclass
 class _Listing:
-    """The names in a folder that matter."""
+    """The relevant names in a folder."""
 
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
-    links: set[str] = field(default_factory=set)  # those of both that are links
+    links: set[str] = field(default_factory=set)  # images and folders that are links
     sidecars: set[str] = field(default_factory=set)
 
 
 def scan(paths: Sequence[str], *, exclude: Sequence[str] = (), within: Sequence[Path] = ()) -> Scan:
-    """Walks folders in the order of names; a file given by name is taken whatever its suffix.
+    """Walks folders in the order of names; a file given by name may have any suffix.
 
-    Hidden files and folders, folders of other programs and what `exclude` names are left out. Links are followed, each
-    folder once, so that a loop ends; with `within`, only to places under one of these resolved folders. A path under
-    two of the given ones is found once.
+    Hidden files and folders, folders of other programs and matches of `exclude` are skipped. Links are followed, each
+    folder once, so that a loop ends; with `within`, only links into these resolved folders. A file under two of the
+    given paths is found once.
 
     Raises:
-        OSError: one of `paths` does not exist or cannot be looked at.
+        OSError: one of `paths` does not exist or cannot be read.
     """
     found = Scan()
     for piece in walk(paths, exclude=exclude, within=within):
@@ -68,25 +68,25 @@ def scan(paths: Sequence[str], *, exclude: Sequence[str] = (), within: Sequence[
 
 
 def walk(paths: Sequence[str], *, exclude: Sequence[str] = (), within: Sequence[Path] = ()) -> Iterator[Scan]:
-    """Does the same piece by piece: one for each folder, several for a large one, one for each file given by name."""
+    """Yields the same in pieces: one for each folder, several for a large one, one for each file given by name."""
     roots = [os.path.abspath(path) for path in paths]  # noqa: PTH100  # Path.absolute() keeps '..', resolve() follows
-    under_way = _Walk(exclude, within, roots)
+    walker = _Walk(exclude, within, roots)
     for root in roots:
-        yield from under_way.add(root)
+        yield from walker.add(root)
 
 
 class _Walk:
-    """One scan under way: where it was already."""
+    """The state of one walk: the folders and files that it has seen."""
 
     def __init__(self, exclude: Sequence[str], within: Sequence[Path], roots: Sequence[str]) -> None:
         self._exclude = exclude
         self._within = within
         self._folders: set[tuple[int, int]] = set()
-        self._named = dict.fromkeys(roots, False)  # which of the given paths were found as files
+        self._named = dict.fromkeys(roots, False)  # given path: whether it was found as a file
 
     def add(self, root: str) -> Iterator[Scan]:
-        """Takes in a file, or everything below a folder."""
-        status = os.stat(root)  # noqa: PTH116  # a path may hold undecodable bytes
+        """Yields a file, or everything below a folder."""
+        status = os.stat(root)  # noqa: PTH116  # a path may have undecodable bytes
         pending = [root] if stat.S_ISDIR(status.st_mode) else []
         if not (pending or stat.S_ISREG(status.st_mode)):
             yield Scan([], [(root, OSError(errno.EINVAL, "neither a file nor a folder", root))])
@@ -95,29 +95,29 @@ class _Walk:
         while pending:
             folder = pending.pop()
             found = Scan()
-            listing = self._listed(folder, root, found)
+            listing = self._list(folder, root, found)
             below = [os.path.join(folder, name) for name in reversed(listing.folders)]  # noqa: PTH118
             pending.extend(path for path in below if path not in listing.links)
-            pending[:0] = [path for path in below if path in listing.links]  # last, so that real names win
+            pending[:0] = [path for path in below if path in listing.links]  # last, so that real names come first
             yield from self._pieces(folder, root, listing, found)
 
     def _pieces(self, folder: str, root: str, listing: _Listing, found: Scan) -> Iterator[Scan]:
-        """Stats the pictures of a folder."""
-        for name in listing.pictures:
-            path = os.path.join(folder, name)  # noqa: PTH118  # strings are what scandir gives, and this path is hot
+        """Stats the images of a folder."""
+        for name in listing.images:
+            path = os.path.join(folder, name)  # noqa: PTH118  # scandir yields strings, and this code is hot
             try:
                 self._check_inside(path, link=path in listing.links)
                 sidecar = f"{path}.json" if f"{name}.json" in listing.sidecars else ""
                 found.entries.extend(self._entry(path, root, sidecar))
-            except OSError as error:  # a link to nowhere or to a forbidden place, a file that went away
+            except OSError as error:  # a broken or forbidden link, or a file that was removed
                 found.unreadable.append((path, error))
             if len(found.entries) == _PIECE:
                 yield found
                 found = Scan()
         yield found
 
-    def _listed(self, folder: str, root: str, found: Scan) -> _Listing:
-        """Lists a folder by name; a folder seen before, under whatever name, is empty."""
+    def _list(self, folder: str, root: str, found: Scan) -> _Listing:
+        """Lists a folder by name; the list is empty if the folder was visited before, under any name."""
         listing = _Listing()
         try:
             status = os.stat(folder)  # noqa: PTH116
@@ -126,18 +126,18 @@ class _Walk:
             self._folders.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as items:
                 for item in items:
-                    self._sort_in(item, root, listing, found)
+                    self._add_item(item, root, listing, found)
         except OSError as error:
             found.unreadable.append((folder, error))
-        listing.pictures.sort()
+        listing.images.sort()
         listing.folders.sort()
         return listing
 
-    def _sort_in(self, item: "os.DirEntry[str]", root: str, listing: _Listing, found: Scan) -> None:
+    def _add_item(self, item: "os.DirEntry[str]", root: str, listing: _Listing, found: Scan) -> None:
         name = item.name
         if name.endswith(".json"):
             listing.sidecars.add(name)
-        if name.startswith(".") or (self._exclude and _excluded(os.path.relpath(item.path, root), self._exclude)):
+        if name.startswith(".") or (self._exclude and _is_excluded(os.path.relpath(item.path, root), self._exclude)):
             return
         try:
             if item.is_dir():
@@ -146,14 +146,14 @@ class _Walk:
                 self._check_inside(item.path, link=item.is_symlink())
                 listing.folders.append(name)
             elif name[name.rfind(".") :].lower() in SUFFIXES:
-                listing.pictures.append(name)
+                listing.images.append(name)
             if item.is_symlink():
                 listing.links.add(item.path)
         except OSError as error:
             found.unreadable.append((item.path, error))
 
     def _entry(self, path: str, root: str, sidecar: str) -> Iterator[Entry]:
-        """Stats a file; yields nothing if it is none, or was found before."""
+        """Stats a file; yields nothing if it is not a file or was found before."""
         if path in self._named:
             if self._named[path]:
                 return
@@ -164,7 +164,7 @@ class _Walk:
             yield Entry(path, root, status.st_size, status.st_mtime_ns, beside)
 
     def _check_inside(self, path: str, *, link: bool) -> None:
-        """Raises `PermissionError` where a link leads out of the folders that may be read."""
+        """Raises `PermissionError` if a link leads out of the folders that may be read."""
         if not link or not self._within:
             return
         resolved = Path(os.path.realpath(path))
@@ -172,15 +172,15 @@ class _Walk:
             raise PermissionError(errno.EACCES, "leads out of the folders that may be read", path)
 
     def _sidecar_mtime_ns(self, path: str) -> int:
-        """Returns the time of a sidecar's last change; what is no file that may be read counts as none."""
+        """Returns when a sidecar was changed; 0 if it is not a file that may be read."""
         try:
-            self._check_inside(path, link=os.path.islink(path))  # noqa: PTH114  # may hold undecodable bytes
+            self._check_inside(path, link=os.path.islink(path))  # noqa: PTH114  # may have undecodable bytes
             status = os.stat(path)  # noqa: PTH116
         except OSError:
             return 0
         return max(1, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else 0
 
 
-def _excluded(relative: str, exclude: Sequence[str]) -> bool:
+def _is_excluded(relative: str, exclude: Sequence[str]) -> bool:
     name = os.path.basename(relative)  # noqa: PTH119
     return any(fnmatch(relative, pattern) or fnmatch(name, pattern.rstrip("/")) for pattern in exclude)

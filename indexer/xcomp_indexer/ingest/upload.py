@@ -1,7 +1,7 @@
-"""Takes in pictures whose bytes a caller holds: receive, decode, embed, keep, write.
+"""Adds images whose bytes a caller sends: receive, decode, embed, keep, write.
 
-Content decides: what a repository holds already is not sent again, whatever its name. Nothing is kept of a file that is
-no readable picture, nor of one that did not come whole.
+Images are compared by content: a known content is not sent again, whatever its name. A file that is not a readable
+image or did not arrive completely leaves nothing behind.
 """
 
 import re
@@ -14,19 +14,17 @@ from pathlib import Path, PurePosixPath
 from weakref import WeakKeyDictionary
 
 from xcomp_indexer.images import decode
-from xcomp_indexer.images.metadata import MAX_SIDECAR_BYTES, clean
-from xcomp_indexer.ingest import loader, points, upload_dir
+from xcomp_indexer.images.metadata import MAX_SIDECAR_BYTES, clean_text
+from xcomp_indexer.ingest import loader, points
 from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.loader import LoadedImage, Loader
 from xcomp_indexer.ingest.scan import Entry
-from xcomp_indexer.ingest.upload_dir import UploadDir
+from xcomp_indexer.ingest.upload_dir import UploadDir, write_chunks
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.image_record import ImagePayload
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.store import Match, Point, ScoredPoint
-from xcomp_indexer.store.compactor import (
-    BackgroundCompactor,
-)
+from xcomp_indexer.store.compactor import BackgroundCompactor
 from xcomp_protos.errors import ImageError, InvalidRequest
 
 _HASH = re.compile(r"[0-9a-f]{32}")
@@ -34,161 +32,163 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class UploadHeader:
-    """A file that a caller has."""
+    """A file that a caller wants to send."""
 
     repository: str
-    name: str  # the path the caller knows it by
+    name: str  # its path at the caller
     size_bytes: int
     content_hash: str
     profile: str
-    sidecar: bytes  # empty: it has none
+    sidecar: bytes  # empty: there is no sidecar
 
 
 @dataclass(frozen=True)
 class UploadResult:
-    """What became of an offer."""
+    """The result of an upload."""
 
     image_id: str
-    known: bool = False  # the content was there already
-    updated: bool = False  # and its sidecar changed
+    known: bool = False  # the repository had the content already
+    updated: bool = False  # the sidecar of a known content changed
 
 
 class Uploads:
-    """Takes offers into the repositories of a library."""
+    """Adds uploads to the repositories of a catalog."""
 
-    def __init__(self, library: RepositoryCatalog, box: UploadDir) -> None:
-        self._library = library
-        self._inbox = box
+    def __init__(self, catalog: RepositoryCatalog, upload_dir: UploadDir) -> None:
+        self._catalog = catalog
+        self._upload_dir = upload_dir
         self._lock = threading.Lock()
-        self._sealings: WeakKeyDictionary[Repository, BackgroundCompactor] = WeakKeyDictionary()
+        self._compactors: WeakKeyDictionary[Repository, BackgroundCompactor] = WeakKeyDictionary()
 
-    def take(self, offer: UploadHeader, chunks: Iterator[bytes]) -> UploadResult | None:
-        """Adds a file; returns None where it is needed and no chunk comes.
+    def receive(self, header: UploadHeader, chunks: Iterator[bytes]) -> UploadResult | None:
+        """Adds a file; returns None if its content is needed and no chunk comes.
 
         Raises:
-            ImageError: it is no readable picture, or its sidecar cannot be used.
-            InvalidRequest: the offer makes no sense, or the bytes are not those that it promised.
-            Exhausted: there is no room for it.
+            ImageError: it is not a readable image, or its sidecar cannot be used.
+            InvalidRequest: the header is not valid, or the bytes do not agree with it.
+            Exhausted: there is no disk space for it.
         """
-        _check(offer)
-        repository = self._library.get_or_create(offer.repository, profile=offer.profile)
-        known, _ = self._known(repository, offer)
+        _check_header(header)
+        repository = self._catalog.get_or_create(header.repository, profile=header.profile)
+        known, _ = self._find_known(repository, header)
         if known:
             return known
         first = next(chunks, None)
         if first is None:
             return None
-        with self._inbox.draft(offer.name) as draft:
-            upload_dir.fill(draft, chain([first], chunks), size_bytes=offer.size_bytes, digest=offer.content_hash)
-            entry = _entry(draft, offer.sidecar)
-            embedding = self._embedding(repository)
-            item = Loader((), embedding.prepare, image_size=repository.image_size).read(entry)
-            assert item.prepared  # nothing is known to the loader
-            seen = embedding.see([item.prepared], [item.size])[0]
+        with self._upload_dir.create_draft(header.name) as draft:
+            write_chunks(draft, chain([first], chunks), size_bytes=header.size_bytes, digest=header.content_hash)
+            entry = _create_entry(draft, header.sidecar)
+            encoder = self._encoder_of(repository)
+            item = Loader((), encoder.prepare, image_size=repository.image_size).read(entry)
+            assert item.prepared  # the loader knows no contents
+            encoded = encoder.encode([item.prepared], [item.size])[0]
             with repository.placing:
-                taken, replaced = self._known(repository, offer)
-                if not taken:
-                    taken = self._placed(repository, offer, item, seen)
-                    repository.store.delete([each for each in replaced if each != taken.image_id])
-        self._sealing(repository).begin()
-        return taken
+                result, replaced = self._find_known(repository, header)
+                if not result:
+                    result = self._keep(repository, header, item, encoded)
+                    repository.store.delete([each for each in replaced if each != result.image_id])
+        self._compactor_of(repository).begin()
+        return result
 
-    def _sealing(self, repository: Repository) -> BackgroundCompactor:
+    def _compactor_of(self, repository: Repository) -> BackgroundCompactor:
         with self._lock:
-            return self._sealings.setdefault(repository, BackgroundCompactor(repository.store, repository.name))
+            return self._compactors.setdefault(repository, BackgroundCompactor(repository.store, repository.name))
 
-    def _placed(
-        self, repository: Repository, offer: UploadHeader, item: LoadedImage, seen: EncodedImage
+    def _keep(
+        self, repository: Repository, header: UploadHeader, item: LoadedImage, encoded: EncodedImage
     ) -> UploadResult:
-        path = self._inbox.keep(Path(item.entry.path), repository.name, offer.content_hash)
+        path = self._upload_dir.keep(Path(item.entry.path), repository.name, header.content_hash)
         try:
             return UploadResult(
-                self._write(repository, offer, replace(item, entry=item.entry._replace(path=str(path))), seen)
+                self._write(repository, header, replace(item, entry=item.entry._replace(path=str(path))), encoded)
             )
         except BaseException:
-            self._inbox.remove(path, repository.name)  # no image knows of it
+            self._upload_dir.remove(path, repository.name)  # no image refers to it
             raise
 
-    def _known(self, repository: Repository, offer: UploadHeader) -> tuple[UploadResult | None, list[str]]:
-        """Finds content that is there; what was uploaded before takes the sidecar that comes with it now.
+    def _find_known(self, repository: Repository, header: UploadHeader) -> tuple[UploadResult | None, list[str]]:
+        """Returns the result for a known content, and the ids of images that an upload of this content replaces.
 
-        The file of an image that was imported belongs to the repository that it was sent to. Where its sidecar is to
-        change it is wanted again, and takes the place of the image that was there: of those whose ids come second.
+        An earlier upload takes the sidecar that comes with this one. The file of an imported image belongs to the
+        repository that it was sent to, so a new sidecar makes it needed again, and the upload replaces that image.
         """
         replaced = []
-        same = Match("content_hash", (offer.content_hash,))
+        same = Match("content_hash", (header.content_hash,))
         for point in repository.store.scan(where=same, vectors=True):
             content = ImagePayload.read(point.payload)
             if not content.uploaded:
                 return UploadResult(point.id, known=True), []
             if not content.path.is_file():
-                repository.store.delete([point.id])  # somebody removed the file: it is wanted again
-            elif not _changes(offer, content):
+                repository.store.delete([point.id])  # the file was removed: it is needed again
+            elif not _changes_sidecar(header, content):
                 return UploadResult(point.id, known=True), []
-            elif content.path.is_relative_to(self._inbox.home(repository.name)):
-                self._renew(repository, offer, point, content)
+            elif content.path.is_relative_to(self._upload_dir.home(repository.name)):
+                self._update_sidecar(repository, header, point, content)
                 return UploadResult(point.id, known=True, updated=True), []
             else:
                 replaced.append(point.id)
         return None, replaced
 
-    def _renew(self, repository: Repository, offer: UploadHeader, point: ScoredPoint, content: ImagePayload) -> None:
-        beside = _sidecar_of(content)
-        with self._inbox.draft(offer.name) as draft:
-            raw = decode.opened(decode.read(str(content.path)))
+    def _update_sidecar(
+        self, repository: Repository, header: UploadHeader, point: ScoredPoint, content: ImagePayload
+    ) -> None:
+        sidecar = _sidecar_path(content)
+        with self._upload_dir.create_draft(header.name) as draft:
+            raw = decode.open_image(decode.read(str(content.path)))
             draft.touch()
-            known = loader.facts(raw, _entry(draft, offer.sidecar))
-            entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(offer.sidecar)))
-            item = LoadedImage(entry, content.content_hash, known, (content.width, content.height), None, content.place)
-            seen = EncodedImage(point.vectors, item.size, content.labels)
-            self._write(repository, offer, item, seen)  # its name too: whose sidecar it is, may take it away
-            if offer.sidecar:  # last: by the file the next upload sees whether this one came to its end
-                Path(f"{draft}.json").replace(beside)
+            facts = loader.read_facts(raw, _create_entry(draft, header.sidecar))
+            entry = Entry(str(content.path), "", content.size, content.mtime_ns, int(bool(header.sidecar)))
+            item = LoadedImage(entry, content.content_hash, facts, (content.width, content.height), None, content.place)
+            encoded = EncodedImage(point.vectors, item.size, content.labels)
+            self._write(repository, header, item, encoded)  # with its name, which may later remove the sidecar
+            if header.sidecar:  # last: the next upload compares with this file
+                Path(f"{draft}.json").replace(sidecar)
             else:
-                beside.unlink(missing_ok=True)
+                sidecar.unlink(missing_ok=True)
 
-    def _write(self, repository: Repository, offer: UploadHeader, item: LoadedImage, seen: EncodedImage) -> str:
-        name = clean(offer.name)
-        entry = item.entry._replace(root=str(self._inbox.home(repository.name)))
+    def _write(self, repository: Repository, header: UploadHeader, item: LoadedImage, encoded: EncodedImage) -> str:
+        name = clean_text(header.name)
+        entry = item.entry._replace(root=str(self._upload_dir.home(repository.name)))
         item = replace(item, entry=entry, facts={"name": name, **item.facts})
-        content = points.payload(item, size=seen.size, labels=seen.labels, uploaded=name)
+        content = points.build_payload(item, size=encoded.size, labels=encoded.labels, uploaded=name)
         image_id = points.image_id(repository.name, entry.path)
         with repository.writing:
-            held = {space: row for space, row in seen.vectors.items() if space in repository.record.spaces}
-            repository.store.upsert([Point(image_id, held, content.write())])
+            vectors = {space: row for space, row in encoded.vectors.items() if space in repository.record.spaces}
+            repository.store.upsert([Point(image_id, vectors, content.write())])
         return image_id
 
-    def _embedding(self, repository: Repository) -> SpaceEncoder:
-        return SpaceEncoder([space.name for space in repository.held], partial(self._library.embedder, repository))
+    def _encoder_of(self, repository: Repository) -> SpaceEncoder:
+        return SpaceEncoder([space.name for space in repository.held], partial(self._catalog.embedder, repository))
 
 
-def _changes(offer: UploadHeader, content: ImagePayload) -> bool:
-    """Whether an offer changes the sidecar of an upload; a copy of another name without one says nothing of it."""
-    beside = _sidecar_of(content)
-    if not offer.sidecar and clean(offer.name) != content.uploaded:
+def _changes_sidecar(header: UploadHeader, content: ImagePayload) -> bool:
+    """Whether an upload changes the sidecar of an image; a copy of another name without a sidecar does not."""
+    sidecar = _sidecar_path(content)
+    if not header.sidecar and clean_text(header.name) != content.uploaded:
         return False
-    return offer.sidecar != (beside.read_bytes() if beside.is_file() else b"")
+    return header.sidecar != (sidecar.read_bytes() if sidecar.is_file() else b"")
 
 
-def _sidecar_of(content: ImagePayload) -> Path:
+def _sidecar_path(content: ImagePayload) -> Path:
     return Path(f"{content.path}.json")
 
 
-def _check(offer: UploadHeader) -> None:
-    if not _HASH.fullmatch(offer.content_hash):
-        raise InvalidRequest(f"content_hash: {offer.content_hash!r} is no BLAKE2b-128 in lower-case hex")
-    if not PurePosixPath(clean(offer.name)).name:
-        raise InvalidRequest(f"name: {offer.name!r:.80} names no file: send the path that it has with you")
-    if not offer.size_bytes:
+def _check_header(header: UploadHeader) -> None:
+    if not _HASH.fullmatch(header.content_hash):
+        raise InvalidRequest(f"content_hash: {header.content_hash!r} is not BLAKE2b-128 in lower-case hex")
+    if not PurePosixPath(clean_text(header.name)).name:
+        raise InvalidRequest(f"name: {header.name!r:.80} names no file: send the path that it has at the caller")
+    if not header.size_bytes:
         raise ImageError("the file is empty", reason="empty")
-    if offer.size_bytes > decode.MAX_BYTES:
+    if header.size_bytes > decode.MAX_BYTES:
         raise ImageError(f"larger than {decode.MAX_BYTES // 2**20} MiB", reason="too_large")
-    if len(offer.sidecar) > MAX_SIDECAR_BYTES:
+    if len(header.sidecar) > MAX_SIDECAR_BYTES:
         raise ImageError(f"its sidecar is larger than {MAX_SIDECAR_BYTES // 1024} KiB", reason="sidecar")
 
 
-def _entry(file: Path, sidecar: bytes) -> Entry:
-    """Describes a file to whoever reads it, and puts the sidecar beside it."""
+def _create_entry(file: Path, sidecar: bytes) -> Entry:
+    """Returns the entry of a file, and writes the sidecar beside it."""
     status = file.stat()
     if sidecar:
         Path(f"{file}.json").write_bytes(sidecar)

@@ -1,6 +1,6 @@
-"""Writes what an ingest made, one batch at a time, while the ingest goes on with the next.
+"""Writes the points of an ingest in a thread, one batch at a time, while the ingest prepares the next.
 
-It knows points; it knows no files and no models.
+Does not depend on files or models.
 """
 
 import threading
@@ -11,48 +11,48 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from xcomp_indexer.store import Point, Store
 from xcomp_protos.telemetry import api
 
-_FLUSH_S = 30  # a power cut loses at most what came since; a kill loses nothing that was written
+_FLUSH_S = 30  # a power cut loses at most these seconds; a kill loses no written batch
 
 
 class Writer:
-    """Writes batches in their order; `written` counts points, `seconds` the work."""
+    """Writes batches in order; `written` counts points, `seconds` measures the work."""
 
     def __init__(self, store: Store, lock: threading.Lock) -> None:
         """Args:
         store: where it writes.
-        lock: of those who read points and write parts of them, held while whole ones are written.
+        lock: shared with code that reads points and writes parts of them; held during a write.
         """
         self._store = store
         self._lock = lock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._under_way: Future[None] | None = None
+        self._pending: Future[None] | None = None
         self._flushed = time.monotonic()
         self.written = 0
         self.seconds = 0.0
 
     def write(self, points: Sequence[Point], replaced: Sequence[str]) -> None:
-        """Begins to write points, and to remove the ids that they replace; waits for the batch before.
+        """Starts writing points and removing the ids that they replace; waits for the previous batch first.
 
         Raises:
-            XcompError: what the store raised about the batch before.
+            XcompError: the store failed on the previous batch.
         """
         self.wait()
-        self._under_way = self._thread.submit(self._write, points, replaced)
+        self._pending = self._thread.submit(self._write, points, replaced)
 
     def wait(self) -> None:
-        """Waits until everything is written; raises what the store raised."""
-        under_way, self._under_way = self._under_way, None
-        if under_way:
-            under_way.result()
+        """Waits until everything is written; raises the error of the store, if any."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
 
     def close(self) -> None:
-        """Ends the thread, once the batch under way is written."""
+        """Ends the thread after the current batch."""
         self._thread.shutdown()
 
     def _write(self, points: Sequence[Point], replaced: Sequence[str]) -> None:
         begun = time.monotonic()
         with api.stage("store"), self._lock:
-            if replaced:  # first: after a kill the next run sees what is missing, but not which of two is left over
+            if replaced:  # first: after a kill the next ingest adds a missing image, but does not notice a duplicate
                 self._store.delete(replaced)
             self._store.upsert(points)
         if time.monotonic() - self._flushed > _FLUSH_S:

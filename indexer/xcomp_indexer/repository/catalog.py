@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
-from xcomp_indexer.embed import Embedder
-from xcomp_indexer.embed.wrappers import InstrumentedEmbedder, templated
+from xcomp_indexer.embed.base import Embedder
+from xcomp_indexer.embed.wrappers import InstrumentedEmbedder, with_templates
 from xcomp_indexer.repository import spaces
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.image_record import IMAGES
@@ -148,7 +148,7 @@ class RepositoryCatalog:
                 raise
             way_out = f"if space {space!r} is not wanted any more: xcomp repo space drop {repository.name} {space}"
             raise Conflict(f"{error}; {way_out}") from None
-        return InstrumentedEmbedder(templated(embedder, record.spaces[space].templates), stage_of(space))
+        return InstrumentedEmbedder(with_templates(embedder, record.spaces[space].templates), stage_of(space))
 
     def exists(self, name: str) -> bool:
         """Whether there is a repository of this name."""

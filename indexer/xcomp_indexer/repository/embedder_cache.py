@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from xcomp_indexer import embed
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_protos.errors import Conflict, ModelError
 
 log = logging.getLogger(__name__)

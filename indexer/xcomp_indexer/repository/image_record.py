@@ -37,7 +37,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path, PurePath
 from typing import cast
 
-from xcomp_indexer.embed import ClassLabel
+from xcomp_indexer.embed.base import ClassLabel
 from xcomp_indexer.store import Filter, Missing, ScoredPoint
 
 IMAGES: Filter = Missing("failure")  # the points that are images

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.repository.profiles import SpaceSpec, spaces_of
 from xcomp_indexer.store import Meta
 from xcomp_protos.errors import InvalidRequest

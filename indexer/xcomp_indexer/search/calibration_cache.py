@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.repository.spaces import Space
 from xcomp_indexer.search.calibration import Calibration, calibrate

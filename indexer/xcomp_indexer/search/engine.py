@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
-from xcomp_indexer.embed import Embedder, Vectors
+from xcomp_indexer.embed.base import Embedder, Vectors
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.search import background, language

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_indexer.embed import Embedder, Vectors
+from xcomp_indexer.embed.base import Embedder, Vectors
 from xcomp_indexer.images.decode import decode
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.search import language

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.search.calibration import Calibration, QueryStats
 from xcomp_indexer.store import ScoredPoint, Store
 

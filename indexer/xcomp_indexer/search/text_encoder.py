@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_indexer.embed import Embedder, Vectors
+from xcomp_indexer.embed.base import Embedder, Vectors
 from xcomp_indexer.search.batcher import Batcher, IsCancelled, is_never_cancelled
 from xcomp_protos.telemetry import api
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import grpc
 
 from xcomp_indexer.admin import duplicates, export, spaces
-from xcomp_indexer.admin.backfill import Fill
+from xcomp_indexer.admin.backfill import Backfill
 from xcomp_indexer.ingest.events import FillSummary
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.file_access import FileAccess
@@ -33,12 +33,12 @@ class AdminHandlers:
     def add_space(self, request: pb.AddSpaceRequest, context: grpc.ServicerContext) -> Iterator[pb.AddSpaceEvent]:
         """Add a space, or continue with one, and embed every image that lacks its vector."""
         repository = self._catalog.get(request.repository)
-        with spaces.alone(repository):
+        with spaces.lock_filling(repository):
             spec = SpaceSpec(request.space, request.model)
             space = spaces.add_space(self._catalog, repository, spec, templates=tuple(request.templates))
             embedder = partial(self._catalog.embedder, repository)
             compactor = BackgroundCompactor(repository.store, repository.name)
-            with closing(Fill(repository, space.name, embedder, self._files).run()) as events:
+            with closing(Backfill(repository, space.name, embedder, self._files).run()) as events:
                 for event in _while_active(events, context):
                     message = messages.fill_message(event)
                     if isinstance(event, FillSummary):

@@ -56,7 +56,7 @@ class IngestHandlers:
         """Add one file whose bytes the caller sends."""
         header = messages.parse_upload(next(request_iterator, pb.UploadRequest()))
         try:
-            result = self._uploads.take(header, map(messages.parse_chunk, request_iterator))
+            result = self._uploads.receive(header, map(messages.parse_chunk, request_iterator))
         except ImageError as error:
             failure = pb.IngestFailure(path=header.name, reason=error.reason, message=one_line(str(error)))
             return pb.UploadResponse(failure=failure)
@@ -67,7 +67,7 @@ class IngestHandlers:
     @contextmanager
     def _lock_ingest(self, repository: Repository, context: grpc.ServicerContext) -> Iterator[None]:
         """Hold the ingest lock of a repository; give up when the caller goes away."""
-        with api.waiting("ingest"):
+        with api.count_waiting("ingest"):
             while not repository.ingesting.acquire(timeout=WAIT_S):
                 if not context.is_active():
                     raise Cancelled("the caller went away")
@@ -89,7 +89,7 @@ class IngestHandlers:
                 elif isinstance(event, Summary):
                     if event.added or event.updated or event.removed:
                         self._search.forget(repository)
-                    failure_log.remember(repository.store, event, failures)
+                    failure_log.save_summary(repository.store, event, failures)
                 yield event
 
 

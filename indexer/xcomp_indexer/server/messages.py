@@ -128,7 +128,7 @@ def write_image(message: common_pb2.Image, found: ScoredPoint, repository: str) 
 
 def repository_message(repository: Repository) -> pb.Repository:
     """Build the message of a repository with its spaces."""
-    failures = failure_log.counts(repository.store)
+    failures = failure_log.count_failures(repository.store)
     images = repository.store.count() - sum(failures.values())
     last = repository.store.meta().get("last_ingest")
     return pb.Repository(

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from xcomp_indexer.embed import Embedder, Vectors
+from xcomp_indexer.embed.base import Embedder, Vectors
 from xcomp_indexer.images import rendition
 from xcomp_indexer.ingest.upload_dir import UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
@@ -107,9 +107,9 @@ class IndexerService(rpc.IndexerServicer):
         payload = ImagePayload.read(point.payload)
         file = self._files.content_of(payload)
         copy = (
-            rendition.original(file)
+            rendition.wrap_original(file)
             if request.originals
-            else rendition.publish(file, payload.metadata, max_px=request.max_px or rendition.MAX_PX)
+            else rendition.render(file, payload.metadata, max_px=request.max_px or rendition.MAX_PX)
         )
         yield pb.FetchResponse(
             header=pb.FetchHeader(
@@ -186,7 +186,7 @@ class IndexerService(rpc.IndexerServicer):
     ) -> pb.DeleteRepositoryResponse:
         """Remove a repository with all its vectors."""
         deleted = self._catalog.drop(request.name)
-        self._upload_dir.forget(request.name)
+        self._upload_dir.remove_all(request.name)
         return pb.DeleteRepositoryResponse(deleted=deleted)
 
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:

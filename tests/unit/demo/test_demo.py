@@ -121,7 +121,7 @@ def test_class_table_names_all_thousand_classes_in_order() -> None:
 def test_collect_sorts_into_albums_with_sidecars_that_the_indexer_understands(albums: Path) -> None:
     for photo in PHOTOS:
         path = albums / photo.name
-        known = metadata.sidecar(str(path))
+        known = metadata.read_sidecar(str(path))
         with Image.open(path) as image:
             image.verify()
         assert known["title"] == photo.title
@@ -143,7 +143,7 @@ def test_hashed_names_and_files_tell_nothing_about_the_pictures(tmp_path: Path) 
     for path in paths:
         assert re.fullmatch(r"[0-9a-f]{16}\.(png|jpg)", path.name)
         with Image.open(path) as image:
-            told = metadata.of(image, str(path)).keys()
+            told = metadata.read_metadata(image, str(path)).keys()
         assert told <= {"camera", "copyright", "creator", "date", "gps"}, path  # none says what is seen
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from xcomp_composer.article.captions import with_metadata_caption
 from xcomp_composer.article.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.article.model import Candidate, Evidence, Illustration, Unfilled
-from xcomp_composer.document.blocks import Kind
+from xcomp_composer.document.blocks import Kind, find_spots
 from xcomp_composer.document.splitting import split_blocks
 from xcomp_composer.illustrate.base import (
     CandidateImage,
@@ -20,7 +20,6 @@ from xcomp_composer.illustrate.base import (
     IllustrationTask,
     Selection,
     SelectionRequest,
-    find_spots,
 )
 from xcomp_composer.illustrate.retrieval.assignment import NEIGHBORS, assign, select_spots
 from xcomp_composer.illustrate.retrieval.paragraphs import select_visible

@@ -9,8 +9,8 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from xcomp_composer.document.blocks import Block
-from xcomp_composer.illustrate.base import IllustrationOptions, find_spots
+from xcomp_composer.document.blocks import Block, find_spots
+from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.model_pool.session import ModelSession
 
 WINDOW = 48  # passages of one question; a longer article is asked about in parts of equal size

@@ -1,8 +1,8 @@
-"""The embedder of profile `lite`: classifiers and a sentence model joined, without any training of ours.
+"""The embedder of profile `lite`: classifiers and a sentence model, combined without further training.
 
-A picture becomes the mean of its likely classes' sentences (ConSE: Norouzi et al., arXiv:1312.5650) and of its colours'
-names; an English text its own sentence vector; a Chinese text goes through a dictionary first. Both sides are centred
-on the mean of all classes, so that one vector serves both languages. Files come from registry packages; no network.
+The vector of an image is the mean of the sentences of its likely classes (ConSE: Norouzi et al., arXiv:1312.5650) and
+of the names of its colours. The vector of an English text is its sentence vector; a Chinese text is translated with a
+dictionary first. Both are centred on the mean of all classes. The files come from installed packages.
 """
 
 import os
@@ -12,42 +12,42 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
-from xcomp_indexer.embed import ClassLabel, Encoded, Prepared, Vectors
+from xcomp_indexer.embed.base import ClassLabel, Encoded, Prepared, Vectors
 from xcomp_indexer.embed.lite import colors, weights
-from xcomp_indexer.embed.lite.classes import load_classes, load_vectors, vectors_digest
-from xcomp_protos.errors import ModelError
+from xcomp_indexer.embed.lite.classes import digest_vectors, load_classes, load_vectors
+from xcomp_indexer.embed.lite.dictionary import Dictionary
+from xcomp_indexer.embed.lite.image import LITE0, LITE2, Classifier
+from xcomp_indexer.embed.lite.text import SentenceEncoder
+from xcomp_indexer.embed.weights.sources import Release
 
-try:
-    import torch
-    from torch import Tensor
-    from torch.nn import functional
-
-    from xcomp_indexer.embed.lite.dictionary import Dictionary
-    from xcomp_indexer.embed.lite.image import LITE0, LITE2, Classifier
-    from xcomp_indexer.embed.lite.text import SentenceEncoder
-except ImportError as error:
-    raise ModelError(f"profile lite needs {error.name}: install it with {weights.INSTALL}") from error
-
-# A change of the algorithm that moves vectors raises this; it is part of the digest.
+# Increased by every change of the algorithm that changes vectors; part of the digest.
 _REVISION = "2"
 _NETWORKS = ((weights.EFFICIENTNET_LITE0, LITE0), (weights.EFFICIENTNET_LITE2, LITE2))
 _FILES = (*(file for file, _ in _NETWORKS), weights.MINILM, weights.MINILM_TOKENIZER, weights.CEDICT)
-# Classes that shape a vector, and classes that are shown.
+# Classes that make up a vector, and classes that become labels.
 _CONSE_CLASSES = 100
 _LABELS = 5
-# A power below 1 lets the lesser things in a picture count, too.
+# A power below 1 gives the less probable classes more weight.
 _FLATNESS = 2 / 3
-# How much the colours count beside the classes.
-_COLOUR_WEIGHT = 0.3
+# Weight of the colours relative to the classes.
+_COLOR_WEIGHT = 0.3
+
+
+def load(_: Release) -> "LiteEmbedder":
+    """Loads the embedder from the installed packages."""
+    return LiteEmbedder()
 
 
 class LiteEmbedder:
     """EfficientNet-lite0 and -lite2 and all-MiniLM-L6-v2 in memory.
 
     Args:
-        folder: where files copied by hand lie; without it they come from the installed packages.
+        folder: holds copies of the files; without it they come from installed packages.
     """
 
     name = "lite:minilm"
@@ -61,43 +61,43 @@ class LiteEmbedder:
         self._sentences = SentenceEncoder(files[weights.MINILM], files[weights.MINILM_TOKENIZER])
         self._classes = load_classes()
         self._dictionary = Dictionary(files[weights.CEDICT], {each.zh: each.en for each in self._classes})
-        self.digest = weights.digest([_REVISION, *(file.sha256 for file in _FILES), vectors_digest()])
+        self.digest = weights.digest([_REVISION, *(file.sha256 for file in _FILES), digest_vectors()])
         vectors = torch.from_numpy(load_vectors())
-        self._centre = vectors.mean(dim=0)
-        self._class_vectors = vectors - self._centre  # [1000, 384]
+        self._center = vectors.mean(dim=0)
+        self._class_vectors = vectors - self._center  # [1000, 384]
         names = self._sentences.encode([f"the color {name}" for name in colors.NAMES])
-        self._colour_vectors = functional.normalize(names - names.mean(dim=0), dim=-1)  # [11, 384]
+        self._color_vectors = functional.normalize(names - names.mean(dim=0), dim=-1)  # [11, 384]
         self.dimension = vectors.shape[1]
-        # One thread for each picture beats many threads for one: the layers are too small to share out, and the
-        # decoder wants the cores, too. The setting holds for the whole process.
+        # One thread per image is faster than many threads for one image: the layers are small, and the decoder needs
+        # cores as well. The setting holds for the whole process.
         torch.set_num_threads(1)
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="lite")
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """Leaves a picture as it is: the forward pass has a thread for each already."""
+        """Returns the image itself, because the forward pass has a thread for each image."""
         return image
 
-    def encode_prepared(self, pictures: Sequence[Prepared]) -> Encoded:
-        """Embeds prepared pictures, with their most probable classes."""
-        return self.encode_images(cast("Sequence[Image.Image]", pictures))
+    def encode_batch(self, prepared: Sequence[Prepared]) -> Encoded:
+        """Embeds prepared images, with their most probable classes."""
+        return self.encode_images(cast("Sequence[Image.Image]", prepared))
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
         """Embeds upright RGB images, with their most probable classes."""
         if not images:
             return Encoded(np.empty((0, self.dimension), np.float32), ())
-        whole, places = torch.stack(list(self._threads.map(self._classify, images)), dim=1)  # [B, 1000] each
-        shares = torch.from_numpy(np.stack([colors.shares(image) for image in images]))
+        whole, positions = torch.stack(list(self._threads.map(self._classify, images)), dim=1)  # [B, 1000] each
+        shares = torch.from_numpy(np.stack([colors.measure_shares(image) for image in images]))
         top = whole.topk(_LABELS)
         labels = [
             [self._label(*pair) for pair in zip(*row, strict=True)]
             for row in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         ]
-        return Encoded(self._mix(places, shares), labels)
+        return Encoded(self._mix(positions, shares), labels)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Embeds English, Chinese or mixed texts of any length."""
         english = self._sentences.encode([self._dictionary.translate(text) for text in texts])
-        return _unit(english - self._centre).numpy()
+        return _normalize(english - self._center).numpy()
 
     def _classify(self, image: Image.Image) -> Tensor:
         return torch.stack([classifier.classify(image) for classifier in self._classifiers]).mean(dim=0)
@@ -105,11 +105,11 @@ class LiteEmbedder:
     def _mix(self, probabilities: Tensor, shares: Tensor) -> Vectors:
         top = probabilities.topk(_CONSE_CLASSES)
         classes = (top.values.pow(_FLATNESS)[:, :, None] * self._class_vectors[top.indices]).sum(dim=1)
-        return _unit(_unit(classes) + _COLOUR_WEIGHT * _unit(shares.sqrt() @ self._colour_vectors)).numpy()
+        return _normalize(_normalize(classes) + _COLOR_WEIGHT * _normalize(shares.sqrt() @ self._color_vectors)).numpy()
 
     def _label(self, index: int, probability: float) -> ClassLabel:
         return ClassLabel(en=self._classes[index].en, zh=self._classes[index].zh, probability=probability)
 
 
-def _unit(vectors: Tensor) -> Tensor:
+def _normalize(vectors: Tensor) -> Tensor:
     return functional.normalize(vectors, dim=-1)

@@ -1,7 +1,7 @@
-"""Makes classes.npy, the sentence vectors of the classes: `python -m xcomp_indexer.embed.lite.class_vectors`.
+"""Computes classes.npy, the sentence vectors of the classes: `python -m xcomp_indexer.embed.lite.class_vectors`.
 
-A class is the mean of two sentences' vectors: its WordNet names with their definition, and a description of what it
-looks like. The file is kept in the repository, because computing it takes half a minute; run this again whenever the
+The vector of a class is the mean of two sentences: its WordNet names with their definition, and a description of its
+appearance. The file is part of the source tree, because computing it takes half a minute. Run this again when the
 sentence model or the names change.
 """
 
@@ -16,27 +16,27 @@ from xcomp_indexer.embed.lite.classes import VECTORS, load_classes
 from xcomp_indexer.embed.lite.text import SentenceEncoder
 
 
-def class_vectors(encoder: SentenceEncoder, *, first: int = 1000) -> Tensor:
+def compute_class_vectors(encoder: SentenceEncoder, *, first: int = 1000) -> Tensor:
     """Returns unit vectors of the classes with index below `first`, `[first, 384]`."""
-    looks = load()
+    descriptions = load_descriptions()
     classes = load_classes()[:first]
-    defined = encoder.encode([f"{each.names}: {each.gloss}" for each in classes])
-    # A few classes have no description: their definition stands in.
-    seen = encoder.encode([looks.get(i, f"{each.names}: {each.gloss}") for i, each in enumerate(classes)])
-    return functional.normalize(defined + seen, dim=-1)
+    definitions = encoder.encode([f"{each.names}: {each.gloss}" for each in classes])
+    # The definition replaces the description that a few classes lack.
+    appearances = encoder.encode([descriptions.get(i, f"{each.names}: {each.gloss}") for i, each in enumerate(classes)])
+    return functional.normalize(definitions + appearances, dim=-1)
 
 
-def load() -> dict[int, str]:
-    """Returns `name: description` by class index; a few classes have none.
+def load_descriptions() -> dict[int, str]:
+    """Returns `name: description` by class index; a few classes have no description.
 
     Raises:
         ModelError: the package is missing or of another version.
     """
     names = json.loads(weights.read(weights.CLASS_NAMES, None))
-    described = json.loads(weights.read(weights.CLASS_DESCRIPTIONS, None))
-    return {int(index): f"{names[int(index)]}: {entry['description']}" for index, entry in described.items()}
+    descriptions = json.loads(weights.read(weights.CLASS_DESCRIPTIONS, None))
+    return {int(index): f"{names[int(index)]}: {entry['description']}" for index, entry in descriptions.items()}
 
 
 if __name__ == "__main__":
     model = SentenceEncoder(weights.read(weights.MINILM, None), weights.read(weights.MINILM_TOKENIZER, None))
-    np.save(VECTORS, class_vectors(model).numpy().astype(np.float16), allow_pickle=False)
+    np.save(VECTORS, compute_class_vectors(model).numpy().astype(np.float16), allow_pickle=False)

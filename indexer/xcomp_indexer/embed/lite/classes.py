@@ -1,7 +1,7 @@
-"""The 1000 classes of ImageNet-1k: names for people, and vectors that place them among texts.
+"""The 1000 classes of ImageNet-1k: their display names, and their sentence vectors.
 
-Index order is the customary one (sorted WordNet ids). README.md beside tells where the tables come from, and
-`python -m xcomp_indexer.embed.lite.class_vectors` makes the vectors.
+The order is the usual one (sorted WordNet ids). README.md in this folder says where the tables come from;
+`python -m xcomp_indexer.embed.lite.class_vectors` computes the vectors.
 """
 
 import csv
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 
 _ENGLISH = Path(__file__).with_name("classes_en.tsv")
 _CHINESE = Path(__file__).with_name("classes_zh.tsv")
@@ -31,10 +31,10 @@ class ImageClass:
 
 def load_classes() -> tuple[ImageClass, ...]:
     """Reads both tables, in index order."""
-    chinese = {row[0]: row[2] for row in _rows(_CHINESE)}
+    chinese = {row[0]: row[2] for row in _read_rows(_CHINESE)}
     return tuple(
         ImageClass(en=names.split(", ")[0], zh=chinese[index], names=names, gloss=gloss)
-        for index, names, gloss in _rows(_ENGLISH)
+        for index, names, gloss in _read_rows(_ENGLISH)
     )
 
 
@@ -44,13 +44,13 @@ def load_vectors() -> Vectors:
     return vectors
 
 
-def vectors_digest() -> str:
+def digest_vectors() -> str:
     """Returns the sha256 of the class vectors' file."""
     return hashlib.sha256(VECTORS.read_bytes()).hexdigest()
 
 
-def _rows(table: Path) -> Iterator[list[str]]:
+def _read_rows(table: Path) -> Iterator[list[str]]:
     with table.open(encoding="utf-8", newline="") as lines:
         for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
-            if row[0].isdecimal():  # a heading is no class
+            if row[0].isdecimal():  # skips the heading
                 yield row

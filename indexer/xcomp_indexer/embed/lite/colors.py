@@ -1,7 +1,7 @@
-"""The colours of a picture by name, as people ask for them; the classes of the network know none.
+"""The colours of an image by name; the classes of the network do not name colours.
 
 Names are the eleven basic colour terms (Berlin & Kay, 1969). A pixel has the name of the nearest example in CIELAB
-(CIE 15), where distances come close to what the eye sees. Knows no vectors.
+(CIE 15), where distances are close to perceived differences. Does not depend on vectors.
 """
 
 import numpy as np
@@ -30,16 +30,16 @@ _TO_XYZ = np.array(
 ) / np.array([[0.9505], [1.0], [1.089]], dtype=np.float32)
 
 
-def shares(image: Image.Image) -> NDArray[np.float32]:
-    """Returns the share of an RGB picture's area that each of `NAMES` covers; they sum to 1."""
+def measure_shares(image: Image.Image) -> NDArray[np.float32]:
+    """Returns the share of the area of an RGB image that each of `NAMES` covers; they sum to 1."""
     thumbnail = image.convert("RGB").resize(_THUMBNAIL, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    pixels = _lab(np.asarray(thumbnail).reshape(-1, 3))
-    distances = (_POINTS**2).sum(axis=1) - 2 * pixels @ _POINTS.T  # squared, less the pixel's own square
-    counts = np.bincount(_OWNERS[distances.argmin(axis=1)], minlength=len(NAMES))
+    pixels = _to_lab(np.asarray(thumbnail).reshape(-1, 3))
+    distances = (_POINTS**2).sum(axis=1) - 2 * pixels @ _POINTS.T  # squared, without the pixel's own square
+    counts = np.bincount(_NAME_OF_POINT[distances.argmin(axis=1)], minlength=len(NAMES))
     return (counts / len(pixels)).astype(np.float32)
 
 
-def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:  # [N, 3] -> [N, 3]
+def _to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:  # [N, 3] -> [N, 3]
     c = rgb.astype(np.float32) / 255
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     xyz = linear @ _TO_XYZ.T
@@ -48,5 +48,5 @@ def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:  # [N, 3] -> [N, 3]
     return np.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), axis=1).astype(np.float32)
 
 
-_POINTS = _lab(np.array([example for examples in _EXAMPLES.values() for example in examples], dtype=np.uint8))
-_OWNERS = np.repeat(np.arange(len(NAMES)), [len(examples) for examples in _EXAMPLES.values()])
+_POINTS = _to_lab(np.array([example for examples in _EXAMPLES.values() for example in examples], dtype=np.uint8))
+_NAME_OF_POINT = np.repeat(np.arange(len(NAMES)), [len(examples) for examples in _EXAMPLES.values()])

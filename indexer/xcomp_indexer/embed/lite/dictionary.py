@@ -1,9 +1,8 @@
-"""Chinese to English word by word, by the dictionary CC-CEDICT.
+"""Translates Chinese to English word by word, with the dictionary CC-CEDICT.
 
-A run of Chinese characters is cut into the fewest words that the dictionary knows, and each word gives its first
-ordinary meaning. Words whose first meaning is seldom the one that a picture shows are in a table of our own, and so are
-the names of what the classifier knows. That loses grammar, which a sentence vector hardly misses. Everything else in a
-text stays where it is. Knows no vectors.
+A run of Chinese characters is split into the fewest words that the dictionary has, and each word is replaced by its
+first ordinary meaning. Our own table has the words whose first meaning is seldom the visible one, and the names of the
+classes. Grammar is lost, which changes a sentence vector little. All other text stays. Does not depend on vectors.
 """
 
 import gzip
@@ -17,7 +16,7 @@ _PUNCTUATION = str.maketrans("，。、；：？！（）《》「」『』“�
 # traditional simplified [pinyin] /meaning/meaning; meaning/
 _ENTRY = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*)/")
 
-# Remarks about a word, which do not translate it.
+# Remarks about a word that are not translations.
 _REMARK = re.compile(
     r"(CL:|prefix |suffix |((old|erroneous|archaic|Japanese) )?variant of |see |also (written|pr\.|called) "
     r"|abbr\. (of|for) |used (in|to|before|after|as) |surname |radical |classifier |particle\b|possessive )",
@@ -26,13 +25,13 @@ _REMARK = re.compile(
 _RARE_SENSE = re.compile(
     r"\([^)]*\b(slang|dialect|coll\.|vulgar|archaic|old|literary|Internet|onom\.|euphemism)[^)]*\)"
 )
-# Names of small places and families that are spelled like everyday words: 大树 is a township and a big tree.
+# Names of small places and families with the spelling of everyday words: 大树 is a township and a big tree.
 _UNLIKELY_NAME = re.compile(r"\b(township|county|district|prefecture|surname|village)\b", re.IGNORECASE)
-_ASIDE = re.compile(r"\([^)]*\)|\S*[\u3400-\u9fff][^\s\[]*(\[[^\]]*\])?|\[[^\]]*\]")
+_PARENTHESIS = re.compile(r"\([^)]*\)|\S*[\u3400-\u9fff][^\s\[]*(\[[^\]]*\])?|\[[^\]]*\]")
 
 WORDS = Path(__file__).with_name("words_zh.tsv")
-# Costs of a word in a cut: one of our own, of the dictionary, and a character that neither knows.
-_OWN, _KNOWN, _UNKNOWN = 9, 10, 20
+# Costs of a word: of our own table, of the dictionary, and a character that neither has.
+_OWN_COST, _KNOWN_COST, _UNKNOWN_COST = 9, 10, 20
 
 # 小的 is an adjective with its particle, though the dictionary has it as an old word for "I".
 _ADJECTIVE = re.compile("(?!目的).的")
@@ -43,12 +42,12 @@ class Dictionary:
     """CC-CEDICT in memory: traditional and simplified words with their English meanings.
 
     Args:
-        content: the gzip file that the dictionary is published as.
+        content: the gzip file of the dictionary, as published.
         names: Chinese names of things with their English ones.
     """
 
     def __init__(self, content: bytes, names: Mapping[str, str]) -> None:
-        self._own: dict[str, str | None] = {**names, **_own_words()}  # None: no word
+        self._own: dict[str, str | None] = {**names, **_read_own_words()}  # None: not a word
         self._entries = dict[str, str]()  # word -> a line `pinyin<tab>meaning/meaning` for each reading
         for line in gzip.decompress(content).decode("utf-8").splitlines():
             if entry := _ENTRY.match(line):
@@ -67,9 +66,8 @@ class Dictionary:
         return " ".join(translated.translate(_PUNCTUATION).split())
 
     def segment(self, run: str) -> list[str]:
-        """Cuts a run of Chinese into the fewest known words; a character that no word covers stands alone."""
-        # costs[i]: the cheapest cut of run[i:]. Of cuts that cost the same the longer word goes last: Chinese puts the
-        # noun there.
+        """Splits a run of Chinese into the fewest known words; a character of no known word is a word of its own."""
+        # costs[i]: the lowest cost of run[i:]. Of equal costs the longer word comes last, where Chinese has the noun.
         costs, lengths = [0] * (len(run) + 1), [1] * len(run)
         for start in range(len(run) - 1, -1, -1):
             costs[start] = costs[start + 1] + self._cost(run[start])
@@ -85,50 +83,52 @@ class Dictionary:
         return words
 
     def meaning(self, word: str) -> str | None:
-        """Returns the first ordinary meaning of a word: empty where it has none, None where it is no everyday word."""
+        """Returns the first ordinary meaning of a word, empty if it has none; None if it is not an everyday word."""
         if word in self._own:
             return self._own[word]
         if word not in self._entries or _ADJECTIVE.fullmatch(word):
             return None
         readings = [line.split("\t") for line in self._entries[word].splitlines()]
-        # The dictionary writes the reading of names with a capital. Of others the one with most meanings is in use.
+        # The dictionary capitalises the reading of names. Of other readings, the one with most meanings is in use.
         ordinary = [meanings for pinyin, meanings in readings if not pinyin[:1].isupper()]
         ordinary.sort(key=lambda meanings: meanings.count("/"), reverse=True)
         if ordinary:
-            return _first(_meanings(ordinary)) or ""
-        names = (name for name in _meanings(meanings for _, meanings in readings) if not _UNLIKELY_NAME.search(name))
-        name = _first(names)
+            return _first_translation(_split_meanings(ordinary)) or ""
+        names = (
+            name for name in _split_meanings(meanings for _, meanings in readings) if not _UNLIKELY_NAME.search(name)
+        )
+        name = _first_translation(names)
         return name.partition(",")[0] if name else None
 
     def _translate_run(self, run: str) -> str:
         words = self.segment(run)
-        kept = [word for i, word in enumerate(words) if not (i and self._counts(words[i - 1], word))]
+        kept = [word for i, word in enumerate(words) if not (i and self._is_counter(words[i - 1], word))]
         return " ".join(filter(None, (self.meaning(word) for word in kept)))
 
     def _cost(self, word: str) -> int:
         if self._own.get(word) is not None:
-            return _OWN
-        return _KNOWN if word in self._entries else _UNKNOWN
+            return _OWN_COST
+        return _KNOWN_COST if word in self._entries else _UNKNOWN_COST
 
-    def _counts(self, before: str, word: str) -> bool:
+    def _is_counter(self, before: str, word: str) -> bool:
         return before[-1] in _NUMERALS and len(word) == 1 and "classifier" in self._entries.get(word, "")
 
 
-def _own_words() -> dict[str, str | None]:
+def _read_own_words() -> dict[str, str | None]:
     rows = (line.split("\t") for line in WORDS.read_text(encoding="utf-8").splitlines() if "\t" in line)
     return {word: None if english == "-" else english for english, words in rows for word in words.split()}
 
 
-def _meanings(lists: Iterable[str]) -> Iterator[str]:
+def _split_meanings(lists: Iterable[str]) -> Iterator[str]:
     for meanings in lists:
         yield from (meaning.strip() for part in meanings.split("/") for meaning in part.split(";"))
 
 
-def _first(meanings: Iterable[str]) -> str | None:
-    """Returns the first meaning that translates, a rare one only where nothing else does."""
+def _first_translation(meanings: Iterable[str]) -> str | None:
+    """Returns the first meaning that is a translation; a rare sense only if there is no other."""
     rare = None
     for meaning in meanings:
-        plain = " ".join(_ASIDE.sub(" ", meaning).split()).removeprefix("to ")
+        plain = " ".join(_PARENTHESIS.sub(" ", meaning).split()).removeprefix("to ")
         if not plain or _REMARK.match(meaning) or _REMARK.match(plain):
             continue
         if not _RARE_SENSE.search(meaning):

@@ -1,9 +1,9 @@
-"""EfficientNet-lite: pictures to probabilities of the ImageNet-1k classes.
+"""EfficientNet-lite: images to probabilities of the ImageNet-1k classes.
 
 Mobile inverted bottlenecks without squeeze-and-excitation, ReLU6 throughout (Tan & Le, arXiv:1905.11946; lite variants
-in github.com/tensorflow/tpu, models/official/efficientnet/lite). Widths and kernels are read off the weights; batch
-normalisation is folded into the convolutions. A picture is read whole, not cropped, and classified at every place of
-the last feature map, too: photos show more than the one thing in their middle. Knows no class names.
+in github.com/tensorflow/tpu, models/official/efficientnet/lite). Widths and kernels are those of the weights; batch
+normalisation is folded into the convolutions. The whole image is read, not a crop, and every position of the last
+feature map is classified as well, because photos show several things. Does not depend on the names of the classes.
 """
 
 import io
@@ -26,10 +26,10 @@ _STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 _BATCH_NORM_EPS = 1e-3
 # Inputs are (pixel - 127) / 128 (the lite folder above).
 _PIXEL_MEAN, _PIXEL_SCALE = 127.0, 128.0
-# Of a panorama the network sees at most this many times its short side; it is scaled down further, not cut.
-_LONGEST = 3
-# Below this many pixels the feature map is empty.
-_SHORTEST = 32
+# Longest side, in short sides. A longer panorama is scaled down further, not cropped.
+_MAX_ASPECT = 3
+# With fewer pixels the feature map is empty.
+_MIN_PIXELS = 32
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Unit(nn.Module):
         super().__init__()
         gain = state[f"{norm}.weight"] * (state[f"{norm}.running_var"] + _BATCH_NORM_EPS).rsqrt()
         weight = state[f"{conv}.weight"] * gain[:, None, None, None]
-        # Channels last is how pixels come, and a third faster than channels first on a CPU.
+        # Pixels come with channels last, which is a third faster than channels first on a CPU.
         self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
         bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain
         self.bias = nn.Parameter(bias, requires_grad=False)
@@ -67,7 +67,7 @@ class _Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C', H / stride, W / stride]
         padding = self.kernel // 2
-        if self.stride == 2:  # an even side is padded one less before than after
+        if self.stride == 2:  # an even side has one less padding before it than after it
             top, left = (padding - 1 + side % 2 for side in x.shape[-2:])
             x, padding = functional.pad(x, (left, padding, top, padding)), 0
         x = functional.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
@@ -75,7 +75,7 @@ class _Unit(nn.Module):
 
 
 class _Block(nn.Module):
-    """Expand, filter by depth, project; with a short cut where the shape allows it."""
+    """Expansion, depthwise convolution, projection; with a residual connection if the shapes agree."""
 
     def __init__(self, state: State, prefix: str, *, stride: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Classifier:
 
     Args:
         content: the bytes of a saved state dict.
-        variant: the member of the family that it belongs to.
+        variant: the member of the family.
     """
 
     def __init__(self, content: bytes, variant: Variant) -> None:
@@ -111,22 +111,21 @@ class Classifier:
 
     @torch.inference_mode()
     def classify(self, image: Image.Image) -> Tensor:
-        """Returns class probabilities of an RGB picture, `[2, 1000]`: of the whole, and over its places.
+        """Returns class probabilities of an RGB image, `[2, 1000]`: of the whole image, and over its positions.
 
-        Those of the places are joined as a root mean square, in which what fills a few of them still counts.
-
-        One picture at a time: sizes differ, and on a CPU a batch is no faster.
+        Those of the positions are combined as a root mean square, so that a class in a few positions still counts.
+        Takes one image: sizes differ, and on a CPU a batch is not faster.
         """
         pixels = torch.from_numpy(np.array(self._scale(image)))
         x = pixels.permute(2, 0, 1)[None].float().sub_(_PIXEL_MEAN).div_(_PIXEL_SCALE)  # [1, 3, H, W]
-        places = self._features(x)[0].permute(1, 2, 0).flatten(0, 1)  # [H / 32 * W / 32, 1280]
-        features = torch.cat((places.mean(dim=0, keepdim=True), places))
+        positions = self._features(x)[0].permute(1, 2, 0).flatten(0, 1)  # [H / 32 * W / 32, 1280]
+        features = torch.cat((positions.mean(dim=0, keepdim=True), positions))
         probabilities = functional.linear(features, self._weight, self._bias).softmax(dim=-1)
         return torch.stack((probabilities[0], probabilities[1:].square().mean(dim=0).sqrt()))
 
     def _scale(self, image: Image.Image) -> Image.Image:
-        # From the size of the whole picture: where padding begins depends on whether a side is even.
+        # Uses the size before decoding scaled it down: the padding depends on whether a side is even.
         full = full_size(image)
-        scale = min(self._size / min(full), _LONGEST * self._size / max(full))
-        width, height = (max(_SHORTEST, round(side * scale)) for side in full)
+        scale = min(self._size / min(full), _MAX_ASPECT * self._size / max(full))
+        width, height = (max(_MIN_PIXELS, round(side * scale)) for side in full)
         return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)

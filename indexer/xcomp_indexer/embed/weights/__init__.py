@@ -1,1 +1,1 @@
-"""Where weights of embedding models come from, and how they are opened."""
+"""Where the weights of embedding models come from, and how to open them."""

@@ -1,18 +1,19 @@
-"""What the names of released models stand for: a place and the files to be found there.
+"""Reads names of released models: where the files lie, and which files are needed.
 
-Reading a name is cheap on purpose: that a model is missing is known before any of the large libraries is imported. The
-spellings are those of open_clip and of the hub.
+Reading a name is cheap, so that a missing model is reported before a large library is imported. The spellings are those
+of open_clip and of the hub.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xcomp_indexer.embed.weights.cache import MODELSCOPE, ModelSource, folder_of, in_repository
+from xcomp_indexer.embed.weights.cache import HUB, MODELSCOPE, ModelSource, parse_folder, parse_repository
 from xcomp_protos.errors import InvalidRequest
 
-# Where open_clip keeps the weights of its usual tags: `_PRETRAINED` in open_clip/pretrained.py, which is asked for all
-# others at the price of importing it.
+# Where open_clip keeps the weights of its usual tags: `_PRETRAINED` in open_clip/pretrained.py. All other tags are
+# looked up there, which costs the import of the library.
 OPEN_CLIP_REPOSITORIES = {
     ("ViT-B-32", "laion2b_s34b_b79k"): "laion/CLIP-ViT-B-32-laion2B-s34B-b79K/",
     ("ViT-B-16", "laion2b_s34b_b88k"): "laion/CLIP-ViT-B-16-laion2B-s34B-b88K/",
@@ -27,9 +28,6 @@ _OPEN_CLIP_WEIGHTS = (
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
-_CHINESE_CLIP_FILES = ("config.json", "preprocessor_config.json", "vocab.txt")
-_CHINESE_CLIP_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_HUB = "hf-hub:"
 _TAGGED = re.compile(r"(?P<architecture>[\w.-]+?)(?:/|::|__)(?P<tag>[\w.-]+)(?:@(?P<revision>[^@]+))?")
 
 
@@ -40,10 +38,10 @@ class Release:
     `architecture` and `tag` are set where open_clip itself knows the configuration.
     """
 
-    model: str  # as it was spelled, family included
-    place: ModelSource
-    files: tuple[str, ...]  # all of these are needed
-    weights: tuple[str, ...]  # and one of these
+    model: str  # as the user spelled it, family included
+    source: ModelSource
+    files: Sequence[str]  # all of these are needed
+    weights: Sequence[str]  # one of these is needed
     architecture: str = ""
     tag: str = ""
 
@@ -53,67 +51,66 @@ class Release:
         Raises:
             ModelError: one is missing.
         """
-        return [*(self.place.find(name) for name in self.files), self.place.find(*self.weights)]
+        needed = [(name,) for name in self.files] + ([tuple(self.weights)] if self.weights else [])
+        return [self.source.find(*names) for names in needed]
 
-    def resolved(self, commit: str) -> str:
-        """Returns the name with the commit that was found, or as it was spelled for a folder."""
+    def resolve(self, commit: str) -> str:
+        """Returns the name with the commit of the files; without a commit, the name as it was spelled."""
         if not commit:
             return self.model
-        family = self.model.partition(":")[0]
-        if self.tag:
-            return f"{family}:{self.architecture}/{self.tag}@{commit}"
-        prefix = MODELSCOPE if self.place.on_modelscope else _HUB if family == "open_clip" else ""
-        return f"{family}:{prefix}{self.place.repository}@{commit}"
+        family, _, name = self.model.partition("@")[0].partition(":")
+        return f"{family}:{f'{self.architecture}/{self.tag}' if self.tag else name}@{commit}"
 
 
-def open_clip(model: str) -> Release:
-    """Reads `open_clip:…`: ARCHITECTURE/TAG, with `::` or `__` as well, a repository, or a whole path.
+def without_files(model: str) -> Release:
+    """Returns a release without files of its own: they come from installed packages, or there are none."""
+    return Release(model, ModelSource(model), (), ())
 
-    A repository is `hf-hub:org/name` or `modelscope:org/name`.
+
+def parse_release(model: str, *, files: Sequence[str], weights: Sequence[str]) -> Release:
+    """Reads `FAMILY:` followed by org/name, hf-hub:org/name, modelscope:org/name (each with `@revision`) or /folder.
 
     Raises:
-        InvalidRequest: it is none of these, or open_clip knows no such tag.
+        InvalidRequest: the name has none of these forms.
     """
     name = model.partition(":")[2]
-    place = folder_of(model, name)
-    if place is None and name.startswith((_HUB, MODELSCOPE)):
-        place = in_repository(model, name.removeprefix(_HUB))
-    if place is not None:
-        return Release(model, place, (OPEN_CLIP_CONFIG,), _OPEN_CLIP_WEIGHTS)
-    said = _TAGGED.fullmatch(name)
-    if not said:
+    return Release(model, parse_folder(model, name) or parse_repository(model, name), files, weights)
+
+
+def parse_open_clip(model: str) -> Release:
+    """Reads `open_clip:` followed by ARCHITECTURE/TAG, hf-hub:org/name, modelscope:org/name or /folder.
+
+    Architecture and tag may also be separated by `::` or `__`.
+
+    Raises:
+        InvalidRequest: the name has none of these forms, or open_clip has no such tag.
+    """
+    name = model.partition(":")[2]
+    if name.startswith((HUB, MODELSCOPE)) or parse_folder(model, name):
+        return parse_release(model, files=(OPEN_CLIP_CONFIG,), weights=_OPEN_CLIP_WEIGHTS)
+    tagged = _TAGGED.fullmatch(name)
+    if not tagged:
         raise InvalidRequest(
             f"{model!r} names no model of open_clip: write open_clip:ViT-B-32/laion2b_s34b_b79k,"
             f" open_clip:hf-hub:org/name, open_clip:{MODELSCOPE}org/name or open_clip:/folder"
         )
-    repository, _, file = _tagged(model, said["architecture"], said["tag"]).rpartition("/")
-    place = in_repository(model, repository, revision=said["revision"] or "")
+    repository, _, file = _locate_tag(model, tagged["architecture"], tagged["tag"]).rpartition("/")
+    source = parse_repository(model, repository, revision=tagged["revision"] or "")
     weights = (
         (f"{file.rpartition('.')[0]}.safetensors", file) if file else (_OPEN_CLIP_WEIGHTS[0], _OPEN_CLIP_WEIGHTS[-1])
     )
-    return Release(model, place, (), weights, said["architecture"], said["tag"])
+    return Release(model, source, (), weights, tagged["architecture"], tagged["tag"])
 
 
-def chinese_clip(model: str) -> Release:
-    """Reads `chinese_clip:org/name[@revision]`, the same after `modelscope:`, or `chinese_clip:/folder`.
-
-    Raises:
-        InvalidRequest: it is none of these.
-    """
-    name = model.partition(":")[2]
-    place = folder_of(model, name) or in_repository(model, name.removeprefix(_HUB))
-    return Release(model, place, _CHINESE_CLIP_FILES, _CHINESE_CLIP_WEIGHTS)
-
-
-def _tagged(model: str, architecture: str, tag: str) -> str:
+def _locate_tag(model: str, architecture: str, tag: str) -> str:
     """Returns where the weights of a tag are: `org/name/`, or `org/name/file`."""
     known = OPEN_CLIP_REPOSITORIES.get((architecture, tag))
     if known:
         return known
     import open_clip  # type: ignore[import-untyped]  # it ships no types
 
-    place = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "")
-    if not place:
+    location = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "")
+    if not location:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
         raise InvalidRequest(f"{model!r} is not on the hub: open_clip's tags of {architecture} are {tags}")
-    return str(place)
+    return str(location)

@@ -1,4 +1,4 @@
-"""What is printed about a picture is true of the picture."""
+"""What is printed about an image is true of the image."""
 
 import pytest
 

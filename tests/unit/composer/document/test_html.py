@@ -1,4 +1,4 @@
-"""HTML stays as it is, byte for byte; pictures stand between its paragraphs, and nowhere that is in doubt."""
+"""HTML stays as it is, byte for byte; images stand between its paragraphs, and nowhere that is in doubt."""
 
 import random
 from dataclasses import replace
@@ -10,15 +10,12 @@ from xcomp_composer.article import edit_images, edit_text
 from xcomp_composer.article.markers import insert_image_blocks, remove_image_blocks
 from xcomp_composer.article.model import Article, Candidate, Illustration, Segment
 from xcomp_composer.bundle.writer import write_bundle
-from xcomp_composer.document.blocks import Kind
+from xcomp_composer.document.blocks import Kind, find_spots
 from xcomp_composer.document.html import find_ambiguous_line
 from xcomp_composer.document.splitting import find_title, split_blocks
-from xcomp_composer.illustrate.base import (
-    find_spots,
-)
 from xcomp_protos.errors import InvalidRequest
 
-PICTURE = Illustration(
+ILLUSTRATION = Illustration(
     "id", "toy", "/p.jpg", file='images/a "b".jpg', alt='"><script>x</script>', caption="<b>-->", credit="<!-- me"
 )
 PAGE = """<!doctype html>
@@ -36,7 +33,7 @@ PAGE = """<!doctype html>
 <div><section>
 <p class="x" title="a <b> c">The last one: 一只猫。</p></section></div>
 <!-- <p>Not in a comment.</p> -->
-<p><img src="y.jpg"> A paragraph with a picture.</p>
+<p><img src="y.jpg"> A paragraph with an image.</p>
 </body></html>
 """
 
@@ -46,7 +43,7 @@ def illustrated(text: str, *, share: float = 1.0, seed: int = 0) -> Article:
     blocks = split_blocks(text, "html")
     open_ = set(find_spots(blocks))
     segments = tuple(
-        Segment(block.text, PICTURE if number in open_ and chance.random() < share else None)
+        Segment(block.text, ILLUSTRATION if number in open_ and chance.random() < share else None)
         for number, block in enumerate(blocks)
     )
     return Article("", "en", "", "", segments, format="html")
@@ -81,7 +78,7 @@ def test_a_page_without_a_heading_has_its_own_title_else_its_first_words(head: s
     assert find_title(split_blocks(f"<head>{head}</head><p>Some words.</p>", "html"), "html") == title
 
 
-def test_pictures_stand_right_after_their_paragraphs_and_go_without_a_trace() -> None:
+def test_images_stand_right_after_their_paragraphs_and_can_be_removed() -> None:
     article = illustrated(PAGE)
     marked = insert_image_blocks(article)
     assert remove_image_blocks(marked, "html") == (PAGE, 2)
@@ -198,7 +195,7 @@ def test_new_words_are_words_in_the_tags_of_the_old_ones() -> None:
         edit_images.show(article, 2, Candidate("c", "/c.jpg", 0.0))
 
 
-def test_the_bundle_of_a_page_is_the_page_with_pictures(tmp_path: Path) -> None:
+def test_the_bundle_of_a_page_is_the_page_with_images(tmp_path: Path) -> None:
     article = illustrated(PAGE)
     kept = [replace(segment, illustration=None) for segment in article.segments]
     first = article.illustrations[0][0]

@@ -7,14 +7,11 @@ import pytest
 from xcomp_composer.article.markers import insert_image_blocks, remove_image_blocks
 from xcomp_composer.article.model import Article, Illustration, Segment, detect_language
 from xcomp_composer.document import commonmark
-from xcomp_composer.document.blocks import Kind
+from xcomp_composer.document.blocks import Kind, find_spots
 from xcomp_composer.document.markdown import parse
 from xcomp_composer.document.splitting import find_title, split_blocks
-from xcomp_composer.illustrate.base import (
-    find_spots,
-)
 
-PICTURE = Illustration(
+ILLUSTRATION = Illustration(
     "id", "toy", "/p.jpg", file="images/a b(1).jpg", alt="an [alt] <!-- xcomp:end 0 -->", caption="a_b*c", credit="<me>"
 )
 NASTY = [
@@ -24,7 +21,7 @@ NASTY = [
     "+++\ntitle = \"TOML\"\n+++\nWords after it.\n",
     "---\n\nNot front matter.\n\n---\n",
     '{\r\n  "title": "JSON",\r\n\r\n  "a": {\r\n  }\r\n}\r\n\r\nWords after it.\r\n',
-    '{\n  "a": 1,\n\nWords in a brace that nobody closes.\n',
+    '{\n  "a": 1,\n\nWords in a brace that never closes.\n',
     "Term\n: A definition.\n\n    More of it.\n\nWords.\n",
     "Lone\rcarriage\r\rreturns\r",
     "Line\u2028separators \x0b and \x0c and \x85 are words here.\n\nMore\x00words.\n",
@@ -48,7 +45,7 @@ NASTY = [
 def illustrated(text: str, *, share: float = 1.0, seed: int = 0) -> Article:
     chance = random.Random(seed)
     segments = tuple(
-        Segment(block.text, PICTURE if block.kind is Kind.PARAGRAPH and chance.random() < share else None)
+        Segment(block.text, ILLUSTRATION if block.kind is Kind.PARAGRAPH and chance.random() < share else None)
         for block in split_blocks(text)
     )
     return Article("", "en", "", "", segments)
@@ -116,10 +113,10 @@ def test_machinery_of_a_site_generator_is_no_place(aside: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "picture", ['<img src="a.jpg">', "<p align=center>\n<img src='a.jpg'>\n</p>", "<figure>\n<picture>"]
+    "image", ['<img src="a.jpg">', "<p align=center>\n<img src='a.jpg'>\n</p>", "<figure>\n<picture>"]
 )
-def test_a_picture_of_raw_html_illustrates_the_paragraph_before_it(picture: str) -> None:
-    blocks = split_blocks(f"Words.\n\n{picture}\n\nMore words.\n")
+def test_an_image_of_raw_html_illustrates_the_paragraph_before_it(image: str) -> None:
+    blocks = split_blocks(f"Words.\n\n{image}\n\nMore words.\n")
     assert [blocks[number].prose for number in find_spots(blocks)] == ["More words."]
 
 
@@ -177,7 +174,7 @@ def test_any_soup_of_markdown_survives_cutting_and_marking() -> None:
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_every_block_shows_its_picture_in_markdown(text: str) -> None:
+def test_every_block_shows_its_image_in_markdown(text: str) -> None:
     article = illustrated(text)
     inlines = [token for token in parse(insert_image_blocks(article)) if token.type == "inline"]
     images = [child for token in inlines for child in token.children or [] if child.type == "image"]
@@ -292,7 +289,7 @@ def test_plain_text_knows_no_markup() -> None:
         ("123", "en"),
     ],
 )
-def test_language_is_told_by_the_share_of_ideographs(text: str, language: str) -> None:
+def test_language_is_detected_by_the_share_of_ideographs(text: str, language: str) -> None:
     assert detect_language(text) == language
 
 
@@ -311,7 +308,7 @@ def test_many_brackets_in_many_paragraphs_are_words_from_some_point_on(monkeypat
     assert [length > 1 for length in lengths] == [True] * 10 + [False] * 10
 
 
-def test_rows_that_nobody_wrote_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_that_the_parser_adds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commonmark, "MAX_TABLE_TOKENS", 1000)
     table = "|a|b|c|\n|-|-|-|\n" + "|\n" * 50 + "\n"
     tables = [token for token in parse(table * 20) if token.type == "table_open"]

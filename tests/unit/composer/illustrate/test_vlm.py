@@ -405,8 +405,16 @@ def test_reasons_are_in_the_articles_language(stage: Stage) -> None:
 
 def test_a_short_article_is_done_before_the_long_ones_that_came_first(stage: Stage) -> None:
     long = "\n\n".join(f"The ginger cat number {number} slept." for number in range(8))
-    served = LoadedModel(stage.actor, FairQueue(width=1, waiting=8))
-    stage.actor.on_choice = lambda: time.sleep(0.02)
+    served = LoadedModel(stage.actor, lane := FairQueue(width=1, waiting=8))
+    have_come = threading.Event()
+
+    def work() -> None:
+        while not have_come.is_set() and len(lane._queue) < 2:  # both others wait: what was first has not ended
+            time.sleep(0.001)
+        have_come.set()
+        time.sleep(0.02)
+
+    stage.actor.on_choice = work
     done: list[str] = []
 
     def make(name: str, text: str, images: int) -> None:

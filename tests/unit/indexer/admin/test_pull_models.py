@@ -12,13 +12,10 @@ from huggingface_hub import constants
 
 from tests import fake_hub, loopback
 from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder
-from xcomp_cli.model_catalog import (
-    find_others,
-)
 from xcomp_indexer import embed
-from xcomp_indexer.admin.modelscope import ModelScope
 from xcomp_indexer.admin.pull_models import main
 from xcomp_indexer.admin.pull_models import pull as fetch
+from xcomp_indexer.embed import registry
 from xcomp_indexer.repository.profiles import spaces_of
 from xcomp_protos.errors import InvalidRequest, ModelError
 
@@ -66,7 +63,7 @@ def test_what_was_pulled_is_listed_and_what_other_programs_keep_is_not(
     theirs.mkdir(parents=True)
     (theirs / "config.json").write_text('{"model_type": "bert"}')
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    assert [model.name for model in find_others()] == ["open_clip:hf-hub:me/en", "chinese_clip:me/zh"]
+    assert list(registry.list_fetched_models()) == ["open_clip:hf-hub:me/en", "chinese_clip:hf-hub:me/zh"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +84,7 @@ def test_what_cannot_be_fetched_is_one_line(hub: str, tmp_path: Path, name: str,
     assert len(failed.stderr.splitlines()) == 1
 
 
-def test_an_address_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_address_is_one_line(tmp_path: Path) -> None:
     failed = pull("http://[bad", tmp_path, "open_clip:hf-hub:me/en")
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: HF_ENDPOINT 'http://[bad' is no address")
@@ -145,7 +142,7 @@ def test_a_hub_that_hangs_up_is_one_line(
     with loopback.serving(hub_is) as address:
         redirect(monkeypatch, address)
         with pytest.raises(ModelError, match=said):
-            fetch("chinese_clip:me/zh", ModelScope())
+            fetch("chinese_clip:me/zh")
 
 
 def test_offline_means_offline(hub: str, tmp_path: Path) -> None:
@@ -172,6 +169,6 @@ def test_a_profile_may_spell_its_spaces_out() -> None:
 
 
 @pytest.mark.parametrize("profile", ["en=", "=open_clip:x/y", "En=a:b", "en=a:b,en=c:d", "en=a:b,", "unheard-of"])
-def test_a_profile_that_spells_nothing_is_refused(profile: str) -> None:
+def test_an_invalid_spelling_of_a_profile_is_refused(profile: str) -> None:
     with pytest.raises(InvalidRequest):
         spaces_of(profile)

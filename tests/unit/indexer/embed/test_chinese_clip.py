@@ -1,4 +1,4 @@
-"""Chinese-CLIP behind the seam, held against transformers and the authors' own code; weights are tiny and random."""
+"""Chinese-CLIP compared with transformers and the authors' own code; weights are tiny and random."""
 
 import json
 import shutil
@@ -16,10 +16,11 @@ from transformers import BertTokenizer, ChineseCLIPModel
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
 from tests.clip_checkpoints import VOCABULARY, cached, chinese_clip_folder, pictures
+from tests.nearness import assert_close
 from xcomp_indexer import embed
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed import registry
+from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.embed.chinese_clip import ChineseClipBackend, load
-from xcomp_indexer.embed.weights import sources
 from xcomp_protos.errors import ModelError
 
 NEAR = 1e-4
@@ -62,7 +63,7 @@ def embedder(folder: Path) -> Embedder:
 
 @pytest.fixture(scope="module")
 def towers(folder: Path) -> ChineseClipBackend:
-    return ChineseClipBackend(sources.chinese_clip(f"chinese_clip:{folder}"))
+    return ChineseClipBackend(registry.FAMILIES["chinese_clip"].release(f"chinese_clip:{folder}"))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def changed(folder: Path, home: Path, file: str, said: Mapping[str, object]) -> 
     return copy
 
 
-def test_pictures_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
+def test_images_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
     vectors = embedder.encode_images(pictures()).vectors
     assert np.abs(vectors - reference.images(pictures())).max() < NEAR
     assert vectors.dtype == np.float32
@@ -98,7 +99,7 @@ def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseClipB
     assert shapes == [(len(pictures()) if part.startswith("vision") else len(TEXTS), 32)]
 
 
-def test_the_largest_tensor_of_a_picture_is_known(towers: ChineseClipBackend) -> None:
+def test_the_largest_tensor_of_an_image_is_known(towers: ChineseClipBackend) -> None:
     assert towers.image_floats == 17 * 64, "16 patches and the class, each as wide as the MLP inside"
 
 
@@ -113,7 +114,7 @@ def test_tokens_are_those_of_the_authors(tmp_path: Path) -> None:
     authors = pytest.importorskip("cn_clip.clip", reason="the package cn-clip is not installed")
     vocabulary = Path(authors.__file__).with_name("vocab.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
     real = chinese_clip_folder(tmp_path / "real", words=vocabulary)
-    towers = ChineseClipBackend(sources.chinese_clip(f"chinese_clip:{real}"))
+    towers = ChineseClipBackend(registry.FAMILIES["chinese_clip"].release(f"chinese_clip:{real}"))
     texts = ["一只猫在窗台上睡觉。", "杰尼龟 Pikachu 2024年", "ÜBER die Straße, naïve café", "𠮷野家\t東京\n🦊", ""]
     expected = authors.tokenize(texts)
     windows = towers.windows(texts)
@@ -157,7 +158,7 @@ def test_threads_share_an_embedder(embedder: Embedder) -> None:
 
 
 def test_bf16_keeps_the_vectors(folder: Path, embedder: Embedder) -> None:
-    half = load(sources.chinese_clip(f"chinese_clip:{folder}"), precision="bf16")
+    half = load(registry.FAMILIES["chinese_clip"].release(f"chinese_clip:{folder}"), precision="bf16")
     exact = np.concatenate([embedder.encode_images(pictures()).vectors, embedder.encode_texts(TEXTS)])
     rough = np.concatenate([half.encode_images(pictures()).vectors, half.encode_texts(TEXTS)])
     assert (exact * rough).sum(axis=1).min() > 0.999
@@ -165,7 +166,7 @@ def test_bf16_keeps_the_vectors(folder: Path, embedder: Embedder) -> None:
 
 def test_safetensors_give_the_same_vectors(tmp_path: Path, embedder: Embedder) -> None:
     safe = embed.load(f"chinese_clip:{chinese_clip_folder(tmp_path / 'safe', safe=True)}")
-    assert np.abs(safe.encode_texts(TEXTS) - embedder.encode_texts(TEXTS)).max() == 0
+    assert_close(safe.encode_texts(TEXTS), embedder.encode_texts(TEXTS))
 
 
 def test_a_model_of_the_hubs_cache_is_named_with_its_commit(
@@ -187,7 +188,7 @@ def test_other_weights_have_another_digest(tmp_path: Path, embedder: Embedder) -
 def test_both_ways_of_writing_the_size_are_read(folder: Path, tmp_path: Path, size: object, embedder: Embedder) -> None:
     other = changed(folder, tmp_path, "preprocessor_config.json", {"size": size})
     vectors = embed.load(f"chinese_clip:{other}").encode_images(pictures()).vectors
-    assert np.abs(vectors - embedder.encode_images(pictures()).vectors).max() == 0
+    assert_close(vectors, embedder.encode_images(pictures()).vectors)
 
 
 @pytest.mark.parametrize(
@@ -250,3 +251,10 @@ def test_a_vocabulary_of_another_model_is_refused(folder: Path, tmp_path: Path, 
     (other / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     with pytest.raises(ModelError, match="another"):
         embed.load(f"chinese_clip:{other}")
+
+
+def test_the_fast_last_block_keeps_the_vectors_and_can_be_turned_off(folder: Path) -> None:
+    release = registry.FAMILIES["chinese_clip"].release(f"chinese_clip:{folder}")
+    fast, plain = load(release, precision="fp32"), load(release, precision="fp32", fast=False)
+    assert np.abs(fast.encode_images(pictures()).vectors - plain.encode_images(pictures()).vectors).max() < NEAR
+    assert np.abs(fast.encode_texts(TEXTS) - plain.encode_texts(TEXTS)).max() < NEAR

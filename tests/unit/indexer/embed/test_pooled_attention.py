@@ -18,7 +18,7 @@ def whole() -> torch.nn.MultiheadAttention:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_one_token_sees_what_it_sees_among_all(whole: torch.nn.MultiheadAttention, masked: bool) -> None:
+def test_one_token_attends_as_among_all(whole: torch.nn.MultiheadAttention, masked: bool) -> None:
     tokens = torch.randn(ROWS, TOKENS, WIDTH)
     rows, at = torch.arange(ROWS), torch.tensor([0, 3, 6])
     later = torch.full((TOKENS, TOKENS), float("-inf")).triu_(1) if masked else torch.zeros(TOKENS, TOKENS)

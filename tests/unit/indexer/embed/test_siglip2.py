@@ -16,7 +16,7 @@ from tests import fake_modelscope
 from tests.clip_checkpoints import pictures
 from xcomp_indexer import embed
 from xcomp_indexer.admin.pull_models import main as pull
-from xcomp_indexer.embed import Embedder
+from xcomp_indexer.embed.base import Embedder
 
 NEAR = 1e-4
 TEXTS = ["A red HOUSE, by the sea!", "红色的房子", "red 房子", ""]
@@ -86,7 +86,7 @@ def test_one_tower_understands_both_languages(embedder: Embedder) -> None:
     assert embedder.languages == {"en", "zh"}
 
 
-def test_pictures_and_texts_get_the_vectors_of_the_library(folder: Path, embedder: Embedder) -> None:
+def test_images_and_texts_get_the_vectors_of_the_library(folder: Path, embedder: Embedder) -> None:
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     model.eval()

@@ -9,6 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from xcomp_indexer import embed
+from xcomp_indexer.embed import registry
 from xcomp_indexer.embed.weights import cache as hub
 from xcomp_indexer.embed.weights import sources
 from xcomp_protos.errors import InvalidRequest, ModelError
@@ -40,30 +41,30 @@ def put(cache: Path, repository: str, *names: str, ref: str = "main", commit: st
 @pytest.mark.parametrize("between", ["/", "::", "__"])
 def test_all_spellings_of_a_tag_mean_the_same_files(cache: Path, between: str) -> None:
     folder = put(cache, LAION, "open_clip_pytorch_model.bin")
-    release = sources.open_clip(f"open_clip:ViT-B-32{between}laion2b_s34b_b79k")
+    release = sources.parse_open_clip(f"open_clip:ViT-B-32{between}laion2b_s34b_b79k")
     assert release.find() == [folder / "open_clip_pytorch_model.bin"]
-    assert release.resolved(COMMIT) == f"open_clip:ViT-B-32/laion2b_s34b_b79k@{COMMIT}"
+    assert release.resolve(COMMIT) == f"open_clip:ViT-B-32/laion2b_s34b_b79k@{COMMIT}"
 
 
 def test_a_resolved_name_leads_to_the_same_files(cache: Path) -> None:
     put(cache, LAION, "open_clip_model.safetensors", "open_clip_config.json")
     for name in ("ViT-B-32/laion2b_s34b_b79k", f"hf-hub:{LAION}"):
-        release = sources.open_clip(f"open_clip:{name}")
-        assert sources.open_clip(release.resolved(COMMIT)).find() == release.find()
+        release = sources.parse_open_clip(f"open_clip:{name}")
+        assert sources.parse_open_clip(release.resolve(COMMIT)).find() == release.find()
 
 
 def test_safetensors_are_preferred_to_pickles(cache: Path) -> None:
     put(cache, LAION, "open_clip_pytorch_model.bin", "open_clip_model.safetensors", "open_clip_config.json")
-    assert sources.open_clip(f"open_clip:hf-hub:{LAION}").find()[-1].name == "open_clip_model.safetensors"
+    assert sources.parse_open_clip(f"open_clip:hf-hub:{LAION}").find()[-1].name == "open_clip_model.safetensors"
 
 
 def test_a_revision_is_looked_up_by_branch_and_by_commit(cache: Path) -> None:
     put(cache, "org/model", "config.json", "preprocessor_config.json", "vocab.txt", "model.safetensors", ref="v2")
     for revision in ("v2", COMMIT):
-        weights = sources.chinese_clip(f"chinese_clip:org/model@{revision}").find()[-1]
+        weights = registry.FAMILIES["chinese_clip"].release(f"chinese_clip:org/model@{revision}").find()[-1]
         assert hub.commit_of(weights) == COMMIT
     with pytest.raises(ModelError, match="at v1 is not in"):
-        sources.chinese_clip("chinese_clip:org/model@v1").find()
+        registry.FAMILIES["chinese_clip"].release("chinese_clip:org/model@v1").find()
 
 
 @pytest.mark.parametrize("model", ["open_clip:ViT-B-32/laion2b_s34b_b79k", f"open_clip:hf-hub:{LAION}", CHINESE])
@@ -109,7 +110,7 @@ def test_a_name_that_names_nothing_is_refused(model: str) -> None:
 
 
 def test_a_missing_library_is_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "find_spec", lambda name: None if name == "open_clip" else object())
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "open_clip" else object())
     with pytest.raises(ModelError, match=r"needs open_clip: install it with pip install 'xcomp\[indexer\]'"):
         embed.load("open_clip:ViT-B-32/laion2b_s34b_b79k")
 

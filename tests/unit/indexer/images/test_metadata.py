@@ -7,7 +7,7 @@ import pytest
 
 from tests import images
 from xcomp_indexer.images import metadata
-from xcomp_indexer.images.decode import opened
+from xcomp_indexer.images.decode import open_image
 from xcomp_indexer.images.metadata import SidecarError
 
 
@@ -17,7 +17,7 @@ def written(folder: Path, values: object) -> str:
 
 
 def test_exif_gives_caption_creator_copyright_and_date(tmp_path: Path) -> None:
-    assert metadata.of(opened(images.telling()), str(tmp_path / "a.jpg")) == {
+    assert metadata.read_metadata(open_image(images.telling()), str(tmp_path / "a.jpg")) == {
         "caption": "Hafen bei Nacht, 夜晚的港口",
         "creator": "Ann Other",
         "copyright": "(c) 2024 Ann Other",
@@ -27,19 +27,19 @@ def test_exif_gives_caption_creator_copyright_and_date(tmp_path: Path) -> None:
 
 def test_iptc_gives_title_credit_and_tags(tmp_path: Path) -> None:
     fields = {(2, 5): ["港口".encode()], (2, 110): [b"Agency"], (2, 25): [b"harbour", b"night"], (2, 80): [b"Ren\xe9"]}
-    known = metadata.of(opened(images.with_iptc(fields)), str(tmp_path / "a.jpg"))
+    known = metadata.read_metadata(open_image(images.with_iptc(fields)), str(tmp_path / "a.jpg"))
     assert known == {"title": "港口", "credit": "Agency", "tags": ["harbour", "night"], "creator": "René"}
 
 
 def test_a_sidecar_overrules_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, {"creator": "Somebody Else", "mood": "calm"})
-    known = metadata.of(opened(images.telling()), path)
+    known = metadata.read_metadata(open_image(images.telling()), path)
     assert (known["creator"], known["mood"], known["copyright"]) == ("Somebody Else", "calm", "(c) 2024 Ann Other")
 
 
 def test_without_sidecar_it_is_not_read(tmp_path: Path) -> None:
     path = written(tmp_path, "no json")
-    assert metadata.of(opened(images.jpeg()), path, with_sidecar=False) == {}
+    assert metadata.read_metadata(open_image(images.jpeg()), path, with_sidecar=False) == {}
 
 
 def test_values_are_cleaned_and_bounded(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_values_are_cleaned_and_bounded(tmp_path: Path) -> None:
         "title": "a\u0000b\u001b[31m\u202ec", "long": "x" * 9000, "nothing": None, "deep": {"a": 1}, "yes": True,
         "huge": 1e300, "tags": ["a", 1, "b\u0007"], "\u0007key": "v", "lone": "\ud800!",
     })  # fmt: skip
-    known = metadata.sidecar(path)
+    known = metadata.read_sidecar(path)
     assert len(str(known.pop("long"))) == metadata.MAX_TEXT
     assert known == {"title": "ab[31mc", "yes": 1, "tags": ["a", "b"], "key": "v", "lone": "!"}
 
@@ -55,35 +55,35 @@ def test_values_are_cleaned_and_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ("{", "no JSON"),
-        ("[1]", "no JSON object"),
-        ("[" * 100_000, "no JSON"),
+        ("{", "is not JSON"),
+        ("[1]", "not hold a JSON object"),
+        ("[" * 100_000, "is not JSON"),
         ({str(key): key for key in range(65)}, "65 keys"),
-        ({"expires": "soon"}, "expires is no date"),
-        ({"embargo": 20300101}, "embargo is no date"),
+        ({"expires": "soon"}, "expires is not a date"),
+        ({"embargo": 20300101}, "embargo is not a date"),
         ('{"a": "' + "x" * 300_000 + '"}', "larger than 256 KiB"),
     ],
 )
 def test_a_sidecar_that_cannot_be_used_is_an_error_in_one_line(tmp_path: Path, values: object, says: str) -> None:
     with pytest.raises(SidecarError, match=says) as caught:
-        metadata.sidecar(written(tmp_path, values))
+        metadata.read_sidecar(written(tmp_path, values))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_sidecar_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg.json").write_bytes(b'{"a": "\xff"}')
     with pytest.raises(SidecarError):
-        metadata.sidecar(str(tmp_path / "a.jpg"))
+        metadata.read_sidecar(str(tmp_path / "a.jpg"))
 
 
 def test_a_sidecar_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg.json").mkdir()
     with pytest.raises(SidecarError, match="cannot be read"):
-        metadata.sidecar(str(tmp_path / "a.jpg"))
+        metadata.read_sidecar(str(tmp_path / "a.jpg"))
 
 
 def test_no_sidecar_is_no_metadata(tmp_path: Path) -> None:
-    assert metadata.sidecar(str(tmp_path / "a.jpg")) == {}
+    assert metadata.read_sidecar(str(tmp_path / "a.jpg")) == {}
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,12 @@ def test_no_sidecar_is_no_metadata(tmp_path: Path) -> None:
     ],
 )
 def test_dates_become_utc_or_nothing(text: object, moment: str | None) -> None:
-    assert metadata.timestamp(text) == moment
+    assert metadata.parse_timestamp(text) == moment
 
 
 def test_broken_exif_is_left_out() -> None:
     content = images.telling()
     at = content.index(b"Exif\0\0")
-    assert isinstance(metadata.of(opened(content[: at + 10] + b"\xff" * 40 + content[at + 50 :]), "/nowhere"), dict)
+    assert isinstance(
+        metadata.read_metadata(open_image(content[: at + 10] + b"\xff" * 40 + content[at + 50 :]), "/nowhere"), dict
+    )

@@ -8,8 +8,8 @@ import pytest
 
 from tests import images
 from xcomp_indexer.images import metadata, xmp
-from xcomp_indexer.images.decode import opened
-from xcomp_indexer.images.rendition import publish
+from xcomp_indexer.images.decode import open_image
+from xcomp_indexer.images.rendition import render
 
 FULL = """
 <dc:title><rdf:Alt><rdf:li xml:lang="x-default">Harbour</rdf:li><rdf:li xml:lang="zh-CN">港口</rdf:li></rdf:Alt>
@@ -25,7 +25,7 @@ FULL = """
 
 
 def known(content: bytes, tmp_path: Path) -> metadata.Metadata:
-    return metadata.of(opened(content), str(tmp_path / "a.jpg"))
+    return metadata.read_metadata(open_image(content), str(tmp_path / "a.jpg"))
 
 
 def test_xmp_gives_every_key_that_it_has(tmp_path: Path) -> None:
@@ -45,8 +45,8 @@ def test_xmp_gives_every_key_that_it_has(tmp_path: Path) -> None:
 
 
 def test_a_sidecar_overrules_xmp_and_xmp_overrules_exif(tmp_path: Path) -> None:
-    packet = opened(images.with_xmp(FULL)).info["xmp"]
-    content = images.encoded(images.plain(), xmp=packet, exif=opened(images.telling()).getexif())
+    packet = open_image(images.with_xmp(FULL)).info["xmp"]
+    content = images.encoded(images.plain(), xmp=packet, exif=open_image(images.telling()).getexif())
     (tmp_path / "a.jpg.json").write_text('{"title": "Port"}')
     said = known(content, tmp_path)
     assert (said["title"], said["caption"], said["creator"]) == ("Port", "Ships & lights", "Ann Other, 李雷")
@@ -87,20 +87,20 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_or_broken_packet_says_nothing_and_costs_little(kind: str) -> None:
     begun = time.thread_time()  # of this thread's own work, however busy the machine is
-    assert xmp.read(HOSTILE[kind].encode()) == {}
+    assert xmp.read_packet(HOSTILE[kind].encode()) == {}
     assert time.thread_time() - begun < 2
 
 
 @pytest.mark.parametrize("packet", [None, 3, "text", b"\xff\xfe\0", b"\0" * 100])
 def test_what_is_no_packet_says_nothing(packet: object) -> None:
-    assert xmp.read(packet) == {}
+    assert xmp.read_packet(packet) == {}
 
 
 def test_a_packet_in_utf16_is_read() -> None:
-    assert xmp.read(RDF.format("港口").encode("utf-16")) == {"title": "港口"}
+    assert xmp.read_packet(RDF.format("港口").encode("utf-16")) == {"title": "港口"}
 
 
-def test_a_picture_with_a_hostile_packet_is_still_a_picture(tmp_path: Path) -> None:
+def test_an_image_with_a_hostile_packet_is_still_an_image(tmp_path: Path) -> None:
     content = images.encoded(images.plain(), xmp=HOSTILE["billion laughs"].encode())
     assert known(content, tmp_path) == {}
 
@@ -123,12 +123,12 @@ for order in "<>":
     ],
 )  # fmt: skip
 def test_gps_gives_degrees_or_nothing(content: bytes, place: metadata.GeoPoint | None) -> None:
-    found = metadata.place(opened(content))
+    found = metadata.read_location(open_image(content))
     assert found == (pytest.approx(place, abs=1e-6) if place else None)
 
 
-def test_published_bytes_tell_no_place_and_no_xmp() -> None:
+def test_renditions_have_no_location_and_no_xmp() -> None:
     content = images.located((52, 30, 59), "N", (13, 22, 30), "E")
-    published = opened(publish(content, {"credit": "Ann"}).content)
-    assert metadata.place(published) is None
-    assert "xmp" not in opened(publish(images.with_xmp(FULL), {}).content).info
+    published = open_image(render(content, {"credit": "Ann"}).content)
+    assert metadata.read_location(published) is None
+    assert "xmp" not in open_image(render(images.with_xmp(FULL), {}).content).info

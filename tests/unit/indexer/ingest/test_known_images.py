@@ -24,7 +24,7 @@ def holding(*points: ScoredPoint, roots: tuple[str, ...] = ("/p",)) -> KnownImag
     held = KnownImages("r", roots=Roots(roots))
     for point in points:
         held.add(point)
-    held.settle()
+    held.freeze()
     return held
 
 
@@ -42,20 +42,20 @@ def ids(*paths: str) -> set[str]:
     ],
 )
 def test_a_different_stat_is_a_change(entry: Entry) -> None:
-    assert holding(image("/p/a"), image("/p/b")).changed([entry]) == [entry]
+    assert holding(image("/p/a"), image("/p/b")).select_changed([entry]) == [entry]
 
 
 def test_the_same_stat_is_no_change() -> None:
     held = holding(*(image(f"/p/{at}") for at in range(50)))
     entries = [Entry(f"/p/{at}", "/other/root", 10, 1) for at in range(50)]
-    assert held.changed(entries) == []
-    assert held.found.all()
+    assert held.select_changed(entries) == []
+    assert held.present.all()
 
 
 def test_everything_is_a_change_to_an_empty_repository() -> None:
     entries = [Entry("/p/a", "/p", 10, 1)]
     held = holding()
-    assert (held.changed(entries), held.row("/p/a"), held.holder(digest(1)), held.orphan(digest(1))) == (
+    assert (held.select_changed(entries), held.row("/p/a"), held.holder(digest(1)), held.orphan(digest(1))) == (
         entries, None, None, None,
     )  # fmt: skip
 
@@ -64,15 +64,17 @@ def test_an_image_that_lacks_a_vector_is_done_again_and_gives_none_away() -> Non
     held = KnownImages("r", roots=Roots(("/p",)))
     held.add(image("/p/a"), complete=False)
     held.add(image("/p/b", content=2))
-    held.settle()
-    assert [entry.path for entry in held.changed([Entry("/p/a", "/p", 10, 1), Entry("/p/b", "/p", 10, 1)])] == ["/p/a"]
+    held.freeze()
+    assert [entry.path for entry in held.select_changed([Entry("/p/a", "/p", 10, 1), Entry("/p/b", "/p", 10, 1)])] == [
+        "/p/a"
+    ]
     assert held.holder(digest(1)) is None
     assert {held.holder(digest(2))} == ids("/p/b")
 
 
 def test_images_lie_under_roots_and_uploads_under_none() -> None:
     held = holding(image("/p/a"), image("/p/sub/b"), image("/q/c"), image("/p/d", uploaded=True))
-    assert set(held.ids(held.under(lambda group: group > 0))) == ids("/p/a", "/p/sub/b")
+    assert set(held.ids(held.mark_groups(lambda group: group > 0))) == ids("/p/a", "/p/sub/b")
 
 
 @pytest.mark.parametrize("content", [7, 7 << 120, 1 << 8])  # zeros at either end
@@ -84,8 +86,8 @@ def test_contents_are_found_whatever_their_zeros(content: int) -> None:
 
 def test_what_was_added_since_has_its_content_too() -> None:
     held = holding(image("/p/a"))
-    held.learn(digest(5), image_id("r", "/p/new"))
-    held.learn(digest(1), image_id("r", "/p/copy"))
+    held.add_content(digest(5), image_id("r", "/p/new"))
+    held.add_content(digest(1), image_id("r", "/p/copy"))
     assert {held.holder(digest(5))} == ids("/p/new")
     assert {held.holder(digest(1))} == ids("/p/copy")
 
@@ -95,7 +97,7 @@ def test_an_orphan_is_an_image_of_that_content_that_is_gone() -> None:
     assert held.orphan(digest(1)) is None
     row = held.row("/p/b")
     assert row is not None
-    held.gone[row] = True
+    held.missing[row] = True
     assert held.orphan(digest(1)) == row
     assert held.orphan(digest(2)) is None
 

@@ -1,25 +1,29 @@
-"""What a run may remove, and which roots a file lies under."""
+"""Which images an ingest may remove, and the roots of a file."""
 
 import pytest
 
-from xcomp_indexer.ingest.prune import Roots, above, refusing
+from xcomp_indexer.ingest.prune import Roots, ancestors_in, choose_protected_roots
 
 
 @pytest.mark.parametrize(
-    ("held", "lost", "refused"),
+    ("known", "missing", "is_protected"),
     [(100, 20, False), (100, 21, True), (1000, 100, False), (1000, 101, True), (5, 4, False), (5, 5, True)],
 )
-def test_a_root_refuses_to_lose_suspiciously_much(held: int, lost: int, refused: bool) -> None:
-    assert refusing({"/p": lost}, {"/p": held}, {"/p": held - lost}) == ({"/p"} if refused else set())
+def test_a_root_that_would_lose_suspiciously_many_images_is_protected(
+    known: int, missing: int, is_protected: bool
+) -> None:
+    roots = choose_protected_roots(missing={"/p": missing}, known={"/p": known}, present={"/p": known - missing})
+    assert roots == ({"/p"} if is_protected else set())
 
 
-def test_roots_are_judged_one_by_one() -> None:
-    assert refusing({"/p": 1, "/q": 1, "/r": 0}, {"/p": 2, "/q": 1, "/r": 0}, {"/p": 1}) == {"/q"}
+def test_each_root_is_protected_on_its_own() -> None:
+    missing, known = {"/p": 1, "/q": 1, "/r": 0}, {"/p": 2, "/q": 1, "/r": 0}
+    assert choose_protected_roots(missing=missing, known=known, present={"/p": 1}) == {"/q"}
 
 
-def test_a_file_lies_under_itself_and_every_root_above() -> None:
+def test_the_roots_of_a_file_are_itself_and_its_parent_folders() -> None:
     roots = Roots(["/p", "/p/sub", "/p/sub/b", "/q"])
-    groups = {path: roots.of(roots.group(path)) for path in ("/p/a", "/p/sub/b", "/p/sub/c", "/pp/d", "/q")}
+    groups = {path: roots.roots_of(roots.group(path)) for path in ("/p/a", "/p/sub/b", "/p/sub/c", "/pp/d", "/q")}
     assert groups == {
         "/p/a": ("/p",), "/p/sub/b": ("/p/sub/b", "/p/sub", "/p"), "/p/sub/c": ("/p/sub", "/p"), "/pp/d": (),
         "/q": ("/q",),
@@ -31,8 +35,8 @@ def test_a_file_lies_under_itself_and_every_root_above() -> None:
 def test_images_under_several_roots_count_for_each() -> None:
     roots = Roots(["/p", "/p/sub"])
     outer, inner = roots.group("/p/a"), roots.group("/p/sub/b")
-    assert roots.each({outer: 3, inner: 2, 0: 7}) == {"/p": 5, "/p/sub": 2}
+    assert roots.count_by_root({outer: 3, inner: 2, 0: 7}) == {"/p": 5, "/p/sub": 2}
 
 
-def test_above_yields_the_path_and_its_folders() -> None:
-    assert list(above("/p/a/b", {"/p", "/", "/p/a/b", "/p/a/c"})) == ["/p/a/b", "/p", "/"]
+def test_ancestors_are_the_path_and_its_parent_folders() -> None:
+    assert list(ancestors_in("/p/a/b", {"/p", "/", "/p/a/b", "/p/a/c"})) == ["/p/a/b", "/p", "/"]

@@ -20,7 +20,7 @@ def names(folder: Path, **options: object) -> list[str]:
     return [os.path.relpath(entry.path, folder) for entry in entries]
 
 
-def test_scan_takes_pictures_by_suffix_in_the_order_of_names(photos: Path) -> None:
+def test_scan_takes_images_by_suffix_in_the_order_of_names(photos: Path) -> None:
     touch(photos, "b.JPG", "a.png", "notes.txt", "sub/c.heic", "README")
     assert names(photos) == ["a.png", "b.JPG", "sub/c.heic"]
 
@@ -104,14 +104,14 @@ def test_links_within_the_folders_that_may_be_read_are_followed(photos: Path) ->
     assert names(photos, within=[photos.resolve()]) == ["real/a.jpg", "real/b.jpg"]
 
 
-def test_scan_tells_the_time_of_a_sidecar(photos: Path) -> None:
+def test_scan_returns_the_time_of_a_sidecar(photos: Path) -> None:
     touch(photos, "a.jpg", "a.jpg.json", "b.jpg")
     os.utime(photos / "a.jpg.json", ns=(5, 5))
     assert [entry.sidecar_mtime_ns for entry in scan([str(photos)]).entries] == [5, 0]
     assert scan([str(photos / "a.jpg")]).entries[0].sidecar_mtime_ns == 5
 
 
-def test_a_sidecar_that_is_no_file_is_none(photos: Path) -> None:
+def test_a_sidecar_that_is_not_a_file_is_ignored(photos: Path) -> None:
     touch(photos, "a.jpg", "b.jpg")
     os.mkfifo(photos / "a.jpg.json")
     (photos / "b.jpg.json").symlink_to(photos / "gone.json")
@@ -120,7 +120,7 @@ def test_a_sidecar_that_is_no_file_is_none(photos: Path) -> None:
     assert not found.unreadable
 
 
-def test_a_pipe_with_the_name_of_a_picture_is_no_entry_and_said_to_be_none_where_it_is_named(photos: Path) -> None:
+def test_a_pipe_named_like_an_image_is_skipped_and_reported_if_given_by_name(photos: Path) -> None:
     os.mkfifo(photos / "a.jpg")
     (named,) = scan([str(photos / "a.jpg")]).unreadable
     assert (named[0], named[1].strerror) == (str(photos / "a.jpg"), "neither a file nor a folder")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xcomp_indexer.embed import ClassLabel
+from xcomp_indexer.embed.base import ClassLabel
 from xcomp_indexer.repository.image_record import ImagePayload, fold, locate, plain, true_path, utc
 from xcomp_indexer.store import validate
 

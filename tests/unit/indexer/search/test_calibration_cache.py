@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import CountingEmbedder
-from xcomp_indexer.embed import Vectors
+from xcomp_indexer.embed.base import Vectors
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.repository import Repository
@@ -31,7 +31,7 @@ class CountingBackground:
     def embed(self, repository: Repository, space: str) -> Vectors:
         self.times += 1
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         return np.eye(12, dtype=np.float32)[:3]
 
 
@@ -78,10 +78,10 @@ def test_a_calibration_that_is_forgotten_while_it_is_computed_is_computed_again(
     background.go.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(cache.get, repository, "color")
-        assert background.begun.wait(10)
+        assert background.begun.wait(60)
         cache.forget(repository)
         background.go.set()
-        first = slow.result(10)
+        first = slow.result(60)
     assert cache.get(repository, "color") is not first
     assert background.times == 2
 
@@ -104,10 +104,10 @@ def test_no_call_waits_where_there_is_a_previous_calibration(repository: Reposit
     background.go.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(cache.get, repository, "color")
-        assert background.begun.wait(10)
+        assert background.begun.wait(60)
         assert cache.get(repository, "color") is first
         background.go.set()
-        assert slow.result(10) is not first
+        assert slow.result(60) is not first
 
 
 def test_the_calibration_of_one_space_waits_for_no_other(repository: Repository) -> None:
@@ -120,11 +120,11 @@ def test_the_calibration_of_one_space_waits_for_no_other(repository: Repository)
     background["new"].go.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(cache.get, repository, "new")
-        assert background["new"].begun.wait(10)
+        assert background["new"].begun.wait(60)
         cache.get(repository, "color")
         assert not slow.done()
         background["new"].go.set()
-        slow.result(10)
+        slow.result(60)
     assert background["color"].times == 1
 
 

@@ -39,7 +39,7 @@ def test_words_become_their_first_ordinary_meaning(dictionary: Dictionary, asked
         ("一只边境牧羊犬", "one Border collie"),
     ],
 )
-def test_a_request_for_a_picture_means_what_a_picture_shows(dictionary: Dictionary, asked: str, english: str) -> None:
+def test_a_request_for_an_image_means_what_an_image_shows(dictionary: Dictionary, asked: str, english: str) -> None:
     assert dictionary.translate(asked) == english
 
 

@@ -7,6 +7,7 @@ import skimage
 from PIL import Image
 
 from tests import images
+from tests.nearness import ROUNDING
 from xcomp_indexer.embed import load
 from xcomp_indexer.embed.lite import LiteEmbedder, colors
 from xcomp_indexer.embed.lite.classes import load_classes
@@ -57,13 +58,13 @@ def test_labels_come_best_first(embedder: LiteEmbedder, photos: list[Image.Image
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (3000, 2), (31, 33), (260, 260)])
-def test_pictures_of_any_shape_have_unit_vectors(embedder: LiteEmbedder, size: tuple[int, int]) -> None:
+def test_images_of_any_shape_have_unit_vectors(embedder: LiteEmbedder, size: tuple[int, int]) -> None:
     vectors = embedder.encode_images([Image.new("RGB", size, "teal")]).vectors
     assert vectors.shape == (1, embedder.dimension)
     assert np.linalg.norm(vectors) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_picture_scaled_while_decoding_has_the_vector_of_the_whole(embedder: LiteEmbedder) -> None:
+def test_an_image_scaled_while_decoding_has_the_vector_of_the_whole(embedder: LiteEmbedder) -> None:
     for name, size in (("chelsea.png", (3407, 3522)), ("coffee.png", (3714, 3231)), ("rocket.jpg", (2601, 3523))):
         stored = images.encoded(Image.open(_FOLDER / name).convert("RGB").resize(size, Image.Resampling.LANCZOS))
         pair = [decode.decode(stored, image_size=size).image for size in (None, embedder.image_size)]
@@ -72,10 +73,10 @@ def test_a_picture_scaled_while_decoding_has_the_vector_of_the_whole(embedder: L
         assert vectors[0] @ vectors[1] >= 0.999, name
 
 
-def test_a_batch_equals_its_pictures_alone(embedder: LiteEmbedder, photos: list[Image.Image]) -> None:
+def test_a_batch_equals_its_images_alone(embedder: LiteEmbedder, photos: list[Image.Image]) -> None:
     together = embedder.encode_images(photos).vectors
     alone = np.concatenate([embedder.encode_images([photo]).vectors for photo in photos])
-    np.testing.assert_allclose(together, alone, atol=1e-6)
+    np.testing.assert_allclose(together, alone, atol=ROUNDING)
 
 
 def test_threads_get_the_same_vectors(embedder: LiteEmbedder, photos: list[Image.Image]) -> None:
@@ -83,9 +84,9 @@ def test_threads_get_the_same_vectors(embedder: LiteEmbedder, photos: list[Image
         pictures = list(threads.map(lambda _: embedder.encode_images(photos[:2]).vectors, range(3)))
         texts = list(threads.map(lambda _: embedder.encode_texts(["a cat", "猫"]), range(6)))
     for vectors in pictures:
-        np.testing.assert_allclose(vectors, pictures[0], atol=1e-6)
+        np.testing.assert_allclose(vectors, pictures[0], atol=ROUNDING)
     for vectors in texts:
-        np.testing.assert_allclose(vectors, texts[0], atol=1e-6)
+        np.testing.assert_allclose(vectors, texts[0], atol=ROUNDING)
 
 
 def test_nothing_in_gives_nothing_out(embedder: LiteEmbedder) -> None:
@@ -93,7 +94,7 @@ def test_nothing_in_gives_nothing_out(embedder: LiteEmbedder) -> None:
     assert embedder.encode_texts([]).shape == (0, embedder.dimension)
 
 
-def test_a_colour_asked_for_decides_between_like_pictures(embedder: LiteEmbedder) -> None:
+def test_a_colour_asked_for_decides_between_like_images(embedder: LiteEmbedder) -> None:
     pictures = [Image.new("RGB", (64, 64), name) for name in ("red", "green", "blue")]
     vectors = embedder.encode_images(pictures).vectors
     for texts in (["red", "green", "blue"], ["红色", "绿色", "蓝色"]):
@@ -102,7 +103,7 @@ def test_a_colour_asked_for_decides_between_like_pictures(embedder: LiteEmbedder
 
 def test_colour_shares_name_the_colour_and_sum_to_one() -> None:
     for name in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "gray", "black"):
-        shares = colors.shares(Image.new("RGB", (9, 5), name))
+        shares = colors.measure_shares(Image.new("RGB", (9, 5), name))
         assert colors.NAMES[int(shares.argmax())] == name
         assert shares.sum() == pytest.approx(1)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from xcomp_indexer.embed.lite import weights
-from xcomp_indexer.embed.lite.class_vectors import class_vectors
+from xcomp_indexer.embed.lite.class_vectors import compute_class_vectors
 from xcomp_indexer.embed.lite.classes import load_vectors
 from xcomp_indexer.embed.lite.text import SentenceEncoder
 
@@ -50,7 +50,7 @@ def test_control_tokens_in_a_text_are_plain_characters(encoder: SentenceEncoder)
 
 
 def test_the_class_vectors_are_those_that_the_builder_makes(encoder: SentenceEncoder) -> None:
-    made = class_vectors(encoder, first=6).numpy()
+    made = compute_class_vectors(encoder, first=6).numpy()
     assert abs(made - load_vectors()[:6]).max() < 1e-3  # float16
 
 
