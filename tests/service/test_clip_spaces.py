@@ -67,7 +67,7 @@ def client(clip: Clip) -> Iterator[IndexerClient]:
 @contextmanager
 def serving(clip: Clip) -> Iterator[IndexerClient]:
     library = RepositoryCatalog(open_stores(f"edge:{clip.home}"), EmbedderCache(), default_profile=clip.profile)
-    service = IndexerService(library, roots=[Path("/")], inbox=UploadDir(clip.home.parent / FOLDER))
+    service = IndexerService(library, roots=[Path("/")], upload_dir=UploadDir(clip.home.parent / FOLDER))
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
         with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:

@@ -250,7 +250,7 @@ def test_a_copy_of_an_upload_does_not_take_the_file_with_it(indexer: Indexer) ->
 
 def test_a_crash_in_an_import_leaves_something_that_can_be_deleted(home: Path) -> None:
     with serving(home) as first:
-        store = first.library._made("half", first.library.create("whole").record, {"importing": 1})
+        store = first.library._create_store("half", first.library.create("whole").record, {"importing": 1})
         store.upsert([Point("00000000-0000-4000-8000-000000000000", {}, {})])
         store.close()
     with serving(home) as second:
