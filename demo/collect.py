@@ -19,7 +19,7 @@ _SIDECAR_KEYS = ("title", "title_zh", "credit", "license", "source")
 
 
 class CollectError(Exception):
-    """A picture that cannot be had; the message is one line and names the way out."""
+    """An image that cannot be had; the message is one line and names the way out."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Photo:
 
     @property
     def name(self) -> Path:
-        """Where a person would have put it: album and file name."""
+        """Returns album and file name, as a person would choose them."""
         return Path(self.album, Path(self.file).name)
 
     @property
     def hashed_name(self) -> Path:
-        """A name that tells nothing about the picture."""
+        """Returns a name that reveals nothing about the image."""
         return Path(self.sha256[:16]).with_suffix(Path(self.file).suffix)
 
 
 def load_photos(path: Path = PHOTOS) -> list[Photo]:
-    """Reads the allow-list; what an entry leaves open, its package answers."""
+    """Reads the allow-list; its package supplies the fields that an entry lacks."""
     listed = tomllib.loads(path.read_text(encoding="utf-8"))
     photos = []
     for entry in listed["photo"]:
@@ -61,7 +61,7 @@ def load_photos(path: Path = PHOTOS) -> list[Photo]:
 
 
 def read(photo: Photo) -> bytes:
-    """Reads a picture from its package.
+    """Reads an image from its package.
 
     Raises:
         CollectError: the package is not installed, or its file is not the listed one.
@@ -74,15 +74,15 @@ def read(photo: Photo) -> bytes:
         raise CollectError(f"{photo.package}: cannot read {photo.file}: {error.strerror}") from None
     if hashlib.sha256(content).hexdigest() != photo.sha256:
         wanted = f"{photo.package}=={photo.version}"
-        raise CollectError(f"{photo.file} is not the listed picture of {wanted}: pip install {wanted}")
+        raise CollectError(f"{photo.file} is not the listed image of {wanted}: pip install {wanted}")
     return content
 
 
 def collect(photos: Sequence[Photo], destination: Path, *, hashed: bool = False) -> list[Path]:
-    """Copies the pictures and returns their paths: albums with sidecars, or meaningless names without.
+    """Copies the images and returns their paths: albums with sidecars, or meaningless names without.
 
     Raises:
-        CollectError: a picture cannot be had; the ones before it are in place.
+        CollectError: an image cannot be had; the ones before it are in place.
     """
     paths = []
     for photo in photos:

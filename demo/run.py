@@ -21,12 +21,12 @@ ARTICLES = ("two-days-without-a-plan.en.md", "after-the-rain.zh.md")
 
 
 def bundle(article: str) -> Path:
-    """Where the illustrated article goes."""
+    """Returns the folder of the illustrated article."""
     return OUT / article.split(".")[0]
 
 
 def steps() -> list[tuple[str, list[str]]]:
-    """Everything that the demonstration does: what to say, and the command."""
+    """Returns the steps of the demonstration: a heading and a command each."""
     return [
         ("Copy the photographs out of the packages that install them:", ["python", "demo/collect.py", str(PHOTOS)]),
         (
@@ -40,7 +40,7 @@ def steps() -> list[tuple[str, list[str]]]:
 
 
 def illustrate(article: str) -> list[str]:
-    """The command that illustrates one of the sample articles."""
+    """Returns the command that illustrates one of the sample articles."""
     return ["xcomp", "illustrate", f"demo/articles/{article}", "--out", str(bundle(article)), *REPO, *PROFILE]
 
 
@@ -53,23 +53,23 @@ def run(command: list[str]) -> int:
 
 
 def environment() -> dict[str, str]:
-    """The environment without settings that would lead to another library, server or profile."""
+    """Returns the environment without settings that would select another library, server or profile."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("XCOMP_") or key == "XCOMP_LITE_DIR"}
     return kept | {"XCOMP_HOME": str(ROOT / HOME)}
 
 
-def farewell() -> str:
-    """Where the pages are, and what to try next."""
+def closing_text() -> str:
+    """Returns the last words: where the pages are, and what to try next."""
     pages = "\n".join(f"  {(ROOT / bundle(article) / 'article.html').as_uri()}" for article in ARTICLES)
     return f"""
 Done. Open the pages in a browser:
 {pages}
-Beside each lies review.html: every place in the text, the runners-up, and why.
+Next to each is review.html: every spot in the text, the other candidates, and why.
 
 Try next, in this folder:
   export PATH="{Path(sys.executable).parent}:$PATH"
   XCOMP_HOME="$PWD/{HOME}" xcomp search "your own words" {" ".join(REPO)}
-  xcomp index ~/Pictures {" ".join(PROFILE)}
+  xcomp index ~/Images {" ".join(PROFILE)}
   xcomp illustrate your-post.md
 To start over: rm -r {OUT}"""
 
@@ -79,13 +79,13 @@ def main() -> int:
     if not Path(sys.executable).with_name("xcomp").exists():
         print("error: xcomp is not installed beside this Python; run `make setup` first", file=sys.stderr)
         return 1
-    print(f"The demonstration keeps everything below {OUT}; your own library is left alone.")
-    for saying, command in steps():
-        print(f"\n{saying}")
+    print(f"The demonstration keeps everything below {OUT}; your own library is not touched.")
+    for heading, command in steps():
+        print(f"\n{heading}")
         if status := run(command):
             print(f"error: stopped, because the command above ended with status {status}", file=sys.stderr)
             return status
-    print(farewell())
+    print(closing_text())
     return 0
 
 

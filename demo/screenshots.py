@@ -1,8 +1,8 @@
 """Photographs pages for the documentation: `python demo/screenshots.py [PAGE.html…]`; by default those of the demo.
 
 Needs Debian's `chromium` and `fonts-noto-cjk`. The browser is given a window taller than any page and the empty rest
-below the page is cut off; each picture becomes docs/images/NAME.jpg, small enough for a repository. Whole pages are too
-tall to be looked at in a README: it shows their beginnings beside each other, pages.jpg.
+below the page is cut off; each image becomes docs/images/NAME.jpg, small enough for a repository. Whole pages are too
+tall for a README, which shows their beginnings in one row, pages.jpg.
 """
 
 import argparse
@@ -21,7 +21,7 @@ IMAGES = ROOT / "docs" / "images"
 PAGES = [ROOT / "demo/out" / name / "article.html" for name in ("two-days-without-a-plan", "after-the-rain")]
 WINDOW = (1100, 14000)  # px; the software renderer ends at 16384
 MARGIN_PX = 24  # kept below the page
-BEGINNING_PX = 1396  # the demonstration's pages down to the caption of their first picture
+BEGINNING_PX = 1396  # the demonstration's pages down to the caption of their first image
 MAX_BYTES = 400_000
 ATTEMPTS = ((1000, 82), (1000, 72), (1000, 60), (800, 70), (800, 55), (640, 55))  # width in px, JPEG quality
 FLAGS = (
@@ -42,7 +42,7 @@ def photograph(page: Path) -> Image.Image:
     """Renders a page in full.
 
     Raises:
-        OSError, subprocess.SubprocessError: the browser is missing, fails, or writes no picture.
+        OSError, subprocess.SubprocessError: the browser is missing, fails, or writes no image.
     """
     browser = shutil.which("chromium")
     if browser is None:
@@ -53,27 +53,27 @@ def photograph(page: Path) -> Image.Image:
         places = (f"--user-data-dir={folder}/profile", f"--screenshot={shot}", page.resolve().as_uri())
         subprocess.run([browser, *FLAGS, size, *places], check=True, capture_output=True, timeout=TIMEOUT_S)
         with Image.open(shot) as image:
-            return trimmed(image.convert("RGB"))
+            return trim(image.convert("RGB"))
 
 
-def trimmed(image: Image.Image) -> Image.Image:
-    """Cuts off the uniform rest below the last thing drawn."""
+def trim(image: Image.Image) -> Image.Image:
+    """Cuts off the uniform rest below the content."""
     ground = Image.new("RGB", image.size, image.getpixel((0, image.height - 1)))
     drawn = ImageChops.difference(image, ground).getbbox()
     bottom = min(image.height, drawn[3] + MARGIN_PX) if drawn else image.height
     return image.crop((0, 0, image.width, bottom))
 
 
-def beginnings(pages: Sequence[Image.Image]) -> Image.Image:
-    """Puts the upper ends of pages beside each other."""
+def join_beginnings(pages: Sequence[Image.Image]) -> Image.Image:
+    """Joins the upper ends of pages in one row."""
     row = Image.new("RGB", (sum(page.width for page in pages), BEGINNING_PX))
     for number, page in enumerate(pages):
         row.paste(page.crop((0, 0, page.width, BEGINNING_PX)), (sum(each.width for each in pages[:number]), 0))
     return row
 
 
-def compressed(image: Image.Image) -> bytes:
-    """Encodes as JPEG, narrower and coarser until it is small enough; the last attempt stands in any case."""
+def compress(image: Image.Image) -> bytes:
+    """Encodes as JPEG, with less width and quality until it is small enough; the last attempt is used in any case."""
     for width, quality in ATTEMPTS:
         height = round(image.height * width / image.width)
         encoded = io.BytesIO()
@@ -85,8 +85,8 @@ def compressed(image: Image.Image) -> bytes:
     return encoded.getvalue()
 
 
-def name_of(page: Path) -> str:
-    """A bundle's name says more than that its page is an article."""
+def page_name(page: Path) -> str:
+    """Returns the name of the bundle for an article page, else the name of the file."""
     return page.resolve().parent.name if page.stem == "article" else page.stem
 
 
@@ -94,20 +94,20 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Photograph pages for the documentation.")
     parser.add_argument("pages", metavar="PAGE", nargs="*", type=Path, default=PAGES)
-    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures (default: docs/images)")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the images (default: docs/images)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if missing := [page for page in options.pages if not page.is_file()]:
-        print(f"error: there is no {missing[0]}; `make demo` makes the demonstration's pages", file=sys.stderr)
+        print(f"error: there is no {missing[0]}; `make demo` makes the pages of the demonstration", file=sys.stderr)
         return 1
     try:
-        shots = {name_of(page): photograph(page) for page in options.pages}
+        shots = {page_name(page): photograph(page) for page in options.pages}
     except (OSError, subprocess.SubprocessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for name, shot in {**shots, "pages": beginnings(list(shots.values()))}.items():
+    for name, shot in {**shots, "pages": join_beginnings(list(shots.values()))}.items():
         target = options.out / f"{name}.jpg"
-        target.write_bytes(compressed(shot))
+        target.write_bytes(compress(shot))
         print(f"{target}  {target.stat().st_size // 1000} kB")
     return 0
 

@@ -32,7 +32,7 @@ class CountingEmbedder:
     def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
         if not self.open.is_set():
             self.waiting.set()
-            self.open.wait(timeout=10)
+            self.open.wait(timeout=60)
         self.images += len(pictures)
         return self._eye.encode_batch(pictures)
 

@@ -12,19 +12,20 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xcomp_composer.illustrate.retrieval.paragraphs import SCENES
+from xcomp_composer.illustrate.retrieval.paragraphs import load_examples
 from xcomp_indexer.search import background
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 Context = grpc.ServicerContext
 
@@ -34,12 +35,12 @@ _ENGLISH = (
     "a an and are as at be been by for from had has have he her his i in is it its me my not of on or our she so than"
     " that the their them they this to was we were what when where which who will with you your"
 )
-_COMMON = frozenset([*_ENGLISH.split(), *"的了是在一有不着和上"])  # words that say nothing of a picture
+_COMMON = frozenset([*_ENGLISH.split(), *"的了是在一有不着和上"])  # words that say nothing of a image
 
 
 @dataclass(frozen=True)
-class ToyPicture:
-    """A picture of the toy repository."""
+class ToyImage:
+    """A image of the toy repository."""
 
     id: str
     shows: str
@@ -52,23 +53,23 @@ class ToyPicture:
 _COFFEE = {"caption": "A cup of espresso", "caption_zh": "一杯咖啡", "credit": "Ada", "license": "CC0"}
 _LIGHTHOUSE = {"title": "Lighthouse <b>\u202e*on* a cliff</b>"}
 _MOTORCYCLE = {"title": "Red motorcycle", "title_zh": "红色摩托车"}
-PICTURES = (
-    ToyPicture("motorcycle", "red motorcycle garage 摩托车 车库", _MOTORCYCLE),
-    ToyPicture("coffee", "cup coffee espresso table 咖啡 杯子", _COFFEE),
-    ToyPicture("cat", "ginger cat whiskers 猫 胡须", labels=(("tabby", "虎斑猫", 0.8),), size=(400, 600)),
-    ToyPicture("tulips", "pink tulips flower bed 郁金香 花坛", labels=(("daisy", "雏菊", 0.2),)),
-    ToyPicture("lighthouse", "white lighthouse cliff sea 灯塔 悬崖", _LIGHTHOUSE),
-    ToyPicture("bridge", "stone bridge river 石桥 河水"),
-    ToyPicture("train", "steam train station 火车 车站"),
-    ToyPicture("mountain", "snow mountain peak 雪山 山峰"),
+IMAGES = (
+    ToyImage("motorcycle", "red motorcycle garage 摩托车 车库", _MOTORCYCLE),
+    ToyImage("coffee", "cup coffee espresso table 咖啡 杯子", _COFFEE),
+    ToyImage("cat", "ginger cat whiskers 猫 胡须", labels=(("tabby", "虎斑猫", 0.8),), size=(400, 600)),
+    ToyImage("tulips", "pink tulips flower bed 郁金香 花坛", labels=(("daisy", "雏菊", 0.2),)),
+    ToyImage("lighthouse", "white lighthouse cliff sea 灯塔 悬崖", _LIGHTHOUSE),
+    ToyImage("bridge", "stone bridge river 石桥 河水"),
+    ToyImage("train", "steam train station 火车 车站"),
+    ToyImage("mountain", "snow mountain peak 雪山 山峰"),
 )
 
 
 class ToyIndexer(rpc.IndexerServicer):
     """Implements what a composer asks of an indexer."""
 
-    def __init__(self, pictures: Sequence[ToyPicture] = PICTURES) -> None:
-        self.pictures = {picture.id: picture for picture in pictures}
+    def __init__(self, images: Sequence[ToyImage] = IMAGES) -> None:
+        self.images = {image.id: image for image in images}
         self.calls: list[str] = []
         self.restricted: set[str] = set()  # ids that are fetched only by who may see them
         self.away_from = 10**9  # number of the call from which on nobody answers
@@ -76,13 +77,16 @@ class ToyIndexer(rpc.IndexerServicer):
         self.held.set()
         self.searching = threading.Event()
         self._seen = self._concrete()
-        self._vectors = {id_: self.embed(picture.shows) for id_, picture in self.pictures.items()}
-        texts = [*background.ENGLISH, *background.CHINESE] if pictures else []
+        self._vectors = {id_: self.embed(image.shows) for id_, image in self.images.items()}
+        texts = [*background.ENGLISH, *background.CHINESE] if images else []
         self._background = np.sort([_standouts(self._scores(self.embed(text))).max() for text in texts])
 
     def _concrete(self) -> set[str]:
-        shown = [picture.shows for picture in self.pictures.values()]
-        return set(_WORD.findall(" ".join([*shown, *SCENES["en"], *SCENES["zh"]]).lower())) - _COMMON
+        shown = [image.shows for image in self.images.values()]
+        return (
+            set(_WORD.findall(" ".join([*shown, *load_examples("en").scenes, *load_examples("zh").scenes]).lower()))
+            - _COMMON
+        )
 
     def embed(self, text: str) -> NDArray[np.float64]:
         """Embeds a text: its words, and whether any of them can be seen."""
@@ -107,17 +111,31 @@ class ToyIndexer(rpc.IndexerServicer):
         try:
             texts = [each.text or each.image.decode() for each in request.inputs]
         except UnicodeDecodeError:
-            raise InvalidRequest("inputs: an image cannot be used: it is none") from None
+            raise InvalidRequest("an image cannot be used: it is none", field="inputs") from None
         vectors = [pb.Vector(values=self.embed(text).tolist()) for text in texts]
         return pb.EmbedResponse(space="toy", vectors=vectors)
 
     def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         self._called("Search", context)
         self.searching.set()
-        self.held.wait(timeout=10)
+        self.held.wait(timeout=60)
         if request.profile not in ("", "lite"):
             raise Conflict(f"repository 'toy' has the profile lite, not {request.profile}")
-        return pb.SearchResponse(results=[self._result(query, request) for query in request.queries])
+        results = [self._result(query, request) for query in request.queries]
+        ids = dict.fromkeys([*(hit.image.id for each in results for hit in each.hits), *request.compare_ids])
+        pairs = self._similarities([id_ for id_ in ids if id_ in self.images], request.min_similarity)
+        return pb.SearchResponse(results=results, similarities=pairs if request.min_similarity else ())
+
+    def _similarities(self, ids: Sequence[str], minimum: float) -> list[pb.Similarity]:
+        pairs = [(one, other, float(self._vectors[one] @ self._vectors[other])) for one, other in combinations(ids, 2)]
+        close = sorted((pair for pair in pairs if pair[2] >= minimum), key=lambda pair: -pair[2])
+        return [pb.Similarity(image_id=one, other_id=other, cosine=cosine) for one, other, cosine in close]
+
+    def GetImages(self, request: pb.GetImagesRequest, context: Context) -> pb.GetImagesResponse:
+        self._called("GetImages", context)
+        order = list(self.images)
+        known = [id_ for id_ in dict.fromkeys(request.ids) if id_ in self.images]
+        return pb.GetImagesResponse(images=[self._hit(order.index(id_), 1, 0.0, 0.0).image for id_ in known])
 
     def _result(self, query: pb.Query, request: pb.SearchRequest) -> pb.QueryResult:
         part = query.parts[0]
@@ -125,7 +143,7 @@ class ToyIndexer(rpc.IndexerServicer):
         scores = self._scores(vector)
         standouts = _standouts(scores)
         allowed = [
-            i for i, id_ in enumerate(self.pictures)
+            i for i, id_ in enumerate(self.images)
             if id_ not in request.exclude_ids and (not request.only_ids or id_ in request.only_ids)
         ]  # fmt: skip
         order = sorted(allowed, key=lambda i: -scores[i])[: request.k]
@@ -134,20 +152,21 @@ class ToyIndexer(rpc.IndexerServicer):
         if len(self._background):
             median, ninth_decile = np.quantile(self._background, (0.5, 0.9))
             background = common.Background(median=float(median), ninth_decile=float(ninth_decile))
-        return pb.QueryResult(spaces=["toy"], hits=hits, background=background)
+        vectors = {"toy": pb.Vector(values=vector.tolist())} if request.query_vectors else {}
+        return pb.QueryResult(spaces=["toy"], hits=hits, background=background, vectors=vectors)
 
     def _hit(self, index: int, rank: int, score: float, standout: float) -> common.Hit:
-        picture = list(self.pictures.values())[index]
+        toy = list(self.images.values())[index]
         image = common.Image(
-            id=picture.id,
+            id=toy.id,
             repository="toy",
-            path=f"/photos/{picture.id}.jpg",
-            width=picture.size[0],
-            height=picture.size[1],
-            content_hash=picture.content_hash or picture.id,
-            labels=[common.Label(en=en, zh=zh, probability=p) for en, zh, p in picture.labels],
+            path=f"/photos/{toy.id}.jpg",
+            width=toy.size[0],
+            height=toy.size[1],
+            content_hash=toy.content_hash or toy.id,
+            labels=[common.Label(en=en, zh=zh, probability=p) for en, zh, p in toy.labels],
         )
-        image.metadata.update(picture.metadata)
+        image.metadata.update(toy.metadata)
         confidence = float(np.searchsorted(self._background, standout)) / len(self._background)
         spaces = {"toy": common.SpaceScore(rank=rank, score=score, standout=standout)}
         return common.Hit(image=image, rank=rank, score=score, spaces=spaces, standout=standout, confidence=confidence)
@@ -217,10 +236,10 @@ class ToyIndexer(rpc.IndexerServicer):
         raise NotImplementedError
 
     def fetch(self, image_id: str, max_px: int) -> tuple[bytes, str]:
-        """Returns a picture of one colour."""
-        if image_id not in self.pictures:
+        """Returns a image of one colour."""
+        if image_id not in self.images:
             raise NotFound(f"there is no image {image_id!r}")
-        image = Image.new("RGB", self.pictures[image_id].size, f"#{zlib.crc32(image_id.encode()) & 0xFFFFFF:06x}")
+        image = Image.new("RGB", self.images[image_id].size, f"#{zlib.crc32(image_id.encode()) & 0xFFFFFF:06x}")
         image.thumbnail((max_px, max_px))
         content = io.BytesIO()
         image.save(content, "JPEG")
@@ -242,16 +261,19 @@ def _standouts(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def serving(toy: ToyIndexer) -> Iterator[str]:
     """Serves the toy on a free port of loopback; yields its address."""
     service = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(toy, server))
-    with started([service], ServerEndpoint("127.0.0.1:0")) as running:
+    with start_server([service], ServerEndpoint("127.0.0.1:0")) as running:
         running.set_health(1)
         yield running.address
 
 
-class PatientCaller:
-    """Waits for ten seconds and never goes away."""
+class PatientCallContext:
+    """A call that waits for ten minutes and is never cancelled."""
 
     def remaining_s(self) -> float:
-        return 10.0
+        return 600.0
 
-    def when_gone(self, callback: object) -> None:
+    def is_cancelled(self) -> bool:
+        return False
+
+    def on_cancel(self, callback: object) -> None:
         pass

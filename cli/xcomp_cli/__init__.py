@@ -1,1 +1,1 @@
-"""The command line of xcomp: talks gRPC to servers elsewhere, or to local ones that it starts itself."""
+"""The command line of xcomp: a gRPC client of servers elsewhere, or of local servers that it starts."""

@@ -1,4 +1,4 @@
-"""Where `xcomp` begins. It catches ^C from here on, while the commands are imported as well."""
+"""The entry point of `xcomp`; it also catches ^C while the command line is imported."""
 
 import sys
 

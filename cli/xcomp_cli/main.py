@@ -1,6 +1,7 @@
-"""The command line: names the commands, and turns what they raise into one line and an exit status.
+"""The command line: a table of the commands, imported when they are invoked, and the exit status of what they raise.
 
-The modules of the commands import nothing heavy before they run, so that help comes at once.
+A new command is one row of `COMMANDS` and one module in `commands`; the module imports what it needs at its top.
+`xcomp --help` reads the table alone, so it imports no module of a command, and no gRPC.
 """
 
 import logging
@@ -8,85 +9,100 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
-from xcomp_cli.commands.chat import chat
-from xcomp_cli.commands.compose import compose
-from xcomp_cli.commands.doctor import doctor
-from xcomp_cli.commands.edit import edit
-from xcomp_cli.commands.eval import evaluate
-from xcomp_cli.commands.illustrate import illustrate
-from xcomp_cli.commands.index import index
-from xcomp_cli.commands.models import models
-from xcomp_cli.commands.repo.duplicates import duplicates
-from xcomp_cli.commands.repo.maintenance import optimize, snapshot
-from xcomp_cli.commands.repo.repo import repo
-from xcomp_cli.commands.repo.space import space
-from xcomp_cli.commands.repo.transfer import export, import_
-from xcomp_cli.commands.search import search
-from xcomp_cli.commands.select import select
-from xcomp_cli.commands.serve import serve
-from xcomp_cli.commands.status import status
-from xcomp_cli.commands.token import token
 from xcomp_cli.output import console
+from xcomp_cli.output.console import FAILED, INTERRUPTED, UNREACHABLE, USAGE
 from xcomp_protos import hub
 from xcomp_protos.telemetry import api
 
-FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 4, 130
 DEBUG = "--debug"
-COLLECTOR_S = 2.0  # that a command waits for a collector at its end, unless a variable says another time
+COLLECTOR_S = 2.0  # how long a command waits for a collector at its end, unless a variable says otherwise
+
+# Command: where it is below `xcomp_cli.commands`, as MODULE:FUNCTION or MODULE:GROUP, and the first sentence of its
+# help; in the order of `xcomp --help`. A test compares the sentences with those of the commands themselves.
+COMMANDS = {
+    "index": ("index:index", "Brings a repository up to date with folders and files."),
+    "search": ("search:search", "Finds images by words, by an image, or by both."),
+    "illustrate": ("illustrate:illustrate", "Illustrates existing text, every word left as it was."),
+    "compose": ("compose:compose", "Writes an article from an instruction and illustrates it."),
+    "edit": ("edit:edit", "Changes an article bundle and draws it again."),
+    "select": ("select:select", "Chooses the image that fits a text best."),
+    "chat": ("chat:chat", "Answers a question, about images if there are any."),
+    "status": (
+        "status:status", "Shows the servers and the repositories, what is wrong with them and how to fix it.",
+    ),
+    "doctor": ("doctor:doctor", "Checks this installation and its servers, and says how to fix what is wrong."),
+    "token": ("token:token", "Makes a token: servers read FILE with --token-file, commands with XCOMP_TOKEN_FILE."),
+    "repo": ("repo:repo", "Lists, shows, makes, deletes and moves repositories."),
+    "models": ("models:models", "Says what the models are, fetches and converts them."),
+    "eval": ("eval:evaluate", "Measures how well images are chosen."),
+    "serve": ("serve:serve", "Runs a server in the foreground."),
+}  # fmt: skip
 
 app = typer.Typer(
-    help="Find your own pictures by what they show, and illustrate texts with them.",
+    help="Find your own images by what they show, and illustrate texts with them.",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: no name is ever cut, and it comes sooner
+    rich_markup_mode=None,  # plain help: it starts faster and never cuts a name
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(index)
-app.command()(search)
-app.command()(illustrate)
-app.command()(compose)
-app.command()(edit)
-app.command()(select)
-app.command()(chat)
-repo.command()(export)
-repo.command("import")(import_)
-repo.command()(duplicates)
-repo.command()(optimize)
-repo.command()(snapshot)
-repo.add_typer(space, name="space")
-app.add_typer(repo, name="repo")
-app.command()(status)
-app.command()(doctor)
-app.add_typer(models, name="models")
-app.add_typer(evaluate, name="eval")
-app.add_typer(serve, name="serve")
-app.command()(token)
 
 
-def _version(wanted: bool) -> None:
+class LazyCommand(TyperCommand):
+    """Stands in the help for a command of the table; imports the command when it is invoked."""
+
+    def make_context(  # type: ignore[override]  # typer's public `Context` is a subclass of what it passes here
+        self, info_name: str | None, args: list[str], parent: typer.Context | None = None, **extra: object
+    ) -> typer.Context:
+        """Returns the context of the command itself, so that its parameters are parsed and it is invoked."""
+        command = typer.main.get_command(load(self.name or ""))
+        return cast("typer.Context", command.make_context(info_name, args, parent, **extra))
+
+
+def load(name: str) -> typer.Typer:
+    """Imports a command of the table: a function becomes an application of one command, a group is one already."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(f"xcomp_cli.commands.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return found
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command()(found)
+    return single
+
+
+def _stand_in() -> None:
+    raise AssertionError("the command itself is invoked")
+
+
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, cls=LazyCommand, help=_help)(_stand_in)
+
+
+def _print_version(wanted: bool) -> None:
     if wanted:
         from xcomp_protos.build import VERSION, build_id
 
-        console.result(f"xcomp {VERSION} (build {build_id()})")
+        console.print_result(f"xcomp {VERSION} (build {build_id()})")
         raise typer.Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
-    """Find your own pictures by what they show, and illustrate texts with them."""
-    del version, debug  # told and heeded before
+    """Find your own images by what they show, and illustrate texts with them."""
+    del version, debug  # handled before
     hub.check_endpoint(os.environ)
 
 
@@ -96,16 +112,16 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = typer.main.get_command(app).main(rest or ["--help"], prog_name="xcomp", standalone_mode=False)
     except TyperException as error:
-        console.fail(_usage(error))
+        console.fail(_usage_message(error))
         return error.exit_code
     except typer.Abort:
         console.note("nothing was done")
         return FAILED
-    except _expected_errors() as error:  # evaluated only once something was raised: it imports gRPC
+    except _expected_errors() as error:  # evaluated only after an error, because it imports gRPC
         if debug:
             raise
         console.fail(_message(error))
-        return _status(error)
+        return _exit_status(error)
     if status == INTERRUPTED:
         console.note("interrupted")
     return int(status or 0)
@@ -113,23 +129,23 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Runs the command line of this process, and ends it."""
-    sys.excepthook = _defect
+    sys.excepthook = _report_defect
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no error
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own remarks are no lines for a user
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its tries are no lines for a user, what came of them is
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub is asked for files, and told nothing of who asks
-    with _traced(sys.argv[1:]):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not fail
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own messages are not for a user
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries are not for a user, their result is
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # the hub gets requests for files and no data about the user
+    with _trace_command(sys.argv[1:]):
         status = run(sys.argv[1:])
-    sys.exit(_taken(status))
+    sys.exit(_flush_results(status))
 
 
-def _taken(status: int) -> int:
-    """Returns the status of a command whose results may be taken by nobody, on a full disk for example.
+def _flush_results(status: int) -> int:
+    """Flushes stdout; returns the status of the command, or a failure if the results cannot be written.
 
-    They go nowhere then: the end of the process tries them again, and would end with a status of its own.
+    Unwritten results are then discarded: Python would try again at its end, and set a status of its own.
     """
     try:
         sys.stdout.flush()
@@ -142,49 +158,47 @@ def _taken(status: int) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Lets what was closed (`>&-`) lead nowhere, so that no other file takes its number and nothing fails to print."""
+    """Opens closed standard streams (`>&-`) on the null device, so that no other file gets their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # for as long as the process
 
 
-class _Unsent(logging.Handler):
-    """Notes that a trace was not sent, in place of the library's own lines on stderr."""
+class _UnsentTraces(logging.Handler):
+    """Records that a trace was not sent, instead of the library's own lines on stderr."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.happened = False
+        self.has_failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes no note of what will be tried again."""
-        self.happened = self.happened or record.levelno >= logging.ERROR
+        """Ignores failures that will be retried."""
+        self.has_failed = self.has_failed or record.levelno >= logging.ERROR
 
 
 @contextmanager
-def _traced(arguments: Sequence[str]) -> Iterator[None]:
-    """Spans the whole command where the environment asks for traces; the span has the command's name alone."""
-    if not api.traces_wanted(os.environ):
+def _trace_command(arguments: Sequence[str]) -> Iterator[None]:
+    """Traces the whole command if the environment asks for traces; the span has only the name of the command."""
+    if not api.wants_traces(os.environ):
         yield
         return
     from xcomp_protos.telemetry import setup
 
-    unsent = _Unsent()
+    unsent = _UnsentTraces()
     logging.getLogger("opentelemetry").addHandler(unsent)
-    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    known |= {group.name for group in app.registered_groups if group.name}
-    name = next((word for word in arguments if word in known), "help")
-    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
-    with setup.traced("xcomp", timeout_s=None if named else COLLECTOR_S), api.stage(f"xcomp {name}"):
+    name = next((word for word in arguments if word in COMMANDS), "help")
+    has_timeout = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
+    with setup.trace_process("xcomp", timeout_s=None if has_timeout else COLLECTOR_S), api.stage(f"xcomp {name}"):
         yield
-    if unsent.happened:
-        place = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
+    if unsent.has_failed:
+        address = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
             "OTEL_EXPORTER_OTLP_ENDPOINT", ""
         )
-        console.warn(f"the trace was not sent: no collector took it at {console.printable(place)}")
+        console.warn(f"the trace was not sent: no collector accepted it at {console.printable(address)}")
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:
-    """Takes `--debug` out, wherever it stands before a `--`."""
+    """Returns whether `--debug` is given before a `--`, and the other arguments."""
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     options = [argument for argument in arguments[:end] if argument != DEBUG]
     return len(options) < end, [*options, *arguments[end:]]
@@ -196,7 +210,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return (XcompError, OSError)
 
 
-def _status(error: Exception) -> int:
+def _exit_status(error: Exception) -> int:
     from xcomp_protos.errors import InvalidRequest, Unavailable
 
     if isinstance(error, InvalidRequest):
@@ -210,16 +224,16 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
-def _usage(error: TyperException) -> str:
+def _usage_message(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "xcomp"
     message = error.format_message().rstrip(".").replace("Value error, ", "")
     return f"{message[:1].lower()}{message[1:]} (see {command} --help)"
 
 
-def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Prints an error that nobody foresaw; Python then ends with status 1."""
+def _report_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints an unexpected error; Python then ends with status 1."""
     if DEBUG in sys.argv:
         sys.__excepthook__(kind, error, trace)
     else:
-        console.fail(f"{kind.__name__}: {error} (unforeseen: {DEBUG} shows where)")
+        console.fail(f"{kind.__name__}: {error} (unexpected: {DEBUG} shows where)")

@@ -16,25 +16,25 @@ class Model:
     what: str
     cannot: str
     licence: str
-    libraries: tuple[str, ...] = ()  # import names without which it cannot run
+    libraries: tuple[str, ...] = ()  # import names that it needs
     install: str = ""
-    repository: str = ""  # of the hub, where its files are fetched from
+    repository: str = ""  # of the hub, with its files
 
     def is_fetched(self) -> bool:
-        """Whether its files are here; whether they are whole is seen when it is loaded."""
+        """Whether its files are here; loading it checks whether they are complete."""
         if not self.repository:
             return True
         from huggingface_hub import constants
 
         return (Path(constants.HF_HUB_CACHE) / f"models--{self.repository.replace('/', '--')}" / "snapshots").is_dir()
 
-    def lack(self) -> str:
-        """Says what keeps it from running here, and the way out; nothing if it can run."""
-        if self.missing():
+    def describe_lack(self) -> str:
+        """Returns why it cannot run here and the way out; nothing if it can run."""
+        if self.missing_libraries():
             return f"not installed: {self.install}"
         return "" if self.is_fetched() else f"not fetched: xcomp models pull {self.name}"
 
-    def missing(self) -> tuple[str, ...]:
+    def missing_libraries(self) -> tuple[str, ...]:
         """Names the libraries that are not installed here."""
         return tuple(name for name in self.libraries if find_spec(name) is None)
 
@@ -44,7 +44,7 @@ _COMPOSERS = (
     Model(
         name="retrieval",
         profile="every profile",
-        role="places and chooses pictures",
+        role="places and chooses images",
         what="rules over the vectors of the repository; no language model, answers in seconds",
         cannot="writes no text and does not chat",
         licence="Apache-2.0, part of xcomp",
@@ -52,10 +52,10 @@ _COMPOSERS = (
     Model(
         name=XCOMPOSER,
         profile="xcomposer",
-        role="writes, places, describes and chooses pictures, chats",
+        role="writes, places, describes and chooses images, chats",
         what="InternLM-XComposer2, 7B; its relatives -vl-7b and version 1.0 (internlm-xcomposer-7b, -vl-7b, -7b-4bit) "
         "run as well; about 20 GiB of a GPU in half precision",
-        cannot="real weights were never loaded in the making of this version",
+        cannot="not tested with real weights in this version",
         licence="code Apache-2.0; weights free for academic use, commercial use on application",
         libraries=("torch", "transformers", "sentencepiece", "safetensors", "accelerate"),
         install="pip install 'xcomp[composer]'",
@@ -64,7 +64,7 @@ _COMPOSERS = (
     Model(
         name="openai:MODEL",
         profile="every profile",
-        role="writes, places, describes and chooses pictures, chats",
+        role="writes, places, describes and chooses images, chats",
         what="any OpenAI-compatible endpoint, named by OPENAI_BASE_URL",
         cannot="sees only if the model does: openai-text:MODEL names one that does not",
         licence="the endpoint's",
@@ -109,7 +109,7 @@ def list_models() -> tuple[Model, ...]:
     )
 
 
-def others() -> list[Model]:
+def find_others() -> list[Model]:
     """Returns the embedding models that were fetched and are not in the table."""
     from xcomp_indexer.embed import registry
 

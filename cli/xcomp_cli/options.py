@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from xcomp_protos.errors import InvalidRequest
+
 Repo = Annotated[str, typer.Option("--repo", envvar="XCOMP_REPO", metavar="NAME", help="The repository.")]
 Profile = Annotated[
     str,
@@ -40,24 +42,22 @@ Composer = Annotated[
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="EXPR", help="Only pictures for which EXPR holds; may be repeated."),
+    typer.Option("--where", metavar="EXPR", help="Only images that match EXPR; may be repeated."),
 ]
 AllowRestricted = Annotated[
-    bool, typer.Option("--allow-restricted", help="Expired, embargoed and internal pictures as well.")
+    bool, typer.Option("--allow-restricted", help="Expired, embargoed and internal images as well.")
 ]
 
 
-def text(value: str, *, name: str) -> str:
-    """Returns the text of an argument.
+def parse_text(value: str, *, name: str) -> str:
+    """Returns an argument as text.
 
     Raises:
-        InvalidRequest: it came in bytes that are not UTF-8.
+        InvalidRequest: its bytes are not UTF-8.
     """
     try:
         value.encode()
     except UnicodeEncodeError:
-        from xcomp_protos.errors import InvalidRequest
-
         raise InvalidRequest(f"the {name} is not UTF-8: {value!r:.60}") from None
     return value
 
@@ -70,8 +70,8 @@ class LanguageOption(StrEnum):
     ZH = "zh"
 
 
-def _model(name: str) -> str:
-    """Spells a local folder out: a server has another working directory."""
+def _absolute_model(name: str) -> str:
+    """Makes the path of a local folder absolute, because a server has another working directory."""
     is_folder = name.startswith((".", "~")) or ("/" in name and Path(name).is_dir())
     return str(Path(name).expanduser().absolute()) if is_folder else name
 
@@ -85,7 +85,7 @@ Model = Annotated[
         help="Composer model: retrieval, openai:MODEL, internlm/internlm-xcomposer2-7b or a relative of it, or a "
         "folder of one. By default the profile's.",
         show_default=False,
-        callback=_model,
+        callback=_absolute_model,
     ),
 ]
 Lang = Annotated[LanguageOption, typer.Option("--lang", help="Language of the article.")]
@@ -99,10 +99,10 @@ Pool = Annotated[
 ]
 MustUse = Annotated[
     list[str] | None,
-    typer.Option("--must-use", metavar="ID", help="Show this picture where it fits best; may be repeated."),
+    typer.Option("--must-use", metavar="ID", help="Show this image where it fits best; may be repeated."),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", metavar="ID", help="Never show this picture; may be repeated.")
+    list[str] | None, typer.Option("--exclude", metavar="ID", help="Never show this image; may be repeated.")
 ]
 Writer = Annotated[
     str,
@@ -110,34 +110,28 @@ Writer = Annotated[
         "--writer",
         envvar="XCOMP_WRITER",
         metavar="NAME",
-        help="The model that writes, where --model is to place and choose only.",
+        help="The model that writes, if --model only places and chooses.",
         show_default=False,
-        callback=_model,
+        callback=_absolute_model,
     ),
 ]
 Images = Annotated[
-    int | None, typer.Option("--images", min=0, metavar="N", help="So many pictures, less those where nothing fits.")
+    int | None, typer.Option("--images", min=0, metavar="N", help="Number of images; fewer where nothing fits.")
 ]
-MaxImages = Annotated[int | None, typer.Option("--max-images", min=0, metavar="N", help="At most so many pictures.")]
+MaxImages = Annotated[int | None, typer.Option("--max-images", min=0, metavar="N", help="Most images.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder of the result, or a .zip.", show_default=False)
 ]
 Zip = Annotated[bool, typer.Option("--zip", help="The result as one zip, named like its folder.")]
-InPlace = Annotated[
-    bool, typer.Option("--in-place", help="Write the pictures into the article itself; needs --assets.")
-]
-Assets = Annotated[
-    Path | None, typer.Option("--assets", metavar="DIR", help="With --in-place: folder of the pictures.")
-]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Write the images into the article itself; needs --assets.")]
+Assets = Annotated[Path | None, typer.Option("--assets", metavar="DIR", help="With --in-place: folder of the images.")]
 UrlPrefix = Annotated[
     str | None,
     typer.Option(
         "--url-prefix",
         metavar="P",
-        help="With --in-place: how links to pictures begin.",
+        help="With --in-place: prefix of links to images.",
     ),
 ]
-Originals = Annotated[
-    bool, typer.Option("--originals", help="Keep the bytes of the pictures, with all that is written in them.")
-]
+Originals = Annotated[bool, typer.Option("--originals", help="Keep the bytes of the images, with all their metadata.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit status 3 if a spot stays empty.")]

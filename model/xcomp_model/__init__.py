@@ -5,8 +5,17 @@ Importing this package imports no model library; a family's libraries come with 
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from xcomp_model.base import ModelError, Runtime, UnknownModel, VisionLanguageModel
+from xcomp_model.base import Capabilities, ModelError, Runtime, UnknownModel, VisionLanguageModel
+
+_BOTH = frozenset({"en", "zh"})
+_ECHO = Capabilities(sees=False, languages=_BOTH, logprobs=True, context_tokens=1_000_000)
+_ENDPOINT = Capabilities(sees=True, languages=_BOTH, logprobs=True, context_tokens=32768, at_once=4)
+_DRAFT = Capabilities(sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=4096)
+_XCOMPOSER = Capabilities(
+    sees=True, languages=_BOTH, logprobs=True, context_tokens=2048, at_once=8, writes_markdown=False
+)
 
 
 def _xcomposer(name: str, runtime: Runtime) -> VisionLanguageModel:
@@ -22,16 +31,13 @@ def _openai(name: str, runtime: Runtime) -> VisionLanguageModel:
 
 
 def _openai_text(name: str, runtime: Runtime) -> VisionLanguageModel:
-    from xcomp_model.base import Capabilities
-    from xcomp_model.openai_api.model import AT_ONCE, OpenAIModel
+    from xcomp_model.openai_api.model import OpenAIModel
 
     return OpenAIModel(
         name.partition(":")[2],
         base_url=runtime.base_url,
         api_key=runtime.api_key,
-        capabilities=Capabilities(
-            sees=False, languages=frozenset({"en", "zh"}), logprobs=True, context_tokens=32768, at_once=AT_ONCE
-        ),
+        capabilities=replace(_ENDPOINT, sees=False),
     )
 
 
@@ -47,16 +53,25 @@ def _echo(_: str, __: Runtime) -> VisionLanguageModel:
     return EchoModel()
 
 
-_FAMILIES: tuple[tuple[str, Callable[[str, Runtime], VisionLanguageModel]], ...] = (
-    ("echo", _echo),
-    ("openai:", _openai),
-    ("openai-text:", _openai_text),
-    ("draft", _draft),
-    ("internlm/internlm-xcomposer", _xcomposer),
-    ("internlm-xcomposer", _xcomposer),
-    ("/", _xcomposer),
-    (".", _xcomposer),
-    ("~", _xcomposer),
+@dataclass(frozen=True)
+class _Family:
+    """The models whose names begin alike, and what they can do as far as it is known before one is loaded."""
+
+    prefix: str
+    load: Callable[[str, Runtime], VisionLanguageModel]
+    capabilities: Capabilities
+
+
+_FAMILIES = (
+    _Family("echo", _echo, _ECHO),
+    _Family("openai:", _openai, _ENDPOINT),
+    _Family("openai-text:", _openai_text, replace(_ENDPOINT, sees=False)),
+    _Family("draft", _draft, _DRAFT),
+    _Family("internlm/internlm-xcomposer", _xcomposer, _XCOMPOSER),
+    _Family("internlm-xcomposer", _xcomposer, _XCOMPOSER),
+    _Family("/", _xcomposer, _XCOMPOSER),
+    _Family(".", _xcomposer, _XCOMPOSER),
+    _Family("~", _xcomposer, _XCOMPOSER),
 )
 
 _DEFAULT = Runtime()
@@ -70,11 +85,26 @@ def load(name: str, runtime: Runtime = _DEFAULT) -> VisionLanguageModel:
         UnknownModel: the name stands for none.
         ModelError: no such model, no room for it, or its files or libraries are missing; the message names the way out.
     """
-    for prefix, family in _FAMILIES:
-        if name.startswith(prefix):
-            return _with_its_libraries(family, name, runtime)
+    return _with_its_libraries(_family_of(name).load, name, runtime)
+
+
+def capabilities_of(name: str) -> Capabilities:
+    """Returns what the model of this name can do, without loading it or importing its libraries.
+
+    Its context may turn out to be longer once it is loaded.
+
+    Raises:
+        UnknownModel: no model has this name.
+    """
+    return _family_of(name).capabilities
+
+
+def _family_of(name: str) -> _Family:
+    for family in _FAMILIES:
+        if name.startswith(family.prefix):
+            return family
     if os.path.isdir(name):  # noqa: PTH112  # a name may be too long for a path, or hold what none may
-        return _with_its_libraries(_xcomposer, name, runtime)
+        return _FAMILIES[-1]
     raise UnknownModel(
         f"unknown composer model {name!r}: use internlm/internlm-xcomposer2-7b or a relative of it, "
         "a local folder of one, or openai:MODEL"

@@ -187,6 +187,7 @@ class Capabilities:
         logprobs: `choose` rests on scores, not on a drawn answer.
         context_tokens: prompt and answer together.
         at_once: calls that it serves at the same time; who shares it keeps the queue of the others.
+        writes_markdown: articles come in Markdown; the other models end each paragraph with a line break.
     """
 
     sees: bool
@@ -194,6 +195,7 @@ class Capabilities:
     logprobs: bool
     context_tokens: int
     at_once: int = 1
+    writes_markdown: bool = True
 
 
 class Prompts(Protocol):

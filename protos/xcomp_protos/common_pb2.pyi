@@ -135,7 +135,7 @@ class SpaceScore(google.protobuf.message.Message):
     SCORE_FIELD_NUMBER: builtins.int
     STANDOUT_FIELD_NUMBER: builtins.int
     rank: builtins.int
-    """1 = best in this space"""
+    """1 = best in this space; where only all_spaces of a search asked for it: among the query's hits"""
     score: builtins.float
     """cosine similarity, -1..1"""
     standout: builtins.float
@@ -198,7 +198,7 @@ class Hit(google.protobuf.message.Message):
 
     @property
     def spaces(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___SpaceScore]:
-        """by name of the space; only those in which the image was found"""
+        """by name of the space; those that found the image, or all_spaces of a search"""
 
     def __init__(
         self,

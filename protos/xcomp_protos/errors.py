@@ -1,8 +1,11 @@
 """The errors of xcomp, each with its gRPC status.
 
-One table serves both sides: a server turns an exception into a status, a client turns the status back into the same
+Both sides use the same table: a server turns an exception into a status, a client turns the status back into the same
 class. A message states the fact and the way out in one line.
 """
+
+import sys
+from collections.abc import Callable
 
 import grpc
 
@@ -16,19 +19,30 @@ class XcompError(Exception):
 
 
 class InvalidRequest(XcompError):
-    """The caller asked for something that makes no sense; the message names the field."""
+    """A request that makes no sense.
+
+    Args:
+        message: one line.
+        field: name of the field of the request that is wrong. The text of the error begins with it, and it travels with
+            the status, so that a caller can put the name of its own field before `problem`.
+    """
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.problem = message
+
 
 class NotFound(XcompError):
-    """A repository, an image or a file that is not there."""
+    """A repository, an image or a file that does not exist."""
 
     code = grpc.StatusCode.NOT_FOUND
 
 
 class Conflict(XcompError):
-    """Things stand otherwise than the call needs: another profile, a held lock, a model whose weights are missing."""
+    """A state that does not allow the call: another profile, a held lock, a model without its weights."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -52,11 +66,11 @@ class Unavailable(XcompError):
 
 
 class Exhausted(XcompError):
-    """A full queue or a message over the limit.
+    """A full queue, a full disk, or a message over the limit.
 
     Args:
         message: one line.
-        retry_after_s: trying again after so long helps; None where it does not.
+        retry_after_s: pause after which a repeated call may succeed; None where a repetition is of no use.
     """
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -66,32 +80,36 @@ class Exhausted(XcompError):
         self.retry_after_s = retry_after_s
 
 
+class TooLarge(Exhausted):
+    """A message over the limit of `MAX_MESSAGE_BYTES`; a smaller request may succeed."""
+
+
 class DeadlineExceeded(XcompError):
-    """The time the caller granted is over."""
+    """The deadline of the call has passed."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class Cancelled(XcompError):
-    """The caller went away."""
+    """The caller left."""
 
     code = grpc.StatusCode.CANCELLED
 
 
 class Unsupported(XcompError):
-    """Something this server or this profile cannot do; the message names ways that can."""
+    """Something that this server or this profile cannot do; the message names alternatives."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class ModelError(XcompError):
-    """A model that cannot be loaded or gave no usable answer."""
+    """A model that cannot be loaded, or that gave no usable answer."""
 
     code = grpc.StatusCode.INTERNAL
 
 
 class ImageError(XcompError):
-    """A file that is no readable image.
+    """A file that is not a readable image.
 
     Args:
         message: one line, without the path.
@@ -109,24 +127,42 @@ _BY_CODE: dict[grpc.StatusCode, type[XcompError]] = {
     kind.code: kind
     for kind in (
         InvalidRequest, NotFound, Conflict, Denied, Unauthenticated, Unavailable, Exhausted, DeadlineExceeded,
-        Cancelled, Unsupported,
+        Cancelled, Unsupported, ImageError,
     )
 }  # fmt: skip
+_BY_NAME: dict[str, type[XcompError]] = {kind.__name__: kind for kind in (ModelError, TooLarge)}  # they share a code
 
 
-def from_status(code: grpc.StatusCode, details: str, *, name: str = "") -> XcompError:
+def from_status(code: grpc.StatusCode, details: str, *, name: str = "", field: str = "") -> XcompError:
     """Returns the error that a status stands for; an unlisted status becomes a plain `XcompError`.
 
-    Two classes share INTERNAL: `name`, the server's own word for its error, tells them apart.
+    Args:
+        code: of the status.
+        details: of the status.
+        name: the server's name of the class; it tells classes apart that share a code.
+        field: of an `InvalidRequest`.
     """
-    if code is grpc.StatusCode.DATA_LOSS:
-        return ImageError(details)
-    if code is ModelError.code and name == ModelError.__name__:
-        return ModelError(details)
-    return _BY_CODE.get(code, XcompError)(details)
+    named = _BY_NAME.get(name)
+    kind = named if named and named.code is code else _BY_CODE.get(code, XcompError)
+    if kind is InvalidRequest and field:
+        return InvalidRequest(details.removeprefix(f"{field}: "), field=field)
+    return kind(details)
 
 
 def one_line(text: str) -> str:
-    """Makes a message fit for a status: printable, on one line, bounded; it may quote whatever a caller sent."""
+    """Makes a message printable, one line and short, as a status needs it; it may quote anything that a caller sent."""
     plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return plain if len(plain) <= MAX_MESSAGE_CHARACTERS else f"{plain[: MAX_MESSAGE_CHARACTERS - 1]}…"
+
+
+def run_main(act: Callable[[], int | None]) -> int:
+    """Runs the work of a process; an `XcompError` becomes one line on stderr.
+
+    Returns:
+        The exit status: that of `act`, 2 for an `InvalidRequest`, 1 for another error.
+    """
+    try:
+        return act() or 0
+    except XcompError as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201  # the process has no other output
+        return 2 if isinstance(error, InvalidRequest) else 1

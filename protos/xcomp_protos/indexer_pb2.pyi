@@ -403,6 +403,10 @@ class SearchRequest(google.protobuf.message.Message):
     MIN_CONFIDENCE_FIELD_NUMBER: builtins.int
     SPACE_WEIGHTS_FIELD_NUMBER: builtins.int
     EXACT_FIELD_NUMBER: builtins.int
+    ALL_SPACES_FIELD_NUMBER: builtins.int
+    MIN_SIMILARITY_FIELD_NUMBER: builtins.int
+    COMPARE_IDS_FIELD_NUMBER: builtins.int
+    QUERY_VECTORS_FIELD_NUMBER: builtins.int
     repository: builtins.str
     k: builtins.int
     """hits per query, 1..1000"""
@@ -422,6 +426,16 @@ class SearchRequest(google.protobuf.message.Message):
     """
     exact: builtins.bool
     """compare with every vector, whatever index there is: slow, for evaluations"""
+    all_spaces: builtins.bool
+    """score every hit in every active space, also where the space did not answer or"""
+    min_similarity: builtins.float
+    """did not find the image; the hits, their order and their evidence stay the same
+    0..1: list the pairs of images of the answer from this cosine on; 0: list none
+    """
+    query_vectors: builtins.bool
+    """images that the request may not see are left out
+    return the vectors of the queries
+    """
     @property
     def queries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Query]:
         """1..256"""
@@ -442,6 +456,10 @@ class SearchRequest(google.protobuf.message.Message):
     def space_weights(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """0..100, of spaces in the rank fusion; unnamed: 1; 0 leaves a space out"""
 
+    @property
+    def compare_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """with min_similarity: further images to compare with the hits; unknown ids and"""
+
     def __init__(
         self,
         *,
@@ -459,8 +477,12 @@ class SearchRequest(google.protobuf.message.Message):
         min_confidence: builtins.float = ...,
         space_weights: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
         exact: builtins.bool = ...,
+        all_spaces: builtins.bool = ...,
+        min_similarity: builtins.float = ...,
+        compare_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        query_vectors: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "collapse", b"collapse", "diversity", b"diversity", "exact", b"exact", "exclude_ids", b"exclude_ids", "k", b"k", "language", b"language", "min_confidence", b"min_confidence", "only_ids", b"only_ids", "profile", b"profile", "queries", b"queries", "repository", b"repository", "space_weights", b"space_weights", "where", b"where"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["all_spaces", b"all_spaces", "allow_restricted", b"allow_restricted", "collapse", b"collapse", "compare_ids", b"compare_ids", "diversity", b"diversity", "exact", b"exact", "exclude_ids", b"exclude_ids", "k", b"k", "language", b"language", "min_confidence", b"min_confidence", "min_similarity", b"min_similarity", "only_ids", b"only_ids", "profile", b"profile", "queries", b"queries", "query_vectors", b"query_vectors", "repository", b"repository", "space_weights", b"space_weights", "where", b"where"]) -> None: ...
 
 global___SearchRequest = SearchRequest
 
@@ -470,31 +492,80 @@ class SearchResponse(google.protobuf.message.Message):
 
     RESULTS_FIELD_NUMBER: builtins.int
     SECONDS_FIELD_NUMBER: builtins.int
+    SIMILARITIES_FIELD_NUMBER: builtins.int
     seconds: builtins.float
     """time in the server"""
     @property
     def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___QueryResult]:
         """in the order of the queries"""
 
+    @property
+    def similarities(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Similarity]:
+        """pairs of different images, each pair once, most similar first; empty"""
+
     def __init__(
         self,
         *,
         results: collections.abc.Iterable[global___QueryResult] | None = ...,
         seconds: builtins.float = ...,
+        similarities: collections.abc.Iterable[global___Similarity] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["results", b"results", "seconds", b"seconds"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["results", b"results", "seconds", b"seconds", "similarities", b"similarities"]) -> None: ...
 
 global___SearchResponse = SearchResponse
 
 @typing.final
+class Similarity(google.protobuf.message.Message):
+    """How similar two images are."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_ID_FIELD_NUMBER: builtins.int
+    OTHER_ID_FIELD_NUMBER: builtins.int
+    COSINE_FIELD_NUMBER: builtins.int
+    image_id: builtins.str
+    other_id: builtins.str
+    cosine: builtins.float
+    """-1..1; the lowest one over the spaces that answered and have a vector of both images"""
+    def __init__(
+        self,
+        *,
+        image_id: builtins.str = ...,
+        other_id: builtins.str = ...,
+        cosine: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cosine", b"cosine", "image_id", b"image_id", "other_id", b"other_id"]) -> None: ...
+
+global___Similarity = Similarity
+
+@typing.final
 class QueryResult(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class VectorsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> global___Vector: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: global___Vector | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     LANGUAGE_FIELD_NUMBER: builtins.int
     SPACES_FIELD_NUMBER: builtins.int
     HITS_FIELD_NUMBER: builtins.int
     BACKGROUND_FIELD_NUMBER: builtins.int
     BEST_CONFIDENCE_FIELD_NUMBER: builtins.int
+    VECTORS_FIELD_NUMBER: builtins.int
     language: xcomp_protos.common_pb2.Language.ValueType
     """the route that was taken"""
     best_confidence: builtins.float
@@ -511,6 +582,10 @@ class QueryResult(google.protobuf.message.Message):
     def background(self) -> xcomp_protos.common_pb2.Background:
         """of the spaces that answered, the higher one; absent in an empty repository"""
 
+    @property
+    def vectors(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___Vector]:
+        """of the query, by space that answered; empty without query_vectors"""
+
     def __init__(
         self,
         *,
@@ -519,9 +594,10 @@ class QueryResult(google.protobuf.message.Message):
         hits: collections.abc.Iterable[xcomp_protos.common_pb2.Hit] | None = ...,
         background: xcomp_protos.common_pb2.Background | None = ...,
         best_confidence: builtins.float = ...,
+        vectors: collections.abc.Mapping[builtins.str, global___Vector] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["background", b"background"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["background", b"background", "best_confidence", b"best_confidence", "hits", b"hits", "language", b"language", "spaces", b"spaces"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["background", b"background", "best_confidence", b"best_confidence", "hits", b"hits", "language", b"language", "spaces", b"spaces", "vectors", b"vectors"]) -> None: ...
 
 global___QueryResult = QueryResult
 
@@ -754,6 +830,49 @@ class ListResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["images", b"images", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListResponse = ListResponse
+
+@typing.final
+class GetImagesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    IDS_FIELD_NUMBER: builtins.int
+    ALLOW_RESTRICTED_FIELD_NUMBER: builtins.int
+    repository: builtins.str
+    allow_restricted: builtins.bool
+    """expired, embargoed and internal images as well"""
+    @property
+    def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """1..1000"""
+
+    def __init__(
+        self,
+        *,
+        repository: builtins.str = ...,
+        ids: collections.abc.Iterable[builtins.str] | None = ...,
+        allow_restricted: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_restricted", b"allow_restricted", "ids", b"ids", "repository", b"repository"]) -> None: ...
+
+global___GetImagesRequest = GetImagesRequest
+
+@typing.final
+class GetImagesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    @property
+    def images(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[xcomp_protos.common_pb2.Image]:
+        """in the order of the ids, each once; unknown ids and images that the request may not see"""
+
+    def __init__(
+        self,
+        *,
+        images: collections.abc.Iterable[xcomp_protos.common_pb2.Image] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images"]) -> None: ...
+
+global___GetImagesResponse = GetImagesResponse
 
 @typing.final
 class DeleteRequest(google.protobuf.message.Message):

@@ -64,6 +64,11 @@ class IndexerStub(object):
                 request_serializer=xcomp__protos_dot_indexer__pb2.ListRequest.SerializeToString,
                 response_deserializer=xcomp__protos_dot_indexer__pb2.ListResponse.FromString,
                 _registered_method=True)
+        self.GetImages = channel.unary_unary(
+                '/xcomp.v1.Indexer/GetImages',
+                request_serializer=xcomp__protos_dot_indexer__pb2.GetImagesRequest.SerializeToString,
+                response_deserializer=xcomp__protos_dot_indexer__pb2.GetImagesResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/xcomp.v1.Indexer/Delete',
                 request_serializer=xcomp__protos_dot_indexer__pb2.DeleteRequest.SerializeToString,
@@ -176,6 +181,13 @@ class IndexerServicer(object):
 
     def List(self, request, context):
         """Pages through the images of a repository.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImages(self, request, context):
+        """Returns the images that have these ids. Embeds nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -314,6 +326,11 @@ def add_IndexerServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=xcomp__protos_dot_indexer__pb2.ListRequest.FromString,
                     response_serializer=xcomp__protos_dot_indexer__pb2.ListResponse.SerializeToString,
+            ),
+            'GetImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImages,
+                    request_deserializer=xcomp__protos_dot_indexer__pb2.GetImagesRequest.FromString,
+                    response_serializer=xcomp__protos_dot_indexer__pb2.GetImagesResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -548,6 +565,33 @@ class Indexer(object):
             '/xcomp.v1.Indexer/List',
             xcomp__protos_dot_indexer__pb2.ListRequest.SerializeToString,
             xcomp__protos_dot_indexer__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/xcomp.v1.Indexer/GetImages',
+            xcomp__protos_dot_indexer__pb2.GetImagesRequest.SerializeToString,
+            xcomp__protos_dot_indexer__pb2.GetImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,12 @@ class IndexerStub:
     ]
     """Pages through the images of a repository."""
 
+    GetImages: grpc.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.GetImagesRequest,
+        xcomp_protos.indexer_pb2.GetImagesResponse,
+    ]
+    """Returns the images that have these ids. Embeds nothing."""
+
     Delete: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DeleteRequest,
         xcomp_protos.indexer_pb2.DeleteResponse,
@@ -181,6 +187,12 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.ListResponse,
     ]
     """Pages through the images of a repository."""
+
+    GetImages: grpc.aio.UnaryUnaryMultiCallable[
+        xcomp_protos.indexer_pb2.GetImagesRequest,
+        xcomp_protos.indexer_pb2.GetImagesResponse,
+    ]
+    """Returns the images that have these ids. Embeds nothing."""
 
     Delete: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.indexer_pb2.DeleteRequest,
@@ -320,6 +332,14 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[xcomp_protos.indexer_pb2.ListResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.ListResponse]]:
         """Pages through the images of a repository."""
+
+    @abc.abstractmethod
+    def GetImages(
+        self,
+        request: xcomp_protos.indexer_pb2.GetImagesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[xcomp_protos.indexer_pb2.GetImagesResponse, collections.abc.Awaitable[xcomp_protos.indexer_pb2.GetImagesResponse]]:
+        """Returns the images that have these ids. Embeds nothing."""
 
     @abc.abstractmethod
     def Delete(

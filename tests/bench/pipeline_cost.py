@@ -23,11 +23,12 @@ from PIL import Image
 from tests.bench import machine
 from tests.bench.selection_cost import RELEASED_ANSWER, RELEASED_CUT
 from tests.checkpoints import write_checkpoint
-from tests.toy_indexer import PatientCaller, ToyIndexer, ToyPicture, serving
+from tests.toy_indexer import PatientCallContext, ToyImage, ToyIndexer, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.vlm.illustrator import VlmIllustrator
+from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
@@ -132,9 +133,9 @@ def main() -> None:
             _report(partial(_loaded, each, options.device), rpc.IndexerStub(channel), clock)
 
 
-def pictures() -> list[ToyPicture]:
+def pictures() -> list[ToyImage]:
     """Four for each spot."""
-    return [ToyPicture(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
+    return [ToyImage(f"{name}{i}", f"{name} w{chr(97 + i)}", size=(64, 48)) for name in _NAMES for i in range(4)]
 
 
 def _made_up(version: int, folder: str) -> str:
@@ -208,11 +209,11 @@ def _print_positions(model: XComposer, given: Given, spots: int) -> None:
 
 
 def _many(model: XComposer, stub: rpc.IndexerStub, count: int, clock: Clock) -> tuple[float, float]:
-    """Returns articles per second and positions per article, through one lane."""
-    lane = FairQueue(width=model.capabilities.at_once, waiting=31)
+    """Returns articles per second and positions per article, through one queue."""
+    queue = FairQueue(width=model.capabilities.at_once, waiting=31)
     started, before = clock(), model.positions_read
     with ThreadPoolExecutor(count) as pool:
-        made = [pool.submit(illustrated, model, stub, spots=4, lane=lane, number=i) for i in range(count)]
+        made = [pool.submit(illustrated, model, stub, spots=4, queue=queue, number=i) for i in range(count)]
     for each in made:
         each.result()
     return count / (clock() - started), (model.positions_read - before) / count
@@ -223,20 +224,22 @@ def illustrated(
     stub: rpc.IndexerStub,
     *,
     spots: int,
-    lane: FairQueue | None = None,
+    queue: FairQueue | None = None,
     number: int = 0,
     kind: type[Given] = Given,
 ) -> Given:
     """Illustrates an article through the composer's own pipeline; returns what was counted."""
-    caller = _Caller()
+    call = PatientCallContext()
     given = kind(model, _places(spots))
-    vision = VlmIllustrator(ModelSession(LoadedModel(given, lane or FairQueue(width=1, waiting=1)), caller))
-    setting = pipeline.Setting(RepositoryClient(stub, "toy", Conditions("toy"), caller), "lite", vision)
+    vision = VlmIllustrator(ModelSession(LoadedModel(given, queue or FairQueue(width=1, waiting=1)), call))
+    setting = pipeline.Setting(RepositoryClient.open(IndexerConnection(stub, "toy", call), Conditions("toy")), vision)
     text = "\n\n".join(_section(model, number * _SECTIONS + i) for i in range(_SECTIONS))
     *_, article = pipeline.illustrate(pipeline.Source(text, "text"), IllustrationOptions(images=spots), setting)
     assert isinstance(article, Article)
-    if len(article.illustrated) != spots:
-        raise RuntimeError(f"{len(article.illustrated)} of {spots} spots: {[each.reason for each in article.unfilled]}")
+    if len(article.illustrations) != spots:
+        raise RuntimeError(
+            f"{len(article.illustrations)} of {spots} spots: {[each.reason for each in article.unfilled]}"
+        )
     return given
 
 
@@ -249,14 +252,6 @@ def _section(model: XComposer, number: int) -> str:
     while (count := model.count_tokens((Text(words),))) < _TOKENS // _SECTIONS - 1:  # its newline is one more
         words += "a cat on a mat " if count % 3 else "dog "
     return words.strip()
-
-
-class _Caller(PatientCaller):
-    def remaining_s(self) -> float:
-        return 600.0
-
-    def is_gone(self) -> bool:
-        return False
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Machine:
         }
 
     def paint(self, count: int) -> None:
-        """Saves pictures of one colour each, no two alike."""
+        """Saves images of one colour each, no two alike."""
         for number in range(count):
             color = COLORS[number % len(COLORS)]
             size = (40 + number // len(COLORS), 30)
@@ -82,7 +82,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def indexed() -> Iterator[Machine]:
-    """A machine that is only looked at: twelve pictures, indexed."""
+    """A machine that is only looked at: twelve images, indexed."""
     with tempfile.TemporaryDirectory(prefix="xcomp-") as folder:
         made = Machine(Path(folder))
         made.paint(12)
@@ -100,6 +100,13 @@ def _lives(pid: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def _error(done: subprocess.CompletedProcess[str]) -> str:
     """The one line of an error."""
     assert done.stdout == ""
@@ -108,7 +115,7 @@ def _error(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
-def test_search_finds_pictures_in_two_languages(indexed: Machine) -> None:
+def test_search_finds_images_in_two_languages(indexed: Machine) -> None:
     for query, language in (("something red", "en"), ("红色的东西", "zh")):
         found = json.loads(indexed.run("search", query, "-k", "2", "--json").stdout)
         assert found["language"] == language
@@ -161,10 +168,7 @@ def test_server_leaves_when_idle(machine: Machine) -> None:
     machine.environment["XCOMP_IDLE_TIMEOUT"] = "1"
     assert machine.run("status").returncode == 0
     pid = machine.server()
-    deadline = time.monotonic() + 20
-    while _lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not _lives(pid)
+    _wait_until(lambda: not _lives(pid))
     assert machine.run("status").returncode == 0
 
 
@@ -179,9 +183,9 @@ def test_interrupted_index_is_completed_by_the_next(machine: Machine) -> None:
     machine.paint(400)
     machine.run("status")  # so that the interrupt meets the work, not the start
     started = machine.start("index", machine.photos)
-    time.sleep(1.0)
+    _wait_until((machine.home / "repositories" / "default").exists)
     os.killpg(started.pid, signal.SIGINT)
-    _, said = started.communicate(timeout=30)
+    _, said = started.communicate(timeout=60)
     server = machine.server()
     if started.returncode != 0:  # else the machine was faster than the interrupt
         assert started.returncode == 130
@@ -195,30 +199,30 @@ def test_interrupted_index_is_completed_by_the_next(machine: Machine) -> None:
 
 def test_interrupt_of_the_first_command_does_not_hurt_the_next(machine: Machine) -> None:
     started = machine.start("status")
-    time.sleep(0.6)  # the server is being started
+    _wait_until((machine.home / "run" / "indexer.starting").exists)
     os.killpg(started.pid, signal.SIGINT)
-    started.communicate(timeout=30)
+    started.communicate(timeout=60)
     assert machine.run("status").returncode == 0
 
 
-def test_folders_without_pictures_are_done_and_say_so(machine: Machine) -> None:
+def test_folders_without_images_are_done_and_say_so(machine: Machine) -> None:
     (machine.folder / "texts").mkdir()
-    (machine.folder / "texts" / "note.txt").write_text("no picture")
+    (machine.folder / "texts" / "note.txt").write_text("no image")
     for folder in ("photos", "texts"):
         done = machine.run("index", machine.folder / folder)
         assert done.returncode == 0
-        assert "no pictures were found" in done.stderr
+        assert "no images were found" in done.stderr
 
 
-def test_single_picture_is_indexed(machine: Machine) -> None:
+def test_single_image_is_indexed(machine: Machine) -> None:
     machine.paint(2)
     done = machine.run("index", "photos/red-0.png", "--json")  # relative to where the user is
     assert done.returncode == 0
     assert json.loads(done.stdout)["added"] == 1
 
 
-def test_single_file_that_is_no_picture_fails(machine: Machine) -> None:
-    (machine.folder / "text.jpg").write_text("no picture")
+def test_single_file_that_is_no_image_fails(machine: Machine) -> None:
+    (machine.folder / "text.jpg").write_text("no image")
     done = machine.run("index", machine.folder / "text.jpg")
     assert done.returncode == 1
     assert "text.jpg" in done.stderr
@@ -226,7 +230,7 @@ def test_single_file_that_is_no_picture_fails(machine: Machine) -> None:
 
 def test_bad_files_are_named_and_the_rest_is_indexed(machine: Machine) -> None:
     machine.paint(3)
-    (machine.photos / "text.jpg").write_text("no picture")
+    (machine.photos / "text.jpg").write_text("no image")
     (machine.photos / "empty.jpg").touch()
     whole = machine.folder / "noise.jpg"
     Image.effect_noise((200, 200), 80).save(whole)
@@ -350,7 +354,7 @@ def test_taken_port_is_status_1(machine: Machine) -> None:
         assert machine.run("status", "--indexer", address).returncode == 0
     finally:
         os.killpg(first.pid, signal.SIGTERM)
-        first.communicate(timeout=30)
+        first.communicate(timeout=60)
 
 
 def test_page_of_a_search_needs_nothing_beside_it(indexed: Machine) -> None:
@@ -367,7 +371,7 @@ ARTICLE = (
 )
 
 
-def test_article_gets_fitting_pictures_and_keeps_its_words(indexed: Machine) -> None:
+def test_article_gets_fitting_images_and_keeps_its_words(indexed: Machine) -> None:
     (indexed.folder / "post.md").write_text(ARTICLE)
     done = indexed.run("illustrate", "post.md", "--json")
     assert done.returncode == 0, done.stderr
@@ -396,8 +400,8 @@ def test_edit_is_taken_back_by_undo(indexed: Machine) -> None:
     before = (folder / "article.md").read_text()
     changed = indexed.run("edit", folder, "--spot", "1", "--search", "green", "--json")
     assert changed.returncode == 0, changed.stderr
-    picture = json.loads(changed.stdout)["segments"][1]["illustration"]
-    assert "/green-" in picture["path"]
+    illustration = json.loads(changed.stdout)["segments"][1]["illustration"]
+    assert "/green-" in illustration["path"]
     assert indexed.run("edit", folder, "--undo").returncode == 0
     assert (folder / "article.md").read_text() == before
 

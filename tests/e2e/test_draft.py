@@ -1,5 +1,6 @@
 """The small local model, for real: its weights and its engine install from the package index."""
 
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -26,7 +27,7 @@ def real() -> OpenAIModel:
     """The real server; it lives as long as the process."""
     from xcomp_model.draft import open_draft
 
-    return open_draft()
+    return open_draft(threads=int(os.environ.get("OMP_NUM_THREADS", "2")))  # a worker has one processor
 
 
 def test_draft_writes_english_through_the_endpoint_client(real: OpenAIModel) -> None:

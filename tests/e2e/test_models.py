@@ -39,7 +39,7 @@ class Desk:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
         return subprocess.run(
-            [*XCOMP, *arguments], capture_output=True, text=True, env=self.environment, cwd=self.folder, timeout=60
+            [*XCOMP, *arguments], capture_output=True, text=True, env=self.environment, cwd=self.folder, timeout=120
         )
 
     def json(self, *arguments: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ OTHER = "other:colors"
 
 @pytest.fixture(autouse=True)
 def indexer(home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Indexer]:
-    """An indexer with three pictures and one whose file is gone."""
+    """An indexer with three images and one whose file is gone."""
     with serving(home, others={OTHER: OtherEmbedder()}) as running:
         images.library(
             photos, {"red.jpg": images.RED, "green.jpg": images.GREEN, "blue.jpg": images.BLUE, "x.jpg": images.RED}
@@ -38,7 +38,7 @@ def test_a_model_is_changed_and_changed_back(
         "  space new, filling: other:colors, 13 dimensions, 3 images, understands en, queries as a photo of {}"
     )
     assert f"not embedded {photos}/x.jpg" in said.err
-    assert "new lacks 1 picture: bring" in said.err
+    assert "new lacks 1 image: bring" in said.err
     assert run(["repo", "space", "switch", "default", "new"]) == 1
     assert "1 images have no vector in space 'new' yet" in capsys.readouterr().err
     indexer.ingest(photos, prune=True)

@@ -88,7 +88,7 @@ def test_skipped_files_are_named_by_their_paths_here(
     elsewhere: Indexer, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images.library(photos, COLORS)
-    (photos / "text.jpg").write_text("no picture")
+    (photos / "text.jpg").write_text("no image")
     (photos / "empty.jpg").touch()
     (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
     with open(os.path.join(os.fsencode(photos), b"bad\xe9.jpg"), "wb") as file:  # noqa: PTH118
@@ -105,10 +105,10 @@ def test_skipped_files_are_named_by_their_paths_here(
     assert (value["scanned"], value["added"]) == (6, 3)
 
 
-def test_a_picture_of_many_chunks_arrives_whole(
+def test_an_image_of_many_chunks_arrives_whole(
     elsewhere: Indexer, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content = images.jpeg() + os.urandom(5_000_000)  # decoders stop at the end of the picture
+    content = images.jpeg() + os.urandom(5_000_000)  # decoders stop at the end of the image
     (photos / "large.jpg").write_bytes(content)
     assert indexed(capsys, photos / "large.jpg") == counts(1, added=1)
     image_id = elsewhere.images()["large.jpg"]
@@ -146,14 +146,14 @@ def test_a_file_that_changes_while_it_is_sent_is_named(
     elsewhere: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images.library(photos, COLORS)
-    sent = uploading._sent_whole
+    sent = uploading._send_content
 
     def touched(client: IndexerClient, entry: Entry, offer: pb.UploadHeader) -> pb.UploadResponse:
         if entry.path.endswith("red.jpg"):
             Path(entry.path).write_bytes(images.jpeg(images.YELLOW))
         return sent(client, entry, offer)
 
-    monkeypatch.setattr(uploading, "_sent_whole", touched)
+    monkeypatch.setattr(uploading, "_send_content", touched)
     capsys.readouterr()
     assert run(["index", str(photos), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)

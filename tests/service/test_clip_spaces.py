@@ -20,11 +20,12 @@ from xcomp_indexer.search.ranking import (
 )
 from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store.factory import open_stores
+from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Conflict, XcompError
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 ENGLISH, CHINESE, MIXED = "a red house", "红色的房子", "red house 红房"
 
@@ -69,7 +70,7 @@ def serving(clip: Clip) -> Iterator[IndexerClient]:
     service = IndexerService(library, roots=[Path("/")], inbox=UploadDir(clip.home.parent / FOLDER))
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
+        with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with IndexerClient(running.address) as client:
                 yield client
@@ -161,3 +162,51 @@ def test_changed_weights_are_refused_with_the_way_out(clip: Clip) -> None:
         weights.write_bytes(kept)
     with serving(clip) as client:
         assert search(client, ENGLISH).hits
+
+
+def answer(client: IndexerClient, text: str, **options: object) -> pb.SearchResponse:
+    query = pb.Query(parts=[pb.QueryPart(text=text)])
+    request = pb.SearchRequest(repository="both", queries=[query], k=5, **options)  # type: ignore[arg-type]
+    return client.search(request)
+
+
+def test_all_spaces_score_the_hits_of_one_and_change_nothing_else(client: IndexerClient) -> None:
+    (alone,) = answer(client, ENGLISH).results
+    (result,) = answer(client, ENGLISH, all_spaces=True).results
+    (chinese,) = answer(client, ENGLISH, language=common_pb2.LANGUAGE_ZH, only_ids=ids_of(alone)).results
+    assert (list(alone.spaces), list(result.spaces)) == (["en"], ["en"])
+    in_chinese = {hit.image.id: hit.spaces["zh"] for hit in chinese.hits}
+    for before, hit in zip(alone.hits, result.hits, strict=True):
+        assert set(hit.spaces) == {"en", "zh"}
+        expected = in_chinese[hit.image.id]
+        assert hit.spaces["zh"].rank == expected.rank
+        assert hit.spaces["zh"].score == pytest.approx(expected.score, abs=1e-5)
+        assert hit.spaces["zh"].standout == pytest.approx(expected.standout, abs=1e-3)
+        del hit.spaces["zh"]
+        assert hit == before
+
+
+def test_all_spaces_do_not_score_what_the_active_ones_alone_hold(client: IndexerClient) -> None:
+    client.switch_spaces(pb.SwitchSpacesRequest(repository="both", spaces=["en"], force=True))
+    try:
+        (result,) = answer(client, ENGLISH, all_spaces=True).results
+    finally:
+        client.switch_spaces(pb.SwitchSpacesRequest(repository="both", spaces=["en", "zh"]))
+    assert {name for hit in result.hits for name in hit.spaces} == {"en"}
+
+
+def test_images_are_as_similar_as_in_the_space_that_tells_them_best_apart(client: IndexerClient) -> None:
+    both = answer(client, MIXED, min_similarity=0.001)
+    ids = ids_of(both.results[0])
+    of_space = {}
+    for language in (common_pb2.LANGUAGE_EN, common_pb2.LANGUAGE_ZH):
+        alone = answer(client, MIXED, language=language, min_similarity=0.001, only_ids=ids)
+        of_space[language] = {frozenset((pair.image_id, pair.other_id)): pair.cosine for pair in alone.similarities}
+    assert both.similarities
+    for pair in both.similarities:
+        lowest = min(each[frozenset((pair.image_id, pair.other_id))] for each in of_space.values())
+        assert pair.cosine == pytest.approx(lowest, abs=1e-5)
+
+
+def ids_of(result: pb.QueryResult) -> list[str]:
+    return [hit.image.id for hit in result.hits]

@@ -1,4 +1,4 @@
-"""What leaves the house: pictures that tell nothing of their owner, a zip, and articles of static sites."""
+"""What leaves the house: images that tell nothing of their owner, a zip, and articles of static sites."""
 
 import io
 import json
@@ -13,11 +13,12 @@ from PIL import ExifTags, Image
 from tests import images, toy_indexer
 from tests.indexing import Indexer
 from tests.service.test_composer_service import serving
-from tests.toy_indexer import PatientCaller, ToyIndexer
+from tests.toy_indexer import PatientCallContext, ToyIndexer
 from xcomp_cli.articles import output
 from xcomp_cli.main import run
 from xcomp_composer.article.model import Article, Illustration, Segment
-from xcomp_composer.bundle.site_assets import LIST
+from xcomp_composer.bundle.site_assets import USAGE_FILE
+from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client.channel import dial
@@ -30,7 +31,7 @@ SECRETS = (
 
 
 def talkative(kind: str) -> bytes:
-    """A picture of a phone: place, serial number, maker note, XMP, and a thumbnail with a comment of its own."""
+    """An image of a phone: place, serial number, maker note, XMP, and a thumbnail with a comment of its own."""
     exif = Image.Exif()
     detail = exif.get_ifd(ExifTags.IFD.Exif)
     detail[ExifTags.Base.BodySerialNumber] = images.SERIAL_SECRET
@@ -40,14 +41,14 @@ def talkative(kind: str) -> bytes:
     place[ExifTags.GPS.GPSLongitude], place[ExifTags.GPS.GPSLongitudeRef] = (13.0, 22.0, 39.72), "E"
     place[ExifTags.GPS.GPSMapDatum] = images.GPS_SECRET
     xmp = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{images.XMP_SECRET}</x:xmpmeta>".encode()
-    picture = images.plain(images.RED, size=(3000, 2000) if kind == "JPEG" else (300, 200))  # HEIC encodes slowly
+    photo = images.plain(images.RED, size=(3000, 2000) if kind == "JPEG" else (300, 200))  # HEIC encodes slowly
     if kind == "HEIF":
         target = io.BytesIO()
-        pillow_heif.from_pillow(picture).save(target, exif=exif.tobytes(), xmp=xmp, quality=60)
+        pillow_heif.from_pillow(photo).save(target, exif=exif.tobytes(), xmp=xmp, quality=60)
         return target.getvalue()
     thumbnail = images.encoded(images.plain(size=(160, 120)), comment=THUMB_SECRET.encode())
     blob = exif.tobytes() + thumbnail  # a camera's thumbnail lies behind the entries
-    return images.encoded(picture, exif=blob, xmp=xmp, comment=images.COMMENT_SECRET.encode())
+    return images.encoded(photo, exif=blob, xmp=xmp, comment=images.COMMENT_SECRET.encode())
 
 
 @pytest.mark.parametrize(("name", "kind"), [("phone.jpg", "JPEG"), ("phone.heic", "HEIF")])
@@ -60,20 +61,21 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     (photos / f"{name}.json").write_text(json.dumps({"title": "A wall", "credit": "Ann", "copyright": "2026 Ann"}))
     indexer.ingest(photos)
     with dial(indexer.address) as channel:
-        repository = RepositoryClient(rpc.IndexerStub(channel), indexer.address, Conditions("default"), PatientCaller())
-        ((hit,),) = repository.search(["red"], k=1)
-    offered = (hit.candidate(1.0),)
+        connection = IndexerConnection(rpc.IndexerStub(channel), indexer.address, PatientCallContext())
+        repository = RepositoryClient.open(connection, Conditions("default"))
+        ((hit,),) = repository.search(["red"], k=1).hits
+    offered = (hit.to_candidate(1.0),)
     shown = Illustration(hit.image_id, "default", hit.path, caption="A wall", credit="Ann", candidates=offered)
     article = Article("T", "en", "retrieval", "color", (Segment("Words.\n", shown),))
     folder = tmp_path / "bundle"
-    written = output.bundle(folder).write(article, output.fetcher(indexer.client, "default"))
+    written = output.bundle_target(folder).write(article, output.image_fetcher(indexer.client, "default"))
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert len(files) == 5
     for file in files:
         assert not [secret for secret in SECRETS if secret.encode() in file.read_bytes()], file.name
-    ((_, picture),) = written.illustrated
-    assert picture.file.endswith(".jpg")
-    with Image.open(folder / picture.file) as opened:
+    ((_, illustration),) = written.illustrations
+    assert illustration.file.endswith(".jpg")
+    with Image.open(folder / illustration.file) as opened:
         assert opened.size == ((2048, 1365) if kind == "JPEG" else (300, 200))
         assert set(opened.getexif()) == {ExifTags.Base.Artist, ExifTags.Base.Copyright}
         assert not opened.getexif().get_ifd(ExifTags.IFD.GPSInfo)
@@ -84,9 +86,11 @@ def test_originals_keep_everything(indexer: Indexer, photos: Path, tmp_path: Pat
     indexer.ingest(photos)
     (image_id,) = indexer.images().values()
     article = Article("T", "en", "m", "color", (Segment("Words.\n", Illustration(image_id, "default", "/p.heic")),))
-    written = output.bundle(tmp_path / "b").write(article, output.fetcher(indexer.client, "default", originals=True))
-    ((_, picture),) = written.illustrated
-    assert (tmp_path / "b" / picture.file).read_bytes() == (photos / "phone.heic").read_bytes()
+    written = output.bundle_target(tmp_path / "b").write(
+        article, output.image_fetcher(indexer.client, "default", originals=True)
+    )
+    ((_, illustration),) = written.illustrations
+    assert (tmp_path / "b" / illustration.file).read_bytes() == (photos / "phone.heic").read_bytes()
 
 
 HUGO = """+++
@@ -144,7 +148,7 @@ def illustrate(post: Path, assets: str, *more: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SITES)
-def test_a_site_gets_pictures_and_keeps_its_words(site: Path, kind: str) -> None:
+def test_a_site_gets_images_and_keeps_its_words(site: Path, kind: str) -> None:
     text, name, assets, flags, link = SITES[kind]
     post = site / name
     post.parent.mkdir(parents=True)
@@ -155,28 +159,28 @@ def test_a_site_gets_pictures_and_keeps_its_words(site: Path, kind: str) -> None
     once = post.read_text()
     front = text[: text.index("\n\n") + 2]
     assert once.startswith(front)
-    pictures = {file.name for file in (site / assets).glob("*.jpg")} - {"theirs.jpg"}
-    assert len(pictures) == once.count("![") == 2
-    assert all(f"{link}{picture})" in once for picture in pictures)
+    images_there = {file.name for file in (site / assets).glob("*.jpg")} - {"theirs.jpg"}
+    assert len(images_there) == once.count("![") == 2
+    assert all(f"{link}{name})" in once for name in images_there)
     illustrate(post, assets, *flags)
     assert post.read_text() == once
-    assert {file.name for file in (site / assets).glob("*.jpg")} == pictures | {"theirs.jpg"}
+    assert {file.name for file in (site / assets).glob("*.jpg")} == images_there | {"theirs.jpg"}
     illustrate(post, assets, *flags, "--images", "0")
     assert post.read_text() == text
     assert [file.name for file in (site / assets).glob("*.jpg")] == ["theirs.jpg"]
 
 
-def test_a_picture_stays_while_another_article_shows_it(site: Path) -> None:
+def test_an_image_stays_while_another_article_shows_it(site: Path) -> None:
     posts = [site / name for name in ("one.md", "two.md")]
     for post in posts:
         post.write_text("A cup of espresso stood on the wooden table.\n")
         illustrate(post, "img", "--url-prefix", "/img")
-    (picture,) = (site / "img").glob("*.jpg")
+    (image,) = (site / "img").glob("*.jpg")
     illustrate(posts[0], "img", "--images", "0")
-    assert picture.exists()
+    assert image.exists()
     posts[1].unlink()
     illustrate(posts[0], "img", "--images", "0")
-    assert not picture.exists()
+    assert not image.exists()
 
 
 def test_a_list_that_was_tampered_with_removes_nothing_elsewhere(site: Path) -> None:
@@ -184,7 +188,7 @@ def test_a_list_that_was_tampered_with_removes_nothing_elsewhere(site: Path) -> 
     outside.write_bytes(b"mine")
     (site / "img").mkdir()
     names = {"../outside.jpg": ["gone.md"], ".hidden": ["gone.md"], "sub/x.jpg": ["gone.md"]}
-    (site / "img" / LIST).write_text(json.dumps({"pictures": names}))
+    (site / "img" / USAGE_FILE).write_text(json.dumps({"pictures": names}))
     (site / "img" / ".hidden").write_bytes(b"mine")
     post = site / "one.md"
     post.write_text("A cup of espresso stood on the wooden table.\n")

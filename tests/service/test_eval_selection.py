@@ -32,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @dataclass
 class Bench:
-    """A repository of coloured pictures, and a file of items."""
+    """A repository of coloured images, and a file of items."""
 
     folder: Path
     ids: dict[str, str]
@@ -114,7 +114,7 @@ def test_a_model_that_loves_a_letter_is_found_out(bench: Bench, models: dict[str
     assert figures["threshold"]["choices"] == 5
 
 
-def test_pictures_so_far_and_a_given_order_reach_the_model(bench: Bench, models: dict[str, str]) -> None:
+def test_images_so_far_and_a_given_order_reach_the_model(bench: Bench, models: dict[str, str]) -> None:
     bench.write([3, 3], order="DCBA", images=["photos/red.png"])
     figures = bench.figures("--model", models["biased"], "--no-controls")
     assert figures["accuracy"]["released"]["mean"] == 1

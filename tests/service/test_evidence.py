@@ -27,7 +27,7 @@ OTHER = "other:colors"
 
 
 class Duller(OtherEmbedder):
-    """Sees some grey in every picture, so that its cosines are other ones."""
+    """Sees some grey in every image, so that its cosines are other ones."""
 
     def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
         vectors = super().encode_batch(pictures).vectors + 0.2
@@ -36,7 +36,7 @@ class Duller(OtherEmbedder):
 
 @pytest.fixture
 def indexer(home: Path, photos: Path) -> Iterator[Indexer]:
-    """Four pictures in two active spaces, of which `new` reads English alone."""
+    """Four images in two active spaces, of which `new` reads English alone."""
     with serving(home, others={OTHER: Duller()}) as running:
         images.library(photos, COLORS)
         running.ingest(photos)
@@ -53,7 +53,7 @@ def illustrated(indexer: Indexer, text: str) -> Article:
 
 
 def scores(indexer: Indexer, query: str, space: str) -> dict[str, float]:
-    """What a space alone gives every picture."""
+    """What a space alone gives every image."""
     others = {each.name: 0.0 for each in indexer.library.get("default").held if each.name != space}
     answer = indexer.hits(query, k=4, language=common.LANGUAGE_ALL, space_weights=others)
     assert list(answer.spaces) == [space]
@@ -62,10 +62,10 @@ def scores(indexer: Indexer, query: str, space: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_candidate_bears_the_scores_of_every_space(indexer: Indexer, language: str, tmp_path: Path) -> None:
-    for picture in pictures(indexer, ARTICLES[language], tmp_path / "bundle"):
+    for illustration in illustrations(indexer, ARTICLES[language], tmp_path / "bundle"):
         for space in ("color", "new"):
-            assert _of(picture, space) == pytest.approx(_known(indexer, picture, space), abs=1e-4)
-        assert _of(picture, "color") != _of(picture, "new")
+            assert _of(illustration, space) == pytest.approx(_known(indexer, illustration, space), abs=1e-4)
+        assert _of(illustration, "color") != _of(illustration, "new")
 
 
 def test_with_one_space_candidates_bear_its_scores_for_the_query_of_their_spot(
@@ -74,22 +74,22 @@ def test_with_one_space_candidates_bear_its_scores_for_the_query_of_their_spot(
     with serving(home) as indexer:
         images.library(photos, COLORS)
         indexer.ingest(photos)
-        for picture in pictures(indexer, ARTICLES["en"], tmp_path / "bundle"):
-            assert _of(picture, "color") == pytest.approx(_known(indexer, picture, "color"), abs=1e-4)
+        for illustration in illustrations(indexer, ARTICLES["en"], tmp_path / "bundle"):
+            assert _of(illustration, "color") == pytest.approx(_known(indexer, illustration, "color"), abs=1e-4)
 
 
-def pictures(indexer: Indexer, text: str, folder: Path) -> list[Illustration]:
+def illustrations(indexer: Indexer, text: str, folder: Path) -> list[Illustration]:
     """Illustrates two spots of three candidates each; returns what the bundle's article.json says."""
     writer.write_bundle(illustrated(indexer, text), folder, lambda *_: (images.jpeg(), ".jpg"))
     found = [segment.illustration for segment in writer.read_bundle(folder).segments if segment.illustration]
-    assert [len(picture.candidates) for picture in found] == [3, 3]
+    assert [len(illustration.candidates) for illustration in found] == [3, 3]
     return found
 
 
-def _of(picture: Illustration, space: str) -> dict[str, float]:
-    return {each.image_id: each.spaces[space].score for each in picture.candidates}
+def _of(illustration: Illustration, space: str) -> dict[str, float]:
+    return {each.image_id: each.spaces[space].score for each in illustration.candidates}
 
 
-def _known(indexer: Indexer, picture: Illustration, space: str) -> dict[str, float]:
-    known = scores(indexer, picture.query, space)
-    return {each.image_id: known[each.image_id] for each in picture.candidates}
+def _known(indexer: Indexer, illustration: Illustration, space: str) -> dict[str, float]:
+    known = scores(indexer, illustration.query, space)
+    return {each.image_id: known[each.image_id] for each in illustration.candidates}

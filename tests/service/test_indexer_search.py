@@ -11,6 +11,7 @@ import pytest
 
 from tests import images
 from tests.indexing import Indexer, serving
+from tests.nearness import assert_alike
 from xcomp_indexer.search.retrieve import SPARE
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
@@ -79,7 +80,9 @@ def test_searches_at_once_find_what_each_finds_alone(shared: Indexer) -> None:
     asked = [(f"{text} {at}", each) for at, text in enumerate(texts) for each in conditions]
     alone = [shared.hits(text, **each) for text, each in asked]
     with ThreadPoolExecutor(len(asked)) as pool:
-        assert list(pool.map(lambda one: shared.hits(one[0], **one[1]), asked)) == alone
+        together = list(pool.map(lambda one: shared.hits(one[0], **one[1]), asked))
+    for found, expected in zip(together, alone, strict=True):
+        assert_alike(found, expected)
 
 
 def test_a_picture_finds_its_like(shared: Indexer) -> None:
@@ -134,6 +137,46 @@ def test_results_can_be_limited_to_ids(shared: Indexer) -> None:
     assert len(shared.search("red", exclude_ids=["no-id", ids["red.jpg"]])) == 3
 
 
+def test_pairs_of_similar_images_are_listed_once_most_similar_first(library: Indexer, photos: Path) -> None:
+    (photos / "rose.jpg").write_bytes(images.jpeg((250, 10, 10)))
+    library.ingest(photos)
+    names = {image_id: name for name, image_id in library.images().items()}
+    queries = [pb.Query(parts=[text(words)]) for words in ("red", "blue")]
+    request = pb.SearchRequest(repository="default", queries=queries, k=5, min_similarity=0.0001)
+    pairs = library.client.search(request).similarities
+    assert {names[pairs[0].image_id], names[pairs[0].other_id]} == {"red.jpg", "rose.jpg"}
+    assert len({frozenset((pair.image_id, pair.other_id)) for pair in pairs}) == len(pairs)
+    assert [pair.cosine for pair in pairs] == sorted((pair.cosine for pair in pairs), reverse=True)
+    by_id = library.hits(pb.QueryPart(image_id=pairs[0].image_id), exclude_ids=[pairs[0].image_id]).hits[0]
+    assert by_id.image.id == pairs[0].other_id
+    assert by_id.score == pytest.approx(pairs[0].cosine, abs=1e-5)
+    request.min_similarity = 0
+    assert not library.client.search(request).similarities
+
+
+def test_hits_are_compared_with_further_images_that_may_be_offered(library: Indexer, photos: Path) -> None:
+    for name in ("rose.jpg", "secret.jpg"):
+        (photos / name).write_bytes(images.jpeg((250, 10, 10)))
+    (photos / "secret.jpg.json").write_text(json.dumps({"internal": True}))
+    library.ingest(photos)
+    ids = library.images()
+    further = {"compare_ids": [ids["rose.jpg"], ids["secret.jpg"], "no-id"]}
+    request = pb.SearchRequest(
+        repository="default", queries=[pb.Query(parts=[text("red")])], k=1, only_ids=[ids["red.jpg"]],
+        min_similarity=0.5, **further,  # type: ignore[arg-type]
+    )  # fmt: skip
+    (pair,) = library.client.search(request).similarities
+    assert {pair.image_id, pair.other_id} == {ids["red.jpg"], ids["rose.jpg"]}
+
+
+def test_the_vectors_of_queries_are_those_that_embed_returns(shared: Indexer) -> None:
+    vectors = shared.hits("a red door", query_vectors=True).vectors
+    embedded = shared.client.embed(pb.EmbedRequest(repository="default", inputs=[pb.EmbedInput(text="a red door")]))
+    assert list(vectors) == ["color"]
+    assert list(vectors["color"].values) == pytest.approx(list(embedded.vectors[0].values), abs=1e-6)
+    assert not shared.hits("a red door").vectors
+
+
 def test_restricted_expired_and_embargoed_images_are_never_found_unasked(library: Indexer, photos: Path) -> None:
     terms = {
         "red.jpg": {"internal": True},
@@ -176,7 +219,8 @@ def test_the_next_best_stand_in_for_what_may_not_be_offered(library: Indexer, ph
     library.ingest(photos)
     hits = library.hits("red", k=3).hits
     allowed = [hit for hit in expected if hit.image.id not in hidden]
-    assert [(hit.image.id, hit.score) for hit in hits] == [(hit.image.id, hit.score) for hit in allowed[:3]]
+    assert [hit.image.id for hit in hits] == [hit.image.id for hit in allowed[:3]]
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in allowed[:3]], abs=1e-6)
     assert all(Path(hit.image.path).is_file() for hit in hits)
 
 
@@ -275,6 +319,7 @@ PNG_BOMB = images.bomb()
         ({"min_confidence": math.nan}, "min_confidence: must be 0 to 1"),
         ({"space_weights": {"color": -1.0}}, "space_weights: that of 'color' must be"),
         ({"space_weights": {"color": 0.0}}, "space_weights: leave no space"),
+        ({"min_similarity": 1.1}, "min_similarity: must be 0 to 1"),
         ({"language": 9}, "language: 9 is none"),
         ({"where": ["nonsense"]}, "where 'nonsense'"),
         ({"where": ["(" * 5000]}, "where: an expression is longer"),

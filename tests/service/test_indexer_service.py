@@ -1,6 +1,7 @@
 """The rest of the indexer's service: bytes, pages, upkeep, and tools that know nothing but reflection."""
 
 import io
+import json
 from pathlib import Path
 
 import grpc
@@ -15,7 +16,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Conflict, Denied, InvalidRequest, NotFound, Unauthenticated
-from xcomp_protos.server.auth import single
+from xcomp_protos.server.auth import allow_token
 
 
 def fetch(indexer: Indexer, name: str, **wishes: object) -> tuple[pb.FetchHeader, bytes]:
@@ -136,6 +137,38 @@ def test_a_bad_page_is_refused(indexer: Indexer, changes: dict[str, object], say
         indexer.client.list_images(pb.ListRequest(repository="default", **changes))  # type: ignore[arg-type]
 
 
+def test_images_are_read_by_id_in_the_order_asked_and_nothing_is_embedded(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, {"red.jpg": images.RED, "blue.jpg": images.BLUE})
+    (photos / "broken.jpg").write_bytes(b"")
+    indexer.ingest(photos)
+    ids = indexer.images()
+    (broken,) = [point.id for point in indexer.library.get("default").store.scan() if point.payload.get("failure")]
+    wanted = [ids["red.jpg"], "no-id", ids["blue.jpg"], broken, ids["red.jpg"]]
+    before = indexer.embedder.images
+    found = indexer.client.get_images(pb.GetImagesRequest(repository="default", ids=wanted)).images
+    assert [image.id for image in found] == [ids["red.jpg"], ids["blue.jpg"]]
+    listed = {image.id: image for image in indexer.client.list_images(pb.ListRequest(repository="default")).images}
+    assert list(found) == [listed[image.id] for image in found]
+    assert indexer.embedder.images == before
+
+
+def test_images_that_are_not_offered_are_read_only_with_permission(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, {"red.jpg": images.RED, "blue.jpg": images.BLUE})
+    (photos / "red.jpg.json").write_text(json.dumps({"internal": True}))
+    indexer.ingest(photos)
+    ids = indexer.images()
+    request = pb.GetImagesRequest(repository="default", ids=list(ids.values()))
+    assert [image.id for image in indexer.client.get_images(request).images] == [ids["blue.jpg"]]
+    request.allow_restricted = True
+    assert {image.id for image in indexer.client.get_images(request).images} == set(ids.values())
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_a_number_of_ids_out_of_range_is_refused(indexer: Indexer, count: int) -> None:
+    with pytest.raises(InvalidRequest, match=f"^ids: send 1 to 1000 of them, not {count}"):
+        indexer.client.get_images(pb.GetImagesRequest(repository="default", ids=["no-id"] * count))
+
+
 def test_delete_forgets_images_and_leaves_files(indexer: Indexer, photos: Path) -> None:
     images.library(photos, {"red.jpg": images.RED, "blue.jpg": images.BLUE})
     indexer.ingest(photos)
@@ -229,7 +262,7 @@ def test_a_tool_that_knows_only_the_address_can_list_and_call_services(indexer: 
 
 
 def test_every_call_asks_for_the_token(home: Path) -> None:
-    with serving(home, access=single("secret")) as indexer, IndexerClient(indexer.address) as stranger:
+    with serving(home, access=allow_token("secret")) as indexer, IndexerClient(indexer.address) as stranger:
         assert list(indexer.client.list_repositories()) == []
         with pytest.raises(Unauthenticated, match="missing or wrong token"):
             stranger.list_repositories()

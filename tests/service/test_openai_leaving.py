@@ -1,6 +1,7 @@
 """Requests to an endpoint that says nothing: they end soon after their caller leaves, and the endpoint notices."""
 
 import json
+import math
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from tests.images import plain
 from tests.openai_server import message
+from tests.toy_indexer import PatientCallContext
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model.base import Control, ModelError, Picture, Sampling, Section, Text
@@ -19,7 +21,7 @@ from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_protos.errors import DeadlineExceeded
 
 ASK = (Control("user"), Text("hello"))
-SOON_S = 2.0  # far below a time-out
+SOON_S = 20.0  # far below a time-out, and enough where the machine is busy
 _PIECE = json.dumps({"choices": [{"index": 0, "delta": {"content": "Once"}}]})
 _BEGINNING = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {_PIECE}\n\n".encode()
 RETRY_S = 1.5  # longer than the pause after which the client would try again
@@ -124,25 +126,28 @@ def test_no_connection_is_kept_that_could_not_be_shut(silent: Silent) -> None:
     assert silent.connections == 2
 
 
-class Hurried:
-    """A caller with half a second."""
+class HalfSecondCall(PatientCallContext):
+    """A caller with half a second from the moment in which the endpoint is asked, however long that takes here."""
 
-    def __init__(self) -> None:
-        self._end = time.monotonic() + 0.5
+    def __init__(self, asked: threading.Event) -> None:
+        self._asked = asked
+        self._end = math.inf
 
     def remaining_s(self) -> float:
-        left = self._end - time.monotonic()
-        if left <= 0:
+        if self.is_cancelled():
             raise DeadlineExceeded("the time is over")
-        return left
+        return min(self._end - time.monotonic(), 60.0)
 
-    def is_gone(self) -> bool:
+    def is_cancelled(self) -> bool:
+        if self._asked.is_set():
+            self._end = min(self._end, time.monotonic() + 0.5)
         return time.monotonic() >= self._end
 
 
 def test_a_deadline_ends_the_choice_and_frees_the_lane(silent: Silent) -> None:
     lane = FairQueue(width=1, waiting=0)
-    consultation = ModelSession(LoadedModel(OpenAIModel("m", base_url=silent.url), lane), Hurried())
+    model = OpenAIModel("m", base_url=silent.url)
+    consultation = ModelSession(LoadedModel(model, lane), HalfSecondCall(silent.asked))
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         consultation.choose([Section("text")], [Picture("a", plain()), Picture("b", plain())])

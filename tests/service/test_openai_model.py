@@ -171,7 +171,7 @@ def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPa
     hold = threading.Event()
 
     def answer(_: dict[str, object]) -> openai_server.Reply:
-        hold.wait(timeout=10)
+        hold.wait(timeout=60)
         return message("A")
 
     with endpoint(answer) as (model, _):

@@ -165,7 +165,7 @@ def test_searches_and_ingests_go_on_while_a_space_is_filled(
     done: list[pb.FillSummary] = []
     filling = threading.Thread(target=lambda: done.append(add(indexer)[0]))
     filling.start()
-    assert other.waiting.wait(10)
+    assert other.waiting.wait(60)
     assert indexer.search("red")[0] == "red.jpg"
     assert states(indexer)["new"] == ("filling", 0)
     with pytest.raises(Conflict, match="being filled or dropped"):
@@ -175,7 +175,7 @@ def test_searches_and_ingests_go_on_while_a_space_is_filled(
     (photos / "red.jpg").write_bytes(images.jpeg(images.YELLOW))  # embedded already, and not written yet
     other.open.set()
     indexer.ingest(photos)
-    filling.join(10)
+    filling.join(60)
     assert done
     for point in indexer.library.get("default").store.scan(vectors=True):  # no vector of what a picture was before
         if "new" in point.vectors:
@@ -193,7 +193,7 @@ def test_who_leaves_stops_the_filling_and_comes_back_to_the_rest(
     events = indexer.client.add_space(pb.AddSpaceRequest(repository="default", space="new", model=OTHER))
     next(events)
     other.open.clear()
-    assert other.waiting.wait(10)
+    assert other.waiting.wait(60)
     events.close()  # type: ignore[attr-defined]  # a generator
     other.open.set()
     with indexer.library.get("default").filling:  # until it has noticed
@@ -275,10 +275,10 @@ def test_an_upload_may_have_begun_before_a_space_went(indexer: Indexer, other: O
     answers: list[pb.UploadResponse] = []
     uploading = threading.Thread(target=lambda: answers.append(indexer.client.upload(header, [content])))
     uploading.start()
-    assert other.waiting.wait(10)  # with the space that goes
+    assert other.waiting.wait(60)  # with the space that goes
     drop(indexer, "new")
     other.open.set()
-    uploading.join(10)
+    uploading.join(60)
     assert answers[0].image_id
     assert states(indexer) == {"color": ("active", 5)}
 

@@ -15,7 +15,7 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Unavailable
 
 COUNT = 200
-WAIT_S = 30
+WAIT_S = 60
 
 
 def add(client: IndexerClient, space: str, model: str) -> int:

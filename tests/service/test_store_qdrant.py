@@ -142,7 +142,7 @@ def test_a_server_that_comes_back_just_works(scheme: str) -> None:
 
 
 def until_it_answers(store: Store) -> int:
-    for _ in range(20):
+    for _ in range(300):
         try:
             return store.count()
         except Unavailable:

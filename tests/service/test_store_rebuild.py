@@ -294,7 +294,7 @@ def test_a_crash_at_any_step_leaves_one_whole_shard(
 
 
 def wait_until_gone(pid: int) -> None:
-    for _ in range(100):
+    for _ in range(600):
         if not pid or not Path(f"/proc/{pid}").exists():
             return
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Brings an article to where the user wants it, and says what came of it."""
+"""Writes an article to the place that the user named, and reports the result."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
 from xcomp_cli.local_server.clients import PartialResultSaved
-from xcomp_cli.local_server.lock import directory_held
+from xcomp_cli.local_server.lock import hold_directory
 from xcomp_cli.output import console
 from xcomp_composer.article import serialize
 from xcomp_composer.article.model import Article, Illustration, Unfilled
@@ -19,30 +19,31 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Conflict, Denied, ImageError, InvalidRequest, NotFound, Unavailable
 
 SUFFIX = ".zip"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can say
-
-PARTIAL = 3
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 
 Write = Callable[[Article, writer.Fetch], Article]
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where an article goes, and the file to open there."""
+    """How an article is written, and the file that a person opens afterwards."""
 
     write: Write
-    shown: Path
+    main_file: Path
 
 
-def bundle(folder: Path, source: Path | None = None) -> Target:
-    """A folder with the article as Markdown, page, review page and JSON; from `source` the author's own pictures."""
+def bundle_target(folder: Path, source: Path | None = None) -> Target:
+    """Returns a target that writes Markdown, page, review page and JSON into a folder.
+
+    The author's own images are read from `source`.
+    """
     return Target(
         lambda article, fetch: writer.write_bundle(article, folder, fetch, source=source), folder / "article.html"
     )
 
 
-def packed(file: Path, source: Path | None = None) -> Target:
-    """The same in one zip."""
+def zip_target(file: Path, source: Path | None = None) -> Target:
+    """Returns a target that writes the same files into one zip."""
 
     def write(article: Article, fetch: writer.Fetch) -> Article:
         with TemporaryDirectory(prefix="xcomp-") as folder:
@@ -54,75 +55,79 @@ def packed(file: Path, source: Path | None = None) -> Target:
 
 
 def check_out(out: Path | None) -> None:
-    """Raises `InvalidRequest` where a bundle would replace files of a folder that no bundle has put there."""
-    if out and (name := _foreign(out)):
-        raise InvalidRequest(f"--out {out}: the {name} there is of no article bundle: choose another folder")
+    """Raises `InvalidRequest` if a bundle would replace files that were not written by a bundle."""
+    if out and (name := _find_foreign_file(out)):
+        raise InvalidRequest(
+            f"--out {out}: the {name} there does not belong to an article bundle: choose another folder"
+        )
 
 
-def _foreign(folder: Path) -> str:
-    """Names a file that a bundle in a folder would replace and no bundle has put there; empty where there is none."""
+def _find_foreign_file(folder: Path) -> str:
+    """Returns the name of a file that a bundle would replace but did not write; empty if there is none."""
     if (folder / "article.json").exists():
         return ""
     return next((name for name in ("article.md", "article.html", "review.html") if (folder / name).exists()), "")
 
 
-def out_of(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = None) -> Target:
-    """A bundle where the user wants it, else in a free place: as a zip where that is asked for, or its name says so."""
-    place = out or free
-    if place.suffix.lower() == SUFFIX:
-        return _rescued(packed(place, source), place.with_suffix(""))
-    whole = packed(place.with_name(place.name + SUFFIX), source) if is_zip else bundle(place, source)
-    return _rescued(whole, place)
+def bundle_or_zip(out: Path | None, free: Path, *, is_zip: bool, source: Path | None = None) -> Target:
+    """Returns a target in `out`, or in `free` without one; it is a zip if requested or if the name ends in .zip."""
+    path = out or free
+    if path.suffix.lower() == SUFFIX:
+        return _with_rescue(zip_target(path, source), path.with_suffix(""))
+    target = zip_target(path.with_name(path.name + SUFFIX), source) if is_zip else bundle_target(path, source)
+    return _with_rescue(target, path)
 
 
-def _rescued(target: Target, folder: Path) -> Target:
-    """The same; where the indexer is away when the pictures are fetched, words and choices are kept in a folder."""
+def _with_rescue(target: Target, folder: Path) -> Target:
+    """Returns the target, which saves texts and choices in a folder if the indexer stops before all images arrive."""
 
     def write(article: Article, fetch: writer.Fetch) -> Article:
         try:
             return target.write(article, fetch)
         except Unavailable as error:
-            kept = folder.with_name(f"{folder.name}.illustrated") if _foreign(folder) else folder  # beside the zip
-            writer.write_words(article, kept)
+            kept = (
+                folder.with_name(f"{folder.name}.illustrated") if _find_foreign_file(folder) else folder
+            )  # beside the zip
+            writer.write_without_images(article, kept)
             way = f"xcomp edit {shlex.quote(str(kept))} --fill"
             raise PartialResultSaved(
-                f"{error}; words and choices are in '{kept}', and {way} draws the pictures"
+                f"{error}; words and choices are in '{kept}', and {way} draws the images"
             ) from None
 
-    return Target(write, target.shown)
+    return Target(write, target.main_file)
 
 
-def in_place(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:
-    """The article's own file in a static site, the pictures in the site's folder for such.
+def in_place_target(file: Path, *, assets: Path | None, url_prefix: str | None) -> Target:
+    """Returns a target that changes the article's own file in a static site and puts images into the site's folder.
 
     Raises:
-        InvalidRequest: that folder was not named, or the article takes no marks.
+        InvalidRequest: the image folder is not named, or the format of the article allows no marks.
     """
     if file.suffix.lower() == ".mdx":
         raise InvalidRequest(
-            "--in-place marks our pictures with HTML comments, which MDX does not take: leave --in-place away"
+            "--in-place marks our images with HTML comments, which MDX does not allow: omit --in-place"
         )
     if assets is None:
-        raise InvalidRequest("--in-place needs --assets DIR, the folder of the site's pictures")
+        raise InvalidRequest("--in-place needs --assets DIR, the folder of the site's images")
     before = file.read_bytes()
-    way = Path(os.path.relpath(assets, file.parent)).as_posix() if url_prefix is None else url_prefix
+    prefix = Path(os.path.relpath(assets, file.parent)).as_posix() if url_prefix is None else url_prefix
 
     def write(article: Article, fetch: writer.Fetch) -> Article:
         if file.read_bytes() != before:
-            raise Conflict(f"'{file}' was changed meanwhile, and stays as it is: run the command again")
+            raise Conflict(f"'{file}' was changed meanwhile and stays as it is: run the command again")
         assets.mkdir(parents=True, exist_ok=True)
-        with directory_held(assets):  # two articles of a site share the folder, and its list of pictures
-            return writer.write_in_place(article, file, assets=assets, url_prefix=way, fetch=fetch)
+        with hold_directory(assets):  # two articles of a site share the folder and its list of images
+            return writer.write_in_place(article, file, assets=assets, url_prefix=prefix, fetch=fetch)
 
     return Target(write, file)
 
 
-def fetcher(
+def image_fetcher(
     client: IndexerClient, repository: str, *, originals: bool = False, allow_restricted: bool = False
 ) -> writer.Fetch:
-    """Returns what fetches a picture from the indexer; thumbnails are never originals.
+    """Returns a function that fetches an image from the indexer; thumbnails are never originals.
 
-    A picture that may not be offered any more is to a bundle what one is that is gone.
+    It raises `NotFound` for an image that is missing, has changed, or may no longer be offered.
     """
 
     def fetch(image_id: str, max_px: int) -> tuple[bytes, str]:
@@ -136,55 +141,55 @@ def fetcher(
         )
         try:
             header, data = client.fetch(request)
-        except (Conflict, Denied) as error:  # the file changed since it was indexed, or may not be shown
+        except (Conflict, Denied) as error:  # the file changed since the last ingest, or may not be shown
             raise NotFound(str(error)) from None
         except ImageError as error:
-            raise NotFound(f"a chosen picture {error}: run xcomp index again") from None
+            raise NotFound(f"a chosen image {error}: run xcomp index again") from None
         return data, header.suffix
 
     return fetch
 
 
 def report(article: Article, target: Target, *, json: bool, strict: bool, images: int = 0) -> int:
-    """Prints what was made, and says where it is less than the `images` asked for; returns the exit status."""
+    """Prints the result, and warns if it has fewer spots than the `images` requested; returns the exit status."""
     if json:
         console.print_json(serialize.to_json(article))
     else:
         _show(article, target)
-    spots = len(article.illustrated) + len(article.unfilled)
+    spots = len(article.illustrations) + len(article.unfilled)
     if spots < images:
-        console.warn(f"pictures asked for: {images}; places that the text has for them, after its paragraphs: {spots}")
-    if line := writer.doubtful_line(article):
-        console.warn(f"the tags are in doubt from line {line} of the page on: nothing behind it was touched")
-    return PARTIAL if strict and (article.unfilled or spots < images) else 0
+        console.warn(f"images requested: {images}; spots that the text has for them, after its paragraphs: {spots}")
+    if line := writer.find_unread_line(article):
+        console.warn(f"the tags are in doubt from line {line} of the page on: nothing after it was changed")
+    return console.PARTIAL if strict and (article.unfilled or spots < images) else 0
 
 
-def least(images: int | None, max_images: int | None) -> int:
-    """Returns how many places are asked for at least."""
+def least_spots(images: int | None, max_images: int | None) -> int:
+    """Returns how many spots are requested at least."""
     return min(bound for bound in (images or 0, max_images) if bound is not None)
 
 
 def _show(article: Article, target: Target) -> None:
-    spots: dict[int, Illustration | Unfilled] = dict(article.illustrated)
+    spots: dict[int, Illustration | Unfilled] = dict(article.illustrations)
     spots.update((spot.segment, spot) for spot in article.unfilled)
     for number in sorted(spots):
-        line = f"  after segment {number:<3} {console.printable(_words(spots[number]))}"
-        console.result(console.fitted(line, console.columns()))
-    count = len(article.illustrated)
+        line = f"  after segment {number:<3} {console.printable(_describe_spot(spots[number]))}"
+        console.print_result(console.fit(line, console.columns()))
+    count = len(article.illustrations)
     empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
     title = console.strong(console.printable(article.title or "the article"))
-    console.result(f"{title}: {console.counted(count, 'picture')}{empty}")
+    console.print_result(f"{title}: {console.format_count(count, 'image')}{empty}")
     if article.shots:
-        console.result("pictures to find or take:")
+        console.print_result("images to find or take:")
     for shot in article.shots:
         line = f"  for segment {shot.segment:<3} {console.printable(shot.query)}"
-        console.result(console.fitted(line, console.columns()))
+        console.print_result(console.fit(line, console.columns()))
     if article.draft:
         console.warn("a small language model wrote this draft: it may contain false statements, check every one")
-    console.result(console.printable(str(target.shown)))
+    console.print_result(console.printable(str(target.main_file)))
 
 
-def _words(spot: Illustration | Unfilled) -> str:
+def _describe_spot(spot: Illustration | Unfilled) -> str:
     if isinstance(spot, Unfilled):
         return f"left empty: {spot.reason}"
     about = spot.caption or spot.alt or "no caption known"
@@ -192,17 +197,17 @@ def _words(spot: Illustration | Unfilled) -> str:
 
 
 def pack(folder: Path, target: Path) -> None:
-    """Writes all files below a folder into a zip, under one folder named after it."""
+    """Writes all files below a folder into a zip, under one folder with the name of the zip."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
                 name = Path(target.stem, file.relative_to(folder)).as_posix()
                 entry = zipfile.ZipInfo(name, date_time=_EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, file.read_bytes())
-        beside.replace(target)
+        draft.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)

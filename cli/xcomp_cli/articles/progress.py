@@ -1,4 +1,4 @@
-"""Watches an article being made: events in, progress for a person, the article out."""
+"""Reads the events of an illustration, shows progress, and returns the article."""
 
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -18,37 +18,37 @@ def watch(events: Iterable[pb.ComposeEvent]) -> Article:
         Unavailable: the stream ends without one.
     """
     article: Article | None = None
-    seen = _ProgressState()
-    with progress.progress("") as advance:
-        advance(0, 0, what="reading the text, looking through the pictures")
+    state = _ProgressState()
+    with progress.show_bar("") as advance:
+        advance(0, 0, what="reading the text, looking through the images")
         for message in events:
             event = event_from_proto(message)
             if isinstance(event, Article):
                 article = event
             elif event is not None:
-                advance(0, 0, what=console.printable(seen.line(event)))
+                advance(0, 0, what=console.printable(state.describe(event)))
     if article is None:
         raise Unavailable("the composer ended before the article was done: run the command again")
     return article
 
 
 class _ProgressState:
-    """Counts what has happened so far, to say it in one line."""
+    """Counts the events so far, to describe the progress in one line."""
 
     def __init__(self) -> None:
         self._characters = 0
         self._spots = 0
         self._filled = 0
 
-    def line(self, event: Event) -> str:
-        """Says what just happened."""
+    def describe(self, event: Event) -> str:
+        """Returns one line about an event."""
         match event:
             case TextDelta(text):
                 self._characters += len(text)
                 return f"writing: {self._characters} characters"
             case Spot():
                 self._spots += 1
-                return f"{console.counted(self._spots, 'spot')} found"
+                return f"{console.format_count(self._spots, 'spot')} found"
             case SpotQuery(_, query):
                 return f"spot {self._filled + 1} of {self._spots}: looking for “{query[:60]}”"
             case SpotIllustration(_, illustration):

@@ -1,4 +1,4 @@
-"""The user's article: read as it is, byte for byte, and the place where the illustrated one goes."""
+"""Reads the user's article unchanged, and chooses where the illustrated article goes."""
 
 import shlex
 from pathlib import Path
@@ -18,7 +18,7 @@ def read(file: Path) -> tuple[str, str]:
         InvalidRequest: no such file, too long, or not UTF-8.
     """
     if file.is_dir():
-        raise InvalidRequest(_instead_of(file))
+        raise InvalidRequest(_explain_folder(file))
     if not file.is_file():
         raise InvalidRequest(f"no such article: '{file}'")
     content = file.read_bytes()
@@ -31,8 +31,8 @@ def read(file: Path) -> tuple[str, str]:
     return text, _FORMATS.get(file.suffix.lower(), "markdown")
 
 
-def _instead_of(folder: Path) -> str:
-    """Says what a folder is, and the way on."""
+def _explain_folder(folder: Path) -> str:
+    """Returns what a folder is, and what the user can do with it."""
     try:
         bundle = read_bundle(folder)
     except (NotFound, InvalidRequest):
@@ -41,36 +41,36 @@ def _instead_of(folder: Path) -> str:
         command = f"xcomp edit {shlex.quote(str(folder))} --fill"
         return f"'{folder}' is an article bundle, {len(bundle.unfilled)} of its spots empty: {command} looks again"
     file = folder / ("article.html" if bundle.format == "html" else "article.md")
-    return f"'{folder}' is an article bundle without empty spots: name '{file}' to illustrate it anew"
+    return f"'{folder}' is an article bundle without empty spots: name '{file}' to illustrate it again"
 
 
-def target(
+def choose_target(
     file: Path, *, out: Path | None, is_zip: bool, in_place: bool, assets: Path | None, url_prefix: str | None
 ) -> output.Target:
     """Returns where the illustrated article goes.
 
     Raises:
-        InvalidRequest: options that contradict each other, or a folder with files that are not ours to replace.
+        InvalidRequest: options contradict each other, or a folder has files that a bundle did not write.
     """
     if in_place:
         if out or is_zip:
-            raise InvalidRequest("--in-place writes into the article itself: leave --out and --zip away")
-        return output.in_place(file, assets=assets, url_prefix=url_prefix)
+            raise InvalidRequest("--in-place writes into the article itself: omit --out and --zip")
+        return output.in_place_target(file, assets=assets, url_prefix=url_prefix)
     if assets or url_prefix is not None:
         raise InvalidRequest("--assets and --url-prefix belong to --in-place")
     output.check_out(out)
-    return output.out_of(out, _folder(file), is_zip=is_zip, source=file.parent)
+    return output.bundle_or_zip(out, _bundle_folder(file), is_zip=is_zip, source=file.parent)
 
 
-def _folder(file: Path) -> Path:
-    """A bundle's own article goes back into the bundle, any other into a folder beside it."""
-    if file.name in ("article.md", "article.html") and _holds(file.parent, read(file)[1]):
+def _bundle_folder(file: Path) -> Path:
+    """Returns the bundle that the article belongs to, or else a new folder beside the article."""
+    if file.name in ("article.md", "article.html") and _is_bundle_of(file.parent, read(file)[1]):
         return file.parent
     return file.with_suffix(".illustrated")
 
 
-def _holds(folder: Path, form: str) -> bool:
-    """Whether a folder is the bundle of an article of this format; the page of a Markdown article is not its text."""
+def _is_bundle_of(folder: Path, form: str) -> bool:
+    """Whether a folder is the bundle of an article of this format: the page of a Markdown article is not its text."""
     try:
         return read_bundle(folder).format == form
     except (NotFound, InvalidRequest):

@@ -2,15 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.articles import output
+from xcomp_cli.articles.progress import watch
+from xcomp_cli.articles.source import read
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import progress
-
-if TYPE_CHECKING:
-    from xcomp_protos import composer_pb2 as pb
+from xcomp_cli.requests.article import article_options
+from xcomp_cli.requests.attachments import attach
+from xcomp_protos import composer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
 
 LONGEST_NAME = 48
 
@@ -32,7 +37,7 @@ def compose(
     keywords: Annotated[str, typer.Option("--keywords", metavar="A,B", help="Words that are to occur.")] = "",
     reference: Annotated[
         list[Path] | None,
-        typer.Option("--reference", metavar="IMAGE", help="A picture to write from; may be repeated."),
+        typer.Option("--reference", metavar="IMAGE", help="An image to write from; may be repeated."),
     ] = None,
     out: options.Out = None,
     zip_: options.Zip = False,
@@ -61,14 +66,8 @@ def compose(
     This needs a model that writes: an endpoint, named by --model openai:MODEL, or with profile lite a small local one
     that drafts English text.
     """
-    from xcomp_cli.articles import output
-    from xcomp_cli.articles.progress import watch
-    from xcomp_cli.articles.source import read
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import article_options
-    from xcomp_protos.errors import InvalidRequest
 
-    wanted = article_options(
+    request_options = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
         max_images=max_images, allow_restricted=allow_restricted, pool=pool, must_use=must_use, exclude=exclude,
         writer=writer,
@@ -78,36 +77,35 @@ def compose(
     request.material = read(material)[0] if material else ""
     if not (request.instruction.strip() or request.title.strip()):
         raise InvalidRequest("the instruction is empty: say what the article is to be about, or give a --title")
-    request.options.CopyFrom(wanted)
+    request.options.CopyFrom(request_options)
     output.check_out(out)
     with (
-        clients.composer(composer, indexer_address=indexer) as maker,
+        clients.composer(composer, indexer_address=indexer) as composer_client,
         clients.indexer(indexer) as client,
     ):
-        made = watch(maker.compose(request))
-        goal = output.out_of(out, _free_folder(made.title), is_zip=zip_)
-        with progress.waiting("fetching the pictures"):
-            made = goal.write(
-                made, output.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+        result = watch(composer_client.compose(request))
+        target = output.bundle_or_zip(out, _free_folder(result.title), is_zip=zip_)
+        with progress.show_wait("fetching the images"):
+            result = target.write(
+                result, output.image_fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
             )
-    raise typer.Exit(output.report(made, goal, json=json, strict=strict, images=output.least(images, max_images)))
+    raise typer.Exit(
+        output.report(result, target, json=json, strict=strict, images=output.least_spots(images, max_images))
+    )
 
 
-def _request(instruction: str, outline: Path | None, *, keywords: str, reference: list[Path]) -> "pb.ComposeRequest":
-    from xcomp_cli.articles.source import read
-    from xcomp_cli.requests.attachments import attach
-    from xcomp_protos import composer_pb2 as pb
+def _request(instruction: str, outline: Path | None, *, keywords: str, reference: list[Path]) -> pb.ComposeRequest:
 
     return pb.ComposeRequest(
-        instruction=options.text(instruction, name="instruction"),
+        instruction=options.parse_text(instruction, name="instruction"),
         outline=read(outline)[0] if outline else "",
-        keywords=[word.strip() for word in options.text(keywords, name="keywords").split(",") if word.strip()],
+        keywords=[word.strip() for word in options.parse_text(keywords, name="keywords").split(",") if word.strip()],
         reference_images=[attach(path, share=len(reference)) for path in reference],
     )
 
 
 def _free_folder(title: str) -> Path:
-    """A folder named after the title that is not there yet: an earlier article is never written over."""
+    """Returns a new folder named after the title: an earlier article is never overwritten."""
     name = re.sub(r"[^\w]+", "-", title.lower()).strip("-")[:LONGEST_NAME].strip("-") or "article"
     names = (f"{name}.illustrated", *(f"{name}-{number}.illustrated" for number in range(2, 1000)))
     return next(Path(each) for each in names if not (Path(each).exists() or Path(f"{each}.zip").exists()))

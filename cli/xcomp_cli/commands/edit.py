@@ -1,17 +1,22 @@
-"""`xcomp edit`: changes an article bundle, one operation at a time, and draws it again."""
+"""`xcomp edit`: changes an article bundle by one operation and writes it again."""
 
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.articles import output
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
+from xcomp_cli.requests.article import article_options
+from xcomp_cli.requests.edit import SpotFlags, require_one, segment_operation, spot_operation
+from xcomp_composer.article import proto
+from xcomp_composer.article.model import Article, Segment
+from xcomp_composer.bundle.writer import has_all_files, read_bundle
+from xcomp_protos import composer_pb2 as pb
 
-if TYPE_CHECKING:
-    from xcomp_composer.article.model import Article, Segment
-
-EVEN = 0.5  # of all probability; the candidates' own share is above it where one of them is likelier to fit than not
+EVEN = 0.5  # of all probability; above it, one of the candidates is likelier to fit than none
 
 
 def edit(
@@ -26,17 +31,17 @@ def edit(
     pick: Annotated[
         int | None, typer.Option("--pick", min=0, metavar="K", help="Take candidate K, from 0, best first.")
     ] = None,
-    search: Annotated[str | None, typer.Option("--search", metavar="QUERY", help="Look for another picture.")] = None,
+    search: Annotated[str | None, typer.Option("--search", metavar="QUERY", help="Look for another image.")] = None,
     image: Annotated[
-        str | None, typer.Option("--image", metavar="ID", help="Show this picture of the repository.")
+        str | None, typer.Option("--image", metavar="ID", help="Show this image of the repository.")
     ] = None,
     caption: Annotated[
         str | None, typer.Option("--caption", metavar="TEXT", help="Print this; empty: nothing.")
     ] = None,
     alt: Annotated[str | None, typer.Option("--alt", metavar="TEXT", help="Say this to who cannot see it.")] = None,
     exclude: Annotated[bool, typer.Option("--exclude", help="Never show it here again, but the next best.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the picture away.")] = False,
-    lock: Annotated[bool, typer.Option("--lock", help="Keep the picture as it is; again: no longer.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the image away.")] = False,
+    lock: Annotated[bool, typer.Option("--lock", help="Keep the image as it is; again: no longer.")] = False,
     segment: Annotated[int | None, typer.Option("--segment", min=0, metavar="N", help="Segment N, from 0.")] = None,
     rewrite: Annotated[bool, typer.Option("--rewrite", help="TEXT, or other words, in its place.")] = False,
     expand: Annotated[bool, typer.Option("--expand", help="More words in its place.")] = False,
@@ -46,7 +51,7 @@ def edit(
     hint: Annotated[
         str, typer.Option("--hint", metavar="TEXT", help="With --segment, where a model writes: what to work in.")
     ] = "",
-    fill: Annotated[bool, typer.Option("--fill", help="Look again for pictures for spots that stayed empty.")] = False,
+    fill: Annotated[bool, typer.Option("--fill", help="Look again for images for spots that stayed empty.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take the last change back.")] = False,
     repo: Annotated[
         str,
@@ -67,18 +72,11 @@ def edit(
 ) -> None:
     """Changes an article bundle and draws it again.
 
-    One picture, one segment, all empty spots, or the last change taken back. Numbers count from 0, as on review.html.
+    One image, one segment, all empty spots, or the last change taken back. Numbers count from 0, as on review.html.
     """
-    from xcomp_cli.articles import output
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import article_options
-    from xcomp_cli.requests.edit import SpotFlags, of_segment, of_spot, only
-    from xcomp_composer.article import proto
-    from xcomp_composer.bundle.writer import is_drawn, read_bundle
-    from xcomp_protos import composer_pb2 as pb
 
-    operation = only(
-        of_spot(
+    operation = require_one(
+        spot_operation(
             spot,
             SpotFlags(
                 pick=pick,
@@ -91,7 +89,7 @@ def edit(
                 lock=lock,
             ),
         ),
-        of_segment(
+        segment_operation(
             segment,
             {
                 "rewrite": rewrite,
@@ -100,45 +98,47 @@ def edit(
                 "insert-before": insert_before,
                 "insert-after": insert_after,
             },
-            text=options.text(text, name="text"),
-            hint=options.text(hint, name="hint"),
+            text=options.parse_text(text, name="text"),
+            hint=options.parse_text(hint, name="hint"),
         ),
         pb.EditOperation(fill=True) if fill else None,
         pb.EditOperation(undo=True) if undo else None,
     )
     article = read_bundle(folder)
     repo = repo or article.repository
-    wanted = article_options(
+    request_options = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where,
         allow_restricted=allow_restricted, writer=writer,
     )  # fmt: skip
-    request = pb.EditRequest(article=proto.to_proto(article), operation=operation, options=wanted)
-    goal = output.bundle(folder)
+    request = pb.EditRequest(article=proto.to_proto(article), operation=operation, options=request_options)
+    target = output.bundle_target(folder)
     with (
-        clients.composer(composer, indexer_address=indexer) as maker,
+        clients.composer(composer, indexer_address=indexer) as composer_client,
         clients.indexer(indexer) as client,
-        progress.waiting("changing the article"),
+        progress.show_wait("changing the article"),
     ):
-        is_to_draw = fill and not article.unfilled and not is_drawn(article)  # nothing else is left to do
-        changed = article if is_to_draw else proto.from_proto(maker.edit(request))
-        changed = goal.write(
-            changed, output.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+        is_to_draw = (
+            fill and not article.unfilled and not has_all_files(article)
+        )  # no spot is empty, only the pages are missing
+        changed = article if is_to_draw else proto.from_proto(composer_client.edit(request))
+        changed = target.write(
+            changed, output.image_fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
         )
-    console.note(console.printable(_said(article, changed)))
-    if search and spot is not None and (nearest := _unfit(changed.segments[spot])):
-        console.warn(console.printable(f"no picture that is free here fits {search!r}: {nearest} is the nearest"))
-    raise typer.Exit(output.report(changed, goal, json=json, strict=False))
+    console.note(console.printable(_describe_change(article, changed)))
+    if search and spot is not None and (nearest := _find_unfit_image(changed.segments[spot])):
+        console.warn(console.printable(f"no image that is free here fits {search!r}: {nearest} is the nearest"))
+    raise typer.Exit(output.report(changed, target, json=json, strict=False))
 
 
-def _said(before: "Article", after: "Article") -> str:
-    """What was done, in the words of the article's history."""
+def _describe_change(before: Article, after: Article) -> str:
+    """Describes the operation in the words of the article's history."""
     if len(after.history) < len(before.history):
         return f"undone: {before.history[-1].operation}"
     return f"done: {after.history[-1].operation}" if after.history else "done"
 
 
-def _unfit(segment: "Segment") -> str:
-    """Names the picture that a search put here where "none of them" was likelier than all that it found."""
-    picture = segment.illustration
-    fits = picture and sum(each.probability or 0.0 for each in picture.candidates) >= EVEN
-    return PurePath(picture.path).name if picture and not fits else ""
+def _find_unfit_image(segment: Segment) -> str:
+    """Returns the name of the chosen image if "none of them" was likelier than all candidates; else nothing."""
+    illustration = segment.illustration
+    fits = illustration and sum(each.probability or 0.0 for each in illustration.candidates) >= EVEN
+    return PurePath(illustration.path).name if illustration and not fits else ""

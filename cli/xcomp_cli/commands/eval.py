@@ -1,27 +1,32 @@
-"""`xcomp eval`: evaluations, each against what people chose."""
+"""`xcomp eval`: evaluations, each against choices of people."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.evaluation.asking import Asker
+from xcomp_cli.evaluation.items import Item, read_items, with_picks
+from xcomp_cli.evaluation.labelling import image_source, labelling_page
+from xcomp_cli.evaluation.report import lines
+from xcomp_cli.evaluation.summary import summarise
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
+from xcomp_cli.requests.article import article_options
+from xcomp_protos import composer_pb2 as cpb
+from xcomp_protos import indexer_pb2 as pb
 
-if TYPE_CHECKING:
-    from xcomp_cli.evaluation.items import Item
-    from xcomp_protos import composer_pb2 as pb
+PAGE_PX = 640  # of an image on the labelling page
 
-PAGE_PX = 640  # of a picture on the labelling page
-
-evaluate = typer.Typer(help="Measures how well pictures are chosen.", rich_markup_mode=None)
+evaluate = typer.Typer(help="Measures how well images are chosen.", rich_markup_mode=None, add_completion=False)
 
 
 @evaluate.callback()
 def _group() -> None:
-    """A group, though it has one command so far."""
+    """Makes a group of the one command that exists so far."""
 
 
 @evaluate.command()
@@ -50,13 +55,12 @@ def selection(
     indexer: options.Indexer = "",
     composer: options.Composer = "",
 ) -> None:
-    """Compares choices of pictures with those of people.
+    """Compares choices of images with those of people.
 
     CLIP's best match, the released procedure and ours answer the same items, with bootstrap intervals; then what the
-    order of the candidates does, when ours abstains, controls, and the margin that fits these choices. Items that
-    nobody has labelled make a page to label them on, blind, with the keyboard.
+    order of the candidates does, when ours abstains, controls, and the margin that fits these choices. Items without
+    a label make a page to label them on, blind, with the keyboard.
     """
-    from xcomp_cli.evaluation.items import read_items, with_picks
 
     known = read_items(items)
     known = with_picks(known, picks) if picks else known
@@ -69,30 +73,25 @@ def selection(
         return
     if len(labelled) < len(known):
         console.note(f"{len(known) - len(labelled)} items are not labelled and left out: --page makes a page of them")
-    from xcomp_cli.requests.article import article_options
 
-    wanted = article_options(
+    request_options = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, allow_restricted=allow_restricted
     )
-    figures = _measured(labelled, wanted, seed=seed, controls=controls, composer=composer, indexer=indexer)
+    figures = _measure(labelled, request_options, seed=seed, controls=controls, composer=composer, indexer=indexer)
     if json:
         console.print_json(figures)
         return
-    from xcomp_cli.evaluation.report import lines
 
     for line in lines(figures):
-        console.result(console.printable(line))
+        console.print_result(console.printable(line))
 
 
-def _measured(
-    items: "Sequence[Item]", wanted: "pb.Options", *, seed: int, controls: bool, composer: str, indexer: str
+def _measure(
+    items: Sequence[Item], request_options: cpb.Options, *, seed: int, controls: bool, composer: str, indexer: str
 ) -> dict[str, console.Json]:
-    from xcomp_cli.evaluation.asking import Asker
-    from xcomp_cli.evaluation.summary import summarise
-    from xcomp_cli.local_server import clients
 
-    with clients.composer(composer, indexer_address=indexer) as maker, progress.progress("items") as advance:
-        asker = Asker(maker, wanted, has_controls=controls)
+    with clients.composer(composer, indexer_address=indexer) as composer_client, progress.show_bar("items") as advance:
+        asker = Asker(composer_client, request_options, has_controls=controls)
         asked = list(asker.ask(items, lambda done: advance(done, len(items), what="choosing")))
     for reason, count in asker.failures.items():
         console.warn(console.printable(f"{count} of the choices failed: {reason}"))
@@ -100,20 +99,19 @@ def _measured(
 
 
 def _write_page(
-    items: "Sequence[Item]", page: Path, *, name: str, repo: str, seed: int, allow_restricted: bool, json: bool,
+    items: Sequence[Item], page: Path, *, name: str, repo: str, seed: int, allow_restricted: bool, json: bool,
     indexer: str,
 ) -> None:  # fmt: skip
-    from xcomp_cli.evaluation.labelling import labelling_page, source_of
 
-    pictures = [image for item in items for image in (*item.candidates, *(shown.image for shown in item.shown))]
+    images = [image for item in items for image in (*item.candidates, *(shown.image for shown in item.shown))]
     with ExitStack() as stack:
-        fetch = _fetcher(stack, indexer, repo, allow_restricted) if any(each.image_id for each in pictures) else _never
-        with progress.waiting("putting the pictures together"):
-            page.write_text(labelling_page(items, source_of(fetch), name=name, seed=seed), encoding="utf-8")
+        fetch = _fetcher(stack, indexer, repo, allow_restricted) if any(each.image_id for each in images) else _refuse
+        with progress.show_wait("putting the images together"):
+            page.write_text(labelling_page(items, image_source(fetch), name=name, seed=seed), encoding="utf-8")
     if json:
         console.print_json({"page": str(page), "items": len(items)})
         return
-    console.result(console.printable(str(page)))
+    console.print_result(console.printable(str(page)))
     console.note(
         f"{len(items)} items to label: open the page, pick, download, then run this again with "
         f"--picks {console.printable(name)}.picks.jsonl"
@@ -121,8 +119,6 @@ def _write_page(
 
 
 def _fetcher(stack: ExitStack, indexer: str, repo: str, allow_restricted: bool) -> Callable[[str], tuple[str, bytes]]:
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     client = stack.enter_context(clients.indexer(indexer))
 
@@ -135,5 +131,5 @@ def _fetcher(stack: ExitStack, indexer: str, repo: str, allow_restricted: bool) 
     return fetch
 
 
-def _never(image_id: str) -> tuple[str, bytes]:
+def _refuse(image_id: str) -> tuple[str, bytes]:
     raise AssertionError(f"no item names an id, and yet {image_id} is fetched")

@@ -1,4 +1,4 @@
-"""`xcomp illustrate`: puts pictures into an existing text, every word left as it was."""
+"""`xcomp illustrate`: puts images into an existing text and leaves every word as it was."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.articles import output
+from xcomp_cli.articles.progress import watch
+from xcomp_cli.articles.source import choose_target, read
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import progress
+from xcomp_cli.requests.article import article_options
+from xcomp_protos import composer_pb2 as pb
 
 
 def illustrate(
@@ -40,29 +46,27 @@ def illustrate(
     """Illustrates existing text, every word left as it was.
 
     The result is a folder, by default NAME.illustrated beside the article: article.html to look at, review.html to see
-    why, article.md, article.json and the pictures; of an HTML page, article.html is the page itself. A second run
-    replaces our pictures and adds none.
+    why, article.md, article.json and the images; of an HTML page, article.html is the page itself. A second run
+    replaces our images and adds none.
     """
-    from xcomp_cli.articles import output
-    from xcomp_cli.articles.progress import watch
-    from xcomp_cli.articles.source import read, target
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.requests.article import article_options
-    from xcomp_protos import composer_pb2 as pb
 
     text, form = read(article)
-    goal = target(article, out=out, is_zip=zip_, in_place=in_place, assets=assets, url_prefix=url_prefix)
-    wanted = article_options(
+    target = choose_target(article, out=out, is_zip=zip_, in_place=in_place, assets=assets, url_prefix=url_prefix)
+    request_options = article_options(
         repo=repo, profile=profile, model=model, lang=lang, seed=seed, k=k, where=where, images=images,
         max_images=max_images, allow_restricted=allow_restricted, pool=pool, must_use=must_use, exclude=exclude,
     )  # fmt: skip
     with (
-        clients.composer(composer, indexer_address=indexer) as maker,
+        clients.composer(composer, indexer_address=indexer) as composer_client,
         clients.indexer(indexer) as client,
     ):
-        made = watch(maker.illustrate(pb.IllustrateRequest(text=text, format=form, options=wanted)))
-        with progress.waiting("fetching the pictures"):
-            made = goal.write(
-                made, output.fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
+        result = watch(
+            composer_client.illustrate(pb.IllustrateRequest(text=text, format=form, options=request_options))
+        )
+        with progress.show_wait("fetching the images"):
+            result = target.write(
+                result, output.image_fetcher(client, repo, originals=originals, allow_restricted=allow_restricted)
             )
-    raise typer.Exit(output.report(made, goal, json=json, strict=strict, images=output.least(images, max_images)))
+    raise typer.Exit(
+        output.report(result, target, json=json, strict=strict, images=output.least_spots(images, max_images))
+    )

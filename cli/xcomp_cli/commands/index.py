@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.indexing.run import IngestOutcome, Job, bring
+from xcomp_cli.indexing.run import IngestJob, IngestOutcome, run_ingest
+from xcomp_cli.indexing.watch import follow_changes
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console
+from xcomp_cli.output.message_json import to_json
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.errors import InvalidRequest
 
 SERVER_PATH = "server:"
 SHOWN_FAILURES = 20
-PARTIAL = 3
 
 
 def index(
@@ -21,7 +25,7 @@ def index(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Folders and pictures; server:/photos is a path of the indexer's machine.",
+            help="Folders and images; server:/photos is a path of the indexer's machine.",
             show_default=False,
         ),
     ],
@@ -31,7 +35,7 @@ def index(
         bool | None,
         typer.Option(
             "--prune/--no-prune",
-            help="Remove pictures whose file is gone: always, or never. By default unless suspiciously many are gone.",
+            help="Remove images whose file is gone: always, or never. By default unless suspiciously many are gone.",
             show_default=False,
         ),
     ] = None,
@@ -52,11 +56,9 @@ def index(
     """Brings a repository up to date with folders and files.
 
     It sees what is new, changed, renamed or deleted, and embeds only what it does not know yet. Deletions are seen only
-    under the PATHs given. Files that are no readable picture are named and skipped, and read again once they change.
+    under the PATHs given. Files that are no readable image are named and skipped, and read again once they change.
     To an indexer at host:port files of this machine are uploaded; what it knows is not sent again.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     own = [path for path in paths if clients.is_remote(indexer) and not path.startswith(SERVER_PATH)]
     if own:
@@ -65,15 +67,15 @@ def index(
         _check_watch(paths, {"--json": json, "--dry-run": dry_run, "--retry-failed": retry_failed})
     request = pb.IngestRequest(
         repository=repo,
-        paths=[_absolute(path) for path in paths if path not in own],
+        paths=[_to_absolute(path) for path in paths if path not in own],
         profile=profile,
         prune=prune,
         dry_run=dry_run,
         exclude=exclude or (),
         retry_failed=retry_failed,
     )
-    job = Job(indexer, request, [_absolute(path) for path in own])
-    outcome = bring(job)
+    job = IngestJob(indexer, request, [_to_absolute(path) for path in own])
+    outcome = run_ingest(job)
     if json:
         console.print_json(_as_json(outcome))
     else:
@@ -85,35 +87,31 @@ def index(
 
 
 def _check_upload(path: str, flags: Mapping[str, bool | None]) -> None:
-    from xcomp_protos.errors import InvalidRequest
 
     for flag in (flag for flag, value in flags.items() if value):
         raise InvalidRequest(
-            f"{flag} goes with files that the indexer sees, as in {SERVER_PATH}/folder: {path!r} would be uploaded"
+            f"{flag} works with files that the indexer sees, as in {SERVER_PATH}/folder: {path!r} would be uploaded"
         )
 
 
 def _check_watch(paths: Sequence[str], flags: Mapping[str, bool]) -> None:
-    from xcomp_protos.errors import InvalidRequest
 
     for flag in (flag for flag, value in flags.items() if value):
-        raise InvalidRequest(f"--watch ends with ^C alone: leave {flag} out")
+        raise InvalidRequest(f"--watch ends only with ^C: omit {flag}")
     for path in (path for path in paths if path.startswith(SERVER_PATH)):
         raise InvalidRequest(f"--watch follows folders of this machine: {path!r} is on another")
 
 
-def _keep_up(job: Job, outcome: IngestOutcome) -> None:
-    from xcomp_cli.indexing.watch import keep_up
+def _keep_up(job: IngestJob, outcome: IngestOutcome) -> None:
 
     def show(outcome: IngestOutcome) -> None:
         _show(outcome, dry_run=False)
         _warn(outcome, everything=False, retried=False)
 
-    keep_up(job, outcome, show=show)
+    follow_changes(job, outcome, show=show)
 
 
-def _absolute(path: str) -> str:
-    from xcomp_protos.errors import InvalidRequest
+def _to_absolute(path: str) -> str:
 
     if path.startswith(SERVER_PATH):
         return path.removeprefix(SERVER_PATH)
@@ -121,24 +119,15 @@ def _absolute(path: str) -> str:
         raise InvalidRequest(f"no such file or folder: {path!r}")
     if not path.isprintable() and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path):
         raise InvalidRequest(f"the name {path!r} is not UTF-8: index the folder above it")
-    return os.path.abspath(path)  # noqa: PTH100  # pathlib keeps the '..'
+    return os.path.abspath(path)  # noqa: PTH100  # pathlib would keep the '..'
 
 
 def _as_json(outcome: IngestOutcome) -> console.Json:
-    summary = outcome.summary
+    counts = ("repository", "scanned", "added", "updated", "unchanged", "renamed", "removed", "removable")
     return {
-        "repository": summary.repository,
-        "scanned": summary.scanned,
-        "added": summary.added,
-        "updated": summary.updated,
-        "unchanged": summary.unchanged,
-        "renamed": summary.renamed,
-        "removed": summary.removed,
-        "removable": summary.removable,
-        "failed": [{"path": f.path, "reason": f.reason, "message": f.message} for f in outcome.failures],
-        "seconds": summary.seconds,
-        "images_per_second": summary.images_per_second,
-        "stages": dict(sorted(summary.stages.items())),
+        **to_json(outcome.summary, *counts),
+        "failed": [to_json(failure) for failure in outcome.failures],
+        **to_json(outcome.summary, "seconds", "images_per_second", "stages"),
     }
 
 
@@ -156,11 +145,11 @@ def _show(outcome: IngestOutcome, *, dry_run: bool) -> None:
     name = console.strong(console.printable(summary.repository))
     speed = f", {summary.images_per_second:.1f} images/s" if summary.images_per_second else ""
     prefix = "would be: " if dry_run else ""
-    console.result(f"{name}: {prefix}{said} {console.faint(f'({summary.seconds:.1f} s{speed})')}")
+    console.print_result(f"{name}: {prefix}{said} {console.faint(f'({summary.seconds:.1f} s{speed})')}")
 
 
 def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
-    """Says what a person has to know beside the counts; in JSON the failures stand already."""
+    """Prints what a person has to know beside the counts; the JSON already has the failures."""
     summary = outcome.summary
     shown = [] if everything else outcome.failures[:SHOWN_FAILURES]
     for failure in shown:
@@ -168,11 +157,11 @@ def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
     if not everything and len(outcome.failures) > SHOWN_FAILURES:
         console.warn(f"and {len(outcome.failures) - SHOWN_FAILURES} more: --json lists them all")
     if not summary.scanned:
-        console.note("no file there failed before" if retried else "no pictures were found there")
+        console.note("no file there failed before" if retried else "no images were found there")
     if summary.removable:
+        count = console.format_count(summary.removable, "image")
         console.warn(
-            f"gone: {console.counted(summary.removable, 'picture')}, which is suspiciously many: none was removed. "
-            "If they are gone for good, run again with --prune"
+            f"gone: {count}, which is suspiciously many: none was removed. If that is right, run again with --prune"
         )
     if summary.notice:
         console.warn(console.printable(summary.notice))
@@ -181,8 +170,8 @@ def _warn(outcome: IngestOutcome, *, everything: bool, retried: bool) -> None:
 def _status(outcome: IngestOutcome, *, single: bool, strict: bool) -> int:
     summary = outcome.summary
     if summary.removable:
-        return PARTIAL
+        return console.PARTIAL
     present = summary.added + summary.updated + summary.renamed + summary.unchanged
     if single and outcome.failures and not present:
         return 1
-    return PARTIAL if strict and outcome.failures else 0
+    return console.PARTIAL if strict and outcome.failures else 0

@@ -13,10 +13,14 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.model_catalog import Model, list_models, others
+from xcomp_cli.local_server import manager
+from xcomp_cli.local_server.process import COMPOSER, INDEXER
+from xcomp_cli.model_catalog import Model, find_others, list_models
 from xcomp_cli.output import console
 
-models = typer.Typer(help="Says what the models are, fetches and converts them.", rich_markup_mode=None)
+models = typer.Typer(
+    help="Says what the models are, fetches and converts them.", rich_markup_mode=None, add_completion=False
+)
 
 
 @models.callback()
@@ -28,15 +32,15 @@ def root() -> None:
 def list_(json: options.Json = False) -> None:
     """Lists the models: what each is, what it cannot do, its licence."""
     if json:
-        console.print_json([_as_json(model) for model in (*list_models(), *others())])
+        console.print_json([_as_json(model) for model in (*list_models(), *find_others())])
         return
-    for model in (*list_models(), *others()):
-        state = model.lack() or "installed"
-        console.result(f"{console.strong(model.name)}  {console.faint(f'profile: {model.profile} · {state}')}")
+    for model in (*list_models(), *find_others()):
+        state = model.describe_lack() or "installed"
+        console.print_result(f"{console.strong(model.name)}  {console.faint(f'profile: {model.profile} · {state}')}")
         for name, text in (
             ("does", model.role), ("is", model.what), ("cannot", model.cannot), ("licence", model.licence)
         ):  # fmt: skip
-            console.result(console.wrapped(f"  {name:<9}", text))
+            console.print_result(console.wrap(f"  {name:<9}", text))
 
 
 @models.command()
@@ -50,8 +54,6 @@ def pull(
     ] = False,
 ) -> None:
     """Fetches models from the hub (HF_ENDPOINT) or ModelScope (modelscope:org/name); tries those that embed."""
-    from xcomp_cli.local_server import manager
-    from xcomp_cli.local_server.process import INDEXER
 
     composing = [name for name in names if name.startswith("internlm")]
     embedding = [name for name in names if name not in composing]
@@ -60,7 +62,7 @@ def pull(
         manager.require(INDEXER)
         failed = subprocess.call([sys.executable, "-m", "xcomp_indexer.admin.pull_models", *kept, *embedding])
     if composing and not failed:
-        _upkeep("pull", "--", *composing)
+        _run_model_command("pull", "--", *composing)
     raise typer.Exit(failed)
 
 
@@ -74,12 +76,10 @@ def verify(
     ] = None,
 ) -> None:
     """Reads fetched models again, and names every file that is not what was fetched; asks no network."""
-    from xcomp_cli.local_server import manager
-    from xcomp_cli.local_server.process import INDEXER
 
     manager.require(INDEXER)
     here = [model.name for model in list_models() if model.repository and model.is_fetched()]
-    wanted = names or [*here, *(model.name for model in others())]
+    wanted = names or [*here, *(model.name for model in find_others())]
     if not wanted:
         console.note("nothing was fetched yet: xcomp models list says what there is")
         return
@@ -95,7 +95,7 @@ def plan(
 ) -> None:
     """Says what memory an InternLM-XComposer takes here; nothing is loaded, of a hub id only its configuration."""
     wanted = ("--device", device, "--precision", precision, *(("--json",) if json else ()))
-    _upkeep("plan", *wanted, "--", model)
+    _run_model_command("plan", *wanted, "--", model)
 
 
 @models.command()
@@ -105,12 +105,10 @@ def convert(
     precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="bf16, fp16, fp32.")] = "fp16",
 ) -> None:
     """Writes an InternLM-XComposer as a clean safetensors folder that loads without conversion."""
-    _upkeep("convert", "--precision", precision, "--", source, str(destination))
+    _run_model_command("convert", "--precision", precision, "--", source, str(destination))
 
 
-def _upkeep(*arguments: str) -> None:
-    from xcomp_cli.local_server import manager
-    from xcomp_cli.local_server.process import COMPOSER
+def _run_model_command(*arguments: str) -> None:
 
     manager.require(COMPOSER)
     raise typer.Exit(subprocess.call([sys.executable, "-m", "xcomp_model.__main__", *arguments]))
@@ -119,4 +117,4 @@ def _upkeep(*arguments: str) -> None:
 def _as_json(model: Model) -> console.Json:
     fields = asdict(model)
     del fields["libraries"], fields["install"], fields["repository"]
-    return {**fields, "installed": not model.lack()}
+    return {**fields, "installed": not model.describe_lack()}

@@ -5,7 +5,11 @@ import sys
 
 import typer
 
-serve = typer.Typer(help="Runs a server in the foreground.", rich_markup_mode=None)
+from xcomp_cli.local_server import manager
+from xcomp_cli.local_server.paths import data_home
+from xcomp_cli.local_server.process import COMPOSER, INDEXER
+
+serve = typer.Typer(help="Runs a server in the foreground.", rich_markup_mode=None, add_completion=False)
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -23,10 +27,7 @@ def composer(context: typer.Context) -> None:
 
 
 def _become(name: str, arguments: list[str]) -> None:
-    """Turns this process into the server, so that signals and exit status are the server's own."""
-    from xcomp_cli.local_server import manager
-    from xcomp_cli.local_server.paths import data_home
-    from xcomp_cli.local_server.process import COMPOSER, INDEXER
+    """Replaces this process by the server, so that signals and exit status are those of the server."""
 
     service = INDEXER if name == INDEXER.name else COMPOSER
     manager.require(service)

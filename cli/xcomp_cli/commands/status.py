@@ -1,72 +1,69 @@
-"""`xcomp status`: which servers run, what the repositories hold, and what is wrong with either by their own account."""
+"""`xcomp status`: which servers run, what the repositories contain, and what the servers report as wrong."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.diagnostics import machine
+from xcomp_cli.diagnostics import machine, servers
 from xcomp_cli.diagnostics.machine import Finding
+from xcomp_cli.local_server import clients
+from xcomp_cli.local_server.paths import data_home
+from xcomp_cli.local_server.process import COMPOSER, INDEXER
+from xcomp_cli.local_server.state import State, find_running
 from xcomp_cli.output import console, repositories
+from xcomp_cli.output.message_json import to_json
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import ComposerClient
+from xcomp_protos.errors import Unavailable, XcompError
 
-if TYPE_CHECKING:
-    from xcomp_cli.local_server.state import State
-    from xcomp_protos import indexer_pb2 as pb
-
-UNREACHABLE = 4
-ASKED_S = 10.0  # for a local composer to say how it is
+ASKED_S = 10.0  # in which a local composer has to answer
 
 
 @dataclass(frozen=True)
-class _ServerState:
+class _ServerStatus:
     """The servers as they are now."""
 
     address: str  # of the indexer
-    described: "pb.DescribeResponse"
-    indexer: "State | None"  # the local one
-    composer: "State | None"
+    described: pb.DescribeResponse
+    indexer: State | None  # the local one
+    composer: State | None
     findings: Sequence[Finding]
-    is_reached: bool  # the composer as well, if one was named
+    is_reached: bool  # whether the composer answered, if one was named
 
 
 def status(json: options.Json = False, indexer: options.Indexer = "", composer: options.Composer = "") -> None:
-    """Shows the servers and the repositories, what is wrong with them and how to mend it."""
-    seen = _seen(indexer, composer)
+    """Shows the servers and the repositories, what is wrong with them and how to fix it."""
+    seen = _inspect(indexer, composer)
     if json:
         console.print_json(_as_json(seen, servers=not indexer))
     else:
         _show(seen, named=bool(indexer), composer=composer)
     if not seen.is_reached:
-        raise typer.Exit(UNREACHABLE)
+        raise typer.Exit(console.UNREACHABLE)
 
 
-def _seen(indexer: str, composer: str) -> _ServerState:
-    from xcomp_cli.diagnostics import servers as trouble
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.local_server.process import COMPOSER, INDEXER
-    from xcomp_cli.local_server.state import running
+def _inspect(indexer: str, composer: str) -> _ServerStatus:
 
     with clients.indexer(indexer) as client:
         healthy = _is_healthy(client.healthy, client.address, named=bool(indexer))
         described = client.describe()
         address = client.address
-    log = "" if indexer else f": {clients.places(INDEXER).log}"
-    own = None if indexer else running(clients.places(INDEXER))
-    beside = None if indexer or composer else running(clients.places(COMPOSER))
-    of_composer, is_reached = _composer(composer, address, beside)
+    log = "" if indexer else f": {clients.server_paths(INDEXER).log}"
+    own = None if indexer else find_running(clients.server_paths(INDEXER))
+    beside = None if indexer or composer else find_running(clients.server_paths(COMPOSER))
+    of_composer, is_reached = _check_composer(composer, address, beside)
     findings = [
-        *trouble.indexer(healthy=healthy, log=log),
+        *servers.check_indexer(healthy=healthy, log=log),
         *of_composer,
-        *trouble.repositories(described, local=not clients.is_remote(indexer)),
+        *servers.check_repositories(described, local=not clients.is_remote(indexer)),
     ]
-    return _ServerState(address, described, own, beside, findings, is_reached)
+    return _ServerStatus(address, described, own, beside, findings, is_reached)
 
 
 def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
-    from xcomp_protos.errors import Unavailable
 
     try:
         return ask()
@@ -77,13 +74,8 @@ def _is_healthy(ask: Callable[[], bool], address: str, *, named: bool) -> bool:
         raise Unavailable(f"{error} {way}") from None
 
 
-def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Finding], bool]:
-    """Asks the composer that was named, or a local one that runs; none is started. Says whether it answered."""
-    from xcomp_cli.diagnostics import servers as trouble
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.local_server.process import COMPOSER
-    from xcomp_protos.client import ComposerClient
-    from xcomp_protos.errors import XcompError
+def _check_composer(named: str, indexer: str, state: State | None) -> tuple[list[Finding], bool]:
+    """Asks the named composer, or a local one that runs; starts no composer. Returns whether it answered as well."""
 
     if not named and state is None:
         return [], True
@@ -94,58 +86,54 @@ def _composer(named: str, indexer: str, state: "State | None") -> tuple[list[Fin
     else:
         assert state
         client = ComposerClient(state.address, token=state.token(), timeout_s=ASKED_S)
-        way = f"end process {state.pid}, and the next command starts another; its log: {clients.places(COMPOSER).log}"
+        log = clients.server_paths(COMPOSER).log
+        way = f"end process {state.pid}, and the next command starts another; its log: {log}"
     try:
         with client as asked:
             described = asked.describe()
         if not named and described.indexer != indexer:
-            return [], True  # of an indexer that was here before: the next command that needs it starts another
-        return list(trouble.composer(described)), True
+            return [], True  # it belongs to an earlier indexer: the next command that needs a composer starts another
+        return list(servers.check_composer(described)), True
     except XcompError as error:
         return [Finding("composer", f"{error}: {way}", fault=True)], not named
 
 
-def _show(seen: _ServerState, *, named: bool, composer: str) -> None:
-    from xcomp_cli.local_server.paths import data_home
+def _show(seen: _ServerStatus, *, named: bool, composer: str) -> None:
 
     described = seen.described
-    console.result(f"indexer    {console.printable(seen.address)}, {_memory(described.memory_bytes)}")
-    console.result(f"store      {console.printable(described.store)}")
+    console.print_result(f"indexer    {console.printable(seen.address)}, {_memory(described.memory_bytes)}")
+    console.print_result(f"store      {console.printable(described.store)}")
     if composer:
-        console.result(f"composer   {console.printable(composer)}")
+        console.print_result(f"composer   {console.printable(composer)}")
     elif not named:
         local = seen.composer.address if seen.composer else "not running: it starts when it is needed"
-        console.result(f"composer   {local}")
+        console.print_result(f"composer   {local}")
     if not named:
-        console.result(f"home       {console.printable(str(data_home()))}")
-    console.result(
+        console.print_result(f"home       {console.printable(str(data_home()))}")
+    console.print_result(
         f"models     {', '.join(described.models_loaded) or 'none in memory: they load when they are needed'}"
     )
-    console.result(f"profile    {console.printable(described.default_profile)} for new repositories")
+    console.print_result(f"profile    {console.printable(described.default_profile)} for new repositories")
     for one in described.repositories:
         if not one.problem:
-            console.result(f"repository {repositories.line(one)}")
+            console.print_result(f"repository {repositories.line(one)}")
     if not described.repositories:
         console.note("no repository yet: xcomp index FOLDER makes one")
     for finding in seen.findings:
-        console.result(machine.line(finding))
+        console.print_result(machine.line(finding))
 
 
-def _as_json(seen: _ServerState, *, servers: bool) -> console.Json:
+def _as_json(seen: _ServerStatus, *, servers: bool) -> console.Json:
     described = seen.described
     states = {"indexer": seen.indexer, "composer": seen.composer} if servers else {}
     return {
-        "version": described.version,
-        "build": described.build,
+        **to_json(described, "version", "build"),
         "indexer": seen.address,
-        "store": described.store,
-        "models_loaded": list(described.models_loaded),
-        "memory_bytes": described.memory_bytes,
-        "default_profile": described.default_profile,
+        **to_json(described, "store", "models_loaded", "memory_bytes", "default_profile"),
         "servers": {
             name: {"pid": state.pid, "address": state.address} if state else None for name, state in states.items()
         },
-        "repositories": [repositories.as_json(one) for one in described.repositories],
+        **to_json(described, "repositories"),
         "findings": [machine.as_json(finding) for finding in seen.findings],
     }
 

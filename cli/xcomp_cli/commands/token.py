@@ -1,4 +1,4 @@
-"""`xcomp token`: makes a token that a server asks for and a client shows."""
+"""`xcomp token`: makes a token that a server requires and a client presents."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from xcomp_cli.output import console
 
 
 class Role(StrEnum):
-    """What the bearer may do, each what those before it may."""
+    """What the bearer may do; each role includes those before it."""
 
     READ = "read"
     WRITE = "write"
@@ -32,7 +32,7 @@ def token(
 ) -> None:
     """Makes a token: servers read FILE with --token-file, commands with XCOMP_TOKEN_FILE. It is never printed."""
     if keep and file.exists():
-        console.note(f"{file} is there and was left as it is")
+        console.note(f"{file} exists and was left as it is")
         return
     opens = ",".join(repo or ())
     line = " ".join(filter(None, (role, secrets.token_urlsafe(32), opens)))

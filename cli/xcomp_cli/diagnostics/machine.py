@@ -1,7 +1,7 @@
-"""What `xcomp doctor` looks at on this machine without starting anything: each check yields findings.
+"""Checks of `xcomp doctor` on this machine, which start nothing; each check yields findings.
 
-A finding states a fact; where something is wrong it also says how to mend it. What is merely not there, and may not be
-wanted, is no fault.
+A finding states a fact, and says how to fix it if something is wrong. A missing part that may not be needed is not a
+fault.
 """
 
 import os
@@ -15,9 +15,16 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from xcomp_cli.local_server import clients
+from xcomp_cli.local_server.paths import LOOPBACK
+from xcomp_cli.local_server.process import INDEXER
+from xcomp_cli.model_catalog import list_models
 from xcomp_cli.output import console
+from xcomp_protos.build import VERSION
+from xcomp_protos.errors import XcompError
+from xcomp_protos.server import auth
 
-FREE_BYTES = 1_000_000_000  # a vector store and its models' caches stay well below
+FREE_BYTES = 1_000_000_000  # enough for a vector store and its caches of models
 LIBRARIES = {  # by extra: import names
     "indexer": ("numpy", "PIL", "qdrant_client", "qdrant_edge"),
     "composer": ("numpy", "PIL"),
@@ -31,7 +38,7 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; without `fault` all is well."""
+    """What a check found; `fault` says that something is wrong."""
 
     check: str
     fact: str
@@ -49,17 +56,16 @@ def as_json(finding: Finding) -> console.Json:
     return {"check": finding.check, "ok": not finding.fault, "fact": finding.fact}
 
 
-def versions() -> Iterator[Finding]:
-    """Python, ours, and the libraries that decide how servers are spoken to."""
-    from xcomp_protos.build import VERSION
+def check_versions() -> Iterator[Finding]:
+    """Reports the versions of Python, of xcomp, and of the libraries for gRPC."""
 
     libraries = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf"))
     yield Finding("xcomp", f"{VERSION}, with {libraries}")
     yield Finding("python", f"{platform.python_version()} at {sys.executable}, {platform.system()}")
 
 
-def extras(*, local: bool) -> Iterator[Finding]:
-    """What is installed; with servers elsewhere nothing has to be."""
+def check_extras(*, local: bool) -> Iterator[Finding]:
+    """Reports the installed extras; servers elsewhere need none of them here."""
     for part, names in LIBRARIES.items():
         missing = ", ".join(name for name in names if find_spec(name) is None)
         if not missing:
@@ -67,86 +73,77 @@ def extras(*, local: bool) -> Iterator[Finding]:
         elif local and part not in OPTIONAL:
             yield Finding(part, f"{missing} missing: pip install 'xcomp[{part}]'", fault=True)
         else:
-            yield Finding(part, f"not installed ({missing}); where it is wanted: pip install 'xcomp[{part}]'")
+            yield Finding(part, f"not installed ({missing}); if it is needed: pip install 'xcomp[{part}]'")
 
 
-def models() -> Iterator[Finding]:
-    """The models of the profile that is asked for, or of any."""
-    from xcomp_cli.model_catalog import (
-        list_models,
-    )
+def check_models() -> Iterator[Finding]:
+    """Reports the models of the profile in the environment, or of all profiles."""
 
     wanted = os.environ.get("XCOMP_PROFILE", "")
     for model in list_models():
-        lack = model.lack()
+        lack = model.describe_lack()
         if wanted and wanted == model.profile:
             yield Finding(f"model {model.name}", lack or "is here", fault=bool(lack))
     if not wanted:
-        present = [model.name for model in list_models() if not model.lack()]
+        present = [model.name for model in list_models() if not model.describe_lack()]
         yield Finding(
             "models", ", ".join(present) if present else "none: xcomp models list names them and their install"
         )
 
 
-def home() -> Iterator[Finding]:
-    """Room, permissions, and how local servers listen."""
-    from xcomp_cli.local_server import clients
-    from xcomp_cli.local_server.paths import LOOPBACK
-    from xcomp_cli.local_server.process import INDEXER
+def check_home() -> Iterator[Finding]:
+    """Checks free space and permissions, and reports how local servers listen."""
 
-    places = clients.places(INDEXER)
+    paths = clients.server_paths(INDEXER)
     try:
-        places.create()
+        paths.create()
     except OSError as error:
-        yield Finding("home", f"{places.home}: {error.strerror}: name another with XCOMP_HOME", fault=True)
+        yield Finding("home", f"{paths.home}: {error.strerror}: name another with XCOMP_HOME", fault=True)
         return
-    if not os.access(places.home, os.W_OK):
-        yield Finding("home", f"{places.home} cannot be written: name another with XCOMP_HOME", fault=True)
+    if not os.access(paths.home, os.W_OK):
+        yield Finding("home", f"{paths.home} cannot be written: name another with XCOMP_HOME", fault=True)
         return
-    free = shutil.disk_usage(places.home).free
-    room = f"{places.home}, {free / 1e9:.1f} GB free"
+    free = shutil.disk_usage(paths.home).free
+    room = f"{paths.home}, {free / 1e9:.1f} GB free"
     way = ": make room, or name another with XCOMP_HOME" if free < FREE_BYTES else ""
     yield Finding("home", room + way, fault=free < FREE_BYTES)
-    private = not places.state.parent.stat().st_mode & 0o077
-    run = places.state.parent
-    way = "is its owner's alone" if private else f"may be entered by others: chmod 700 '{run}'"
+    private = not paths.state.parent.stat().st_mode & 0o077
+    run = paths.state.parent
+    way = "is open to its owner only" if private else f"is open to others: chmod 700 '{run}'"
     yield Finding("permissions", f"{run} {way}", fault=not private)
-    kind = "on a private socket" if places.listen() != LOOPBACK else "on loopback with a token: the path is too long"
+    is_long = paths.new_address() == LOOPBACK
+    kind = "on loopback with a token: the path is too long" if is_long else "on a private socket"
     yield Finding("sockets", f"local servers listen {kind}")
 
 
-def secrets() -> Iterator[Finding]:
-    """The files that the environment names for servers elsewhere."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import XcompError
+def check_secrets() -> Iterator[Finding]:
+    """Checks the files that the environment names for servers elsewhere."""
 
     token = os.environ.get("XCOMP_TOKEN_FILE", "")
     if token:
-        yield _token(Path(token))
+        yield _check_token(Path(token))
     if any(os.environ.get(name) for name in clients.TLS_FILES):
         try:
-            clients.given_tls()
+            clients.read_tls()
         except XcompError as error:
             yield Finding("tls", str(error), fault=True)
         else:
             yield Finding("tls", "certificates and key can be read")
 
 
-def _token(file: Path) -> Finding:
-    from xcomp_protos.errors import XcompError
-    from xcomp_protos.server import auth
+def _check_token(file: Path) -> Finding:
 
     try:
-        auth.secret(str(file), option="XCOMP_TOKEN_FILE")
+        auth.read_secret(str(file), option="XCOMP_TOKEN_FILE")
     except XcompError as error:
         return Finding("token", str(error), fault=True)
     if file.stat().st_mode & 0o077:
-        return Finding("token", f"{file} may be read by others: chmod 600 '{file}'", fault=True)
-    return Finding("token", f"{file} is its owner's alone")
+        return Finding("token", f"{file} can be read by others: chmod 600 '{file}'", fault=True)
+    return Finding("token", f"{file} can be read by its owner only")
 
 
-def ports() -> Iterator[Finding]:
-    """Whether the ports of the services are free; a taken one matters to who wants to serve there."""
+def check_ports() -> Iterator[Finding]:
+    """Reports whether the ports of the services are free; this matters only to a server on this machine."""
     for service, port in PORTS.items():
         with socket.socket() as probe:
             probe.settimeout(1)
@@ -155,8 +152,8 @@ def ports() -> Iterator[Finding]:
         yield Finding(f"port of the {service}", fact)
 
 
-def gpu() -> Iterator[Finding]:
-    """Whether there is a GPU, and whether torch was built for it; loads neither torch nor a driver."""
+def check_gpu() -> Iterator[Finding]:
+    """Checks whether there is a GPU, and whether torch was built for it; loads neither torch nor a driver."""
     if not _NVIDIA.exists():
         yield Finding("gpu", "none: models run on the CPU")
         return
@@ -165,6 +162,6 @@ def gpu() -> Iterator[Finding]:
     except PackageNotFoundError:
         yield Finding("gpu", "there is one; torch is not installed")
         return
-    blind = built.endswith("+cpu")
-    way = ", which cannot use it: install torch as https://pytorch.org/get-started/locally says" if blind else ""
-    yield Finding("gpu", f"there is one, and torch {built}{way}", fault=blind)
+    is_cpu_only = built.endswith("+cpu")
+    way = ", which cannot use it: install torch as https://pytorch.org/get-started/locally says" if is_cpu_only else ""
+    yield Finding("gpu", f"there is one, and torch {built}{way}", fault=is_cpu_only)

@@ -1,1 +1,1 @@
-"""How well pictures are chosen, measured against people's own picks; `xcomp eval` is its only user."""
+"""Measures how well images are chosen, against the picks of people; used by `xcomp eval` only."""

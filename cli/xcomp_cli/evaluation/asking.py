@@ -1,6 +1,6 @@
-"""Asks the composer every question of an evaluation: each item in each way to choose, in several orders, and controls.
+"""Asks the composer all questions of an evaluation: each item by each procedure, in several orders, and controls.
 
-One item after the other, so that a model which remembers what it has read finds the item's context again.
+Items are asked one after the other, so that a model with a prefix cache reuses the context of the item.
 """
 
 import random
@@ -15,17 +15,17 @@ from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import Denied, InvalidRequest, ModelError, NotFound
 
-TURNS = 4  # orders of letters, at most: each candidate of four has each letter once
-RETRIEVAL = "retrieval"  # the model that has no letters
+TURNS = 4  # most orders of letters: each of four candidates has each letter once
+RETRIEVAL = "retrieval"  # the model that answers without letters
 
 
 @dataclass(frozen=True)
 class SelectionAnswer:
-    """What came back; probabilities are in the order of the item's candidates.
+    """An answer of the composer; probabilities are in the order of the item's candidates.
 
     Attributes:
-        mass: share of all probability on the candidates; with the released procedure 0 where no letter could be read.
-        needed: probability from which the best is chosen, 0 where another measure decides.
+        mass: share of all probability on the candidates; 0 if an answer of the released procedure has no letter.
+        needed: probability from which the best is chosen; 0 if another measure decides.
     """
 
     choice: int | None
@@ -35,52 +35,52 @@ class SelectionAnswer:
 
     @property
     def best(self) -> int:
-        """The candidate that it prefers, whether that is enough to be chosen or not."""
+        """The preferred candidate, even if its probability is too low to be chosen."""
         return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
 
     @property
-    def sureness(self) -> float:
-        """How far the best candidate is on the way from chance, 0, to certainty, 1."""
+    def certainty(self) -> float:
+        """The best probability, scaled so that 0 is chance and 1 is certain."""
         return _from_chance(max(self.probabilities), len(self.probabilities))
 
     @property
     def margin(self) -> float:
-        """The sureness from which it chooses."""
+        """The certainty from which a candidate is chosen."""
         return _from_chance(self.needed, len(self.probabilities))
 
 
 @dataclass(frozen=True)
-class Turned:
-    """An answer with the order of letters in which it was given."""
+class AnswerInOrder:
+    """An answer, and the order of letters in the question."""
 
     order: tuple[int, ...]
     answer: SelectionAnswer | None
 
 
 @dataclass(frozen=True)
-class AskedItem:
-    """All that was answered to one item; None where the model failed.
+class ItemAnswers:
+    """All answers to one item; None where the model failed.
 
     Attributes:
-        turned: one order at a time, by procedure: `ours`, `released`.
-        controls: `shuffled` with another item's pictures, `without_pixels`, `none_fits` without the person's pick.
+        by_order: answers in several orders, by procedure: `ours`, `released`.
+        controls: `shuffled` with images of another item, `without_pixels`, `none_fits` without the person's pick.
     """
 
     item: Item
     similar: SelectionAnswer | None
     ours: SelectionAnswer | None
     released: SelectionAnswer | None = None
-    turned: dict[str, tuple[Turned, ...]] = field(default_factory=dict)
+    by_order: dict[str, tuple[AnswerInOrder, ...]] = field(default_factory=dict)
     controls: dict[str, SelectionAnswer | None] = field(default_factory=dict)
 
 
 @dataclass
 class Asker:
-    """Asks one composer, under the same options.
+    """Asks one composer, always with the same options.
 
     Attributes:
-        model: that answered, once it has.
-        failures: what the model said when it failed, each reason once.
+        model: the model that answered; empty before the first answer.
+        failures: how often the model failed, by reason.
     """
 
     client: ComposerClient
@@ -90,27 +90,30 @@ class Asker:
     space: str = ""
     failures: dict[str, int] = field(default_factory=dict)
 
-    def ask(self, items: Sequence[Item], done: Callable[[int], None]) -> Iterator[AskedItem]:
+    def ask(self, items: Sequence[Item], done: Callable[[int], None]) -> Iterator[ItemAnswers]:
         """Yields the answers to each item.
 
         Raises:
-            XcompError: of any kind, where an item cannot be asked at all; it names the item.
+            XcompError: an item cannot be asked; the message names the item.
         """
         for number, item in enumerate(items):
-            yield self._item(item, items[(number + 1) % len(items)])
+            yield self._ask_item(item, items[(number + 1) % len(items)])
             done(number + 1)
 
-    def _item(self, item: Item, other: Item) -> AskedItem:
+    def _ask_item(self, item: Item, other: Item) -> ItemAnswers:
         similar = self._answer(item, procedure=pb.PROCEDURE_SIMILARITY)
-        ours = self._ours(item)
+        ours = self._answer_ours(item)
         if self.model == RETRIEVAL:
-            return AskedItem(item, similar, ours, controls=self._controls(item, other, sees=False))
-        turned = {"ours": tuple(self._turned(item)), "released": tuple(self._turned(item, pb.PROCEDURE_REFERENCE))}
-        released = turned["released"][0].answer
-        return AskedItem(item, similar, ours, released, turned, self._controls(item, other, sees=True))
+            return ItemAnswers(item, similar, ours, controls=self._answer_controls(item, other, sees=False))
+        by_order = {
+            "ours": tuple(self._answer_in_orders(item)),
+            "released": tuple(self._answer_in_orders(item, pb.PROCEDURE_REFERENCE)),
+        }
+        released = by_order["released"][0].answer
+        return ItemAnswers(item, similar, ours, released, by_order, self._answer_controls(item, other, sees=True))
 
-    def _ours(self, item: Item) -> SelectionAnswer | None:
-        """Asks as an article does: a close choice is looked at twice, unlike with an order given."""
+    def _answer_ours(self, item: Item) -> SelectionAnswer | None:
+        """Asks as for an article, where a close choice is asked twice; a question with a fixed order is asked once."""
         answer = self._answer(item, candidates=[item.candidates[number] for number in item.order])
         if answer is None:
             return None
@@ -121,21 +124,23 @@ class Asker:
             probabilities=tuple(shares[number] for number in range(len(shares))),
         )
 
-    def _turned(self, item: Item, procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED) -> Iterator[Turned]:
+    def _answer_in_orders(
+        self, item: Item, procedure: pb.Procedure.ValueType = pb.PROCEDURE_UNSPECIFIED
+    ) -> Iterator[AnswerInOrder]:
         count = len(item.order)
         turns = min(count, TURNS) if self.has_controls else 1
         for turn in range(turns):
             first = turn * count // turns
             order = item.order[first:] + item.order[:first]
-            yield Turned(order, self._answer(item, procedure=procedure, order=order))
+            yield AnswerInOrder(order, self._answer(item, procedure=procedure, order=order))
 
-    def _controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, SelectionAnswer | None]:
+    def _answer_controls(self, item: Item, other: Item, *, sees: bool) -> dict[str, SelectionAnswer | None]:
         if not self.has_controls:
             return {}
         found: dict[str, SelectionAnswer | None] = {}
         if other is not item:
-            pictures = self._shuffled(other, len(item.candidates))
-            found["shuffled"] = self._answer(item, candidates=pictures, owner=other)
+            images = self._shuffle_images(other, len(item.candidates))
+            found["shuffled"] = self._answer(item, candidates=images, owner=other)
         if item.pick is not None and len(item.candidates) > 2:  # two must be left to choose from
             left = tuple(each for number, each in enumerate(item.candidates) if number != item.pick)
             found["none_fits"] = self._answer(item, candidates=left)
@@ -143,11 +148,11 @@ class Asker:
             found["without_pixels"] = self._answer(item, order=item.order, without_pixels=True)
         return found
 
-    def _shuffled(self, other: Item, count: int) -> list[ItemImage]:
-        """As many of another item's pictures in an order of their own: items may share pictures."""
-        pictures = [other.candidates[number % len(other.candidates)] for number in range(count)]
-        random.Random(f"{self.options.seed} {other.id}").shuffle(pictures)  # noqa: S311  # no secret
-        return pictures
+    def _shuffle_images(self, other: Item, count: int) -> list[ItemImage]:
+        """Returns `count` images of another item, shuffled, because items may share images."""
+        images = [other.candidates[number % len(other.candidates)] for number in range(count)]
+        random.Random(f"{self.options.seed} {other.id}").shuffle(images)  # noqa: S311  # no secret
+        return images
 
     def _answer(
         self,

@@ -1,6 +1,6 @@
-"""Shares with bootstrap intervals, and differences of two ways to choose on the same items.
+"""Means with bootstrap intervals, and differences of two procedures on the same items.
 
-Pure arithmetic on lists of numbers; the same seed gives the same intervals.
+The same seed gives the same intervals.
 """
 
 import random
@@ -18,7 +18,7 @@ class Estimate:
     """A mean with its percentile bootstrap interval (Efron 1979).
 
     Attributes:
-        count: of the observations; without any, all is 0.
+        count: number of observations; without any, all values are 0.
     """
 
     mean: float
@@ -26,17 +26,13 @@ class Estimate:
     high: float
     count: int
 
-    def covers(self, value: float) -> bool:
-        """Whether the interval holds a value."""
-        return self.low <= value <= self.high
-
     def to_json(self) -> dict[str, Json]:
-        """Returns the value of JSON."""
+        """Returns the estimate as a JSON object."""
         return {"mean": self.mean, "low": self.low, "high": self.high, "count": self.count}
 
 
 def estimate(values: Sequence[float], *, seed: int) -> Estimate:
-    """Returns the mean of values, and the interval in which it lies in 95 of 100 resamples."""
+    """Returns the mean of values and the interval that contains the mean of 95 in 100 resamples."""
     if not values:
         return Estimate(0.0, 0.0, 0.0, 0)
     draw = random.Random(seed)  # noqa: S311  # resamples are no secrets
@@ -47,5 +43,5 @@ def estimate(values: Sequence[float], *, seed: int) -> Estimate:
 
 
 def difference(ones: Sequence[float], others: Sequence[float], *, seed: int) -> Estimate:
-    """Returns the mean of the differences item by item: pairs are resampled, not each side alone."""
+    """Returns the mean of the differences item by item; resamples pairs, not each side alone."""
     return estimate([one - other for one, other in zip(ones, others, strict=True)], seed=seed)

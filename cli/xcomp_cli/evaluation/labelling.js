@@ -30,7 +30,7 @@ function element(tag, text) {
   return made;
 }
 
-function picture(source, alt) {
+function image(source, alt) {
   const made = element("img");
   made.src = source;
   made.alt = alt;
@@ -40,7 +40,7 @@ function picture(source, alt) {
 function candidate(item, place) {
   const button = element("button");
   button.type = "button";
-  button.append(picture(item.candidates[place].source, words.candidate + " " + (place + 1)), element("kbd", keys[place].toUpperCase()));
+  button.append(image(item.candidates[place].source, words.candidate + " " + (place + 1)), element("kbd", keys[place].toUpperCase()));
   button.setAttribute("aria-pressed", String(picks.get(item.id)?.pick === item.candidates[place].number));
   button.addEventListener("click", () => choose(item.candidates[place].number));
   const entry = element("li");
@@ -50,7 +50,7 @@ function candidate(item, place) {
 
 function draw() {
   const item = items[at];
-  const context = item.context.map((part) => (part.text === undefined ? picture(part.source, words.earlier) : element("p", part.text)));
+  const context = item.context.map((part) => (part.text === undefined ? image(part.source, words.earlier) : element("p", part.text)));
   by("context").replaceChildren(...context);
   context.forEach((part) => part.addEventListener("load", toThePlace));
   toThePlace();

@@ -1,7 +1,7 @@
-"""A page on which a person picks the picture for each item, blind: no names, no scores, no query, shuffled candidates.
+"""Makes a page on which a person picks the image for each item, without names, scores, query or original order.
 
-One file that needs no network and asks nothing of a server; texts are set as text, so nothing in them acts. The picks
-come out as JSONL, by download or copy, and `xcomp eval selection --picks` reads them.
+The page is one file and needs no network or server. Texts are inserted as text, so nothing in them is executed. The
+person downloads or copies the picks as JSON Lines, which `xcomp eval selection --picks` reads.
 """
 
 import base64
@@ -15,15 +15,15 @@ from importlib.resources import files
 from string import Template
 
 from xcomp_cli.evaluation.items import Item, ItemImage
-from xcomp_cli.requests.attachments import displayable
+from xcomp_cli.requests.attachments import read_displayable
 
-Source = Callable[[ItemImage], str]  # the data URL of a picture
+Source = Callable[[ItemImage], str]  # returns the data URL of an image
 
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _BREAK = re.compile(r"(?:\r?\n[ \t]*){2,}")
 _WORDS = {
     "en": {
-        "title": "Which picture belongs here?",
+        "title": "Which image belongs here?",
         "question": "Which of these belongs after the last paragraph?",
         "none": "Nothing fits (N)",
         "back": "← Back",
@@ -34,7 +34,7 @@ _WORDS = {
         "Picks stay in this browser until you download or copy them.",
         "labelled": "picked:",
         "candidate": "Candidate",
-        "earlier": "A picture that stands in the text already",
+        "earlier": "An image that is already in the text",
     },
     "zh": {
         "title": "这里该配哪张图？",
@@ -54,10 +54,10 @@ _WORDS = {
 
 
 def labelling_page(items: Sequence[Item], source: Source, *, name: str, seed: int) -> str:
-    """Returns the page; the seed decides in which order each item's candidates stand."""
+    """Returns the page; the seed decides the order of the candidates of each item."""
     language = _language(items)
     words = _WORDS[language]
-    draw = random.Random(seed)  # noqa: S311  # an order is no secret
+    draw = random.Random(seed)  # noqa: S311  # the order is no secret
     content = {"name": name, "words": words, "items": [_entry(item, source, draw) for item in items]}
     style, script = (files(__package__).joinpath(f"labelling.{kind}").read_text("utf-8") for kind in ("css", "js"))
     page = Template(files(__package__).joinpath("labelling.html").read_text("utf-8"))
@@ -73,11 +73,11 @@ def labelling_page(items: Sequence[Item], source: Source, *, name: str, seed: in
     )
 
 
-def source_of(fetch: Callable[[str], tuple[str, bytes]]) -> Source:
-    """Returns what reads the pictures of a page: files from the disk, the others by `fetch`, which takes an id."""
+def image_source(fetch: Callable[[str], tuple[str, bytes]]) -> Source:
+    """Returns a function that reads an image of a page: a file from the disk, or an id with `fetch`."""
 
     def source(image: ItemImage) -> str:
-        media, data = fetch(image.image_id) if image.file is None else displayable(image.file)
+        media, data = fetch(image.image_id) if image.file is None else read_displayable(image.file)
         return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
 
     return source
@@ -95,16 +95,16 @@ def _entry(item: Item, source: Source, draw: random.Random) -> dict[str, object]
 
 
 def _context(item: Item, source: Source) -> list[dict[str, str]]:
-    """Words and pictures in their order; headings are no paragraphs."""
+    """Returns texts and images in their order; headings do not count as paragraphs."""
     texts = [text for text in _BREAK.split(item.context.strip()) if text.strip()]
     paragraphs = [number for number, text in enumerate(texts) if not text.startswith("#")]
     first = len(paragraphs) - 1 - len(item.shown)
-    places = [shown.after if shown.after is not None else max(first + n, 0) for n, shown in enumerate(item.shown)]
+    after = [shown.after if shown.after is not None else max(first + n, 0) for n, shown in enumerate(item.shown)]
     parts: list[dict[str, str]] = []
     for number, text in enumerate(texts):
         parts.append({"text": text})
-        here = [shown for shown, place in zip(item.shown, places, strict=True)
-                if paragraphs[min(place, len(paragraphs) - 1) :][:1] == [number]]  # fmt: skip
+        here = [shown for shown, number_before in zip(item.shown, after, strict=True)
+                if paragraphs[min(number_before, len(paragraphs) - 1) :][:1] == [number]]  # fmt: skip
         parts += [{"source": source(shown.image)} for shown in here]
     return parts
 

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as a person reads them."""
+"""Prints the figures of an evaluation as lines for a person."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ _NAMES = {
     "ours_forced": "ours, never abstaining",
 }
 _CONTROLS = {
-    "shuffled": "another item's pictures",
+    "shuffled": "another item's images",
     "without_pixels": "no pixels",
 }
 

@@ -1,7 +1,7 @@
-"""Fits the sureness from which a choice counts, to choices of people.
+"""Fits the certainty from which a candidate is chosen to the choices of people.
 
-The one idea: a right picture gains 1, a wrong one loses 1, no picture does neither; the best threshold gains most. How
-much of that is luck is told by cross-validation: each fold is judged by a threshold that was fitted without it.
+A right image gains 1, a wrong one loses 1, no image gains 0; the best threshold gains most. Cross-validation shows how
+much of the gain is chance: each fold is judged by a threshold that was fitted without it.
 """
 
 import random
@@ -12,26 +12,26 @@ from xcomp_cli.evaluation.figures import Estimate, estimate
 from xcomp_cli.output.console import Json
 
 FOLDS = 5
-LEAST = 20  # labelled choices below which a fit is no more than a hint
+LEAST = 20  # fewer labelled choices give only a hint
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A choice that a person has judged: how sure it was, and whether its best candidate was the person's."""
+class JudgedChoice:
+    """A choice that a person has judged: its certainty, and whether its best candidate is the person's pick."""
 
-    sureness: float
+    certainty: float
     is_right: bool
 
 
 @dataclass(frozen=True)
 class ThresholdFit:
-    """A threshold, and what it gains per choice.
+    """A threshold, and its gain per choice.
 
     Attributes:
-        fitted: gain of choices that the threshold was not fitted to.
+        fitted: gain on choices that the threshold was not fitted to.
         now: gain of the threshold in use.
-        always: gain of choosing without one.
-        spread: lowest and highest threshold of the folds.
+        always: gain without a threshold.
+        spread: lowest and highest threshold among the folds.
     """
 
     threshold: float
@@ -42,7 +42,7 @@ class ThresholdFit:
     spread: tuple[float, float]
 
     def to_json(self) -> dict[str, Json]:
-        """Returns the value of JSON."""
+        """Returns the fit as a JSON object."""
         return {
             "suggested": self.threshold,
             "used": self.used,
@@ -55,8 +55,8 @@ class ThresholdFit:
         }
 
 
-def fit(judged: Sequence[Judged], *, used: float, seed: int) -> ThresholdFit | None:
-    """Fits a threshold of sureness, 0..1, to judged choices; None where there are too few to divide."""
+def fit(judged: Sequence[JudgedChoice], *, used: float, seed: int) -> ThresholdFit | None:
+    """Fits a threshold of certainty, 0..1, to judged choices; returns None if there are fewer than folds."""
     if len(judged) < FOLDS:
         return None
     shuffled = list(judged)
@@ -65,10 +65,10 @@ def fit(judged: Sequence[Judged], *, used: float, seed: int) -> ThresholdFit | N
     thresholds: list[float] = []
     for fold in range(FOLDS):
         held_out = shuffled[fold::FOLDS]
-        thresholds.append(_best([each for at, each in enumerate(shuffled) if at % FOLDS != fold]))
+        thresholds.append(_best_threshold([each for at, each in enumerate(shuffled) if at % FOLDS != fold]))
         gains += [_gain(each, thresholds[-1]) for each in held_out]
     return ThresholdFit(
-        _best(judged),
+        _best_threshold(judged),
         used,
         estimate(gains, seed=seed),
         estimate([_gain(each, used) for each in judged], seed=seed),
@@ -77,20 +77,20 @@ def fit(judged: Sequence[Judged], *, used: float, seed: int) -> ThresholdFit | N
     )
 
 
-def _best(judged: Sequence[Judged]) -> float:
-    """The threshold of the largest gain, halfway between the choices around it; of equals the lowest."""
-    ranked = sorted(judged, key=lambda each: each.sureness)
+def _best_threshold(judged: Sequence[JudgedChoice]) -> float:
+    """Returns the lowest threshold with the largest gain, halfway between the choices around it."""
+    ranked = sorted(judged, key=lambda each: each.certainty)
     gain = sum(_gain(each, 0.0) for each in ranked)
     best, threshold = gain, 0.0
     for at, each in enumerate(ranked):
-        gain -= 1.0 if each.is_right else -1.0  # this one is not chosen any more
-        above = ranked[at + 1].sureness if at + 1 < len(ranked) else 1.0
-        if gain > best and above > each.sureness:
-            best, threshold = gain, (each.sureness + above) / 2
+        gain -= 1.0 if each.is_right else -1.0  # this choice is now below the threshold
+        above = ranked[at + 1].certainty if at + 1 < len(ranked) else 1.0
+        if gain > best and above > each.certainty:
+            best, threshold = gain, (each.certainty + above) / 2
     return threshold
 
 
-def _gain(judged: Judged, threshold: float) -> float:
-    if judged.sureness < threshold:
+def _gain(judged: JudgedChoice, threshold: float) -> float:
+    if judged.certainty < threshold:
         return 0.0
     return 1.0 if judged.is_right else -1.0

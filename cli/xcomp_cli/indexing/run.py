@@ -1,39 +1,37 @@
-"""One run of `xcomp index`: the indexer takes in what it sees, and is sent what it does not see."""
+"""One run of `xcomp index`: the indexer reads the files that it sees, and the others are uploaded."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from xcomp_cli.indexing.upload import upload
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_indexer.ingest.scan import Entry
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
+from xcomp_indexer.ingest.scan import Entry
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.errors import Unavailable
 
 
 @dataclass
 class IngestOutcome:
-    """What an ingest ended with."""
+    """The result of an ingest."""
 
-    summary: "pb.IngestSummary"
-    failures: list["pb.IngestFailure"] = field(default_factory=list)
+    summary: pb.IngestSummary
+    failures: list[pb.IngestFailure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is to be brought in, once or again and again."""
+class IngestJob:
+    """Files to ingest, once or repeatedly."""
 
     indexer: str  # address; empty: the local one
-    request: "pb.IngestRequest"  # its paths are the indexer's own
+    request: pb.IngestRequest  # its paths are the indexer's own
     uploads: Sequence[str]  # absolute paths of this machine
-    settled: "set[Entry]" = field(default_factory=set)  # files that were uploaded by a run before
+    settled: set[Entry] = field(default_factory=set)  # files that earlier runs uploaded
 
 
-def bring(job: Job) -> IngestOutcome:
-    """Does one run; returns what came of it."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
+def run_ingest(job: IngestJob) -> IngestOutcome:
+    """Runs an ingest once and returns its result."""
 
     with clients.indexer(job.indexer) as client:
         outcome = IngestOutcome(pb.IngestSummary(repository=job.request.repository))
@@ -44,17 +42,15 @@ def bring(job: Job) -> IngestOutcome:
     return outcome
 
 
-def _upload(client: "IndexerClient", job: Job, outcome: IngestOutcome) -> None:
-    """Uploads files of this machine, and adds what came of it to the outcome."""
-    from xcomp_cli.indexing.upload import upload
-    from xcomp_protos import indexer_pb2 as pb
+def _upload(client: IndexerClient, job: IngestJob, outcome: IngestOutcome) -> None:
+    """Uploads files of this machine, and adds the result to the outcome."""
 
     header = pb.UploadHeader(repository=job.request.repository, profile=job.request.profile)
     exclude, report = job.request.exclude, outcome.failures.append
     try:
         done = upload(client, job.uploads, header=header, exclude=exclude, settled=job.settled, report=report)
     except KeyboardInterrupt:
-        console.note("what is uploaded stays; the same command goes on from there")
+        console.note("uploaded images stay; the same command continues from there")
         raise
     total = outcome.summary
     for name in ("scanned", "added", "updated", "unchanged", "failed", "seconds"):
@@ -63,13 +59,12 @@ def _upload(client: "IndexerClient", job: Job, outcome: IngestOutcome) -> None:
     total.stages.update(done.stages)
 
 
-def _follow(events: "Iterable[pb.IngestEvent]") -> IngestOutcome:
-    from xcomp_protos.errors import Unavailable
+def _follow(events: Iterable[pb.IngestEvent]) -> IngestOutcome:
 
     failures: list[pb.IngestFailure] = []
     try:
-        with progress.progress("images") as advance:
-            advance(0, 0, what="looking for pictures")
+        with progress.show_bar("images") as advance:
+            advance(0, 0, what="looking for images")
             for event in events:
                 kind = event.WhichOneof("event")
                 if kind == "summary":
@@ -81,8 +76,8 @@ def _follow(events: "Iterable[pb.IngestEvent]") -> IngestOutcome:
                 elif event.progress.total:
                     advance(event.progress.done, event.progress.total, what="indexing")
                 else:
-                    advance(0, 0, what=f"looking for pictures: {event.progress.scanned}")
+                    advance(0, 0, what=f"looking for images: {event.progress.scanned}")
     except KeyboardInterrupt:
-        console.note("what is indexed stays; the same command goes on from there")
+        console.note("indexed images stay; the same command continues from there")
         raise
     raise Unavailable("the indexer ended before its summary: run the command again")

@@ -1,7 +1,7 @@
-"""Brings files of this machine into an indexer elsewhere: content that it knows is not sent again.
+"""Uploads files of this machine to an indexer elsewhere, without sending known content again.
 
-Every file is hashed here and asked for by its hash; nothing is remembered on this side. Uploads are added and never
-removed: what is gone here may well be there for somebody else.
+Every file is hashed here and looked up by its hash; no state is kept on this side. Uploads only add images: a file that
+is missing here may still be wanted by other users.
 """
 
 import hashlib
@@ -10,60 +10,58 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from xcomp_cli.output import progress
+from xcomp_indexer.ingest.scan import Entry, scan
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.client.channel import CHUNK_BYTES
+from xcomp_protos.errors import XcompError
 
-if TYPE_CHECKING:
-    from xcomp_indexer.ingest.scan import Entry
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
+WORKERS = 4  # parallel uploads: some files are hashed while others are sent or embedded
+MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; one byte more is sent, so that it reports this
 
-LANES = 4  # files under way at once: some are hashed while others travel or are embedded
-MAX_SIDECAR_BYTES = 256 * 1024  # the indexer refuses larger ones; so many and one more are sent, for it to say so
-
-_PASSING = ("permission", "vanished", "unreadable")  # failures that say nothing of the file itself
+_TRANSIENT = ("permission", "vanished", "unreadable")  # failures that say nothing about the content of the file
 
 
 class Report(Protocol):
-    """What an upload is told of."""
+    """Receives failures of an upload."""
 
-    def __call__(self, failure: "pb.IngestFailure", /) -> None:
-        """Takes a file that was skipped."""
+    def __call__(self, failure: pb.IngestFailure, /) -> None:
+        """Receives a file that was skipped."""
 
 
 def upload(
-    client: "IndexerClient",
+    client: IndexerClient,
     paths: Sequence[str],
     *,
-    header: "pb.UploadHeader",
+    header: pb.UploadHeader,
     exclude: Sequence[str],
-    settled: "set[Entry]",
+    settled: set[Entry],
     report: Report,
-) -> "pb.IngestSummary":
-    """Uploads what is not known below folders, and single files.
+) -> pb.IngestSummary:
+    """Uploads folders and single files, without content that the indexer knows.
 
     Args:
         client: of the indexer.
         paths: absolute, of this machine.
         header: names repository and profile.
         exclude: globs of what to leave out.
-        settled: files that need not be looked at again; those that are answered join them.
-        report: is told of each file that is no readable picture.
+        settled: files that need no upload; answered files are added.
+        report: is called for each file that is not a readable image.
     """
-    from xcomp_indexer.ingest.scan import scan
-    from xcomp_protos import indexer_pb2 as pb
 
     begun = time.monotonic()
     found = scan(paths, exclude=exclude)
     for path, error in found.unreadable:
-        report(_unreadable(path, error))
+        report(_unreadable_failure(path, error))
     entries = [entry for entry in found.entries if entry not in settled]
     counts: Counter[str] = Counter(failed=len(found.unreadable), unchanged=len(found.entries) - len(entries))
-    with progress.progress("images") as advance:
+    with progress.show_bar("images") as advance:
         for done, answer in enumerate(_answers(client, entries, header), start=1):
             advance(done, len(entries), what="uploading")
-            if answer.failure.reason not in _PASSING:
+            if answer.failure.reason not in _TRANSIENT:
                 settled.add(entries[done - 1])
             counts[_kind(answer)] += 1
             if answer.HasField("failure"):
@@ -82,51 +80,46 @@ def upload(
     )
 
 
-def _answers(
-    client: "IndexerClient", entries: "Sequence[Entry]", header: "pb.UploadHeader"
-) -> "Iterator[pb.UploadResponse]":
-    """Uploads in several lanes, a bounded number of files ahead; yields the answers in order."""
-    lanes = ThreadPoolExecutor(LANES, thread_name_prefix="upload")
+def _answers(client: IndexerClient, entries: Sequence[Entry], header: pb.UploadHeader) -> Iterator[pb.UploadResponse]:
+    """Uploads with several threads and a bounded number of files ahead; yields the answers in order."""
+    workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="upload")
     waiting: deque[Future[pb.UploadResponse]] = deque()
     try:
         for entry in entries:
-            waiting.append(lanes.submit(_send, client, entry, header))
-            if len(waiting) == 2 * LANES:
+            waiting.append(workers.submit(_send, client, entry, header))
+            if len(waiting) == 2 * WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        lanes.shutdown(cancel_futures=True)
+        workers.shutdown(cancel_futures=True)
 
 
-def _send(client: "IndexerClient", entry: "Entry", header: "pb.UploadHeader") -> "pb.UploadResponse":
-    from xcomp_protos import indexer_pb2 as pb
+def _send(client: IndexerClient, entry: Entry, header: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
-        offer = _offer(entry, header)
-        answer = client.upload(offer)
+        upload_header = _make_header(entry, header)
+        answer = client.upload(upload_header)
         if not answer.image_id and not answer.HasField("failure"):
-            answer = _sent_whole(client, entry, offer)
+            answer = _send_content(client, entry, upload_header)
     except OSError as error:
-        return pb.UploadResponse(failure=_unreadable(entry.path, error))
+        return pb.UploadResponse(failure=_unreadable_failure(entry.path, error))
     if answer.HasField("failure"):
-        answer.failure.path = _text(entry.path)
+        answer.failure.path = _to_text(entry.path)
     return answer
 
 
-def _sent_whole(client: "IndexerClient", entry: "Entry", offer: "pb.UploadHeader") -> "pb.UploadResponse":
-    from xcomp_protos.errors import XcompError
+def _send_content(client: IndexerClient, entry: Entry, header: pb.UploadHeader) -> pb.UploadResponse:
 
     try:
-        return client.upload(offer, _chunks(entry.path))
+        return client.upload(header, _chunks(entry.path))
     except XcompError:
-        if _offer(entry, offer) == offer:  # else the file is to blame
+        if _make_header(entry, header) == header:  # otherwise the file has changed
             raise
-        raise OSError(0, "it changed meanwhile; run the command again") from None
+        raise OSError(0, "it changed during the upload; run the command again") from None
 
 
-def _offer(entry: "Entry", header: "pb.UploadHeader") -> "pb.UploadHeader":
-    from xcomp_protos import indexer_pb2 as pb
+def _make_header(entry: Entry, header: pb.UploadHeader) -> pb.UploadHeader:
 
     size, hashed = 0, hashlib.blake2b(digest_size=16)
     for chunk in _chunks(entry.path):
@@ -135,7 +128,7 @@ def _offer(entry: "Entry", header: "pb.UploadHeader") -> "pb.UploadHeader":
     return pb.UploadHeader(
         repository=header.repository,
         profile=header.profile,
-        name=_text(os.path.relpath(entry.path, entry.root)),
+        name=_to_text(os.path.relpath(entry.path, entry.root)),
         size_bytes=size,
         content_hash=hashed.hexdigest(),
         sidecar=_sidecar(f"{entry.path}.json") if entry.sidecar_mtime_ns else b"",
@@ -148,27 +141,25 @@ def _sidecar(path: str) -> bytes:
 
 
 def _chunks(path: str) -> Iterator[bytes]:
-    from xcomp_protos.client.channel import CHUNK_BYTES
 
     with open(path, "rb") as file:  # the path may hold undecodable bytes
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 
 
-def _unreadable(path: str, error: OSError) -> "pb.IngestFailure":
-    from xcomp_protos import indexer_pb2 as pb
+def _unreadable_failure(path: str, error: OSError) -> pb.IngestFailure:
 
     kinds = ((PermissionError, "permission"), (FileNotFoundError, "vanished"), (OSError, "unreadable"))
     reason = next(reason for kind, reason in kinds if isinstance(error, kind))
-    return pb.IngestFailure(path=_text(path), reason=reason, message=f"cannot be read: {error.strerror}")
+    return pb.IngestFailure(path=_to_text(path), reason=reason, message=f"cannot be read: {error.strerror}")
 
 
-def _text(path: str) -> str:
-    """Returns a path as a message takes it; bytes that are not UTF-8 become question marks."""
+def _to_text(path: str) -> str:
+    """Returns a path as valid UTF-8; other bytes become replacement characters."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _kind(answer: "pb.UploadResponse") -> str:
+def _kind(answer: pb.UploadResponse) -> str:
     if answer.HasField("failure"):
         return "failed"
     if not answer.known:

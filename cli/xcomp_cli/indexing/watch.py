@@ -1,7 +1,7 @@
-"""`xcomp index --watch`: follows folders, and brings them in again whenever something below them has settled.
+"""`xcomp index --watch`: follows folders and runs an ingest when changes below them have settled.
 
-The watcher says that something changed, and the run that follows finds out what: so nothing is missed when changes
-come fast, when a folder goes away and comes back, or when the indexer was away.
+The watcher only reports that something changed; the ingest finds out what. So no change is missed when changes come
+fast, when a folder disappears and returns, or when the indexer does not answer for some time.
 """
 
 import os
@@ -9,37 +9,35 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from xcomp_cli.indexing.run import IngestOutcome, Job, bring
+from xcomp_cli.indexing.run import IngestJob, IngestOutcome, run_ingest
 from xcomp_cli.output import console
+from xcomp_indexer.ingest.scan import FOREIGN_FOLDERS
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.errors import Unavailable, XcompError
 
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
-
-SETTLE_MS = 500  # of calm, so that a copy of many files is one change
-TICK_MS = 2000  # how often a folder that went away is looked for, and a failed run is tried again
+SETTLE_MS = 500  # without changes, so that a copy of many files is one change
+TICK_MS = 2000  # how often a missing folder is looked for and a failed run is repeated
 
 
-def keep_up(job: Job, outcome: IngestOutcome, *, show: Callable[[IngestOutcome], None]) -> None:
-    """Follows the paths of a job without end; `outcome` is that of its first run, and `show` tells of news."""
-    from xcomp_protos.errors import XcompError
+def follow_changes(job: IngestJob, outcome: IngestOutcome, *, show: Callable[[IngestOutcome], None]) -> None:
+    """Follows the paths of a job without end; `outcome` is the result of its first run, `show` prints news."""
 
     paths = [*job.request.paths, *job.uploads]
-    told, trouble, due = _Told(outcome), "", False
+    news_filter, last_error, is_due = _NewsFilter(outcome), "", False
     console.note(f"watching {', '.join(map(console.printable, paths))}: ^C ends it")
     for changed in changes(paths):
-        due = due or changed
-        present = _present(job)
-        if not due or not (present.request.paths or present.uploads):
+        is_due = is_due or changed
+        present = _without_missing_paths(job)
+        if not is_due or not (present.request.paths or present.uploads):
             continue
         try:
-            news = told.news(bring(present))
-            due, trouble = False, ""
+            news = news_filter.select(run_ingest(present))
+            is_due, last_error = False, ""
         except (XcompError, OSError) as error:
-            if str(error) != trouble:
-                console.warn(f"{console.printable(str(error))}: it is tried again")
-            trouble = str(error)
+            if str(error) != last_error:
+                console.warn(f"{console.printable(str(error))}: the next try follows")
+            last_error = str(error)
             continue
         if news:
             show(news)
@@ -48,10 +46,10 @@ def keep_up(job: Job, outcome: IngestOutcome, *, show: Callable[[IngestOutcome],
 def changes(paths: Sequence[str], *, settle_ms: int = SETTLE_MS, tick_ms: int = TICK_MS) -> Iterator[bool]:
     """Yields without end: True where something changed below the paths since the last time, else False.
 
-    The first is True, and so is the first after a path was replaced: what came before its watcher was there is unseen.
+    The first value is True, and also the first after a path was replaced, because earlier changes were not watched.
 
     Raises:
-        Unavailable: the system cannot watch.
+        Unavailable: the system cannot watch the paths.
     """
     while True:
         there = _identities(paths)
@@ -65,10 +63,8 @@ def changes(paths: Sequence[str], *, settle_ms: int = SETTLE_MS, tick_ms: int = 
 
 
 def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[bool]:
-    """Yields whether something happened, at the latest after a tick; ends where it cannot go on from here."""
+    """Yields whether something changed, at the latest after a tick; ends if a path disappeared."""
     from watchfiles import watch
-
-    from xcomp_protos.errors import Unavailable
 
     while not paths:
         time.sleep(tick_ms / 1000)
@@ -76,23 +72,22 @@ def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[
     try:
         for batch in watch(
             *paths,
-            watch_filter=lambda _, path: _concerns(path, paths),
+            watch_filter=lambda _, path: _is_scanned(path, paths),
             step=settle_ms,
-            debounce=10 * settle_ms,  # it need not ever be calm
+            debounce=10 * settle_ms,  # for folders that change all the time
             rust_timeout=tick_ms,
             yield_on_timeout=True,
             ignore_permission_denied=True,
         ):
             yield bool(batch)
-    except FileNotFoundError:  # a path went away before its watcher was there
+    except FileNotFoundError:  # a path disappeared before it was watched
         time.sleep(tick_ms / 1000)
     except (OSError, RuntimeError) as error:  # the library's own error is a RuntimeError
-        raise Unavailable(f"{paths[0]} cannot be watched: {error}: run xcomp index now and then instead") from None
+        raise Unavailable(f"{paths[0]} cannot be watched: {error}: run xcomp index regularly instead") from None
 
 
-def _concerns(path: str, roots: Sequence[str]) -> bool:
-    """Whether a scan looks there: not into hidden folders and those of other programs."""
-    from xcomp_indexer.ingest.scan import FOREIGN_FOLDERS
+def _is_scanned(path: str, roots: Sequence[str]) -> bool:
+    """Whether a scan reads the path: it skips hidden folders and those of other programs."""
 
     below = next((os.path.relpath(path, root) for root in roots if Path(path).is_relative_to(root)), path)
     parts = () if below == "." else Path(below).parts
@@ -100,7 +95,7 @@ def _concerns(path: str, roots: Sequence[str]) -> bool:
 
 
 def _identities(paths: Sequence[str]) -> dict[str, tuple[int, int] | None]:
-    """Tells a folder from another that took its place, and from none."""
+    """Returns device and inode of each path, None for a missing one, to see that a folder was replaced."""
     found: dict[str, tuple[int, int] | None] = {}
     for path in paths:
         try:
@@ -111,22 +106,22 @@ def _identities(paths: Sequence[str]) -> dict[str, tuple[int, int] | None]:
     return found
 
 
-def _present(job: Job) -> Job:
-    """Returns the job without the paths that are not there now."""
+def _without_missing_paths(job: IngestJob) -> IngestJob:
+    """Returns the job without the paths that are missing now."""
     request = type(job.request)()
     request.CopyFrom(job.request)
     request.paths[:] = filter(os.path.exists, job.request.paths)
     return replace(job, request=request, uploads=[*filter(os.path.exists, job.uploads)])
 
 
-class _Told:
-    """What the user has been told already: each failure once, and a refused prune until its number changes."""
+class _NewsFilter:
+    """Selects what to print: each failure once, and a refused prune when its number changes."""
 
     def __init__(self, outcome: IngestOutcome) -> None:
         self._failures = {_key(failure) for failure in outcome.failures}
         self._removable = outcome.summary.removable
 
-    def news(self, outcome: IngestOutcome) -> IngestOutcome | None:
+    def select(self, outcome: IngestOutcome) -> IngestOutcome | None:
         """Returns what is new in an outcome, or None."""
         summary = outcome.summary
         failures = [failure for failure in outcome.failures if _key(failure) not in self._failures]
@@ -136,5 +131,5 @@ class _Told:
         return IngestOutcome(summary, failures) if done or failures or refused else None
 
 
-def _key(failure: "pb.IngestFailure") -> tuple[str, str]:
+def _key(failure: pb.IngestFailure) -> tuple[str, str]:
     return failure.path, failure.message

@@ -1,4 +1,4 @@
-"""Gives the commands their clients: of the servers that the user named, else of local ones."""
+"""Connects commands to the servers that the user named, or to local ones."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,16 +7,17 @@ from typing import TypeVar
 
 from xcomp_cli.local_server import manager
 from xcomp_cli.local_server.paths import ServerPaths, data_home
-from xcomp_cli.local_server.process import COMPOSER, INDEXER, ServerProgram, until
-from xcomp_cli.local_server.state import State, running
+from xcomp_cli.local_server.process import COMPOSER, INDEXER, ServerProgram, wait_until
+from xcomp_cli.local_server.state import State, find_running
 from xcomp_cli.output import progress
 from xcomp_protos.client import ComposerClient, IndexerClient
 from xcomp_protos.errors import InvalidRequest, Unavailable
+from xcomp_protos.server import auth
 from xcomp_protos.tls import CLIENT_FILES, ClientTls, client_tls
 
-ANSWER_S = 600.0  # of a single call; the first one of a profile loads its models
+ANSWER_S = 600.0  # of one call; the first call of a profile loads its models
 IDLE_S = 900
-DYING_S = 1.0  # from the end of its connections to that of its lock
+DYING_S = 1.0  # from the end of a server's connections to the end of its lock
 TLS_FILES = (
     "XCOMP_TLS_CA",
     "XCOMP_TLS_CLIENT_CERT",
@@ -27,11 +28,11 @@ Client = TypeVar("Client", IndexerClient, ComposerClient)
 
 
 class PartialResultSaved(Unavailable):
-    """A server went away, but what was made so far is kept; the message says how to go on."""
+    """A server stopped, but the results so far are saved; the message says how to continue."""
 
 
 def is_remote(address: str) -> bool:
-    """Whether files of this machine have to be sent to a server: all but unix sockets may lead to another machine."""
+    """Whether files must be uploaded to a server: any address but a unix socket may be another machine."""
     return bool(address) and not address.startswith("unix:")
 
 
@@ -39,11 +40,11 @@ def is_remote(address: str) -> bool:
 def indexer(address: str) -> Iterator[IndexerClient]:
     """Connects to the indexer at `address`, or to the local one if that is empty."""
     if address:
-        with IndexerClient(address, token=_given_token(), tls=given_tls(), timeout_s=ANSWER_S) as client:
+        with IndexerClient(address, token=_read_token(), tls=read_tls(), timeout_s=ANSWER_S) as client:
             yield client
         return
     state = local_indexer()
-    with IndexerClient(state.address, token=state.token(), timeout_s=ANSWER_S) as client, _explained(INDEXER):
+    with IndexerClient(state.address, token=state.token(), timeout_s=ANSWER_S) as client, _explain_server_end(INDEXER):
         yield client
 
 
@@ -52,16 +53,19 @@ def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
     """Connects to the composer at `address`, or to a local one that works with the given or the local indexer.
 
     Raises:
-        InvalidRequest: a composer was named without its indexer.
+        InvalidRequest: a composer is named without its indexer.
     """
     if address:
         if not indexer_address:
-            raise InvalidRequest("--composer needs --indexer beside it: the pictures are fetched from there")
-        with ComposerClient(address, token=_given_token(), tls=given_tls(), timeout_s=ANSWER_S) as client:
+            raise InvalidRequest("--composer needs --indexer as well: the images are fetched from there")
+        with ComposerClient(address, token=_read_token(), tls=read_tls(), timeout_s=ANSWER_S) as client:
             yield client
         return
     state = local_composer(indexer_address)
-    with ComposerClient(state.address, token=state.token(), timeout_s=ANSWER_S) as client, _explained(COMPOSER):
+    with (
+        ComposerClient(state.address, token=state.token(), timeout_s=ANSWER_S) as client,
+        _explain_server_end(COMPOSER),
+    ):
         yield client
 
 
@@ -69,7 +73,7 @@ def local_indexer() -> State:
     """Finds or starts the local indexer."""
     home = data_home()
     options = ("--home", str(home), "--idle-timeout", _idle_s(), "--allow-root", home.anchor)
-    return manager.ensure(INDEXER, places(INDEXER), options=options, waiting=progress.waiting)
+    return manager.ensure(INDEXER, server_paths(INDEXER), options=options, waiting=progress.show_wait)
 
 
 def local_composer(indexer_address: str) -> State:
@@ -80,10 +84,10 @@ def local_composer(indexer_address: str) -> State:
         state = local_indexer()
         options = ("--indexer", state.address, *_token_option(state.token_file))
     options = (*options, "--idle-timeout", _idle_s())
-    return manager.ensure(COMPOSER, places(COMPOSER), options=options, waiting=progress.waiting)
+    return manager.ensure(COMPOSER, server_paths(COMPOSER), options=options, waiting=progress.show_wait)
 
 
-def places(service: ServerProgram) -> ServerPaths:
+def server_paths(service: ServerProgram) -> ServerPaths:
     """Returns where the local server of this home has its files."""
     return ServerPaths(data_home(), service.name)
 
@@ -94,36 +98,35 @@ def _token_option(path: str) -> tuple[str, ...]:
 
 def _tls_options() -> Sequence[str]:
     files = ((flag, os.environ.get(name)) for flag, name in zip(CLIENT_FILES, TLS_FILES, strict=True))
-    return [word for flag, path in files if path for word in (flag, os.path.abspath(path))]  # noqa: PTH100  # its folder is another
+    return [word for flag, path in files if path for word in (flag, os.path.abspath(path))]  # noqa: PTH100  # the server has another working directory
 
 
 def _idle_s() -> str:
     return os.environ.get("XCOMP_IDLE_TIMEOUT") or str(IDLE_S)
 
 
-def _given_token() -> str | None:
-    """The secret of servers elsewhere."""
-    from xcomp_protos.server import auth
+def _read_token() -> str | None:
+    """Returns the token for servers elsewhere."""
 
     path = os.environ.get("XCOMP_TOKEN_FILE")
-    return auth.secret(path, option="XCOMP_TOKEN_FILE") if path else None
+    return auth.read_secret(path, option="XCOMP_TOKEN_FILE") if path else None
 
 
-def given_tls() -> ClientTls:
-    """Whom to trust at servers elsewhere, and what to show them."""
+def read_tls() -> ClientTls:
+    """Returns the TLS files for servers elsewhere."""
     files = [os.environ.get(name, "") for name in TLS_FILES]
     return client_tls(*files, options=TLS_FILES)
 
 
 @contextmanager
-def _explained(service: ServerProgram) -> Iterator[None]:
-    """Says so when a local server died in the middle of the work."""
+def _explain_server_end(service: ServerProgram) -> Iterator[None]:
+    """Explains an error of a local server that ended during the work."""
     try:
         yield
     except PartialResultSaved:
         raise
     except Unavailable:
-        if not until(lambda: running(places(service)) is None, DYING_S):
+        if not wait_until(lambda: find_running(server_paths(service)) is None, DYING_S):
             raise
-        why = manager.full_disk(places(service)) or "run the command again, a new one starts"
-        raise Unavailable(f"the local {service.name} ended (log: {places(service).log}): {why}") from None
+        why = manager.explain_full_disk(server_paths(service)) or "run the command again, which starts a new one"
+        raise Unavailable(f"the local {service.name} ended (log: {server_paths(service).log}): {why}") from None

@@ -1,6 +1,6 @@
-"""File locks that the system itself lets go of when their holder dies, however it dies.
+"""File locks that the system releases when the process that holds them ends, for any reason.
 
-The one file that knows how a platform locks files.
+Only this file depends on how a platform locks files.
 """
 
 import fcntl
@@ -16,8 +16,8 @@ def open_private(path: Path) -> int:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Holds the lock on `path`; waits for whoever has it."""
+def hold(path: Path) -> Iterator[None]:
+    """Holds the lock on `path`; waits until it is free."""
     descriptor = open_private(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -27,8 +27,8 @@ def held(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def directory_held(path: Path) -> Iterator[None]:
-    """Holds the lock on a folder itself, which leaves no file in it; waits for whoever has it."""
+def hold_directory(path: Path) -> Iterator[None]:
+    """Holds the lock on a folder without creating a file in it; waits until it is free."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -38,7 +38,7 @@ def directory_held(path: Path) -> Iterator[None]:
 
 
 def take(descriptor: int) -> bool:
-    """Locks an open file if nobody else has; every process that inherits the descriptor shares the lock."""
+    """Locks an open file if it is free; every process that inherits the descriptor shares the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

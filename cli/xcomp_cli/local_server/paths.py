@@ -1,7 +1,4 @@
-"""Where the local data lives, and where the local servers listen.
-
-Knows paths and permissions alone; starts nothing.
-"""
+"""Paths of local data and of local servers, with their permissions; starts nothing."""
 
 import hashlib
 import os
@@ -15,7 +12,7 @@ LOOPBACK = "127.0.0.1:0"
 
 
 def data_home() -> Path:
-    """Returns `XCOMP_HOME`, by default `xcomp` in the user's data folder; absolute, maybe not there yet."""
+    """Returns `XCOMP_HOME`, by default `xcomp` in the user's data folder; absolute; it may not exist yet."""
     given = os.environ.get("XCOMP_HOME")
     if given:
         return Path(given).expanduser().absolute()
@@ -25,40 +22,40 @@ def data_home() -> Path:
 
 @dataclass(frozen=True)
 class ServerPaths:
-    """The files of one local server; `name` tells servers of the same home apart."""
+    """The files of one local server; `name` distinguishes servers of the same home."""
 
     home: Path
     name: str
 
     @property
     def state(self) -> Path:
-        """Says which process the server is; locked while it lives."""
+        """The state file, locked while the server runs."""
         return self.home / "run" / f"{self.name}.json"
 
     @property
     def starting(self) -> Path:
-        """Locked by the one command that may start the server."""
+        """The file that the one command that starts the server locks."""
         return self.home / "run" / f"{self.name}.starting"
 
     @property
     def token(self) -> Path:
-        """The secret of a server on loopback."""
+        """The file with the token of a server on loopback."""
         return self.home / "run" / f"{self.name}.token"
 
     @property
     def log(self) -> Path:
-        """What the server says; begun anew with each server."""
+        """The log, a new file for each server."""
         return self.home / "logs" / f"{self.name}.log"
 
     def create(self) -> None:
-        """Makes the folders, the private one for its owner alone."""
+        """Creates the folders; only their owner can enter the private one."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def listen(self) -> str:
-        """Returns `unix:/path` of a new private socket, or a loopback address where no path can be one.
+    def new_address(self) -> str:
+        """Returns `unix:/path` of a new private socket, or a loopback address if no path can be one.
 
-        The name is used once: a server that outlived its home removes its own socket when it leaves, and no other's.
+        Each name is used once, so that a server that outlives its home removes only its own socket.
         """
         if not hasattr(socket, "AF_UNIX"):
             return LOOPBACK
@@ -68,7 +65,7 @@ class ServerPaths:
         return LOOPBACK
 
     def clear_sockets(self) -> None:
-        """Removes what killed servers left; only for who knows that none lives."""
+        """Removes sockets of killed servers; call it only if no server runs."""
         for folder in self._socket_folders():
             for path in folder.glob(f"{self.name}-*.sock"):
                 path.unlink(missing_ok=True)
@@ -78,7 +75,7 @@ class ServerPaths:
 
 
 def _runtime_folders(home: Path) -> list[Path]:
-    """One folder per home below the user's runtime folder, if the system made one."""
+    """Returns a folder of this home below the user's runtime folder, if that exists."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if not runtime or not Path(runtime).is_dir():
         return []
@@ -87,7 +84,7 @@ def _runtime_folders(home: Path) -> list[Path]:
 
 
 def _is_an_address(path: Path) -> bool:
-    """Whether gRPC takes `unix:PATH` for this very path: it reads it as a URI."""
+    """Whether `unix:PATH` names this path to gRPC, which parses it as a URI."""
     try:
         return len(str(path).encode()) < SOCKET_PATH_BYTES and not set("%?#") & set(str(path))
     except UnicodeEncodeError:
@@ -95,7 +92,7 @@ def _is_an_address(path: Path) -> bool:
 
 
 def _is_private(folder: Path) -> bool:
-    """Makes `folder` if need be; whether it is ours and nobody else may enter it."""
+    """Creates `folder` if necessary; whether only its owner, this user, can enter it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         stat = folder.stat()

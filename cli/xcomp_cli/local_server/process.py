@@ -1,6 +1,6 @@
-"""Starts a server as a process of its own that outlives the command and its terminal.
+"""Starts a server as a separate process that outlives the command and its terminal.
 
-Knows how a server is called and where its output goes; whether one is needed is decided elsewhere.
+Does not decide whether a server is needed.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from xcomp_protos.errors import Unavailable
 BIND_S = 30.0
 POLL_S = 0.02
 
-_LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)  # each server's first words
-# The secret of servers elsewhere, and what every command says for itself: a shared server must not depend on who
-# happened to start it.
+_LISTENING = re.compile(r"^listening on (\S+)$", re.MULTILINE)  # the first line of each server's log
+# Tokens for servers elsewhere, and settings of single commands: a shared server must not depend on the command that
+# started it.
 _NOT_FOR_LOCAL = (
     "XCOMP_TOKEN_FILE", "XCOMP_PROFILE", "XCOMP_MODEL", "XCOMP_TLS_CERT", "XCOMP_TLS_KEY", "XCOMP_TLS_CLIENT_CA",
     "XCOMP_TLS_CA", "XCOMP_TLS_CLIENT_CERT", "XCOMP_TLS_CLIENT_KEY", "XCOMP_METRICS_LISTEN", "XCOMP_LOG_FORMAT",
@@ -39,10 +39,10 @@ class ServerProgram:
     name: str
     module: str
     libraries: tuple[str, ...] = ()  # import names without which it cannot start
-    settings: tuple[str, ...] = ()  # variables of the environment that shape it; with others it is another server
+    settings: tuple[str, ...] = ()  # environment variables that it depends on; other values need another server
 
     def build(self) -> str:
-        """Returns a word that changes with the code and with the settings; secrets do not show in it."""
+        """Returns an id that changes with the code and the settings, without revealing secrets."""
         values = "\0".join(f"{name}={os.environ.get(name, '')}" for name in self.settings)
         digest = hashlib.blake2b(values.encode(errors="surrogateescape"), digest_size=4)
         return f"{build_id()}-{digest.hexdigest()}"
@@ -70,38 +70,38 @@ COMPOSER = ServerProgram(
 )  # fmt: skip
 
 
-def launch(service: ServerProgram, places: ServerPaths, options: tuple[str, ...]) -> State:
-    """Starts the server and records it; whether it comes up is for the caller to see.
+def launch(service: ServerProgram, paths: ServerPaths, options: tuple[str, ...]) -> State:
+    """Starts the server and writes its state; the caller checks whether it takes calls.
 
     Raises:
-        Unavailable: a server of these places lives already.
+        Unavailable: a server of these paths already runs.
     """
     build = service.build()
-    listen = places.listen()
+    listen = paths.new_address()
     command = [sys.executable, "-m", service.module, "--listen", listen, *options]
     token_file = ""
     if listen == LOOPBACK:
-        token_file = _new_token(places)
+        token_file = _write_token(paths)
         command += ["--token-file", token_file]
-    descriptor = lock.open_private(places.state)
+    descriptor = lock.open_private(paths.state)
     try:
         if not lock.take(descriptor):
-            raise Unavailable(f"another process holds {places.state}")
-        places.clear_sockets()
-        os.ftruncate(descriptor, 0)  # should this command die now, nobody takes an old process number for the server's
-        state = State(_detach(command, places.log, keep=descriptor), listen, build, options, token_file)
+            raise Unavailable(f"another process holds {paths.state}")
+        paths.clear_sockets()
+        os.ftruncate(descriptor, 0)  # if this command ends now, no old process id is taken for the server's
+        state = State(_detach(command, paths.log, keep=descriptor), listen, build, options, token_file)
     finally:
-        os.close(descriptor)  # the server has it still
-    write(places, state)
+        os.close(descriptor)  # the server still holds it
+    write(paths, state)
     if token_file:
-        state = replace(state, address=_bound(places))
-        write(places, state)
+        state = replace(state, address=_wait_for_address(paths))
+        write(paths, state)
     return state
 
 
-def until(done: Callable[[], bool], patience_s: float) -> bool:
-    """Asks again and again; False if the patience ends first."""
-    end = time.monotonic() + patience_s
+def wait_until(done: Callable[[], bool], timeout_s: float) -> bool:
+    """Waits until `done` is true; returns False if the time ends first."""
+    end = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > end:
             return False
@@ -124,26 +124,26 @@ def _detach(command: Sequence[str], log: Path, *, keep: int) -> int:
             start_new_session=True,
             pass_fds=(keep,),
         )
-    process.returncode = 0  # it is meant to live on: no warning when this object is forgotten
+    process.returncode = 0  # the process outlives this object: prevents a ResourceWarning
     return process.pid
 
 
-def _new_token(places: ServerPaths) -> str:
-    places.token.unlink(missing_ok=True)
-    descriptor = lock.open_private(places.token)
+def _write_token(paths: ServerPaths) -> str:
+    paths.token.unlink(missing_ok=True)
+    descriptor = lock.open_private(paths.token)
     try:
         os.write(descriptor, secrets.token_urlsafe(32).encode())
     finally:
         os.close(descriptor)
-    return str(places.token)
+    return str(paths.token)
 
 
-def _bound(places: ServerPaths) -> str:
-    """The address that a server on loopback got, as it says itself; if it never does, waiting for it shows why."""
-    until(lambda: _said(places.log) is not None or not lock.is_held(places.state), BIND_S)
-    return _said(places.log) or LOOPBACK
+def _wait_for_address(paths: ServerPaths) -> str:
+    """Returns the loopback address in the server's log; without one, waiting for the server shows the reason."""
+    wait_until(lambda: _read_address(paths.log) is not None or not lock.is_held(paths.state), BIND_S)
+    return _read_address(paths.log) or LOOPBACK
 
 
-def _said(log: Path) -> str | None:
+def _read_address(log: Path) -> str | None:
     found = _LISTENING.search(log.read_text(encoding="utf-8", errors="replace"))
     return found[1] if found else None

@@ -1,7 +1,7 @@
-"""What is known of a local server: the state file, locked from the server's first moment to its last.
+"""The state file of a local server, locked as long as the server runs.
 
-The lock is taken by whoever starts the server and inherited by it, so a dead server is known as dead whatever killed
-it, and a process number is never trusted after its process.
+The command that starts the server takes the lock, and the server inherits it. So an ended server is recognized for any
+cause, and a process id is never trusted after its process ended.
 """
 
 import json
@@ -24,13 +24,13 @@ class State:
     token_file: str = ""
 
     def token(self) -> str | None:
-        """Returns the secret it asks for, None on a private socket."""
+        """Returns the token that it requires, None on a private socket."""
         return Path(self.token_file).read_text(encoding="ascii").strip() if self.token_file else None
 
 
-def running(places: ServerPaths) -> State | None:
-    """Returns the server that lives now, of whatever build; None if there is none or it is only just being born."""
-    return _read(places.state) if lock.is_held(places.state) else None
+def find_running(paths: ServerPaths) -> State | None:
+    """Returns the server that runs now, of any build; None if no server runs or its state is not written yet."""
+    return _read(paths.state) if lock.is_held(paths.state) else None
 
 
 def _read(path: Path) -> State | None:
@@ -41,9 +41,9 @@ def _read(path: Path) -> State | None:
         return None
 
 
-def write(places: ServerPaths, state: State) -> None:
-    """Writes the state into the same file as before: the lock belongs to the file, not to its name."""
-    descriptor = lock.open_private(places.state)
+def write(paths: ServerPaths, state: State) -> None:
+    """Writes the state into the existing file, because the lock belongs to the file, not to its name."""
+    descriptor = lock.open_private(paths.state)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(state)).encode(), 0)

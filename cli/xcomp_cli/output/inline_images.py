@@ -1,7 +1,7 @@
-"""Pictures in the terminal, where it can show them: kitty's graphics protocol and iTerm2's inline images.
+"""Shows images in terminals that support kitty's graphics protocol or iTerm2's inline images.
 
-Protocols: https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html. Which
-terminal it is shows in the environment; inside a multiplexer nothing is drawn, since it would swallow the codes.
+Protocols: https://sw.kovidgoyal.net/kitty/graphics-protocol/ and https://iterm2.com/documentation-images.html. The
+environment names the terminal; inside a multiplexer nothing is drawn, because it would drop the codes.
 """
 
 import os
@@ -9,16 +9,17 @@ import sys
 from base64 import standard_b64encode
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from io import BytesIO
 
-ROWS = 8  # height of a picture in lines
+ROWS = 8  # height of an image in lines
 CHUNK = 4096  # base64 characters of one kitty message
 
 Draw = Callable[[bytes], None]
 
 
-def drawing(environment: Mapping[str, str] = os.environ) -> Draw | None:
-    """Returns what draws an encoded picture on this terminal; None where it cannot."""
-    sequence = _sequence(environment)
+def choose_draw(environment: Mapping[str, str] = os.environ) -> Draw | None:
+    """Returns a function that draws an encoded image on this terminal; None if it cannot show images."""
+    sequence = _choose_encoder(environment)
     if sequence is None or not sys.stdout.isatty():
         return None
 
@@ -29,25 +30,25 @@ def drawing(environment: Mapping[str, str] = os.environ) -> Draw | None:
     return draw
 
 
-def _sequence(environment: Mapping[str, str]) -> Callable[[bytes], str] | None:
+def _choose_encoder(environment: Mapping[str, str]) -> Callable[[bytes], str] | None:
     if environment.get("TMUX") or environment.get("STY"):
         return None
     program = environment.get("TERM_PROGRAM", "")
     if program in ("iTerm.app", "WezTerm") or environment.get("LC_TERMINAL") == "iTerm2":
-        return iterm
+        return encode_iterm
     if environment.get("TERM") in ("xterm-kitty", "xterm-ghostty") or environment.get("KITTY_WINDOW_ID"):
-        return kitty if find_spec("PIL") else None
+        return encode_kitty if find_spec("PIL") else None
     return None
 
 
-def iterm(encoded: bytes) -> str:
-    """Returns the codes of an inline image; the terminal reads JPEG, PNG and WebP itself."""
+def encode_iterm(encoded: bytes) -> str:
+    """Returns the codes of an inline image; the terminal decodes JPEG, PNG and WebP itself."""
     data = standard_b64encode(encoded).decode("ascii")
     return f"\x1b]1337;File=inline=1;height={ROWS};size={len(encoded)}:{data}\x07"
 
 
-def kitty(encoded: bytes) -> str:
-    """Returns the codes of an image that is sent as PNG, the one format all such terminals read."""
+def encode_kitty(encoded: bytes) -> str:
+    """Returns the codes of an image as PNG, the one format that all such terminals decode."""
     data = standard_b64encode(_png(encoded)).decode("ascii")
     chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
     more = [1] * (len(chunks) - 1) + [0]
@@ -56,7 +57,6 @@ def kitty(encoded: bytes) -> str:
 
 
 def _png(encoded: bytes) -> bytes:
-    from io import BytesIO
 
     from PIL import Image
 

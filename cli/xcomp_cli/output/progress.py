@@ -1,4 +1,7 @@
-"""Progress on stderr while a person watches; `bar.py` draws it."""
+"""Progress on stderr while a person watches a terminal.
+
+rich, which draws the bar, is imported with the first bar: most commands draw none.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -16,40 +19,58 @@ class Advance(Protocol):
         """Shows that `done` of `total` are done."""
 
 
-def _unseen(_done: int, _total: int, /, *, what: str) -> None:
-    """Moves no bar: nobody looks on."""
+def _ignore(_done: int, _total: int, /, *, what: str) -> None:
     del what
 
 
 @contextmanager
-def progress(unit: str) -> Iterator[Advance]:
-    """Shows a bar with rate and time left while a person looks on, nothing otherwise."""
+def show_bar(unit: str) -> Iterator[Advance]:
+    """Shows a bar with count, rate and time left, or without a unit a spinner; shows nothing if no person watches."""
     if not is_watched():
-        yield _unseen
+        yield _ignore
         return
-
-    from xcomp_cli.output.bar import bar  # it imports rich, which most commands never need
-
-    with bar(unit) as advance:
+    with _draw_bar(unit) as advance:
         yield advance
 
 
 @contextmanager
-def waiting(what: str, *, after_s: float = 0.0) -> Iterator[None]:
-    """Says what is being waited for while a person looks on and waits longer than `after_s`; then takes it back."""
+def _draw_bar(unit: str) -> Iterator[Advance]:
+    """Draws on one line, which is erased at the end."""
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = [rich.SpinnerColumn(), rich.TextColumn("{task.description}", markup=False)]
+    if unit:
+        rate = rich.TextColumn("{task.fields[rate]}", style="dim")
+        left = rich.TimeRemainingColumn(compact=True)
+        columns += [rich.BarColumn(bar_width=28), rich.MofNCompleteColumn(), rate, left]
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def advance(done: int, total: int, /, *, what: str) -> None:
+            bar.update(task, completed=done, total=total or None, description=what)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.1f} {unit}/s" if speed else "")
+
+        yield advance
+
+
+@contextmanager
+def show_wait(what: str, *, after_s: float = 0.0) -> Iterator[None]:
+    """Shows what the command waits for if a person watches and the wait exceeds `after_s`; erases it at the end."""
     if not is_watched():
         yield
         return
-    timer = Timer(after_s, _draw, args=(f"{what} …",))
+    timer = Timer(after_s, _write, args=(f"{what} …",))
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
         timer.join()
-        _draw("\r\x1b[2K")
+        _write("\r\x1b[2K")
 
 
-def _draw(text: str) -> None:
+def _write(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()

@@ -1,64 +1,31 @@
-"""Repositories and their spaces as lines and as JSON."""
-
-from typing import TYPE_CHECKING
+"""Repositories and their spaces as lines."""
 
 from xcomp_cli.output import console
-
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos import indexer_pb2 as pb
 
 
-def line(one: "pb.Repository") -> str:
-    """Returns a repository in a line; of one that cannot be opened, why."""
+def line(one: pb.Repository) -> str:
+    """Returns a repository in a line; for one that cannot be opened, the reason."""
     if one.problem:
         return f"{console.strong(console.printable(one.name))}: cannot be opened: {console.printable(one.problem)}"
     size = f", {one.size_bytes / 1e6:.1f} MB" if one.size_bytes else ""
     name = console.strong(console.printable(one.name))
     failed = f", {sum(one.failures.values())} failed ({failures(one)})" if one.failures else ""
-    return f"{name}: {console.counted(one.images, 'image')}, profile {console.printable(one.profile)}{size}{failed}"
+    return (
+        f"{name}: {console.format_count(one.images, 'image')}, profile {console.printable(one.profile)}{size}{failed}"
+    )
 
 
-def space_line(space: "pb.Space") -> str:
+def space_line(space: pb.Space) -> str:
     """Returns a space in a line."""
     said = f", queries as {' | '.join(map(console.printable, space.templates))}" if space.templates else ""
     return (
         f"  space {space.name}, {space.state}: {console.printable(space.model)}, {space.dimension} dimensions, "
-        f"{console.counted(space.images, 'image')}, understands {', '.join(space.languages)}{said}"
+        f"{console.format_count(space.images, 'image')}, understands {', '.join(space.languages)}{said}"
     )
 
 
-def failures(one: "pb.Repository") -> str:
-    """Returns how many files failed for which reason, the most frequent first."""
+def failures(one: pb.Repository) -> str:
+    """Returns the number of failed files by reason, the most frequent first."""
     counts = sorted(one.failures.items(), key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{count} {console.printable(reason)}" for reason, count in counts)
-
-
-def as_json(one: "pb.Repository") -> console.Json:
-    """Returns a repository as a JSON value."""
-    from xcomp_composer.article.proto import (
-        metadata_from_struct,
-    )
-
-    return {
-        "name": one.name,
-        "profile": one.profile,
-        "images": one.images,
-        "size_bytes": one.size_bytes,
-        "failures": dict(sorted(one.failures.items())),
-        "spaces": [
-            {
-                "name": space.name,
-                "model": space.model,
-                "digest": space.digest,
-                "dimension": space.dimension,
-                "languages": list(space.languages),
-                "images": space.images,
-                "state": space.state,
-                "source": space.source,
-                "templates": list(space.templates),
-            }
-            for space in one.spaces
-        ],
-        "last_ingest": metadata_from_struct(one.last_ingest),
-        "problem": one.problem,
-    }

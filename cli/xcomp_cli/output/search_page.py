@@ -1,6 +1,6 @@
-"""The page of a search: every hit with its picture, in one file that needs nothing beside it.
+"""Writes the page of a search: every hit with its image, in one file without other files.
 
-Names, captions and the query are a stranger's text and stand escaped; nothing on the page runs.
+Names, captions and the query are foreign text and are escaped; the page runs no code.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from xcomp_cli.output import hits
 from xcomp_cli.output.console import printable
 from xcomp_cli.output.hits import (
-    thumbnail,
+    fetch_thumbnail,
 )
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
@@ -55,15 +55,15 @@ small {{ color: var(--faint) }}
 """
 _IMAGE = '<img src="data:{media};base64,{data}" alt="{alt}" loading="lazy">'
 _GONE = '<p class="gone">{gone}</p>'
-_HIT = """<li>{picture}
+_HIT = """<li>{image}
 <div><b>{rank}. {name}</b>{about}
 <small title="{path}">{word} {score:.3f}{sure} · {width} × {height}</small></div></li>"""
 
 _WORDS = {
     "en": {
-        "like": "Like the picture",
-        "one": "1 picture from {repository}",
-        "many": "{count} pictures from {repository}",
+        "like": "Like the image",
+        "one": "1 image from {repository}",
+        "many": "{count} images from {repository}",
         "gone": "no longer there, or changed since it was indexed",
         "score": "score",
         "sure": " · confidence {confidence:.0%}",
@@ -81,12 +81,12 @@ _WORDS = {
 }
 
 
-def write_page(file: Path, query: str, found: pb.QueryResult, *, client: IndexerClient) -> None:
-    """Writes the page of what was found, in the language of the query; the pictures are fetched from the indexer."""
-    language = "zh" if found.language == common.LANGUAGE_ZH else "en"
+def write_page(file: Path, query: str, result: pb.QueryResult, *, client: IndexerClient) -> None:
+    """Writes the page of the hits in the language of the query; fetches the images from the indexer."""
+    language = "zh" if result.language == common.LANGUAGE_ZH else "en"
     words = _WORDS[language]
-    cards = [_card(hit, client, language) for hit in found.hits]
-    names = sorted({hit.image.repository for hit in found.hits})
+    cards = [_card(hit, client, language) for hit in result.hits]
+    names = sorted({hit.image.repository for hit in result.hits})
     count = words["one" if len(cards) == 1 else "many"]
     page = _PAGE.format(
         language="zh-CN" if language == "zh" else "en",
@@ -98,34 +98,34 @@ def write_page(file: Path, query: str, found: pb.QueryResult, *, client: Indexer
 
 
 def _write(file: Path, page: str) -> None:
-    """Writes the page whole or not at all; into what is no plain file, such as a pipe, as it comes."""
+    """Writes the page completely or not at all; a pipe or device is written directly."""
     if file.exists() and not file.is_file():
         file.write_text(page, encoding="utf-8")
         return
     try:
-        _replace(Path(os.path.realpath(file)), page)  # a link stays one
+        _replace(Path(os.path.realpath(file)), page)  # a link stays a link
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(file)) from None
 
 
 def _replace(target: Path, page: str) -> None:
-    beside = target.with_name(f".xcomp.{os.getpid()}.part")
+    draft = target.with_name(f".xcomp.{os.getpid()}.part")
     try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(target)
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(target)
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
 
 def _card(hit: common.Hit, client: IndexerClient, language: str) -> str:
     image, words, chinese = hit.image, _WORDS[language], language == "zh"
-    caption, labels = hits.own(image, chinese=chinese), hits.seen(image, chinese=chinese)
+    caption, labels = hits.own_caption(image, chinese=chinese), hits.likely_labels(image, chinese=chinese)
     lines = (caption, words["sees"].format(labels=labels) if labels else "")
     sure = words["sure"].format(confidence=hit.confidence) if hit.confidence else ""
     name = escape(printable(Path(image.path).name))
     return _HIT.format(
-        picture=_picture(image, client, alt=escape(printable(caption)) or name) or _GONE.format(gone=words["gone"]),
+        image=_image_tag(image, client, alt=escape(printable(caption)) or name) or _GONE.format(gone=words["gone"]),
         word=words["score"],
         sure=sure,
         rank=hit.rank,
@@ -138,8 +138,8 @@ def _card(hit: common.Hit, client: IndexerClient, language: str) -> str:
     )
 
 
-def _picture(image: common.Image, client: IndexerClient, *, alt: str) -> str:
-    found = thumbnail(client, image, max_px=THUMBNAIL_PX)
+def _image_tag(image: common.Image, client: IndexerClient, *, alt: str) -> str:
+    found = fetch_thumbnail(client, image, max_px=THUMBNAIL_PX)
     if not found:
         return ""
     media, data = found

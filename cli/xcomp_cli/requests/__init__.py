@@ -1,1 +1,1 @@
-"""From options and files of the command line to gRPC requests."""
+"""Turns options and files of the command line into gRPC requests."""

@@ -1,4 +1,4 @@
-"""The options of an article as the composer takes them."""
+"""Builds the options of an article for the composer."""
 
 from xcomp_cli.options import LanguageOption
 from xcomp_protos import common_pb2 as common
@@ -22,12 +22,12 @@ def article_options(
     exclude: list[str] | None = None,
     writer: str = "",
 ) -> pb.Options:
-    """Builds the message; a bound that is None is left out."""
+    """Builds the message; omits bounds of None."""
     return pb.Options(
         repository=repo,
         profile=profile,
         model=model,
-        language=language(lang),
+        language=language_value(lang),
         seed=seed,
         k=k,
         where=where or (),
@@ -41,6 +41,6 @@ def article_options(
     )
 
 
-def language(name: str) -> common.Language.ValueType:
-    """Returns the message's word for `auto`, `en`, `zh` or `all`."""
+def language_value(name: str) -> common.Language.ValueType:
+    """Returns the enum value for `auto`, `en`, `zh` or `all`."""
     return common.Language.Value("LANGUAGE_UNSPECIFIED" if name == "auto" else f"LANGUAGE_{name.upper()}")

@@ -1,4 +1,4 @@
-"""The one change that the flags of `xcomp edit` ask for, or the reason why they ask for none or several."""
+"""Turns the flags of `xcomp edit` into one operation, or an error if they name none or several."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ SPOT_FLAGS = "--pick K, --search QUERY, --image ID, --caption TEXT, --alt TEXT, 
 SEGMENT_FLAGS = "--rewrite, --expand, --shorten, --insert-before or --insert-after"
 
 
-def only(*operations: pb.EditOperation | None) -> pb.EditOperation:
-    """Returns the one that is there.
+def require_one(*operations: pb.EditOperation | None) -> pb.EditOperation:
+    """Returns the one operation that is not None.
 
     Raises:
-        InvalidRequest: there is none, or more than one.
+        InvalidRequest: there is no operation, or more than one.
     """
     given = [operation for operation in operations if operation is not None]
     if len(given) != 1:
@@ -24,7 +24,7 @@ def only(*operations: pb.EditOperation | None) -> pb.EditOperation:
 
 @dataclass(frozen=True)
 class SpotFlags:
-    """What may be asked of a picture, one of it; a caption and an alt text may come together."""
+    """Changes of an image, of which one may be given; a caption and an alt text may be given together."""
 
     pick: int | None = None
     search: str | None = None
@@ -36,12 +36,12 @@ class SpotFlags:
     lock: bool = False
 
     def operations(self, spot: int) -> list[pb.EditOperation]:
-        """Returns the changes that the flags ask for."""
+        """Returns the operations that the flags name."""
         asked = []
         if self.pick is not None:
             asked.append(pb.EditOperation(pick=pb.PickCandidate(spot=spot, candidate=self.pick)))
         if self.search is not None:
-            asked.append(pb.EditOperation(search=pb.SearchSpot(spot=spot, query=_query(self.search))))
+            asked.append(pb.EditOperation(search=pb.SearchSpot(spot=spot, query=_check_query(self.search))))
         if self.image is not None:
             asked.append(pb.EditOperation(show=pb.ShowImage(spot=spot, image_id=self.image)))
         if self.caption is not None or self.alt is not None:
@@ -55,8 +55,8 @@ class SpotFlags:
         yield self.lock, pb.EditOperation(lock=spot)
 
 
-def of_spot(spot: int | None, flags: SpotFlags) -> pb.EditOperation | None:
-    """Returns the change of a picture, None if no flag asks for one."""
+def spot_operation(spot: int | None, flags: SpotFlags) -> pb.EditOperation | None:
+    """Returns the operation on an image, None if no flag names one."""
     asked = flags.operations(spot or 0)
     if spot is None:
         if asked:
@@ -67,8 +67,10 @@ def of_spot(spot: int | None, flags: SpotFlags) -> pb.EditOperation | None:
     return asked[0]
 
 
-def of_segment(segment: int | None, kinds: Mapping[str, bool], *, text: str, hint: str) -> pb.EditOperation | None:
-    """Returns the change of a segment, None if no flag asks for one; without a text the model is to write."""
+def segment_operation(
+    segment: int | None, kinds: Mapping[str, bool], *, text: str, hint: str
+) -> pb.EditOperation | None:
+    """Returns the operation on a segment, None if no flag names one; without a text the model writes it."""
     asked = [kind for kind, is_asked in kinds.items() if is_asked]
     if segment is None:
         if asked or text or hint:
@@ -80,7 +82,7 @@ def of_segment(segment: int | None, kinds: Mapping[str, bool], *, text: str, hin
     return pb.EditOperation(segment=pb.EditSegment(segment=segment, kind=kind, text=text, hint=hint))
 
 
-def _query(text: str) -> str:
+def _check_query(text: str) -> str:
     if not text.strip():
-        raise InvalidRequest("the query is empty: say what the picture shows")
+        raise InvalidRequest("the query is empty: describe the image")
     return text

@@ -1,4 +1,4 @@
-"""What the command line says of the picture it looks for, as a query's parts. Imported once a search is asked for."""
+"""Turns the options of `xcomp search` into the parts of a query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from xcomp_protos.errors import InvalidRequest
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """What the picture shows and what it is like, and what not."""
+    """Texts and images that a hit should resemble, and those that it should not."""
 
     text: str
     image: Path | None
@@ -25,25 +25,27 @@ class SearchQuery:
         """Returns the parts of the query.
 
         Raises:
-            InvalidRequest: there are none, or a text is not UTF-8.
-            ImageError: a file is no picture.
+            InvalidRequest: the query is empty, or a text is not UTF-8.
+            ImageError: a file is not an image.
         """
-        parts = [pb.QueryPart(text=options.text(self.text, name="query"))] if self.text.strip() else []
+        parts = [pb.QueryPart(text=options.parse_text(self.text, name="query"))] if self.text.strip() else []
         if self.image:
             parts.append(pb.QueryPart(image=attach(self.image), weight=self.image_weight))
         weight = -self.not_weight
-        parts += [pb.QueryPart(text=options.text(each, name="text of --not"), weight=weight) for each in self.without]
+        parts += [
+            pb.QueryPart(text=options.parse_text(each, name="text of --not"), weight=weight) for each in self.without
+        ]
         parts += [pb.QueryPart(image=attach(each), weight=weight) for each in self.unlike]
         if not parts:
-            raise InvalidRequest("the query is empty: say what the picture shows, or give --image FILE")
+            raise InvalidRequest("the query is empty: describe the image, or give --image FILE")
         return parts
 
 
-def weights(given: Sequence[str]) -> dict[str, float]:
-    """Reads weights of spaces, each as `SPACE=X`.
+def parse_weights(given: Sequence[str]) -> dict[str, float]:
+    """Parses weights of spaces, each as `SPACE=X`.
 
     Raises:
-        InvalidRequest: one cannot be read.
+        InvalidRequest: a weight has another form.
     """
     read = {}
     for each in given:

@@ -1,1 +1,1 @@
-"""How a text is illustrated: the pipeline, and one folder for each way to place and choose images."""
+"""Illustrating a text: the pipeline, and the illustrators that place and choose images."""

@@ -1,22 +1,22 @@
-"""The seam between the pipeline and whoever places, asks and chooses.
+"""The interface between the pipeline and an illustrator, which places images and chooses them.
 
-An illustrator turns a draft into events, spot by spot, in an order of its own: one that reasons about the whole text
-decides first and tells afterwards, one that reads along decides as it goes. It knows no server and writes no files.
+An illustrator turns a task into events, in an order of its own: it may decide about the whole text first, or spot by
+spot as it reads. It does not depend on a server and writes no files.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from xcomp_composer.article.events import StageEvent
 from xcomp_composer.article.model import Illustration
-from xcomp_composer.document.blocks import Block, Kind
+from xcomp_composer.document.blocks import Block, find_spots
 from xcomp_composer.indexer_client.repository import RepositoryClient
 
-POOL = 4  # hits for each candidate that is shown, where the request does not say
-CANDIDATES = 4  # offered for a spot where the request does not say
-PASSAGES_PER_PICTURE = 1.5  # at least, where the request does not say how many pictures
+POOL = 4  # hits for each candidate that is shown, if the request does not say
+CANDIDATES = 4  # of a spot, if the request does not say
+PARAGRAPHS_PER_IMAGE = 1.5  # at least, if the request does not say how many images
 
 
 @dataclass(frozen=True)
@@ -24,36 +24,40 @@ class IllustrationTask:
     """A text to be illustrated.
 
     Attributes:
-        standing: pictures that stand already, by segment; they stay and are shown nowhere else.
-        asked: segments after which pictures are wanted, and nowhere else, each with its query as far as it is known;
-            None leaves the places to the illustrator.
+        existing: images by segment that the text has already; they stay, and are not shown elsewhere.
+        queries: the only segments after which images are wanted, each with its query, empty if it is not known yet;
+            None leaves the spots to the illustrator.
     """
 
     blocks: tuple[Block, ...]
     language: str
-    standing: Mapping[int, Illustration] = field(default_factory=dict)
-    asked: Mapping[int, str] | None = None
+    existing: Mapping[int, Illustration] = field(default_factory=dict)
+    queries: Mapping[int, str] | None = None
 
     def is_open(self, segment: int) -> bool:
-        """Whether a picture may come after this segment."""
-        return segment not in self.standing and (self.asked is None or segment in self.asked)
+        """Whether an image may come after this segment."""
+        return segment not in self.existing and (self.queries is None or segment in self.queries)
+
+    def open_spots(self) -> list[int]:
+        """Returns the segments that an image may follow."""
+        return [segment for segment in find_spots(self.blocks) if self.is_open(segment)]
 
     @property
-    def standing_ids(self) -> tuple[str, ...]:
-        """The images that stand already."""
-        return tuple(picture.image_id for picture in self.standing.values())
+    def existing_ids(self) -> tuple[str, ...]:
+        """The images that the text has already."""
+        return tuple(image.image_id for image in self.existing.values())
 
 
 @dataclass(frozen=True)
 class IllustrationOptions:
-    """How many pictures are wanted.
+    """How many images are wanted.
 
     Attributes:
-        images: so many spots, less those where nothing fits; None leaves it to the text.
-        max_images: at most so many.
-        k: candidates per spot.
-        pool: hits per spot among which the candidates are made out; 0 takes `POOL` for each.
-        must_use: ids of images that are shown, each once.
+        images: this many spots, fewer where nothing fits; None leaves it to the text.
+        max_images: at most this many.
+        k: candidates of each spot.
+        pool: hits of each spot among which the candidates are found; 0 takes `POOL` for each candidate.
+        must_use: ids of images that must be shown, each once.
     """
 
     images: int | None = None
@@ -64,26 +68,26 @@ class IllustrationOptions:
 
     @property
     def depth(self) -> int:
-        """Hits per spot."""
+        """Hits of each spot."""
         return max(self.pool or POOL * self.k, self.k)
 
-    def less(self, count: int) -> "IllustrationOptions":
-        """Returns the wish for what is left once so many pictures stand."""
+    def reduce_by(self, count: int) -> "IllustrationOptions":
+        """Returns the options for the rest of the text once this many images are placed."""
 
-        def left(bound: int | None) -> int | None:
+        def rest(bound: int | None) -> int | None:
             return None if bound is None else max(bound - count, 0)
 
-        return replace(self, images=left(self.images), max_images=left(self.max_images), must_use=())
+        return replace(self, images=rest(self.images), max_images=rest(self.max_images), must_use=())
 
-    def limit(self, places: int) -> int:
-        """Returns how many spots a text of so many places gets at most."""
-        most = math.ceil(places / PASSAGES_PER_PICTURE) if self.images is None else self.images
-        return min(places, most if self.max_images is None else min(most, self.max_images))
+    def limit(self, spots: int) -> int:
+        """Returns how many images a text with this many possible spots gets at most."""
+        most = math.ceil(spots / PARAGRAPHS_PER_IMAGE) if self.images is None else self.images
+        return min(spots, most if self.max_images is None else min(most, self.max_images))
 
 
 @dataclass(frozen=True)
 class CandidateImage:
-    """A picture among which to choose: an image of the repository or an encoded picture."""
+    """An image to choose from: one of the repository, or an encoded one."""
 
     image_id: str = ""
     image: bytes = b""
@@ -94,15 +98,15 @@ Procedure = Literal["native", "reference", "similarity"]
 
 @dataclass(frozen=True)
 class SelectionRequest:
-    """The context-aware choice alone.
+    """A choice among candidates for one spot.
 
     Attributes:
-        context: the text before the place.
-        shown: pictures that stand in it, each with the passage that it follows; without any, they follow the last ones.
-        query: what was searched for; only `similarity` goes by it.
+        context: the text before the spot.
+        shown: images in this text, each with the index of the passage that it follows; None: one of the last passages.
+        query: what was searched for; only `similarity` uses it.
         procedure: `native` as articles are illustrated, `reference` as released, `similarity` without a model.
-        order: the candidates' numbers in the order of their letters; empty leaves it to the illustrator.
-        has_pixels: false shows the model grey areas instead of all pictures, to see what it knows without them.
+        order: indices of the candidates in the order of their letters; empty leaves it to the illustrator.
+        has_pixels: false shows the model grey areas instead of all images, to see what it knows without them.
     """
 
     context: str
@@ -116,13 +120,13 @@ class SelectionRequest:
 
 @dataclass(frozen=True)
 class Selection:
-    """An answer to it.
+    """The answer to it.
 
     Attributes:
-        choice: index of the candidate, None where nothing fits.
-        probabilities: one per candidate; they sum to 1.
+        choice: index of the candidate; None if nothing fits.
+        probabilities: one for each candidate; they sum to 1.
         mass: share of all probability that fell on the candidates, 0..1.
-        needed: probability from which the best candidate is chosen; 0 where another measure decides.
+        needed: probability from which on the best candidate is chosen; 0 if another measure decides.
     """
 
     choice: int | None
@@ -132,25 +136,16 @@ class Selection:
 
 
 class Illustrator(Protocol):
-    """Places pictures in a text, and chooses them."""
+    """Places images in a text, and chooses them."""
 
     @property
     def name(self) -> str:
         """The resolved id of the composer model, as articles record it."""
 
     def illustrate(
-        self, draft: IllustrationTask, wish: IllustrationOptions, repository: RepositoryClient
+        self, task: IllustrationTask, options: IllustrationOptions, repository: RepositoryClient
     ) -> Iterator[StageEvent]:
         """Yields every spot with its query, its candidates, and its illustration or the reason for none."""
 
-    def select(self, question: SelectionRequest, repository: RepositoryClient) -> Selection:
+    def select(self, request: SelectionRequest, repository: RepositoryClient) -> Selection:
         """Says which candidate belongs after the context."""
-
-
-def places(blocks: Sequence[Block]) -> list[int]:
-    """Returns the numbers of the paragraphs that a picture may follow: those the author has not illustrated."""
-    return [
-        number
-        for number, block in enumerate(blocks)
-        if block.kind is Kind.PARAGRAPH and not (number + 1 < len(blocks) and blocks[number + 1].kind is Kind.IMAGE)
-    ]

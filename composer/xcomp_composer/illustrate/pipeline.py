@@ -1,8 +1,8 @@
-"""The pipeline: a text in, events out, the article last; or an article in, and its empty spots filled.
+"""The pipeline: from a text to events, the article last; or from an article to images for its empty spots.
 
-Every stage is somebody else's; this file puts their events into an article and keeps the time. Where the indexer or the
-model goes away in the middle, the words and what is chosen so far are delivered, and the rest is unfilled with the
-reason.
+The pipeline calls the stages, collects their events into an article, and measures the time. If the indexer or the model
+becomes unavailable on the way, it delivers the text and what is chosen so far, and reports the other spots as unfilled
+with the reason.
 """
 
 import time
@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xcomp_composer.article.events import Event, Spot, SpotIllustration, SpotQuery, StageEvent
-from xcomp_composer.article.markers import without_blocks
-from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, language_of
-from xcomp_composer.document.blocks import Block, Kind
-from xcomp_composer.document.markdown import split, title_of
+from xcomp_composer.article.markers import remove_image_blocks
+from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, detect_language
+from xcomp_composer.document.blocks import Block, Kind, find_spots
+from xcomp_composer.document.splitting import find_title, split_blocks
 from xcomp_composer.illustrate.base import (
     IllustrationOptions,
     IllustrationTask,
     Illustrator,
-    places,
 )
 from xcomp_composer.illustrate.must_use import place_required_images
 from xcomp_composer.indexer_client.repository import RepositoryClient
@@ -28,164 +27,167 @@ from xcomp_protos.telemetry import api
 
 @dataclass(frozen=True)
 class Source:
-    """A text and what is known of it."""
+    """A text, and what is known about it."""
 
     text: str
     format: str = "markdown"
     seed: int = 0
-    writer: str = ""  # the model that wrote it; empty: the caller brought it
-    is_draft: bool = False  # that model is a small one
+    writer: str = ""  # the model that wrote it; empty: it came with the request
+    is_draft: bool = False  # the model is a small one
     seconds: Mapping[str, float] = field(default_factory=dict)  # spent so far
 
     @property
     def is_written(self) -> bool:
-        """Whether work of ours is in it that must be delivered."""
+        """Whether a model wrote it, so that it must be delivered."""
         return bool(self.writer)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where the pictures come from, and who places them."""
+    """Where the images come from, and what places them."""
 
     repository: RepositoryClient
-    profile: str
     illustrator: Illustrator
 
 
 @dataclass
-class _Illustrated:
-    """What the stages have made so far."""
+class _Progress:
+    """What the stages have produced so far."""
 
-    pictures: dict[int, Illustration] = field(default_factory=dict)
+    images: dict[int, Illustration] = field(default_factory=dict)
     unfilled: dict[int, Unfilled] = field(default_factory=dict)
-    spots: list[int] = field(default_factory=list)  # segments, where places were told before pictures
-    asked: dict[int, str] = field(default_factory=dict)  # queries by segment
+    spots: list[int] = field(default_factory=list)  # segments, if the illustrator names spots before images
+    queries: dict[int, str] = field(default_factory=dict)  # by segment
 
     def add(self, event: StageEvent) -> None:
-        """Notes an event."""
+        """Records an event."""
         match event:
             case Spot(segment):
                 self.spots.append(segment)
             case SpotQuery(segment, query):
-                self.asked[segment] = query
-            case SpotIllustration(segment, picture):
-                self.pictures[segment] = picture
+                self.queries[segment] = query
+            case SpotIllustration(segment, image):
+                self.images[segment] = image
                 api.count("illustrations")
             case Unfilled(segment):
                 self.unfilled[segment] = event
                 api.count("abstentions")
 
     def give_up(self, segments: Sequence[int], reason: str) -> Iterator[Unfilled]:
-        """Leaves these segments empty where they have neither a picture nor a reason yet."""
+        """Reports these segments as unfilled, unless they have an image or a reason already."""
         for segment in segments:
-            if segment not in self.pictures and segment not in self.unfilled:
-                self.unfilled[segment] = Unfilled(segment, self.asked.get(segment, ""), reason, interrupted=True)
+            if segment not in self.images and segment not in self.unfilled:
+                self.unfilled[segment] = Unfilled(segment, self.queries.get(segment, ""), reason, interrupted=True)
                 yield self.unfilled[segment]
 
 
-def language_in(text: str, format_: str = "markdown") -> str:
-    """Returns the language of a text's words, code and markup left out."""
-    return language_of("".join(block.prose for block in split(text, format_)) or text)
+def detect_prose_language(text: str, format_: str = "markdown") -> str:
+    """Returns the language of a text without its code and markup."""
+    return detect_language("".join(block.prose for block in split_blocks(text, format_)) or text)
 
 
-def illustrate(source: Source, wish: IllustrationOptions, setting: Setting) -> Iterator[Event]:
-    """Illustrates a text; our own pictures in it are taken out first, and no more come in than there were.
+def illustrate(source: Source, options: IllustrationOptions, setting: Setting) -> Iterator[Event]:
+    """Illustrates a text. Images of ours in it are taken out first, and no more are placed than there were.
 
     Raises:
-        InvalidRequest: the text says nothing.
-        Unavailable: the indexer or the model's endpoint is away, and nothing was made that could be delivered.
-        ModelError: the model failed, likewise.
+        InvalidRequest: the text is empty.
+        Unavailable: the indexer or the endpoint of the model does not answer, and there is nothing to deliver.
+        ModelError: the model failed, and there is nothing to deliver.
     """
     started = time.monotonic()
-    text, blocks_before = without_blocks(source.text, source.format)
+    text, blocks_before = remove_image_blocks(source.text, source.format)
     if not text.strip("\ufeff \t\r\n"):
         raise InvalidRequest("text: is empty: there is nothing to illustrate")
-    if blocks_before and wish.images is None:
-        most = max(blocks_before, len(wish.must_use))
-        wish = replace(wish, max_images=min(most, wish.max_images or most))
-    draft = IllustrationTask(tuple(split(text, source.format)), setting.repository.conditions.language)
-    made = _Illustrated()
-    yield from _stages(draft, wish, setting, made, must_deliver=source.is_written)
+    if blocks_before and options.images is None:
+        most = max(blocks_before, len(options.must_use))
+        options = replace(options, max_images=min(most, options.max_images or most))
+    task = IllustrationTask(tuple(split_blocks(text, source.format)), setting.repository.conditions.language)
+    progress = _Progress()
+    yield from _run_stages(task, options, setting, progress, must_deliver=source.is_written)
     seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
-    yield _article(draft, made, source, setting, seconds)
+    yield _build_article(task, progress, source, setting, seconds)
 
 
 def fill(
-    article: Article, wish: IllustrationOptions, setting: Setting
+    article: Article, options: IllustrationOptions, setting: Setting
 ) -> tuple[Mapping[int, Illustration], tuple[Unfilled, ...]]:
-    """Looks again for pictures for the empty spots of an article; returns them, and the spots that stay empty.
+    """Searches again for images for the empty spots of an article; returns them, and the spots that stay empty.
 
-    What stands is in view and stays. Where the work was interrupted before the places were known, they are found now.
+    Images of the article stay where they are, and the model sees them. If the work was interrupted before the spots
+    were known, the illustrator finds them now.
 
     Raises:
         InvalidRequest: no spot is empty.
-        Unavailable, ModelError: as `illustrate`.
+        Unavailable, ModelError: like `illustrate`.
     """
     if not article.unfilled:
         raise InvalidRequest("fill: no spot of the article is empty")
-    asked = {spot.segment: spot.query for spot in article.unfilled}
-    draft = IllustrationTask(
+    queries = {spot.segment: spot.query for spot in article.unfilled}
+    task = IllustrationTask(
         tuple(_block(segment.text, article.format) for segment in article.segments),
         article.language,
-        standing=dict(article.illustrated),
-        asked=asked,
+        existing=dict(article.illustrations),
+        queries=queries,
     )
-    if wish.images is None and not _is_undecided(article, draft):
-        wish = replace(wish, images=len(asked))
-    made = _Illustrated()
-    for _ in _stages(draft, wish, setting, made, must_deliver=False):
+    if options.images is None and not _is_undecided(article, task):
+        options = replace(options, images=len(queries))
+    progress = _Progress()
+    for _ in _run_stages(task, options, setting, progress, must_deliver=False):
         pass
-    return made.pictures, tuple(made.unfilled[number] for number in sorted(made.unfilled))
+    return progress.images, tuple(progress.unfilled[number] for number in sorted(progress.unfilled))
 
 
-def _is_undecided(article: Article, draft: IllustrationTask) -> bool:
-    """Whether the places are not known yet: every paragraph was given up, none was asked for."""
+def _is_undecided(article: Article, task: IllustrationTask) -> bool:
+    """Whether the spots are not known yet: every paragraph was given up, and none has a query."""
     given_up = {spot.segment for spot in article.unfilled if spot.interrupted and not spot.query}
-    return given_up >= set(places(draft.blocks)) - draft.standing.keys()
+    return given_up >= set(find_spots(task.blocks)) - task.existing.keys()
 
 
 def _block(text: str, format_: str) -> Block:
-    """A segment as one block; after an edit it may hold several."""
-    blocks = split(text, format_)
+    """Returns a segment as one block; after an edit it may hold several."""
+    blocks = split_blocks(text, format_)
     if len(blocks) == 1:
         return blocks[0]
     prose = " ".join(block.prose for block in blocks if block.kind is Kind.PARAGRAPH)
     return Block(Kind.PARAGRAPH if prose else Kind.OTHER, text, prose)
 
 
-def _stages(
-    draft: IllustrationTask, wish: IllustrationOptions, setting: Setting, made: _Illustrated, *, must_deliver: bool
+def _run_stages(
+    task: IllustrationTask,
+    options: IllustrationOptions,
+    setting: Setting,
+    progress: _Progress,
+    *,
+    must_deliver: bool,
 ) -> Iterator[StageEvent]:
-    """Yields what the stages make, and notes it; gives the rest up where something was made that must not be lost."""
-    around = draft
+    """Yields the events of the stages and records them; gives up the rest if something must be delivered."""
+    current = task
     try:
-        for event in place_required_images(draft, wish, setting.repository):
-            made.add(event)
+        for event in place_required_images(task, options, setting.repository):
+            progress.add(event)
             yield event
-        around, made.spots = replace(draft, standing={**draft.standing, **made.pictures}), []
-        rest = wish.less(len(made.pictures))
-        for event in setting.illustrator.illustrate(around, rest, setting.repository):
-            made.add(event)
+        current, progress.spots = replace(task, existing={**task.existing, **progress.images}), []
+        rest = options.reduce_by(len(progress.images))
+        for event in setting.illustrator.illustrate(current, rest, setting.repository):
+            progress.add(event)
             yield event
     except (Unavailable, ModelError) as error:
-        if not (must_deliver or made.pictures or made.unfilled or made.asked):
+        if not (must_deliver or progress.images or progress.unfilled or progress.queries):
             raise
-        open_ = [number for number in places(draft.blocks) if around.is_open(number)]
-        yield from made.give_up(made.spots or open_, str(error))
+        yield from progress.give_up(progress.spots or current.open_spots(), str(error))
 
 
-def _article(
-    draft: IllustrationTask, made: _Illustrated, source: Source, setting: Setting, seconds: dict[str, float]
+def _build_article(
+    task: IllustrationTask, progress: _Progress, source: Source, setting: Setting, seconds: dict[str, float]
 ) -> Article:
-    segments = tuple(Segment(block.text, made.pictures.get(number)) for number, block in enumerate(draft.blocks))
     return Article(
-        title=title_of(draft.blocks, source.format),
-        language=draft.language,
+        title=find_title(task.blocks, source.format),
+        language=task.language,
         model=source.writer or setting.illustrator.name,
-        profile=setting.profile,
-        segments=segments,
+        profile=setting.repository.profile,
+        segments=tuple(Segment(block.text, progress.images.get(number)) for number, block in enumerate(task.blocks)),
         seed=source.seed,
-        unfilled=tuple(made.unfilled[number] for number in sorted(made.unfilled)),
+        unfilled=tuple(progress.unfilled[number] for number in sorted(progress.unfilled)),
         seconds=seconds,
         format=source.format,
         repository=setting.repository.conditions.repository,

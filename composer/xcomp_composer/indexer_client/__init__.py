@@ -1,1 +1,1 @@
-"""What the composer asks of an indexer."""
+"""The client of the indexer: repositories, their images, and how well these fit texts."""

@@ -1,35 +1,51 @@
-"""The composer's view of the indexer: one repository under the conditions of one request.
+"""One repository of the indexer, under the conditions of one request.
 
-Everything goes over gRPC. A call ends with the deadline of the request it serves, and is cancelled when the caller of
-that request goes away. This file knows messages and vectors; it knows no article.
+This file does not depend on articles.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import grpc
 import numpy as np
-from numpy.typing import NDArray
 
-from xcomp_composer.indexer_client.hit import Background, Hit, cosine, hit_from_proto
+from xcomp_composer.indexer_client.connection import IndexerConnection
+from xcomp_composer.indexer_client.hit import (
+    Background,
+    Hit,
+    ImagePair,
+    SearchResult,
+    Vectors,
+    best_cosine,
+    hit_from_proto,
+    hit_of_image,
+)
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
-from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.client.channel import translated
-from xcomp_protos.errors import Cancelled, Conflict, DeadlineExceeded, Exhausted, InvalidRequest, NotFound
+from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound
 
-Vectors = NDArray[np.float64]  # [B, D], rows of unit length
-Response = TypeVar("Response")
+T = TypeVar("T")
 
-EMBEDDED_AT_ONCE = 512
-SEARCHED_AT_ONCE = 128  # with 16 hits each about half of the 4 MiB that a message may have
+_MAX_INPUTS = 512  # texts of a call that embeds
+_MAX_QUERIES = 128  # of a search; with 16 hits each about half of the 4 MiB that a message may have
+_MAX_HITS = 1920  # of all queries of a search; the indexer compares at most 2048 images with each other
+_MAX_IDS = 1000  # of a call that reads images
+_NEIGHBORS = 8  # most similar images of each, where a search could not compare its hits
 _LANGUAGES = {"en": common.LANGUAGE_EN, "zh": common.LANGUAGE_ZH, "all": common.LANGUAGE_ALL}
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a request says about the pictures it wants."""
+    """Which images a request may get, and from where.
+
+    Attributes:
+        profile: that the repository must have; empty: any.
+        language: of the texts that are searched for.
+        where: filter expressions, all of which hold.
+        allow_restricted: internal and expired images and those under embargo as well.
+        exclude_ids: images that are never returned.
+        only_ids: if any, only these images are returned.
+    """
 
     repository: str
     profile: str = ""
@@ -40,197 +56,217 @@ class Conditions:
     only_ids: tuple[str, ...] = ()
 
 
-class Caller(Protocol):
-    """Who waits for the answer, and for how long."""
+@dataclass(frozen=True)
+class SpaceLanguages:
+    """A space that answers, and the languages of the texts that it understands."""
 
-    def remaining_s(self) -> float:
-        """Seconds that are left; raises DeadlineExceeded or Cancelled when there are none."""
-
-    def when_gone(self, callback: Callable[[], object]) -> None:
-        """Runs the callback when the caller goes away."""
+    name: str
+    languages: frozenset[str]
 
 
+@dataclass(frozen=True)
 class RepositoryClient:
-    """One repository of the indexer, as one request may see it."""
+    """One repository, as one request may see it.
 
-    def __init__(self, stub: rpc.IndexerStub, address: str, conditions: Conditions, caller: Caller) -> None:
-        self._stub = stub
-        self._address = address
-        self._caller = caller
-        self._space = ""
-        self._languages: frozenset[str] = frozenset({conditions.language})
-        self._spoken: frozenset[str] = self._languages
-        self._spaces = 1
-        self.conditions = conditions
+    Attributes:
+        profile: with which the repository was created.
+        spaces: those that answer.
+    """
 
-    def under(self, conditions: Conditions) -> "RepositoryClient":
-        """Returns the same repository under other conditions."""
-        other = RepositoryClient(self._stub, self._address, conditions, self._caller)
-        other._space, other._languages = self._space, self._languages  # of the same class
-        other._spoken, other._spaces = self._spoken, self._spaces
-        return other
+    connection: IndexerConnection
+    conditions: Conditions
+    profile: str
+    spaces: tuple[SpaceLanguages, ...]
 
-    def without(self, ids: Sequence[str]) -> "RepositoryClient":
-        """Returns the same repository less these images."""
-        if not ids:
-            return self
-        return self.under(replace(self.conditions, exclude_ids=(*self.conditions.exclude_ids, *ids)))
-
-    def profile(self) -> str:
-        """Returns the profile that the repository was made with; remembers the space of the request's language.
+    @classmethod
+    def open(cls, connection: IndexerConnection, conditions: Conditions) -> "RepositoryClient":
+        """Asks the indexer for the profile and the spaces of a repository.
 
         Raises:
             NotFound: there is no such repository.
-            Conflict: it was made with another profile than the request names.
+            Conflict: it has another profile than the request names.
         """
-        name, asked = self.conditions.repository, self.conditions.profile
-        described = self._call(self._stub.Describe, pb.DescribeRequest(repository=name)).repositories
+        name = conditions.repository
+        described = connection.call(connection.stub.Describe, pb.DescribeRequest(repository=name)).repositories
         if not described:
             raise NotFound(f"there is no repository {name!r}")
-        recorded = described[0].profile
-        if asked and asked != recorded:
-            raise Conflict(f"repository {name!r} has the profile {recorded}, not {asked}: leave the profile out")
-        self._spoken = frozenset(language for space in described[0].spaces for language in space.languages)
-        self._spaces = len(described[0].spaces)
-        for space in described[0].spaces:
-            if space.state in ("", "active") and self.conditions.language in space.languages:
-                self._space, self._languages = space.name, frozenset(space.languages)
-                break
-        return recorded
+        profile = described[0].profile
+        if conditions.profile and conditions.profile != profile:
+            raise Conflict(f"repository {name!r} has the profile {profile}, not {conditions.profile}: omit the profile")
+        spaces = tuple(
+            SpaceLanguages(space.name, frozenset(space.languages))
+            for space in described[0].spaces
+            if space.state in ("", "active")
+        )
+        return cls(connection, conditions, profile, spaces)
+
+    def with_conditions(self, conditions: Conditions) -> "RepositoryClient":
+        """Returns the same repository under other conditions."""
+        return replace(self, conditions=conditions)
+
+    def excluding(self, ids: Sequence[str]) -> "RepositoryClient":
+        """Returns the same repository without these images."""
+        return self.with_conditions(replace(self.conditions, exclude_ids=(*self.conditions.exclude_ids, *ids)))
+
+    def only(self, ids: Sequence[str]) -> "RepositoryClient":
+        """Returns the same repository with only these images, whatever the filters of the request say."""
+        return self.with_conditions(replace(self.conditions, only_ids=tuple(ids), exclude_ids=(), where=()))
 
     @property
     def space(self) -> str:
-        """The space of the request's language, as `profile` found it; empty before."""
-        return self._space
+        """The first space that understands the language of the request; empty if none does."""
+        return next((each.name for each in self.spaces if self.conditions.language in each.languages), "")
 
     def understands(self, language: str) -> bool:
-        """Whether texts of this language may be embedded beside those of the request's."""
-        return language in self._languages
+        """Whether texts of the language can be embedded in the space of the request's language."""
+        languages = next((each.languages for each in self.spaces if each.name == self.space), frozenset[str]())
+        return language in (languages or {self.conditions.language})
 
     @property
     def foreign(self) -> str:
-        """The language of its texts where no space understands the request's; empty where one does."""
-        if self.conditions.language in self._spoken:
-            return ""
-        return next(iter(sorted(self._spoken)), "")
+        """A language that the repository understands instead of the request's; empty if it understands that."""
+        languages = {language for each in self.spaces for language in each.languages}
+        return "" if self.conditions.language in languages else min(languages, default="")
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embeds texts in the space of the request's language, [B, D]."""
+        """Embeds texts in the space of the request's language, `[B, D]`."""
         return self._embed([pb.EmbedInput(text=text) for text in texts])
 
     def embed_images(self, images: Sequence[bytes]) -> Vectors:
-        """Embeds encoded pictures in the same space, [B, D].
+        """Embeds encoded images in the same space, `[B, D]`.
 
         Raises:
-            InvalidRequest: one is no readable picture.
+            InvalidRequest: one is not a readable image.
         """
         try:
             return self._embed([pb.EmbedInput(image=image) for image in images])
-        except InvalidRequest as error:  # in the words of the indexer, whose field the caller does not know
-            raise InvalidRequest(f"candidates: {str(error).removeprefix('inputs: ')}") from None
+        except InvalidRequest as error:  # the request of our caller has another field
+            raise InvalidRequest(error.problem, field="candidates") from None
 
-    def search(self, texts: Sequence[str], *, k: int) -> list[list[Hit]]:
-        """Finds the k best pictures for each text."""
-        return self.weighed(texts, k=k)[0]
+    def search(
+        self,
+        texts: Sequence[str],
+        *,
+        k: int,
+        all_spaces: bool = False,
+        has_vectors: bool = False,
+        min_similarity: float = 0.0,
+        compare_ids: Sequence[str] = (),
+    ) -> SearchResult:
+        """Finds the k best images for each text.
 
-    def weighed(self, texts: Sequence[str], *, k: int) -> tuple[list[list[Hit]], Background]:
-        """Finds the k best pictures for each text, and says how far chance stands out of the repository."""
+        Args:
+            texts: in the language of the request.
+            k: hits of each text.
+            all_spaces: score the hits in every space. Embeds the texts once more for each further space.
+            has_vectors: return the vectors of the texts.
+            min_similarity: return the pairs of images from this cosine on; 0: none.
+            compare_ids: images to compare with the hits.
+        """
+        request = self._request(k, all_spaces=all_spaces, query_vectors=has_vectors)
+        size = max(1, min(_MAX_QUERIES, _MAX_HITS // k))
+        if min_similarity and len(texts) <= size:
+            request.min_similarity = min_similarity
+            request.compare_ids.extend(compare_ids)
         queries = [pb.Query(parts=[pb.QueryPart(text=text)]) for text in texts]
-        results = self._results(queries, k, self.conditions.only_ids)
-        known = [result.background for result in results if result.HasField("background")]
-        highest = max(((each.median, each.ninth_decile) for each in known), default=(0.0, 0.0))
-        return [[hit_from_proto(hit) for hit in result.hits] for result in results], Background(*highest)
-
-    def hits_of(self, ids: Sequence[str]) -> list[Hit]:
-        """Returns those of these images that the request may see, whatever its filters say."""
-        wanted = tuple(dict.fromkeys(ids))
-        if not wanted:
-            return []
-        some = replace(self.conditions, only_ids=wanted, exclude_ids=(), where=())
-        return [hit for hits in self.under(some).search(["?"], k=len(wanted)) for hit in hits]
-
-    def seen_by_all(self, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """Adds to each text's hits what spaces say that did not find them for it; nothing else changes."""
-        ids = tuple({hit.image_id: None for hits in found for hit in hits})
-        if all(len(hit.spaces) >= self._spaces for hits in found for hit in hits):
-            return [list(hits) for hits in found]
-        everywhere = self.under(replace(self.conditions, language="all", only_ids=ids, exclude_ids=(), where=()))
-        by_text = [{hit.image_id: hit.spaces for hit in hits} for hits in everywhere.search(texts, k=len(ids))]
-        return [
-            [replace(hit, spaces={**spaces.get(hit.image_id, {}), **hit.spaces}) for hit in hits]
-            for hits, spaces in zip(found, by_text, strict=True)
+        answers = [answer for part in _cut(queries, size) for answer in self._search(request, part)]
+        results = [result for answer in answers for result in answer.results]
+        backgrounds = [each.background for each in results if each.HasField("background")]
+        highest = max(((each.median, each.ninth_decile) for each in backgrounds), default=(0.0, 0.0))
+        pairs = [
+            ImagePair(each.image_id, each.other_id, each.cosine) for answer in answers for each in answer.similarities
         ]
+        return SearchResult(
+            [[hit_from_proto(hit) for hit in result.hits] for result in results],
+            Background(*highest),
+            np.asarray([self._vector(result) for result in results if has_vectors], dtype=np.float64),
+            pairs if request.min_similarity and len(answers) == 1 else None,
+        )
 
-    def similarities(self, ids: Sequence[str]) -> Iterator[tuple[str, str, float]]:
-        """Yields pairs of these images with the cosine similarity of their vectors."""
-        queries = [pb.Query(parts=[pb.QueryPart(image_id=image_id)]) for image_id in ids]
-        for image_id, result in zip(ids, self._results(queries, min(len(ids), 8), ids), strict=True):
-            yield from ((image_id, hit.image.id, cosine(hit)) for hit in result.hits if hit.image.id != image_id)
+    def get_images(self, ids: Sequence[str]) -> list[Hit]:
+        """Returns those of these images that the request may see, whatever its filters say; nothing is embedded."""
+        conditions = self.conditions
+        images: list[Hit] = []
+        for part in _cut(list(dict.fromkeys(ids)), _MAX_IDS):
+            request = pb.GetImagesRequest(
+                repository=conditions.repository, ids=part, allow_restricted=conditions.allow_restricted
+            )
+            images += map(hit_of_image, self.connection.call(self.connection.stub.GetImages, request).images)
+        return images
+
+    def compare(self, ids: Sequence[str]) -> Iterator[ImagePair]:
+        """Yields pairs of these images, each with its most similar ones; for searches that could not compare."""
+        request = self._request(min(len(ids), _NEIGHBORS), only_ids=ids)
+        for part in _cut(ids, _MAX_QUERIES):
+            queries = [pb.Query(parts=[pb.QueryPart(image_id=image_id)]) for image_id in part]
+            results = [result for answer in self._search(request, queries) for result in answer.results]
+            for image_id, result in zip(part, results, strict=True):
+                others = (hit for hit in result.hits if hit.image.id != image_id)
+                yield from (ImagePair(image_id, hit.image.id, best_cosine(hit)) for hit in others)
 
     def fetch(self, image_id: str, *, max_px: int) -> bytes:
-        """Returns a picture, encoded, its longest side at most `max_px`.
+        """Returns an image, encoded, its longest side at most `max_px`.
 
         Raises:
-            NotFound: there is no such picture any more.
+            NotFound: there is no such image any more.
             Conflict: its file has changed since it was indexed.
-            Denied: it is internal, expired or under embargo, and the request does not allow such.
+            Denied: it is internal, expired or under embargo, and the request does not allow such images.
         """
         conditions = self.conditions
-        request = pb.FetchRequest(
-            repository=conditions.repository,
-            image_id=image_id,
-            max_px=max_px,
-            allow_restricted=conditions.allow_restricted,
+        return self.connection.fetch(
+            pb.FetchRequest(
+                repository=conditions.repository,
+                image_id=image_id,
+                max_px=max_px,
+                allow_restricted=conditions.allow_restricted,
+            )
         )
-        with translated("indexer", self._address):
-            parts = self._stub.Fetch(request, timeout=self._caller.remaining_s())
-            self._caller.when_gone(parts.cancel)
-            return b"".join(part.chunk for part in parts)
 
     def _embed(self, inputs: Sequence[pb.EmbedInput]) -> Vectors:
         rows: list[Sequence[float]] = []
-        for start in range(0, len(inputs), EMBEDDED_AT_ONCE):
-            part = inputs[start : start + EMBEDDED_AT_ONCE]
-            request = pb.EmbedRequest(repository=self.conditions.repository, space=self._space, inputs=part)
-            rows += [vector.values for vector in self._call(self._stub.Embed, request).vectors]
+        for part in _cut(inputs, _MAX_INPUTS):
+            request = pb.EmbedRequest(repository=self.conditions.repository, space=self.space, inputs=part)
+            rows += [vector.values for vector in self.connection.call(self.connection.stub.Embed, request).vectors]
         return np.asarray(rows, dtype=np.float64)
 
-    def _results(self, queries: Sequence[pb.Query], k: int, only_ids: Sequence[str]) -> list[pb.QueryResult]:
-        results: list[pb.QueryResult] = []
-        for start in range(0, len(queries), SEARCHED_AT_ONCE):
-            results += self._searched(queries[start : start + SEARCHED_AT_ONCE], k, only_ids)
-        return results
+    def _vector(self, result: pb.QueryResult) -> Sequence[float]:
+        """Returns the vector of a query in the space of the request's language, else in the first that answered."""
+        space = self.space if self.space in result.vectors else next(iter(sorted(result.vectors)))
+        return result.vectors[space].values
 
-    def _searched(self, queries: Sequence[pb.Query], k: int, only_ids: Sequence[str]) -> list[pb.QueryResult]:
-        """One call; two halves where pictures with long metadata make the answer too large for a message."""
+    def _request(
+        self, k: int, *, all_spaces: bool = False, query_vectors: bool = False, only_ids: Sequence[str] = ()
+    ) -> pb.SearchRequest:
         conditions = self.conditions
-        request = pb.SearchRequest(
+        return pb.SearchRequest(
             repository=conditions.repository,
-            queries=queries,
             k=k,
             language=_LANGUAGES.get(conditions.language, common.LANGUAGE_UNSPECIFIED),
             where=conditions.where,
             exclude_ids=conditions.exclude_ids,
-            only_ids=only_ids,
+            only_ids=only_ids or conditions.only_ids,
             allow_restricted=conditions.allow_restricted,
             profile=conditions.profile,
+            all_spaces=all_spaces,
+            query_vectors=query_vectors,
         )
-        try:
-            return list(self._call(self._stub.Search, request).results)
-        except Exhausted as error:
-            if len(queries) == 1 or "larger than max" not in str(error):
-                raise
-        middle = len(queries) // 2
-        return self._searched(queries[:middle], k, only_ids) + self._searched(queries[middle:], k, only_ids)
 
-    def _call(self, method: Callable[..., Response], request: object) -> Response:
-        with translated("indexer", self._address):
-            pending = method.future(request, timeout=self._caller.remaining_s())  # type: ignore[attr-defined]  # of grpc's multi-callables
-            self._caller.when_gone(pending.cancel)
-            try:
-                response: Response = pending.result()
-            except grpc.FutureCancelledError:
-                raise Cancelled("the caller went away") from None
-            except grpc.FutureTimeoutError:
-                raise DeadlineExceeded("the deadline of the request has passed") from None
-        return response
+    def _search(self, request: pb.SearchRequest, queries: Sequence[pb.Query]) -> list[pb.SearchResponse]:
+        """Searches in one call, or in two halves without pairs if the answer does not fit into a message."""
+        whole = pb.SearchRequest(queries=queries)
+        whole.MergeFrom(request)
+        try:
+            return [self.connection.call(self.connection.stub.Search, whole)]
+        except Exhausted as error:
+            if len(queries) == 1 or error.retry_after_s is not None:  # a full queue, which says when to come back
+                raise
+        half = pb.SearchRequest()
+        half.CopyFrom(request)
+        half.ClearField("min_similarity")
+        half.ClearField("compare_ids")
+        middle = len(queries) // 2
+        return self._search(half, queries[:middle]) + self._search(half, queries[middle:])
+
+
+def _cut(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (values[start : start + size] for start in range(0, len(values), size))

@@ -1,7 +1,7 @@
-"""Which model does what in a profile, and what is said where none can.
+"""The models of a composer: which model does what in a profile, loaded once each, on first use.
 
-A model is loaded when it is first asked for; illustrating without a language model needs no loading. Only this file
-imports the model package's loader, and only when a model is wanted, so that `retrieval` stays light.
+Illustrating by scores alone loads nothing. Only this file imports the loader of the model package, and only when a
+model is needed, so that a composer without a language model stays light.
 """
 
 from collections import defaultdict
@@ -14,34 +14,31 @@ from xcomp_protos.errors import Conflict, InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
     from xcomp_composer.model_pool.session import LoadedModel
+    from xcomp_model.base import Capabilities
 
-NAME = "retrieval"
-
-Check = Callable[[], float]
-
+RETRIEVAL = "retrieval"  # the composer model that is no language model: the scores of the repository decide
 DRAFT = "draft"
-ILLUSTRATORS = {"clip": NAME, "lite": NAME, "xcomposer": "internlm/internlm-xcomposer2-7b"}  # by profile
+ILLUSTRATORS = {"clip": RETRIEVAL, "lite": RETRIEVAL, "xcomposer": "internlm/internlm-xcomposer2-7b"}  # by profile
 WRITERS = {"clip": "", "lite": DRAFT, "xcomposer": "internlm/internlm-xcomposer2-7b"}
-_REMOTE = ("openai:", "openai-text:")
-_MARKDOWN = (*_REMOTE, DRAFT, "echo")  # families that write Markdown; the others end a paragraph with a line
-_BLIND = (DRAFT, "echo", "openai-text:")  # known not to see, without loading them
-_WAITING = 64  # more than there can be calls
+_QUEUE_LENGTH = 64  # more than the calls that a server accepts
 
 _NO_WRITER = (
     "the model retrieval illustrates, it does not write: name a model that writes with --model openai:MODEL, "
     "or use a repository of --profile lite for an English draft"
 )
 _NO_EDITOR = (
-    "the model retrieval does not write segments: give the new words yourself, or name a model that does with --model "
+    "the model retrieval does not write segments: give the new text yourself, or name a model that writes with --model "
     "openai:MODEL or --model internlm/internlm-xcomposer2-7b"
 )
 _NO_CHAT = (
     "{model} cannot chat: name a model that can with --model openai:MODEL or --model internlm/internlm-xcomposer2-7b"
 )
 _ENGLISH_ONLY = (
-    "the small local model drafts English alone: use --lang en, name a model that writes Chinese with "
+    "the small local model drafts English only: use --lang en, name a model that writes Chinese with "
     "--model openai:MODEL, or bring your own text to xcomp illustrate"
 )
+
+Check = Callable[[], float]  # returns the seconds that are left of a call; raises when it was cancelled
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class EndpointConfig:
 
 @dataclass(frozen=True)
 class LocalRuntime:
-    """How models run in this process: `auto`, or as `xcomp_model.base.Runtime` says."""
+    """How models run in this process; the fields are those of `xcomp_model.base.Runtime`."""
 
     device: str = "auto"
     precision: str = "auto"
@@ -62,60 +59,60 @@ class LocalRuntime:
     prompts_bytes: int | None = None
 
 
-_ANYWHERE = LocalRuntime()
+_AUTO = LocalRuntime()
 
 
 class ModelPool:
-    """The models of a composer, loaded once each."""
+    """The models of a composer in memory."""
 
-    def __init__(self, endpoint: EndpointConfig, local: LocalRuntime = _ANYWHERE) -> None:
+    def __init__(self, endpoint: EndpointConfig, local: LocalRuntime = _AUTO) -> None:
         self._endpoint = endpoint
         self._local = local
-        self._loading: defaultdict[str, FairQueue] = defaultdict(lambda: FairQueue(width=1, waiting=_WAITING))
-        self._served: dict[str, LoadedModel] = {}
+        self._loading: defaultdict[str, FairQueue] = defaultdict(lambda: FairQueue(width=1, waiting=_QUEUE_LENGTH))
+        self._loaded: dict[str, LoadedModel] = {}
 
     def names(self) -> list[str]:
-        """Names the models in memory."""
-        return sorted(self._served)
+        """Returns the names of the models in memory."""
+        return sorted(self._loaded)
 
-    def illustrator(self, model: str, profile: str, check: Check) -> "LoadedModel | None":
-        """Returns the model that places and chooses; None where the repository's own spaces do.
+    def load_illustrator(self, model: str, profile: str, check: Check) -> "LoadedModel | None":
+        """Returns the model that places and chooses images; None if the scores of the repository do.
 
         Args:
             model: as the request names it, or empty.
-            profile: whose model it is otherwise.
-            check: seconds the caller still grants; raises when the caller is gone.
+            profile: its model is used if `model` is empty.
+            check: returns the seconds that are left; raises when the call was cancelled.
 
         Raises:
             InvalidRequest: there is no such model.
-            Conflict: the model cannot be loaded, and nothing that a caller says would change that.
+            Conflict: the model cannot be loaded, whatever the request says.
         """
-        name = model or ILLUSTRATORS.get(profile, NAME)
-        if name == NAME or name.startswith(_BLIND):
-            return None  # a model that only writes leaves the pictures to the repository's spaces
-        served = self._load(name, check)
-        return served if served.model.capabilities.sees else None
+        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        if name == RETRIEVAL or not _capabilities(name).sees:
+            return None
+        loaded = self._load(name, check)
+        return loaded if loaded.model.capabilities.sees else None
 
-    def writer(self, model: str, profile: str, language: str, check: Check) -> "LoadedModel":
-        """Returns the model that writes in this language; raises like `illustrator`, or Unsupported with ways out."""
+    def load_writer(self, model: str, profile: str, *, language: str, check: Check) -> "LoadedModel":
+        """Returns the model that writes in the language; raises like `load_illustrator`, or Unsupported."""
         name = model or WRITERS.get(profile, "")
-        if name in ("", NAME):
+        if name in ("", RETRIEVAL):
             raise Unsupported(_NO_WRITER)
         if name == DRAFT and language != "en":
             raise Unsupported(_ENGLISH_ONLY)
         return self._load(name, check)
 
-    def editor(self, model: str, profile: str, check: Check) -> "LoadedModel":
-        """Returns the model that rewords paragraphs; raises like `writer`."""
-        name = model or ILLUSTRATORS.get(profile, NAME)
-        if name == NAME:
+    def load_editor(self, model: str, profile: str, check: Check) -> "LoadedModel":
+        """Returns the model that rewrites paragraphs; raises like `load_writer`."""
+        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        if name == RETRIEVAL:
             raise Unsupported(_NO_EDITOR)
         return self._load(name, check)
 
-    def talker(self, model: str, profile: str, check: Check) -> "LoadedModel":
-        """Returns the model that answers questions; raises like `writer`."""
-        name = model or ILLUSTRATORS.get(profile, NAME)
-        if name in (NAME, DRAFT):
+    def load_chat(self, model: str, profile: str, check: Check) -> "LoadedModel":
+        """Returns the model that answers questions; raises like `load_writer`."""
+        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        if name in (RETRIEVAL, DRAFT):
             raise Unsupported(_NO_CHAT.format(model=name))
         return self._load(name, check)
 
@@ -132,13 +129,23 @@ class ModelPool:
             api_key=self._endpoint.key,
         )
         with self._loading[name].enter(check):
-            if name not in self._served:
+            if name not in self._loaded:
                 try:
                     model = load(name, runtime)
                 except base.UnknownModel as error:
                     raise InvalidRequest(f"model: {error}") from None
                 except base.ModelError as error:
                     raise Conflict(str(error)) from None
-                lane = FairQueue(width=model.capabilities.at_once, waiting=_WAITING)
-                self._served[name] = LoadedModel(model, lane, writes_lines=not name.startswith(_MARKDOWN))
-            return self._served[name]
+                queue = FairQueue(width=model.capabilities.at_once, waiting=_QUEUE_LENGTH)
+                self._loaded[name] = LoadedModel(model, queue)
+            return self._loaded[name]
+
+
+def _capabilities(name: str) -> "Capabilities":
+    """Returns what a model can do, without loading it."""
+    from xcomp_model import base, capabilities_of
+
+    try:
+        return capabilities_of(name)
+    except base.UnknownModel as error:
+        raise InvalidRequest(f"model: {error}") from None

@@ -1,23 +1,21 @@
-"""The gRPC service: messages in, the workshop's values out. Queries, captions and article text are never logged.
+"""The gRPC service: reads messages, calls the composer, and writes messages. It never logs queries, captions or texts.
 
-Streams are made at their own pace and handed out at the client's: a slow one holds no turn at a model.
+A stream is produced at its own pace and sent at the client's, so that a slow client does not occupy a model.
 """
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from resource import getpagesize
 
 import grpc
 
 from xcomp_composer.article import proto
 from xcomp_composer.article.events import Event
-from xcomp_composer.illustrate import pipeline
-from xcomp_composer.model_pool.pool import ILLUSTRATORS, ModelPool
-from xcomp_composer.model_pool.pool import (
-    NAME as RETRIEVAL,
-)
-from xcomp_composer.server import requests as asked
-from xcomp_composer.server.composer import Composer, WritingRequest
+from xcomp_composer.indexer_client.call_context import CallContext
+from xcomp_composer.model_pool.pool import ILLUSTRATORS, RETRIEVAL, ModelPool
+from xcomp_composer.server import requests
+from xcomp_composer.server.composer import Composer
 from xcomp_composer.server.editor import Editor
 from xcomp_composer.server.streaming import stream_in_thread
 from xcomp_protos import composer_pb2 as pb
@@ -26,45 +24,52 @@ from xcomp_protos import indexer_pb2_grpc as indexer_rpc
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.client.channel import dial
-from xcomp_protos.errors import Cancelled, InvalidRequest, XcompError
+from xcomp_protos.errors import Cancelled, XcompError
 from xcomp_protos.server.interceptor import remaining_s
 from xcomp_protos.tls import ClientTls
 
-LONGEST_S = 600.0  # for a caller that sets no deadline
+DEFAULT_DEADLINE_S = 600.0  # of a call whose client sets none
 
 CAN = ("illustrate", "select", "edit")
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the composer works with."""
+    """What the composer works with.
 
-    indexer: str  # address
+    Attributes:
+        indexer: address of the indexer.
+        token: for the indexer.
+        tls: for an indexer behind TLS.
+        profile: `Describe` names the model of this profile.
+    """
+
+    indexer: str
     models: ModelPool
-    token: str | None = None  # of the indexer
-    tls: ClientTls | None = None  # for an indexer behind TLS
-    profile: str = "clip"  # whose model `Describe` names
+    token: str | None = None
+    tls: ClientTls | None = None
+    profile: str = "clip"
 
 
-class Caller:
-    """Who waits for the answer of a call, and for how long."""
+class GrpcCallContext:
+    """The deadline and the cancellation of a call that this server answers."""
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self._context = context
 
     def remaining_s(self) -> float:
-        """Seconds that are left; raises when there are none or nobody listens."""
-        if self.is_gone():
+        """Returns the seconds that are left; raises DeadlineExceeded or Cancelled when there are none."""
+        if self.is_cancelled():
             raise Cancelled("the caller went away")
-        return remaining_s(self._context, default=LONGEST_S)
+        return remaining_s(self._context, default=DEFAULT_DEADLINE_S)
 
-    def when_gone(self, callback: Callable[[], object]) -> None:
-        """Runs the callback when the call ends."""
-        self._context.add_callback(lambda: (callback(), None)[1])
-
-    def is_gone(self) -> bool:
-        """Whether nobody listens any more."""
+    def is_cancelled(self) -> bool:
+        """Whether the caller does not wait for the answer any more."""
         return not self._context.is_active()
+
+    def on_cancel(self, callback: Callable[[], object]) -> None:
+        """Runs the callback when the call ends, cancelled or not."""
+        self._context.add_callback(lambda: (callback(), None)[1])
 
 
 class ComposerService(rpc.ComposerServicer):
@@ -77,49 +82,49 @@ class ComposerService(rpc.ComposerServicer):
         self._tls = dependencies.tls
         self._channel = dial(dependencies.indexer, token=dependencies.token, tls=dependencies.tls)
         stub = indexer_rpc.IndexerStub(self._channel)
-        self._workshop = Composer(dependencies.models, stub, dependencies.indexer, profile=dependencies.profile)
-        self._build = build_id()  # of the code that runs, whatever happens to its files
+        self._composer = Composer(dependencies.models, stub, dependencies.indexer, profile=dependencies.profile)
+        self._build = build_id()  # of the running code: its files may change later
 
     def close(self) -> None:
         """Closes the channel to the indexer."""
         self._channel.close()
 
     def Illustrate(self, request: pb.IllustrateRequest, context: grpc.ServicerContext) -> Iterator[pb.ComposeEvent]:
-        """Illustrates existing text; streams every step."""
-        text, format_ = asked.text_of(request)
-        order = _order(request.options, context, text=text, format_=format_)
-        source = pipeline.Source(text, format_, seed=request.options.seed)
-        return _streamed(self._workshop.illustrate(source, order), order)
+        """Illustrates an existing text; streams every step."""
+        source, call = requests.read_source(request), GrpcCallContext(context)
+        wanted = requests.read_options(request.options, call, text=source.text, format_=source.format)
+        return _stream(self._composer.illustrate(source, wanted), call)
 
     def Compose(self, request: pb.ComposeRequest, context: grpc.ServicerContext) -> Iterator[pb.ComposeEvent]:
         """Writes an article and illustrates it; streams every step."""
-        order = _order(request.options, context, text=asked.instruction_of(request))
-        brief = asked.brief_of(request, language=order.conditions.language)
-        return _streamed(self._workshop.compose(brief, order), order)
+        call = GrpcCallContext(context)
+        wanted = requests.read_options(request.options, call, text=requests.read_topic(request))
+        brief = requests.read_brief(request, language=wanted.conditions.language)
+        return _stream(self._composer.compose(brief, wanted), call)
 
     def Select(self, request: pb.SelectRequest, context: grpc.ServicerContext) -> pb.SelectResponse:
-        """Makes the context-aware choice alone."""
-        question = asked.question_of(request)
-        order = _order(request.options, context, text=question.context)
-        made, model = self._workshop.select(question, order)
+        """Chooses among candidates for a spot."""
+        selection, call = requests.read_selection(request), GrpcCallContext(context)
+        wanted = requests.read_options(request.options, call, text=selection.context)
+        made, model = self._composer.select(selection, wanted)
         return pb.SelectResponse(
             choice=made.choice, probabilities=made.probabilities, mass=made.mass, model=model, needed=made.needed
         )
 
     def Edit(self, request: pb.EditRequest, context: grpc.ServicerContext) -> pb.EditResponse:
         """Changes an article."""
-        editor = Editor(self._workshop, request.options, Caller(context))
-        return pb.EditResponse(
-            article=proto.to_proto(editor.changed(proto.from_proto(request.article), request.operation))
-        )
+        article, operation = requests.read_article(request.article), requests.read_operation(request.operation)
+        editor = Editor(self._composer, requests.read_options(request.options, GrpcCallContext(context)))
+        return pb.EditResponse(article=proto.to_proto(editor.apply(operation, article)))
 
     def Chat(self, request: pb.ChatRequest, context: grpc.ServicerContext) -> Iterator[pb.ChatEvent]:
-        """Answers a question, where the model can."""
-        if not request.turns or request.turns[-1].assistant:
-            raise InvalidRequest("turns: the last one must be the user's")
-        asked.words(request.turns[-1].text, "turns")
-        caller = Caller(context)
-        pieces = stream_in_thread(lambda: self._workshop.chat(request, caller), is_gone=caller.is_gone)
+        """Answers a question, if the model can chat."""
+        turns, models, call = (
+            requests.read_turns(request),
+            requests.read_models(request.options),
+            GrpcCallContext(context),
+        )
+        pieces = stream_in_thread(lambda: self._composer.chat(turns, models, call), is_cancelled=call.is_cancelled)
         return (pb.ChatEvent(text=piece) for piece in pieces)
 
     def Describe(
@@ -130,13 +135,13 @@ class ComposerService(rpc.ComposerServicer):
             version=VERSION,
             build=self._build,
             model=ILLUSTRATORS.get(self._profile, RETRIEVAL),
-            can=_can(self._profile),
+            can=_list_abilities(self._profile),
             indexer=self._address,
-            indexer_status=self._indexer_status(),
+            indexer_status=self._check_indexer(),
             memory_bytes=_resident_bytes(),
         )
 
-    def _indexer_status(self) -> str:
+    def _check_indexer(self) -> str:
         try:
             with IndexerClient(self._address, token=self._token, tls=self._tls) as client:
                 return "SERVING" if client.healthy(timeout_s=2.0) else "NOT_SERVING"
@@ -144,19 +149,12 @@ class ComposerService(rpc.ComposerServicer):
             return "UNREACHABLE"
 
 
-def _order(
-    options: pb.Options, context: grpc.ServicerContext, *, text: str, format_: str = "markdown"
-) -> WritingRequest:
-    conditions = asked.conditions_of(options, text=text, format_=format_)
-    return WritingRequest(options, conditions, asked.wish_of(options), Caller(context))
+def _stream(events: Generator[Event], context: CallContext) -> Iterator[pb.ComposeEvent]:
+    return map(proto.event_to_proto, stream_in_thread(lambda: events, is_cancelled=context.is_cancelled))
 
 
-def _streamed(events: Generator[Event], order: WritingRequest) -> Iterator[pb.ComposeEvent]:
-    return map(proto.event_to_proto, stream_in_thread(lambda: events, is_gone=order.caller.is_gone))
-
-
-def _can(profile: str) -> tuple[str, ...]:
-    """What the profile's models can do without another one being named."""
+def _list_abilities(profile: str) -> tuple[str, ...]:
+    """Returns what the models of the profile can do if a request names no other model."""
     return CAN if ILLUSTRATORS.get(profile, RETRIEVAL) == RETRIEVAL else (*CAN, "compose", "chat")
 
 
@@ -165,4 +163,4 @@ def _resident_bytes() -> int:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
         return 0
-    return pages * 4096
+    return pages * getpagesize()

@@ -1,6 +1,6 @@
-"""Work that does not wait for its reader: a stream is made at its own pace and handed out at the reader's.
+"""Streams that do not wait for their reader: a thread produces the messages, and the reader takes them at its own pace.
 
-A client that reads slowly holds nothing but the messages made for it: turns at a model are over when the work is.
+A slow reader holds only the messages in memory: the work, and its turn at a model, ends when all are produced.
 """
 
 import contextvars
@@ -13,58 +13,58 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_LOOK_S = 0.2  # how often one who waits for the next message asks whether the reader is still there
+_POLL_S = 0.2  # how often a reader that waits for a message checks whether its call was cancelled
 
 
 @dataclass(frozen=True)
-class _Made(Generic[T]):
+class _Message(Generic[T]):
     value: T
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _End:
     error: BaseException | None = None
 
 
-def stream_in_thread(make: Callable[[], Generator[T]], *, is_gone: Callable[[], bool]) -> Iterator[T]:
-    """Yields what a generator makes in a thread of its own, and raises what it raises.
+def stream_in_thread(start: Callable[[], Generator[T]], *, is_cancelled: Callable[[], bool]) -> Iterator[T]:
+    """Yields what a generator produces in a thread of its own, and raises what it raises.
 
     Args:
-        make: returns the generator; it begins with the first message that is asked for, and ends early once nobody
-            reads.
-        is_gone: whether the reader has left.
+        start: returns the generator. It starts when the first message is asked for, and is closed after the message
+            during which the reader stopped.
+        is_cancelled: whether the call of the reader was cancelled.
     """
-    made: queue.SimpleQueue[_Made[T] | _Ended] = queue.SimpleQueue()  # as long as the stream: one article
-    left = threading.Event()
+    messages: queue.SimpleQueue[_Message[T] | _End] = queue.SimpleQueue()  # unbounded: one article at most
+    has_stopped = threading.Event()
 
-    def work() -> None:
+    def produce() -> None:
         try:
-            with closing(make()) as messages:
-                for message in messages:
-                    if left.is_set():
+            with closing(start()) as values:
+                for value in values:
+                    if has_stopped.is_set():
                         break
-                    made.put(_Made(message))
-            made.put(_Ended())
+                    messages.put(_Message(value))
+            messages.put(_End())
         except BaseException as error:  # noqa: BLE001  # raised again where it is read
-            made.put(_Ended(error))
+            messages.put(_End(error))
 
-    begin = contextvars.copy_context().run  # the request's id and trace go along
-    threading.Thread(target=begin, args=(work,), name="stream_in_thread", daemon=True).start()
+    run = contextvars.copy_context().run  # keeps the id and the trace of the request
+    threading.Thread(target=run, args=(produce,), name="stream_in_thread", daemon=True).start()
     try:
-        yield from _read(made, is_gone)
+        yield from _read(messages, is_cancelled)
     finally:
-        left.set()
+        has_stopped.set()
 
 
-def _read(made: "queue.SimpleQueue[_Made[T] | _Ended]", is_gone: Callable[[], bool]) -> Iterator[T]:
-    while not is_gone():
+def _read(messages: "queue.SimpleQueue[_Message[T] | _End]", is_cancelled: Callable[[], bool]) -> Iterator[T]:
+    while not is_cancelled():
         try:
-            item = made.get(timeout=_LOOK_S)
+            message = messages.get(timeout=_POLL_S)
         except queue.Empty:
             continue
-        if isinstance(item, _Made):
-            yield item.value
+        if isinstance(message, _Message):
+            yield message.value
             continue
-        if item.error is not None:
-            raise item.error
+        if message.error is not None:
+            raise message.error
         return

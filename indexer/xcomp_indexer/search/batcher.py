@@ -72,7 +72,7 @@ class Batcher(Generic[Job, Result]):
             self._waiting.append(call)
             call.leads, self._is_led = not self._is_led, True
         if not call.leads:
-            with api.waiting("texts"):
+            with api.count_waiting("texts"):
                 call.ready.wait()
         if call.leads:
             self._lead()

@@ -6,7 +6,7 @@ usual ones, that come at the same time.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -17,6 +17,7 @@ from xcomp_indexer.search import background, language
 from xcomp_indexer.search.batcher import Batcher, Gone, never_cancelled
 from xcomp_indexer.search.calibration import Calibration
 from xcomp_indexer.search.calibration_cache import CalibrationCache
+from xcomp_indexer.search.comparison import SimilarPair, add_space_scores, find_similar_pairs
 from xcomp_indexer.search.query import (
     Query,
     Route,
@@ -43,6 +44,7 @@ class QueryResult:
     hits: Sequence[RankedHit]
     background: tuple[float, float] | None  # median and ninth decile of the background's standouts
     best_confidence: float = 0.0  # of whatever was found, too little or not
+    vectors: Mapping[str, Vector] = field(default_factory=dict)  # of the query, by space that answered
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,26 @@ class SearchEngine:
         else:
             asked = self._asked(repository, question, routes, gone)
             found = list(zip(asked, ranked(repository.store, asked), strict=True))
-        return [
+        results = [
             _answer(repository, one, spoken, hits=hits) for spoken, (one, hits) in zip(languages, found, strict=True)
         ]
+        return self._score_in_all_spaces(repository, question, results, gone) if question.all_spaces else results
+
+    def compare(
+        self, repository: Repository, question: SearchRequest, results: Sequence[QueryResult]
+    ) -> list[SimilarPair]:
+        """Finds the pairs of similar images among the hits of an answer and the images that the request names.
+
+        Raises:
+            Exhausted: as `find_similar_pairs` has it.
+        """
+        return find_similar_pairs(
+            repository.store,
+            {hit.found.id for result in results for hit in result.hits} | question.compare_ids,
+            spaces=sorted({space for result in results for space in result.spaces}),
+            minimum=question.min_similarity,
+            allow_restricted=question.allow_restricted,
+        )
 
     def spaces_for(self, repository: Repository, texts: Sequence[str]) -> list[str]:
         """Names the spaces that texts are routed to, by the language of all of them together."""
@@ -146,6 +165,25 @@ class SearchEngine:
             )
             for at, route in enumerate(routes)
         ]
+
+    def _score_in_all_spaces(
+        self, repository: Repository, question: SearchRequest, results: Sequence[QueryResult], gone: Gone
+    ) -> list[QueryResult]:
+        """Adds to the hits what the active spaces say that did not find them."""
+        ids = dict.fromkeys(hit.found.id for result in results for hit in result.hits)
+        points = {point.id: point for point in repository.store.get(list(ids), vectors=True)} if ids else {}
+        scored = list(results)
+        for space in [each.name for each in repository.spaces]:
+            lacking = [at for at, each in enumerate(scored) if any(space not in hit.spaces for hit in each.hits)]
+            vectors = {at: scored[at].vectors[space] for at in lacking if space in scored[at].vectors}
+            queries = {at: question.queries[at] for at in lacking if at not in vectors}
+            if queries:
+                vectors |= self._vectors(repository, space, queries, partial(self.texts.encode, gone=gone))
+            for at in lacking:
+                scale, query = self._scales.of(repository, space), vectors[at]
+                hits = add_space_scores(scored[at].hits, points, space=space, query=query, scale=scale)
+                scored[at] = replace(scored[at], hits=hits)
+        return scored
 
     def _together(self, repository: Repository) -> Batcher[_Single, _Ranked]:
         with self._lock:
@@ -218,7 +256,7 @@ def _answer(
             repository.store, chosen, space=space, width=width, diversity=question.diversity, k=question.k
         )
     known = [told for scale in asked.scales.values() if (told := scale.background)]
-    return QueryResult(spoken, list(spaces), chosen[: question.k], max(known, default=None), best)
+    return QueryResult(spoken, list(spaces), chosen[: question.k], max(known, default=None), best, asked.vectors)
 
 
 def _sure(hits: Sequence[RankedHit], question: SearchRequest) -> list[RankedHit]:

@@ -72,7 +72,7 @@ def decode_query(content: bytes, *, image_size: int, field: str) -> Image.Image:
     try:
         return decode(content, image_size=image_size).image
     except ImageError as error:
-        raise InvalidRequest(f"{field}: an image cannot be used: {error}") from None
+        raise InvalidRequest(f"an image cannot be used: {error}", field=field) from None
 
 
 def _sum(weighed: Sequence[tuple[float, Vector]], embedder: Embedder) -> Vector:
@@ -117,6 +117,9 @@ class SearchRequest:
     min_confidence: float = 0.0
     space_weights: Mapping[str, float] = field(default_factory=dict)  # 1 if unnamed; 0 leaves a space out
     exact: bool = False  # compare with every vector, whatever index there is
+    all_spaces: bool = False  # score the hits in every active space
+    min_similarity: float = 0.0  # cosine from which on images of the answer are listed as similar; 0: none is
+    compare_ids: frozenset[str] = frozenset()  # further images to compare with the hits
 
     @property
     def limit(self) -> int:

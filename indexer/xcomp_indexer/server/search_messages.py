@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from xcomp_indexer.admin.duplicates import Compared, Duplicate, DuplicateReport, Event
+from xcomp_indexer.search.comparison import SimilarPair
 from xcomp_indexer.search.engine import QueryResult
 from xcomp_indexer.search.filter_parser import parse
 from xcomp_indexer.search.query import (
@@ -48,6 +49,9 @@ def question_of(request: pb.SearchRequest) -> SearchRequest:
         min_confidence=share_of(request.min_confidence, field="min_confidence"),
         space_weights=_weights(request.space_weights),
         exact=request.exact,
+        all_spaces=request.all_spaces,
+        min_similarity=share_of(request.min_similarity, field="min_similarity"),
+        compare_ids=frozenset(request.compare_ids),
     )
 
 
@@ -85,9 +89,11 @@ def _part(part: pb.QueryPart) -> Part:
     raise InvalidRequest("queries: a part is empty: give it a text, an image or an image_id")
 
 
-def response_message(answers: Sequence[QueryResult], repository: str) -> pb.SearchResponse:
-    """Builds the message of what all queries found."""
-    message = pb.SearchResponse()
+def response_message(
+    answers: Sequence[QueryResult], repository: str, *, pairs: Sequence[SimilarPair] = (), has_vectors: bool = False
+) -> pb.SearchResponse:
+    """Builds the message of what all queries found, with the vectors of the queries if wanted."""
+    message = pb.SearchResponse(similarities=[pb.Similarity(**pair._asdict()) for pair in pairs])
     for answer in answers:
         result = message.results.add(
             language=_LANGUAGES[answer.language], spaces=answer.spaces, best_confidence=answer.best_confidence
@@ -96,6 +102,8 @@ def response_message(answers: Sequence[QueryResult], repository: str) -> pb.Sear
             result.background.median, result.background.ninth_decile = answer.background
         for rank, hit in enumerate(answer.hits, start=1):
             _write_hit(result.hits.add(rank=rank), hit, repository)
+        for space, vector in answer.vectors.items() if has_vectors else ():
+            result.vectors[space].values.extend(vector.tolist())
     return message
 
 

@@ -42,10 +42,10 @@ from xcomp_protos.client.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
 from xcomp_protos.errors import (
     Cancelled,
     Denied,
-    Exhausted,
     ImageError,
     InvalidRequest,
     NotFound,
+    TooLarge,
     XcompError,
     one_line,
 )
@@ -85,7 +85,7 @@ class IndexerService(Upkeep):
     @contextmanager
     def _turn(self, repository: Repository, context: grpc.ServicerContext) -> Iterator[None]:
         """Waits until nobody else ingests into the repository, and keeps it so."""
-        with api.waiting("ingest"):
+        with api.count_waiting("ingest"):
             while not repository.ingesting.acquire(timeout=WAIT_S):
                 if not context.is_active():
                     raise Cancelled("the caller went away")
@@ -129,16 +129,19 @@ class IndexerService(Upkeep):
         remaining_s(context, default=60)
         repository = self._library.get(request.repository, profile=request.profile)
         answers = self._search.answer(repository, question, gone=lambda: not context.is_active())
-        response = search_messages.response_message(answers, repository.name)
+        pairs = self._search.compare(repository, question, answers) if question.min_similarity else ()
+        response = search_messages.response_message(
+            answers, repository.name, pairs=pairs, has_vectors=request.query_vectors
+        )
         response.seconds = time.monotonic() - started
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            raise Exhausted("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
+            raise TooLarge("k: the hits do not fit into one answer of 4 MiB: ask for fewer, or send fewer queries")
         return response
 
     def Embed(self, request: pb.EmbedRequest, context: grpc.ServicerContext) -> pb.EmbedResponse:
         """Embeds texts and images in one space."""
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
-            raise InvalidRequest(f"inputs: send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}")
+            raise InvalidRequest(f"send 1 to {MAX_INPUTS} of them, not {len(request.inputs)}", field="inputs")
         repository = self._library.get(request.repository)
         names = [each.name for each in repository.held]
         space = request.space or self._search.spaces_for(repository, [each.text for each in request.inputs])[0]
@@ -156,7 +159,7 @@ class IndexerService(Upkeep):
             ]
             rows.append(embedder.encode_images(pictures).vectors)
         else:
-            raise InvalidRequest("inputs: send texts or images, not both at once and none empty")
+            raise InvalidRequest("send texts or images, not both at once and none empty", field="inputs")
         vectors = [pb.Vector(values=row) for row in rows[0].tolist()]
         return pb.EmbedResponse(space=space, model=embedder.name, digest=embedder.digest, vectors=vectors)
 
@@ -203,6 +206,20 @@ class IndexerService(Upkeep):
                 return pb.ListResponse(images=images, next_page_token=images[-1].id)
             images.append(image)
         return pb.ListResponse(images=images)
+
+    def GetImages(self, request: pb.GetImagesRequest, context: grpc.ServicerContext) -> pb.GetImagesResponse:
+        """Returns the images that have these ids, as far as the request may see them."""
+        if not 1 <= len(request.ids) <= messages.MAX_K:
+            raise InvalidRequest(f"ids: send 1 to {messages.MAX_K} of them, not {len(request.ids)}")
+        repository, moment = self._library.get(request.repository), now()
+        points = repository.store.get(list(dict.fromkeys(request.ids)))
+        response = pb.GetImagesResponse()
+        for point in points:
+            if not is_failure(point) and (request.allow_restricted or is_offered(point.payload, moment)):
+                messages.write_image(response.images.add(), point, repository.name)
+        if response.ByteSize() > MAX_MESSAGE_BYTES:
+            raise TooLarge("ids: the images do not fit into one answer of 4 MiB: ask for fewer")
+        return response
 
     def Delete(self, request: pb.DeleteRequest, context: grpc.ServicerContext) -> pb.DeleteResponse:
         """Removes images from a repository."""

@@ -57,6 +57,7 @@ class XComposer:
         self.capabilities = Capabilities(
             sees=True, languages=frozenset({"en", "zh"}), logprobs=not card.is_reference,
             context_tokens=card.context_tokens, at_once=1 if card.is_reference else _AT_ONCE,
+            writes_markdown=False,
         )  # fmt: skip
         self.prompts = prompts(self.count_tokens)
 

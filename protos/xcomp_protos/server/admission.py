@@ -1,29 +1,32 @@
-"""The life of one call, from admission to its log line: request id, outcome, metrics, trace.
+"""One call from its admission to its log line: request id, outcome, metrics, trace.
 
-It sees methods and outcomes, never requests: nothing a user asked for reaches the log from here.
+It sees methods and outcomes, but no requests: nothing that a user asks for can reach the log from here.
 """
 
 import logging
+import math
+import random
 import time
 from typing import NoReturn
 
 import grpc
 
-from xcomp_protos.errors import Denied, Exhausted, Unauthenticated, Unsupported, XcompError, one_line
+from xcomp_protos.errors import Denied, Exhausted, InvalidRequest, Unauthenticated, Unsupported, XcompError, one_line
 from xcomp_protos.server.auth import Grant
 from xcomp_protos.server.idle import ActiveCalls
 from xcomp_protos.telemetry import api
 
 log = logging.getLogger(__name__)
 
-MAX_ACTIVE_CALLS = 64  # beyond it a caller is told to come back
+MAX_ACTIVE_CALLS = 64  # a call beyond them is refused, with a hint when to come back
 RETRY_AFTER_S = 1.0
+SPREAD = 0.2  # share by which a pause that is asked for may be longer than the hint
 
 Trailing = tuple[tuple[str, str], ...]
 
 
 class CallAdmission:
-    """Admits a call and accounts for it; to be entered once."""
+    """Admits a call, and accounts for it when it ends; entered once for each call."""
 
     def __init__(self, method: str, activity: ActiveCalls, context: grpc.ServicerContext, grant: Grant | None) -> None:
         self._name = method.rpartition("/")[2]
@@ -56,20 +59,22 @@ class CallAdmission:
             self._refuse(self._failure(error))
 
     def _identify(self) -> None:
-        """Takes the caller's request id, or makes one, and says it back; joins the caller's trace."""
+        """Takes the request id of the caller, or makes one, and sends it back; joins the trace of the caller."""
         given = {key: value for key, value in self._context.invocation_metadata() or () if isinstance(value, str)}
-        self._id = api.sane_request_id(given.get(api.REQUEST_ID, ""))
-        api.request_id.set(self._id)  # each call has a context of its own: nothing to set back
+        self._id = api.to_request_id(given.get(api.REQUEST_ID, ""))
+        api.request_id.set(self._id)  # each call has its own context: no reset is needed
         self._context.set_trailing_metadata(self._trailing())
-        tracer = api.tracer()
-        self._span = tracer.served(self._method, given) if tracer else None
+        tracer = api.current_tracer()
+        self._span = tracer.start_server_span(self._method, given) if tracer else None
 
     def _refuse(self, failure: XcompError) -> NoReturn:
         self._finish(failure.code.name)
         api.count("failures", 1, type(failure).__name__)
         hints = {"xcomp-error": type(failure).__name__}
-        if isinstance(failure, Exhausted) and failure.retry_after_s is not None:
-            hints["retry-after-ms"] = str(round(failure.retry_after_s * 1000))
+        if isinstance(failure, InvalidRequest) and failure.field:
+            hints["xcomp-field"] = failure.field
+        if isinstance(failure, Exhausted):
+            hints |= _retry_hints(failure.retry_after_s, self._context.time_remaining())
         self._context.set_trailing_metadata((*self._trailing(), *hints.items()))
         self._context.abort(failure.code, one_line(str(failure)))
 
@@ -81,12 +86,12 @@ class CallAdmission:
             return error
         if isinstance(error, NotImplementedError):  # the generated base class, where a method was left out
             return Unsupported(f"{self._name} is not available in this version")
-        # A defect of ours: the log has it whole, the caller gets no traceback.
+        # A defect of the server: the log gets the traceback, the caller does not.
         log.error("method=%s request=%s defect", self._name, self._id, exc_info=error)
         return XcompError("internal error: the server's log says more")
 
     def _outcome(self) -> str:
-        """What the caller saw of work that ended well: nothing, if it was gone by then."""
+        """Returns the status that the caller saw of work that succeeded; the caller may have left before."""
         if self._context.is_active():
             return "OK"
         left = self._context.time_remaining()
@@ -101,3 +106,17 @@ class CallAdmission:
         if self._span:
             self._span.end(status)
         log.info("method=%s status=%s latency_ms=%.1f request=%s", self._name, status, seconds * 1000, self._id)
+
+
+def _retry_hints(retry_after_s: float | None, remaining_s: float | None) -> dict[str, str]:
+    """Returns the metadata that says when to call again; `grpc-retry-pushback-ms` is the key that gRPC itself obeys.
+
+    Its -1 keeps a client from repeating a call for which that is of no use or comes too late. Clients that were refused
+    together get different pauses, so that they do not come back together.
+    """
+    if retry_after_s is None:
+        return {"grpc-retry-pushback-ms": "-1"}
+    pause_s = retry_after_s * random.uniform(1, 1 + SPREAD)  # noqa: S311  # no secret
+    is_late = remaining_s is not None and pause_s >= remaining_s
+    pushback = -1 if is_late else math.ceil(pause_s * 1000)
+    return {"retry-after-ms": str(round(retry_after_s * 1000)), "grpc-retry-pushback-ms": str(pushback)}

@@ -1,11 +1,14 @@
-"""docs/cli.md says what the commands say."""
+"""docs/cli.md says what the commands say, and the table of commands says it as well."""
 
+import inspect
 from collections.abc import Iterator
 
+import pytest
 import typer
+from typer.core import TyperGroup
 
 from tests.help_page import PAGE, documented, render
-from xcomp_cli.main import app
+from xcomp_cli.main import COMMANDS, load
 
 
 def _commands(group: typer.Typer, name: str) -> Iterator[str]:
@@ -17,10 +20,26 @@ def _commands(group: typer.Typer, name: str) -> Iterator[str]:
         yield from _commands(inner.typer_instance, f"{name} {inner.name}")
 
 
+def _all_commands() -> Iterator[str]:
+    for name in COMMANDS:
+        group = load(name)
+        is_group = isinstance(typer.main.get_command(group), TyperGroup)
+        yield from _commands(group, f"xcomp {name}") if is_group else [f"xcomp {name}"]
+
+
 def test_every_command_is_documented() -> None:
-    assert sorted(documented(PAGE.read_text(encoding="utf-8"))) == sorted(["xcomp", *_commands(app, "xcomp")])
+    assert sorted(documented(PAGE.read_text(encoding="utf-8"))) == sorted(["xcomp", *_all_commands()])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_row_of_the_table_has_the_first_sentence_of_its_command(name: str) -> None:
+    help_text = typer.main.get_command(load(name)).help
+    assert help_text
+    first_paragraph = inspect.cleandoc(help_text).partition("\n\n")[0].replace("\n", " ")
+    assert first_paragraph.startswith(COMMANDS[name][1])
+    assert COMMANDS[name][1].endswith(".")
 
 
 def test_page_shows_the_help_as_it_is() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == render(page), "write it anew: python -m tests.help_page"
+    assert page == render(page), "write it again: python -m tests.help_page"

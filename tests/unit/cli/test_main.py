@@ -5,12 +5,11 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.fake_servers import FakeIndexer, serving
+from tests.unit.cli.fake_servers import FakeIndexer
 from xcomp_cli.main import run
 from xcomp_cli.output import console, progress
 from xcomp_protos import indexer_pb2 as pb
@@ -19,26 +18,25 @@ from xcomp_protos.server import auth
 
 
 @pytest.fixture
-def indexer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIndexer]:
-    fake = FakeIndexer()
-    fake.repositories = [pb.Repository(name="trips", profile="lite", images=3, size_bytes=2_000_000)]
-    fake.repositories[0].failures.update({"empty": 2, "truncated": 3})
-    fake.repositories[0].spaces.add(name="lite", model="lite", dimension=384, languages=["en", "zh"], images=3)
-    with serving(fake, tmp_path) as address:
-        monkeypatch.setenv("XCOMP_INDEXER", address)
-        yield fake
+def indexer(indexer: FakeIndexer) -> FakeIndexer:
+    trips = pb.Repository(name="trips", profile="lite", images=3, size_bytes=2_000_000)
+    trips.failures.update({"empty": 2, "truncated": 3})
+    trips.spaces.add(name="lite", model="lite", dimension=384, languages=["en", "zh"], images=3)
+    indexer.repositories = [trips]
+    return indexer
 
 
-def test_help_imports_neither_torch_nor_grpc() -> None:
+def test_help_imports_no_command_and_no_grpc() -> None:
+    heavy = ("torch", "grpc", "google.protobuf", "rich", "PIL", "numpy", "xcomp_cli.commands")
     code = (
-        "import sys; from xcomp_cli.main import run; run(['--help']); run(['search', '--help']);"
-        "print([name for name in ('torch', 'grpc', 'google.protobuf', 'rich', 'PIL', 'numpy') if name in sys.modules])"
+        "import sys; from xcomp_cli.main import run; run(['--help']);"
+        f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_search_imports_neither_pictures_nor_markdown(indexer: FakeIndexer) -> None:
+def test_search_imports_neither_images_nor_markdown(indexer: FakeIndexer) -> None:
     code = (
         "import sys; from xcomp_cli.main import run; run(['search', 'x']);"
         "print([name for name in ('torch', 'rich', 'PIL', 'numpy', 'markdown_it') if name in sys.modules])"
@@ -49,7 +47,7 @@ def test_search_imports_neither_pictures_nor_markdown(indexer: FakeIndexer) -> N
 
 @pytest.mark.parametrize(("sink", "says"), [("pipe", ""), ("/dev/full", "error: No space left on device\n")])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_result_that_nobody_takes_is_no_traceback(sink: str, says: str, unbuffered: str) -> None:
+def test_a_result_without_a_reader_is_no_traceback(sink: str, says: str, unbuffered: str) -> None:
     if sink == "pipe":
         reading, writing = os.pipe()
         os.close(reading)
@@ -111,7 +109,7 @@ def test_debug_behind_the_dashes_is_a_word(indexer: FakeIndexer) -> None:
     assert request.queries[0].parts[0].text == "--debug"
 
 
-def test_upkeep_commands_say_what_came_of_them(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_maintenance_commands_print_their_result(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["repo", "optimize", "trips"]) == 0
     assert capsys.readouterr() == ("trips: optimized in 2.2 s\n", "")
     assert run(["repo", "optimize", "trips", "--json"]) == 0
@@ -162,7 +160,7 @@ def test_models_say_their_limits_and_licence(capsys: pytest.CaptureFixture[str])
     assert said.count("  cannot ") == said.count("  licence ") == len(listed)
 
 
-def test_printable_escapes_what_a_terminal_would_obey() -> None:
+def test_printable_escapes_control_characters() -> None:
     assert console.printable("a\x1b[2J\x07\n\x9b\u202eb\udcff") == "a\\x1b[2J\\x07\\n\\x9b\\u202eb\\udcff"
     assert console.printable("港口 – café") == "港口 – café"
 
@@ -178,7 +176,7 @@ def test_a_dumb_terminal_gets_no_escape_codes(monkeypatch: pytest.MonkeyPatch) -
     assert (console.strong("x"), console.faint("x")) == ("x", "x")
     code = (
         "from xcomp_cli.output import console, progress\n"
-        "with progress.progress('images') as advance, progress.waiting('work'): advance(1, 2, what='indexing')\n"
+        "with progress.show_bar('images') as advance, progress.show_wait('work'): advance(1, 2, what='indexing')\n"
         "console.warn('done')"
     )
     ours, theirs = pty.openpty()
@@ -188,7 +186,7 @@ def test_a_dumb_terminal_gets_no_escape_codes(monkeypatch: pytest.MonkeyPatch) -
     os.close(ours)
 
 
-def test_an_address_of_a_hub_that_is_none_is_one_line(
+def test_an_invalid_hub_address_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://[bad")
@@ -210,7 +208,7 @@ def test_interrupt_while_the_commands_are_imported_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
-def test_tries_of_a_hub_are_no_lines_for_a_user() -> None:
+def test_hub_retries_print_nothing() -> None:
     code = (
         "import sys\nfrom xcomp_cli.main import main\nsys.argv = ['xcomp', '--version']\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -222,26 +220,26 @@ def test_tries_of_a_hub_are_no_lines_for_a_user() -> None:
 
 
 def test_long_line_is_cut_to_its_columns() -> None:
-    assert console.fitted("abcdefghij", 10) == "abcdefghij"
-    assert console.fitted("abcdefghijk", 10) == "abcdefghi…"
-    assert console.fitted("港口的早晨", 10) == "港口的早晨"
-    assert console.fitted("港口的早晨啊", 10) == "港口的早…"
+    assert console.fit("abcdefghij", 10) == "abcdefghij"
+    assert console.fit("abcdefghijk", 10) == "abcdefghi…"
+    assert console.fit("港口的早晨", 10) == "港口的早晨"
+    assert console.fit("港口的早晨啊", 10) == "港口的早…"
 
 
-def test_a_path_is_whole_where_the_folder_of_the_command_is_gone(
+def test_a_path_stays_absolute_when_the_current_folder_was_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert console.nearby(f"{tmp_path}/a.jpg") == "a.jpg"
+    assert console.relative_path(f"{tmp_path}/a.jpg") == "a.jpg"
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert console.nearby(f"{tmp_path}/a.jpg") == f"{tmp_path}/a.jpg"
+    assert console.relative_path(f"{tmp_path}/a.jpg") == f"{tmp_path}/a.jpg"
     monkeypatch.chdir(tmp_path)
 
 
-def test_json_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_escapes_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_json({"path": "a\x1b\x9b\u202e\x7f"})
     said = capsys.readouterr().out
     assert not set(said) & {"\x1b", "\x9b", "\u202e", "\x7f"}
@@ -249,12 +247,12 @@ def test_json_escapes_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[s
 
 
 def test_progress_is_drawn_on_a_terminal_only(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress.progress("images") as advance:
+    with progress.show_bar("images") as advance:
         advance(1, 2, what="indexing")
     assert capfd.readouterr().err == ""
     code = (
         "from xcomp_cli.output import progress\n"
-        "with progress.progress('images') as advance: advance(1, 2, what='indexing [bold]')"
+        "with progress.show_bar('images') as advance: advance(1, 2, what='indexing [bold]')"
     )
     ours, theirs = pty.openpty()
     subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True, env={**os.environ, "TERM": "xterm"})
@@ -267,7 +265,7 @@ def test_token_appends_a_secret_line_that_a_server_reads(tmp_path: Path, capsys:
     file = tmp_path / "tokens"
     assert run(["token", str(file)]) == 0
     assert run(["token", str(file), "--role", "read", "--repo", "press", "--repo", "trips"]) == 0
-    grants = auth.read(str(file), option="--token-file").grants
+    grants = auth.read_tokens(str(file), option="--token-file").grants
     assert [(grant.role, grant.repositories) for grant in grants] == [
         ("admin", frozenset()), ("read", frozenset(("press", "trips")))
     ]  # fmt: skip

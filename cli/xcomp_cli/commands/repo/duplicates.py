@@ -1,15 +1,15 @@
-"""`xcomp repo duplicates`: which pictures of a repository are one and the same."""
+"""`xcomp repo duplicates`: finds images of a repository that show the same."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.repo import Name
+from xcomp_cli.commands.repo.basics import Name
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
+from xcomp_cli.output.message_json import to_json
+from xcomp_protos import indexer_pb2 as pb
 
 
 def duplicates(
@@ -21,26 +21,24 @@ def duplicates(
             metavar="X",
             min=0,
             max=1,
-            help="Cosine from which the pixels of two pictures are compared.",
+            help="Cosine from which the pixels of two images are compared.",
         ),
     ] = 0.9,
     allow_restricted: options.AllowRestricted = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Finds copies of the same bytes, and pictures that were resized or encoded anew.
+    """Finds copies of the same bytes, and images that were resized or encoded again.
 
-    Nothing is removed. The largest picture of a group comes first.
+    Nothing is removed. The largest image of a group comes first.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     request = pb.DuplicatesRequest(
-        repository=options.text(name, name="name"), threshold=threshold, allow_restricted=allow_restricted
+        repository=options.parse_text(name, name="name"), threshold=threshold, allow_restricted=allow_restricted
     )
     groups: list[pb.DuplicateGroup] = []
     outcome = pb.DuplicatesSummary()
-    with clients.indexer(indexer) as client, progress.waiting("comparing pictures"):
+    with clients.indexer(indexer) as client, progress.show_wait("comparing images"):
         for event in client.duplicates(request):
             if event.HasField("group"):
                 groups.append(event.group)
@@ -53,34 +51,18 @@ def duplicates(
         _show(groups, outcome)
 
 
-def _as_json(group: "pb.DuplicateGroup") -> console.Json:
-    return {
-        "kind": "copies" if group.copies else "near",
-        "count": group.count,
-        "images": [
-            {
-                "id": each.image.id,
-                "path": each.image.path,
-                "width": each.image.width,
-                "height": each.image.height,
-                "similarity": each.similarity,
-                "distance": each.distance,
-            }
-            for each in group.images
-        ],
-    }
+def _as_json(group: pb.DuplicateGroup) -> console.Json:
+    return {"kind": "copies" if group.copies else "near", **to_json(group, "count", "images")}
 
 
-def _show(groups: "list[pb.DuplicateGroup]", outcome: "pb.DuplicatesSummary") -> None:
+def _show(groups: list[pb.DuplicateGroup], outcome: pb.DuplicatesSummary) -> None:
     for group in groups:
-        console.result(f"{group.count} {'copies' if group.copies else 'near copies'}")
+        console.print_result(f"{group.count} {'copies' if group.copies else 'near copies'}")
         for each in group.images:
             size = console.faint(f"{each.image.width}×{each.image.height}")
-            console.result(f"  {console.printable(each.image.path)}  {size}")
-    console.note(
-        f"{console.counted(outcome.images, 'picture')} compared, {console.counted(len(groups), 'group')} of duplicates"
-    )
+            console.print_result(f"  {console.printable(each.image.path)}  {size}")
+    compared, found = console.format_count(outcome.images, "image"), console.format_count(len(groups), "group")
+    console.note(f"{compared} compared, {found} of duplicates")
     if outcome.unread:
-        console.warn(
-            f"could not read, and did not compare, {console.counted(outcome.unread, 'picture')}: run xcomp index again"
-        )
+        unread = console.format_count(outcome.unread, "image")
+        console.warn(f"could not read and did not compare {unread}: run xcomp index again")

@@ -1,24 +1,19 @@
 """`xcomp repo space`: changes the model of a repository while it serves."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.repo import (
-    Name,
-)
+from xcomp_cli.commands.repo.basics import Name
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-from xcomp_cli.output.repositories import (
-    as_json,
-    space_line,
-)
+from xcomp_cli.output.message_json import to_json
+from xcomp_cli.output.repositories import space_line
+from xcomp_protos import indexer_pb2 as pb
+from xcomp_protos.client import IndexerClient
+from xcomp_protos.errors import Unavailable
 
-if TYPE_CHECKING:
-    from xcomp_protos import indexer_pb2 as pb
-    from xcomp_protos.client import IndexerClient
-
-PARTIAL = 3
 SHOWN_FAILURES = 20
 
 space = typer.Typer(help="Changes the models of a repository while it serves.", rich_markup_mode=None)
@@ -31,7 +26,8 @@ def add(
     name: Name,
     called: SpaceName,
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="What embeds it; a space that is there has it.", show_default=False)
+        str,
+        typer.Argument(metavar="[MODEL]", help="What embeds it; not needed for an existing space.", show_default=False),
     ] = "",
     template: Annotated[
         list[str] | None,
@@ -39,20 +35,18 @@ def add(
             "--template", metavar="TEXT", help="Put queries in at {}; may be repeated, then they are averaged."
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if pictures still lack the vector.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 3 if images still lack the vector.")] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Adds a space, or goes on with one: embeds every picture that lacks its vector.
+    """Adds a space, or continues with one: embeds every image that lacks its vector.
 
-    Searches and ingests go on meanwhile, and nothing answers differently before a switch. What is embedded stays,
-    whatever interrupts it; the same command goes on from there.
+    Searches and ingests go on meanwhile, and no search changes before a switch. After an interruption the embedded
+    images stay, and the same command continues from there.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     request = pb.AddSpaceRequest(
-        repository=options.text(name, name="name"), space=called, model=model, templates=template or ()
+        repository=options.parse_text(name, name="name"), space=called, model=model, templates=template or ()
     )
     with clients.indexer(indexer) as client:
         summary, failures = _follow(client, request)
@@ -60,37 +54,35 @@ def add(
         console.print_json(_filled_json(summary, failures))
     else:
         _show(name, summary, failures)
-    raise typer.Exit(PARTIAL if strict and summary.lacking else 0)
+    raise typer.Exit(console.PARTIAL if strict and summary.lacking else 0)
 
 
 @space.command()
 def switch(
     name: Name,
     called: Annotated[
-        list[str], typer.Argument(metavar="SPACE…", help="All spaces that are to answer.", show_default=False)
+        list[str], typer.Argument(metavar="SPACE…", help="All spaces that answer from now on.", show_default=False)
     ],
     force: Annotated[
-        bool, typer.Option("--force", help="Even where pictures lack a vector or a language loses its space.")
+        bool, typer.Option("--force", help="Even if images lack a vector or a language loses its space.")
     ] = False,
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
     """Lets these spaces answer from now on, in one step, and no others.
 
-    The others keep their vectors and get those of new pictures, so that the way back is one step as well.
+    The others keep their vectors and get those of new images, so that switching back is one step as well.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
-    request = pb.SwitchSpacesRequest(repository=options.text(name, name="name"), spaces=called, force=force)
-    with clients.indexer(indexer) as client, progress.waiting("loading the models"):
+    request = pb.SwitchSpacesRequest(repository=options.parse_text(name, name="name"), spaces=called, force=force)
+    with clients.indexer(indexer) as client, progress.show_wait("loading the models"):
         answer = client.switch_spaces(request)
     if json:
-        console.print_json({**_object(answer.repository), "before": list(answer.before)})
+        console.print_json({**to_json(answer.repository), "before": list(answer.before)})
         return
-    console.result(f"{console.printable(name)}: {', '.join(called)} answer{'s' if len(called) == 1 else ''} now")
+    console.print_result(f"{console.printable(name)}: {', '.join(called)} answer{'s' if len(called) == 1 else ''} now")
     if list(answer.before) != called:
-        console.note(f"back with: xcomp repo space switch {console.printable(name)} {' '.join(answer.before)}")
+        console.note(f"switch back with: xcomp repo space switch {console.printable(name)} {' '.join(answer.before)}")
 
 
 @space.command()
@@ -102,8 +94,6 @@ def drop(
     indexer: options.Indexer = "",
 ) -> None:
     """Removes a space that does not answer, with its vectors; nothing else is touched."""
-    from xcomp_cli.local_server import clients
-    from xcomp_protos import indexer_pb2 as pb
 
     if not yes:
         typer.confirm(
@@ -111,22 +101,19 @@ def drop(
             abort=True,
             err=True,
         )
-    with clients.indexer(indexer) as client, progress.waiting("removing the vectors"):
-        answer = client.drop_space(pb.DropSpaceRequest(repository=options.text(name, name="name"), space=called))
+    with clients.indexer(indexer) as client, progress.show_wait("removing the vectors"):
+        answer = client.drop_space(pb.DropSpaceRequest(repository=options.parse_text(name, name="name"), space=called))
     if json:
-        console.print_json({**_object(answer.repository), "vectors": answer.vectors})
+        console.print_json({**to_json(answer.repository), "vectors": answer.vectors})
     else:
-        console.result(f"{console.printable(name)}: space {called} removed with {answer.vectors} vectors")
+        console.print_result(f"{console.printable(name)}: space {called} removed with {answer.vectors} vectors")
 
 
-def _follow(
-    client: "IndexerClient", request: "pb.AddSpaceRequest"
-) -> tuple["pb.FillSummary", list["pb.IngestFailure"]]:
-    from xcomp_protos.errors import Unavailable
+def _follow(client: IndexerClient, request: pb.AddSpaceRequest) -> tuple[pb.FillSummary, list[pb.IngestFailure]]:
 
     failures: list[pb.IngestFailure] = []
     try:
-        with progress.progress("images") as advance:
+        with progress.show_bar("images") as advance:
             advance(0, 0, what="loading the model")
             for event in client.add_space(request):
                 kind = event.WhichOneof("event")
@@ -137,43 +124,34 @@ def _follow(
                 else:
                     advance(event.progress.done, event.progress.total, what="embedding")
     except KeyboardInterrupt:
-        console.note("what is embedded stays; the same command goes on from there")
+        console.note("embedded images stay; the same command continues from there")
         raise
     raise Unavailable("the indexer ended before its summary: run the command again")
 
 
-def _show(name: str, summary: "pb.FillSummary", failures: list["pb.IngestFailure"]) -> None:
+def _show(name: str, summary: pb.FillSummary, failures: list[pb.IngestFailure]) -> None:
     called = summary.space.name
-    console.result(
+    console.print_result(
         f"{console.printable(name)}: {summary.filled} embedded {console.faint(f'({summary.seconds:.1f} s)')}"
     )
-    console.result(space_line(summary.space))
+    console.print_result(space_line(summary.space))
     for failure in failures[:SHOWN_FAILURES]:
         console.warn(f"not embedded {console.printable(failure.path)}: {console.printable(failure.message)}")
     if len(failures) > SHOWN_FAILURES:
         console.warn(f"and {len(failures) - SHOWN_FAILURES} more: --json lists them all")
     if summary.lacking:
         console.warn(
-            f"{called} lacks {console.counted(summary.lacking, 'picture')}: bring them up to date with xcomp index, "
+            f"{called} lacks {console.format_count(summary.lacking, 'image')}: bring them up to date with xcomp index, "
             f"then run this again; a switch before that needs --force"
         )
     elif summary.space.state == "standby":
         console.note(f"complete; let it answer with: xcomp repo space switch {console.printable(name)} {called}")
 
 
-def _filled_json(summary: "pb.FillSummary", failures: list["pb.IngestFailure"]) -> console.Json:
+def _filled_json(summary: pb.FillSummary, failures: list[pb.IngestFailure]) -> console.Json:
     return {
         "space": summary.space.name,
-        "state": summary.space.state,
-        "images": summary.space.images,
-        "filled": summary.filled,
-        "lacking": summary.lacking,
-        "failed": [{"path": each.path, "reason": each.reason, "message": each.message} for each in failures],
+        **to_json(summary, "space.state", "space.images", "filled", "lacking"),
+        "failed": [to_json(failure) for failure in failures],
         "seconds": summary.seconds,
     }
-
-
-def _object(one: "pb.Repository") -> dict[str, console.Json]:
-    value = as_json(one)
-    assert isinstance(value, dict)
-    return value

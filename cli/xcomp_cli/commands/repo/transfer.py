@@ -10,14 +10,12 @@ from typing import IO, Annotated
 import typer
 
 from xcomp_cli import options
-from xcomp_cli.commands.repo.repo import (
-    Name,
-)
+from xcomp_cli.commands.repo.basics import Name
+from xcomp_cli.local_server import clients
 from xcomp_cli.output import console, progress
-from xcomp_cli.output.repositories import (
-    as_json,
-    line,
-)
+from xcomp_cli.output.message_json import to_json
+from xcomp_cli.output.repositories import line
+from xcomp_protos.errors import Conflict, InvalidRequest, XcompError
 
 PIECE_BYTES = 512 * 1024
 
@@ -27,19 +25,17 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; with .gz it is compressed.")],
     indexer: options.Indexer = "",
 ) -> None:
-    """Writes a repository into a file: vectors and all that is known about its pictures.
+    """Writes a repository into a file: vectors and all that is known about its images.
 
-    The pictures themselves stay where they are. The format is JSON Lines; docs/repositories.md describes it.
+    The image files stay where they are. The format is JSON Lines; docs/repositories.md describes it.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import Conflict
 
     if file.exists():
-        raise Conflict(f"{file} is there already: choose another name")
+        raise Conflict(f"{file} exists already: choose another name")
     draft = file.with_name(f"{file.name}.part")
     try:
-        with clients.indexer(indexer) as client, progress.waiting("exporting"), _opened(draft, file, "wb") as target:
-            for piece in client.export(options.text(name, name="name")):
+        with clients.indexer(indexer) as client, progress.show_wait("exporting"), _open(draft, file, "wb") as target:
+            for piece in client.export(options.parse_text(name, name="name")):
                 target.write(piece)
         draft.rename(file)
     except BaseException:
@@ -47,7 +43,7 @@ def export(
             draft.unlink(missing_ok=True)
         raise
     size_mb = file.stat().st_size / 1e6
-    console.result(f"{console.printable(name)}: written to {console.printable(str(file))}, {size_mb:.1f} MB")
+    console.print_result(f"{console.printable(name)}: written to {console.printable(str(file))}, {size_mb:.1f} MB")
 
 
 def import_(
@@ -56,38 +52,36 @@ def import_(
     json: options.Json = False,
     indexer: options.Indexer = "",
 ) -> None:
-    """Makes a repository of an exported file, whole or not at all; it embeds nothing.
+    """Makes a repository from an exported file, completely or not at all; embeds nothing.
 
-    This is also the way from one store to another.
+    This also moves a repository from one store to another.
     """
-    from xcomp_cli.local_server import clients
-    from xcomp_protos.errors import InvalidRequest, XcompError
 
-    trouble: list[Exception] = []
+    errors: list[Exception] = []
     try:
-        with clients.indexer(indexer) as client, progress.waiting("importing"):
-            made = client.import_(options.text(name, name="name"), _pieces(file, trouble))
+        with clients.indexer(indexer) as client, progress.show_wait("importing"):
+            repository = client.import_(options.parse_text(name, name="name"), _read_pieces(file, errors))
     except XcompError:
-        if trouble:  # the indexer only saw that it ended too early
-            raise InvalidRequest(f"{file} cannot be read: {trouble[0]}") from None
+        if errors:  # the indexer only saw that the stream ended too early
+            raise InvalidRequest(f"{file} cannot be read: {errors[0]}") from None
         raise
     if json:
-        console.print_json(as_json(made))
+        console.print_json(to_json(repository))
     else:
-        console.result(line(made))
+        console.print_result(line(repository))
 
 
-def _pieces(file: Path, trouble: list[Exception]) -> Iterator[bytes]:
-    """Reads a file for gRPC, which would swallow what goes wrong: that is noted in `trouble`."""
+def _read_pieces(file: Path, errors: list[Exception]) -> Iterator[bytes]:
+    """Yields the file in pieces; collects exceptions in `errors`, because gRPC would swallow them."""
     try:
-        with _opened(file, file, "rb") as source:
+        with _open(file, file, "rb") as source:
             while piece := source.read(PIECE_BYTES):
                 yield piece
     except (OSError, EOFError, zlib.error) as error:
-        trouble.append(error)
+        errors.append(error)
 
 
-def _opened(file: Path, name: Path, mode: str) -> IO[bytes] | gzip.GzipFile:
+def _open(file: Path, name: Path, mode: str) -> IO[bytes] | gzip.GzipFile:
     """Opens a file, compressed if `name` says so."""
     if name.suffix == ".gz":
         return gzip.open(file, "wb", compresslevel=1) if mode == "wb" else gzip.open(file, "rb")

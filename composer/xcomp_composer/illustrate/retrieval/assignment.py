@@ -1,78 +1,80 @@
-"""Which picture goes where: every spot at most one, every picture at most once, the whole as good as it can be.
+"""Assigns images to spots: each spot gets at most one image, each image at most one spot, and the sum is the largest.
 
-Values are what a choice gains over leaving the spot empty; nothing that gains nothing is ever chosen. This file knows
-numbers only.
+Values are what a choice gains over leaving the spot empty; a choice that gains nothing is never made. This file depends
+on numbers only.
 """
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-STEP = 0.005  # by which bids rise; the sum of values is within this times the spots of the best there is
-NEIGHBOURS = 0.25  # what a picture must gain more where the paragraph before it has one as well
+STEP = 0.005  # by which bids rise; the sum of values is within this times the spots of the largest one
+NEIGHBORS = 0.25  # what an image must gain more if the paragraph before it has one as well
 
-_Taken: TypeAlias = "tuple[float, tuple[_Taken, int] | None]"  # value of the spots taken, and the last one after which
+_Taken: TypeAlias = "tuple[float, tuple[_Taken, int] | None]"  # value of the spots taken; the last one and those before
 
 
 def assign(values: Sequence[Mapping[str, float]]) -> list[str | None]:
-    """Returns for each spot its picture, such that the sum of values is the largest; None where a spot stays empty.
+    """Returns an image for each spot, so that the sum of values is the largest; None if a spot stays empty.
 
-    Spots bid for pictures until nobody wants another one (the auction algorithm of Bertsekas 1979).
+    Spots bid for images until none wants another one (the auction algorithm of Bertsekas 1979).
 
     Args:
-        values: for each spot, the value of each picture it may have.
+        values: for each spot, the value of each image that it may have.
     """
     prices: dict[str, float] = {}
     owners: dict[str, int] = {}
     bidders = deque(range(len(values)))
     while bidders:
         spot = bidders.popleft()
-        gains = sorted(((value - prices.get(picture, 0.0), picture) for picture, value in values[spot].items()))
+        gains = sorted(((value - prices.get(image, 0.0), image) for image, value in values[spot].items()))
         if not gains or gains[-1][0] <= 0:
             continue
-        gain, picture = gains[-1]
+        gain, image = gains[-1]
         second = max(gains[-2][0], 0.0) if len(gains) > 1 else 0.0
-        prices[picture] = prices.get(picture, 0.0) + gain - second + STEP
-        if picture in owners:
-            bidders.append(owners[picture])
-        owners[picture] = spot
-    pictures = {spot: picture for picture, spot in owners.items()}
-    return [pictures.get(spot) for spot in range(len(values))]
+        prices[image] = prices.get(image, 0.0) + gain - second + STEP
+        if image in owners:
+            bidders.append(owners[image])
+        owners[image] = spot
+    images = {spot: image for image, spot in owners.items()}
+    return [images.get(spot) for spot in range(len(values))]
 
 
-def spread(values: Sequence[float], positions: Sequence[int], limit: int) -> list[int]:
-    """Returns the indices of at most `limit` spots of largest value, neighbours only where they gain enough.
+def select_spots(values: Sequence[float], positions: Sequence[int], limit: int) -> list[int]:
+    """Returns the indices of at most `limit` spots with the largest sum of values; neighbors only if they gain enough.
 
     Args:
-        values: of each spot, in the order of the text; only those above 0 are taken.
-        positions: number of each spot's paragraph among the paragraphs.
+        values: of each spot, in the order of the text; only spots above 0 are selected.
+        positions: index of each spot's paragraph among the paragraphs.
+        limit: most spots to select.
     """
-    none: _Taken = (0.0, None)
-    apart, beside = {0: none}, dict[int, _Taken]()  # by count: the best that ends before the last spot, and at it
+    nothing: _Taken = (0.0, None)
+    # By count: the best selection that ends before the last spot, and the best one that ends with it.
+    apart, beside = {0: nothing}, dict[int, _Taken]()
     last = -2
     for index, (value, position) in enumerate(zip(values, positions, strict=True)):
         if value <= 0:
             continue
         if position - last > 1:
-            apart, beside = _better(apart, beside), {}
-        gained = _better(_with(apart, index, value), _with(beside, index, value - NEIGHBOURS))
-        apart, last = _better(apart, beside), position
-        beside = {count: taken for count, taken in gained.items() if count <= limit}
-    return _indices(max(_better(apart, beside).values(), key=lambda taken: taken[0]))
+            apart, beside = _merge_best(apart, beside), {}
+        extended = _merge_best(_extend(apart, index, value), _extend(beside, index, value - NEIGHBORS))
+        apart, last = _merge_best(apart, beside), position
+        beside = {count: taken for count, taken in extended.items() if count <= limit}
+    return _list_indices(max(_merge_best(apart, beside).values(), key=lambda taken: taken[0]))
 
 
-def _with(taken: Mapping[int, _Taken], index: int, value: float) -> dict[int, _Taken]:
+def _extend(taken: Mapping[int, _Taken], index: int, value: float) -> dict[int, _Taken]:
     return {count + 1: (each[0] + value, (each, index)) for count, each in taken.items()}
 
 
-def _better(one: Mapping[int, _Taken], other: Mapping[int, _Taken]) -> dict[int, _Taken]:
-    """The better of both for each count; the first where they are equal."""
+def _merge_best(one: Mapping[int, _Taken], other: Mapping[int, _Taken]) -> dict[int, _Taken]:
+    """Returns the better selection for each count; the first one if they are equal."""
     return {**one, **{count: each for count, each in other.items() if count not in one or each[0] > one[count][0]}}
 
 
-def _indices(taken: _Taken) -> list[int]:
-    found = []
+def _list_indices(taken: _Taken) -> list[int]:
+    indices = []
     while taken[1]:
         taken, index = taken[1]
-        found.append(index)
-    return found[::-1]
+        indices.append(index)
+    return indices[::-1]

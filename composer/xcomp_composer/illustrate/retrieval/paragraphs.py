@@ -1,20 +1,27 @@
-"""Which paragraphs ask for a picture.
+"""Which paragraphs ask for an image, and by which texts each of them is searched for.
 
-The one idea: a sentence that describes something to be seen lies nearer to other such sentences than to statements
-about ideas. Two small sets of sentences span that direction in whatever space the repository has, so that the scale is
-the same in all of them: +1 is as visible as our scenes, -1 as abstract as our statements.
+A sentence that describes something to be seen is nearer to other such sentences than to statements about ideas. Two
+small sets of sentences span that direction in any space of a repository, so that the scale is the same in all of them:
++1 is as visible as our scenes, -1 as abstract as our statements.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_composer.indexer_client.repository import RepositoryClient, Vectors
+from xcomp_composer.illustrate.wording import read_toml
+from xcomp_composer.indexer_client.hit import Vectors
+from xcomp_composer.indexer_client.repository import RepositoryClient
 
-LONGEST_LIST = 24  # texts per paragraph; more would only repeat a very long one
-_LONGEST_CHARACTERS = 2000  # no embedder reads further
+LANGUAGES = ("en", "zh")  # of the example sentences
+
+MAX_TEXTS = 24  # of a paragraph; more would only repeat a very long one
+_MAX_CHARACTERS = 2000  # no embedder reads further
 _SENTENCES = {"en": re.compile(r"(?<=[.!?;:])[\"'”’)]*\s+"), "zh": re.compile(r"(?<=[。！？；])[”’」』）]*")}
 _CLAUSES = {
     "en": re.compile(
@@ -24,88 +31,60 @@ _CLAUSES = {
     ),
     "zh": re.compile(r"[，。；：！？、（）…—]+"),
 }
-_SHORTEST = {"en": 8, "zh": 4}  # characters; shorter pieces name nothing
+_SHORTEST = {"en": 8, "zh": 4}  # characters; shorter pieces name nothing to be seen
 _EDGES = " \t.,;:!?\"'“”‘’()（）「」『』，。；：！？、…—–"
 
-SCENES = {
-    "en": (
-        "A red boat lies on the beach below the white cliffs.",
-        "The kitchen table is set with bread, cheese and a bowl of apples.",
-        "Two children run across the wet grass with a dog.",
-        "Snow covers the roofs of the wooden houses in the valley.",
-        "An old woman sells flowers at the market square.",
-        "The cyclist leans his bicycle against a stone wall.",
-        "Sunlight falls through the window on a grey cat.",
-        "Tall buildings are mirrored in the river at night.",
-    ),
-    "zh": (
-        "一条红色的小船停在白色悬崖下的沙滩上。",
-        "厨房的桌子上摆着面包、奶酪和一碗苹果。",
-        "两个孩子带着一条狗跑过湿漉漉的草地。",
-        "雪盖住了山谷里木屋的屋顶。",
-        "老奶奶在集市广场上卖花。",
-        "骑车的人把自行车靠在石墙上。",
-        "阳光透过窗户照在一只灰猫身上。",
-        "夜晚，高楼倒映在河水里。",
-    ),
-}
-STATEMENTS = {
-    "en": (
-        "Freedom means little to those who have never had to ask for it.",
-        "The decision was postponed because nobody could agree on the terms.",
-        "Most of what we call progress is a matter of habit.",
-        "I began to doubt whether I had understood the question at all.",
-        "It is easier to forgive a mistake than to admit one.",
-        "The report recommends a more careful use of public money.",
-        "What we remember depends on what we believe about ourselves.",
-        "In theory the method is simple, but in practice it takes patience.",
-    ),
-    "zh": (
-        "对从未失去过自由的人来说，自由没有多大意义。",
-        "因为谁也无法就条件达成一致，决定被推迟了。",
-        "我们所说的进步，多半只是习惯。",
-        "我开始怀疑自己是否真的理解了这个问题。",
-        "原谅一个错误，比承认一个错误容易。",
-        "报告建议更谨慎地使用公共资金。",
-        "我们记得什么，取决于我们怎样看待自己。",
-        "这个方法在理论上很简单，做起来却需要耐心。",
-    ),
-}
+
+@dataclass(frozen=True)
+class ExampleSentences:
+    """Sentences of one language that span the direction of what is visible."""
+
+    scenes: tuple[str, ...]
+    statements: tuple[str, ...]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them, the scenes first."""
+        return (*self.scenes, *self.statements)
 
 
-def most_visible(
+@cache
+def load_examples(language: str) -> ExampleSentences:
+    """Returns the example sentences of a language; the English ones for any other language."""
+    known = cast("Mapping[str, Mapping[str, list[str]]]", read_toml("example_sentences.toml"))
+    examples = known[language if language in LANGUAGES else "en"]
+    return ExampleSentences(tuple(examples["scenes"]), tuple(examples["statements"]))
+
+
+def select_visible(
     paragraphs: Mapping[int, str], language: str, repository: RepositoryClient, *, count: int
 ) -> dict[int, str]:
     """Returns the paragraphs that describe most to be seen, in the order of the text."""
-    language = language if language in SCENES else "en"
-    scenes, statements = SCENES[language], STATEMENTS[language]
-    vectors = repository.embed([*scenes, *statements, *paragraphs.values()])
-    middle, end = len(scenes), len(scenes) + len(statements)
-    seen = visibility(vectors[end:], scenes=vectors[:middle], statements=vectors[middle:end])
-    ranked = sorted(zip(-seen, paragraphs, strict=True))[:count]
-    kept = {segment for _, segment in ranked}
-    return {segment: prose for segment, prose in paragraphs.items() if segment in kept}
+    examples = load_examples(language)
+    vectors = repository.embed([*examples.texts, *paragraphs.values()])
+    visible = measure_visibility(vectors, examples)[len(examples.texts) :]
+    most = {segment for _, segment in sorted(zip(-visible, paragraphs, strict=True))[:count]}
+    return {segment: prose for segment, prose in paragraphs.items() if segment in most}
 
 
-def visibility(texts: Vectors, *, scenes: Vectors, statements: Vectors) -> NDArray[np.float64]:
-    """Returns how much each text describes something to be seen, [B]: 1 as our scenes on average, -1 as our statements.
+def measure_visibility(vectors: Vectors, examples: ExampleSentences) -> NDArray[np.float64]:
+    """Returns how much each text describes something to be seen, `[B]`: our scenes have 1 on average, statements -1.
 
     Args:
-        texts: [B, D].
-        scenes: [N, D], of `SCENES` in the texts' language.
-        statements: [N, D], of `STATEMENTS`.
+        vectors: `[B, D]`, of the example sentences first.
+        examples: in the language of the texts.
     """
-    middle = (scenes.mean(axis=0) + statements.mean(axis=0)) / 2
-    half = (scenes.mean(axis=0) - statements.mean(axis=0)) / 2
-    return np.asarray((texts - middle) @ half / max(float(half @ half), 1e-9))
+    middle, end = len(examples.scenes), len(examples.texts)
+    scene, statement = vectors[:middle].mean(axis=0), vectors[middle:end].mean(axis=0)
+    half = (scene - statement) / 2
+    return np.asarray((vectors - (scene + statement) / 2) @ half / max(float(half @ half), 1e-9))
 
 
-def texts_of(paragraph: str, language: str) -> list[str]:
+def query_texts(paragraph: str, language: str) -> list[str]:
     """Returns the paragraph, its sentences and its clauses, each once, the paragraph first."""
-    whole = paragraph[:_LONGEST_CHARACTERS]
+    whole = paragraph[:_MAX_CHARACTERS]
     language = language if language in _CLAUSES else "en"
     pieces = [*_SENTENCES[language].split(whole), *_CLAUSES[language].split(whole)]
-    named = (piece.strip(_EDGES) for piece in pieces)
-    kept = dict.fromkeys(piece for piece in named if len(piece) >= _SHORTEST[language])
-    kept.pop(whole.strip(_EDGES), None)
-    return [whole, *kept][:LONGEST_LIST]
+    texts = dict.fromkeys(piece.strip(_EDGES) for piece in pieces)
+    texts.pop(whole.strip(_EDGES), None)
+    return [whole, *(text for text in texts if len(text) >= _SHORTEST[language])][:MAX_TEXTS]

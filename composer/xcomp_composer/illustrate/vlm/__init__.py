@@ -1,1 +1,1 @@
-"""Illustration by a vision-language model: placement, queries, selection, captions."""
+"""Illustration by a vision-language model: spots, queries, selection, captions."""

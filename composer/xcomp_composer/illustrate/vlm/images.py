@@ -1,6 +1,6 @@
-"""Encoded pictures as a model sees them: upright, RGB, of bounded size, each decoded once in a request.
+"""Images as a model sees them: upright, RGB, of bounded size, each decoded once in a request.
 
-Their keys are digests of what was decoded, so that a model knows a picture again, whoever shows it.
+Their keys are digests of the encoded bytes, so that a model recognizes an image that it has seen before.
 """
 
 import io
@@ -13,45 +13,45 @@ from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_model.base import Picture
 from xcomp_protos.errors import ImageError
 
-MAX_PX = 768  # longest side; no composing model reads more of a picture among several
-KEPT = 64  # pictures of a request, 1.7 MB each at most
+MAX_PX = 768  # longest side; no composing model reads more of an image among several
+_MAX_CACHED = 64  # images of a request, 1.7 MB each at most
 
 
-def decoded(content: bytes) -> Picture:
-    """Decodes a picture.
+def decode(content: bytes) -> Picture:
+    """Decodes an image.
 
     Raises:
-        ImageError: it is none.
+        ImageError: the bytes are not an image.
     """
     try:
         with Image.open(io.BytesIO(content)) as opened:
             opened.draft("RGB", (MAX_PX, MAX_PX))
             upright = ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise ImageError("is no readable picture") from None
+        raise ImageError("is not a readable image") from None
     upright.thumbnail((MAX_PX, MAX_PX))
     return Picture(sha256(content).hexdigest(), upright)
 
 
-class CandidateImages:
-    """Pictures of a repository, fetched when they are first asked for; the latest are kept."""
+class ImageCache:
+    """Images of a repository, fetched when they are first needed; the latest ones are kept."""
 
     def __init__(self, repository: RepositoryClient) -> None:
         self._repository = repository
-        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._images: OrderedDict[str, Picture] = OrderedDict()
 
-    def of(self, image_id: str) -> Picture:
-        """Returns a picture.
+    def get(self, image_id: str) -> Picture:
+        """Returns an image.
 
         Raises:
-            NotFound, Conflict: it is gone or has changed since it was indexed.
-            Denied: it may not be offered.
-            ImageError: what came is no picture.
+            NotFound, Conflict: it is missing or has changed since it was indexed.
+            Denied: the request may not see it.
+            ImageError: the bytes are not an image.
         """
-        if image_id not in self._kept:
-            self._kept[image_id] = decoded(self._repository.fetch(image_id, max_px=MAX_PX))
-        self._kept.move_to_end(image_id)
-        picture = self._kept[image_id]
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return picture
+        if image_id not in self._images:
+            self._images[image_id] = decode(self._repository.fetch(image_id, max_px=MAX_PX))
+        self._images.move_to_end(image_id)
+        image = self._images[image_id]
+        while len(self._images) > _MAX_CACHED:
+            self._images.popitem(last=False)
+        return image

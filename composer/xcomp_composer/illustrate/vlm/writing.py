@@ -1,6 +1,6 @@
-"""Stages that only a language model can do: an article from an instruction, an answer to a question, a new paragraph.
+"""What only a language model can do: an article from an instruction, an answer to a question, a new paragraph.
 
-Pictures come later and from elsewhere.
+It does not depend on images.
 """
 
 import re
@@ -11,40 +11,40 @@ from xcomp_composer.model_pool.session import ModelSession
 from xcomp_model.base import Brief, Change, Turn
 from xcomp_protos.errors import InvalidRequest, ModelError
 
-_LINES = re.compile(r"\s*\n\s*")
+_LINE_BREAKS = re.compile(r"\s*\n\s*")
 
 
-def write(consultation: ModelSession, brief: Brief, *, in_lines: bool = False) -> Iterator[str]:
+def write(session: ModelSession, brief: Brief) -> Iterator[str]:
     """Yields the article as it is written, in Markdown.
 
     Args:
-        consultation: with the model that writes.
-        brief: what the article is to be written from.
-        in_lines: the model ends a paragraph with a line.
+        session: with the model that writes.
+        brief: what the article is written from.
 
     Raises:
         ModelError: the model failed or wrote nothing.
     """
-    pieces = consultation.stream(lambda prompts: prompts.write(brief), "write")
-    yield from _spoken(_apart(pieces) if in_lines else pieces, consultation.model.name)
+    pieces = session.stream(lambda prompts: prompts.write(brief), "write")
+    is_markdown = session.model.capabilities.writes_markdown
+    yield from _require_words(pieces if is_markdown else _lines_to_paragraphs(pieces), session.model.name)
 
 
-def answer(consultation: ModelSession, turns: Sequence[Turn]) -> Iterator[str]:
+def answer(session: ModelSession, turns: Sequence[Turn]) -> Iterator[str]:
     """Yields the answer to the last turn; raises like `write`."""
-    pieces = consultation.stream(lambda prompts: prompts.chat(turns), "chat")
-    yield from _spoken(pieces, consultation.model.name)
+    pieces = session.stream(lambda prompts: prompts.chat(turns), "chat")
+    yield from _require_words(pieces, session.model.name)
 
 
-def reworded(consultation: ModelSession, article: Article, segment: int, change: Change, *, hint: str = "") -> str:
-    """Returns a segment in other words, or a new one beside it, with what the hint says; raises like `write`."""
+def reword(session: ModelSession, article: Article, segment: int, change: Change, *, hint: str = "") -> str:
+    """Returns a segment in other words, or a new one beside it, as the hint says; raises like `write`."""
     sections = [each.text.strip() for each in article.segments]
     if segment >= len(sections):
-        raise InvalidRequest(f"segment: the article has {len(sections)}, numbered from 0; {segment} is none")
-    pieces = consultation.stream(lambda prompts: prompts.edit(change, sections, segment, hint=hint), "edit")
-    return "".join(_spoken(pieces, consultation.model.name))
+        raise InvalidRequest(f"segment: the article has {len(sections)}, numbered from 0; there is no {segment}")
+    pieces = session.stream(lambda prompts: prompts.edit(change, sections, segment, hint=hint), "edit")
+    return "".join(_require_words(pieces, session.model.name))
 
 
-def _spoken(pieces: Iterable[str], name: str) -> Iterator[str]:
+def _require_words(pieces: Iterable[str], name: str) -> Iterator[str]:
     has_words = False
     for piece in pieces:
         has_words = has_words or bool(piece.strip())
@@ -53,13 +53,13 @@ def _spoken(pieces: Iterable[str], name: str) -> Iterator[str]:
         raise ModelError(f"{name} wrote nothing: say more, or try another seed")
 
 
-def _apart(pieces: Iterable[str]) -> Iterator[str]:
-    """Puts a blank line wherever a line ends; holds white space back until something follows."""
+def _lines_to_paragraphs(pieces: Iterable[str]) -> Iterator[str]:
+    """Puts a blank line after each line; holds white space back until something follows."""
     held = ""
     for piece in pieces:
         held += piece
         done = held.rstrip()
-        held, done = held[len(done) :], _LINES.sub("\n\n", done)
+        held, done = held[len(done) :], _LINE_BREAKS.sub("\n\n", done)
         if done:
             yield done
     if "\n" in held:

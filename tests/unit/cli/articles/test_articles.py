@@ -18,13 +18,13 @@ TEXT = "# Harbours\n\nThe harbour wakes early.\n\nBut why?\n"
 
 def article() -> pb.Article:
     offered = pb.Candidate(image_id="0123456789ab", path="/photos/dock.jpg")
-    picture = pb.Illustration(
+    illustration = pb.Illustration(
         image_id="0123456789ab", repository="trips", path="/photos/dock.jpg", query="a harbour", caption="A dock",
         alt="A dock", chosen_by="retrieval", candidates=[offered],
     )  # fmt: skip
     pieces = ["# Harbours\n\n", "The harbour wakes early.\n\n", "But why?\n"]
     segments = [pb.Segment(text=piece) for piece in pieces]
-    segments[1].illustration.CopyFrom(picture)
+    segments[1].illustration.CopyFrom(illustration)
     return pb.Article(
         title="Harbours", language="en", model="retrieval", profile="lite", seed=7, segments=segments,
         unfilled=[pb.Unfilled(segment=2, query="why", reason="nothing stands out")], repository="trips",
@@ -48,7 +48,7 @@ def composer(indexer: FakeIndexer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         yield fake
 
 
-def test_bundle_lies_beside_the_article_with_its_pictures(
+def test_bundle_lies_beside_the_article_with_its_images(
     composer: FakeComposer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["illustrate", "post.md"]) == 0
@@ -67,9 +67,13 @@ def test_json_is_the_article_of_the_contract(composer: FakeComposer, capsys: pyt
     value = json.loads(capsys.readouterr().out)
     assert value == json.loads(Path("made/article.json").read_text())
     assert "".join(segment["text"] for segment in value["segments"]) == TEXT
-    picture = value["segments"][1]["illustration"]
-    assert (picture["image_id"], picture["chosen_by"], picture["locked"]) == ("0123456789ab", "retrieval", False)
-    assert Path("made", picture["file"]).read_bytes() == JPEG
+    illustration = value["segments"][1]["illustration"]
+    assert (illustration["image_id"], illustration["chosen_by"], illustration["locked"]) == (
+        "0123456789ab",
+        "retrieval",
+        False,
+    )
+    assert Path("made", illustration["file"]).read_bytes() == JPEG
     assert [spot["segment"] for spot in value["unfilled"]] == [2]
 
 
@@ -96,15 +100,15 @@ def test_bounds_are_left_out_without_flags(composer: FakeComposer) -> None:
 
 
 @pytest.mark.parametrize(("flags", "asked"), [([], 3), (["--max-images", "4"], 3), (["--max-images", "2"], 0)])
-def test_fewer_places_than_pictures_asked_for_are_said(
+def test_a_warning_says_that_fewer_spots_exist_than_images_requested(
     composer: FakeComposer, capsys: pytest.CaptureFixture[str], flags: list[str], asked: int
 ) -> None:
     assert run(["illustrate", "post.md", "--images", "3", *flags]) == 0
-    said = "warning: pictures asked for: 3; places that the text has for them, after its paragraphs: 2\n"
+    said = "warning: images requested: 3; spots that the text has for them, after its paragraphs: 2\n"
     assert capsys.readouterr().err == (said if asked else "")
 
 
-def test_fewer_places_than_pictures_asked_for_are_no_success_under_strict(composer: FakeComposer) -> None:
+def test_strict_fails_when_fewer_spots_exist_than_images_requested(composer: FakeComposer) -> None:
     del composer.article.unfilled[:]
     assert run(["illustrate", "post.md", "--images", "1", "--strict"]) == 0
     assert run(["illustrate", "post.md", "--images", "2", "--strict"]) == 3
@@ -118,24 +122,24 @@ def test_a_page_whose_tags_are_in_doubt_says_where(composer: FakeComposer, capsy
 
 
 @pytest.mark.parametrize("flags", [[], ["--zip"]])
-def test_an_indexer_that_left_before_the_pictures_came_loses_no_word_and_no_choice(
+def test_text_and_choices_are_saved_when_the_indexer_stops_before_images_arrive(
     composer: FakeComposer, indexer: FakeIndexer, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     del composer.article.unfilled[:]
     indexer.refusal = (grpc.StatusCode.UNAVAILABLE, "gone")
     assert run(["compose", "harbours", "--out", "made", *flags]) == 4
-    assert "words and choices are in 'made', and xcomp edit made --fill draws the pictures" in capsys.readouterr().err
+    assert "words and choices are in 'made', and xcomp edit made --fill draws the images" in capsys.readouterr().err
     assert Path("made/article.md").read_text() == TEXT
     assert json.loads(Path("made/article.json").read_text())["segments"][1]["illustration"]["file"] == ""
 
     indexer.refusal = None
     assert run(["edit", "made", "--fill"]) == 0
-    picture = json.loads(Path("made/article.json").read_text())["segments"][1]["illustration"]
-    assert Path("made", picture["file"]).read_bytes() == JPEG
-    assert picture["file"] in Path("made/article.md").read_text()
+    illustration = json.loads(Path("made/article.json").read_text())["segments"][1]["illustration"]
+    assert Path("made", illustration["file"]).read_bytes() == JPEG
+    assert illustration["file"] in Path("made/article.md").read_text()
 
 
-def test_what_is_kept_beside_a_zip_replaces_nobodys_files(composer: FakeComposer, indexer: FakeIndexer) -> None:
+def test_what_is_saved_beside_a_zip_replaces_no_foreign_files(composer: FakeComposer, indexer: FakeIndexer) -> None:
     Path("made").mkdir()
     Path("made/article.md").write_text("Mine.")
     indexer.refusal = (grpc.StatusCode.UNAVAILABLE, "gone")
@@ -163,7 +167,7 @@ def test_files_that_no_bundle_put_into_a_folder_are_not_replaced(
     Path("site").mkdir()
     Path("site", name).write_text("Mine.")
     assert run([*command, "--out", "site"]) == 2
-    assert f"--out site: the {name} there is of no article bundle" in capsys.readouterr().err
+    assert f"--out site: the {name} there does not belong to an article bundle" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in Path("site").iterdir()] == [(name, "Mine.")]
     assert not composer.requests
 
@@ -229,7 +233,7 @@ def test_originals_are_fetched_as_such_but_thumbnails_are_not(composer: FakeComp
 
 
 @pytest.mark.parametrize("flags", [[], ["--allow-restricted"]])
-def test_restricted_pictures_are_fetched_only_if_allowed(
+def test_restricted_images_are_fetched_only_if_allowed(
     composer: FakeComposer, indexer: FakeIndexer, flags: list[str]
 ) -> None:
     run(["illustrate", "post.md", *flags])
@@ -237,7 +241,7 @@ def test_restricted_pictures_are_fetched_only_if_allowed(
     assert {request.allow_restricted for request in fetched} == {bool(flags)}
 
 
-def test_chosen_picture_that_changed_asks_for_an_index(
+def test_chosen_image_that_changed_asks_for_an_index(
     composer: FakeComposer, indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     indexer.is_changed = True
@@ -299,7 +303,7 @@ def test_edit_asks_for_one_operation_on_the_article(
 
 
 @pytest.mark.parametrize(("probability", "says"), [(0.3, True), (0.6, False)])
-def test_a_picture_that_a_search_took_for_want_of_a_better_one_is_said(
+def test_a_warning_names_an_image_that_does_not_fit_the_search(
     composer: FakeComposer, capsys: pytest.CaptureFixture[str], probability: float, says: bool
 ) -> None:
     run(["illustrate", "post.md"])
@@ -308,7 +312,7 @@ def test_a_picture_that_a_search_took_for_want_of_a_better_one_is_said(
     composer.article.segments[1].illustration.candidates.add(image_id="x", path="/p/x.jpg", probability=probability)
     capsys.readouterr()
     assert run(["edit", "post.illustrated", "--spot", "1", "--search", "a cat"]) == 0
-    assert ("warning: no picture that is free here fits 'a cat'" in capsys.readouterr().err) is says
+    assert ("warning: no image that is free here fits 'a cat'" in capsys.readouterr().err) is says
 
 
 @pytest.mark.parametrize(
@@ -335,7 +339,7 @@ def test_edit_refuses_none_or_several_operations(composer: FakeComposer, flags: 
 
 def test_edit_of_what_is_no_bundle_fails(composer: FakeComposer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["edit", "nowhere", "--undo"]) == 1
-    assert "is no article bundle" in capsys.readouterr().err
+    assert "is not an article bundle" in capsys.readouterr().err
 
 
 def test_select_gives_a_probability_for_each_candidate(
@@ -375,7 +379,7 @@ def test_a_bundle_in_place_of_an_article_is_told_how_to_fill_it(
     bundle = json.loads((tmp_path / "my post" / "article.json").read_text())
     (tmp_path / "my post" / "article.json").write_text(json.dumps({**bundle, "unfilled": []}))
     assert run(["illustrate", "my post"]) == 2
-    assert "name 'my post/article.md' to illustrate it anew" in capsys.readouterr().err
+    assert "name 'my post/article.md' to illustrate it again" in capsys.readouterr().err
 
 
 def test_a_folder_in_place_of_an_article_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

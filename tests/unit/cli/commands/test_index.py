@@ -1,23 +1,14 @@
 """`xcomp index` against a canned indexer."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
-from tests.unit.cli.fake_servers import FakeIndexer, serving
+from tests.unit.cli.fake_servers import FakeIndexer
 from xcomp_cli.main import run
 from xcomp_protos import indexer_pb2 as pb
-
-
-@pytest.fixture
-def indexer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIndexer]:
-    fake = FakeIndexer()
-    with serving(fake, tmp_path) as address:
-        monkeypatch.setenv("XCOMP_INDEXER", address)
-        yield fake
 
 
 def summary(**counts: float | str) -> pb.IngestEvent:
@@ -104,15 +95,15 @@ def test_strict_ends_in_3_when_a_file_was_skipped(indexer: FakeIndexer) -> None:
 def test_refused_prune_ends_in_3_and_names_the_flag(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
     indexer.events = [summary(scanned=50, unchanged=50, removable=40)]
     assert run(["index", "server:/photos"]) == 3
-    assert "gone: 40 pictures, which" in (said := capsys.readouterr().err)
+    assert "gone: 40 images, which" in (said := capsys.readouterr().err)
     assert "--prune" in said
 
 
-def test_folder_without_pictures_is_done_and_says_so(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_images_is_done_and_says_so(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["index", "server:/photos"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("default: nothing to do")
-    assert said.err == "no pictures were found there\n"
+    assert said.err == "no images were found there\n"
 
 
 def test_behind_a_unix_socket_paths_are_its_own(indexer: FakeIndexer, tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
-"""`xcomp search` against a canned indexer: output, page, pictures in the terminal."""
+"""`xcomp search` against a canned indexer: output, page, images in the terminal."""
 
 import json
 import resource
 from base64 import standard_b64decode
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.unit.cli.fake_servers import JPEG, FakeIndexer, serving
+from tests.unit.cli.fake_servers import JPEG, FakeIndexer
 from xcomp_cli.main import run
 from xcomp_cli.output import inline_images
 from xcomp_protos import common_pb2 as common
@@ -18,16 +17,13 @@ from xcomp_protos import indexer_pb2 as pb
 
 
 @pytest.fixture
-def indexer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeIndexer]:
-    fake = FakeIndexer()
+def indexer(indexer: FakeIndexer) -> FakeIndexer:
     image = common.Image(id="id-1", repository="default", path="/p/<b>\x1b]0;owned\x07.jpg", width=640, height=480)
     image.metadata.update({"title": "Harbour <script>", "rating": 4})
     image.labels.add(en="dock", zh="码头", probability=0.62)
     spaces = {"en": common.SpaceScore(rank=1, score=0.41)}
-    fake.hits = [common.Hit(image=image, rank=1, score=0.41, spaces=spaces, confidence=0.9)]
-    with serving(fake, tmp_path) as address:
-        monkeypatch.setenv("XCOMP_INDEXER", address)
-        yield fake
+    indexer.hits = [common.Hit(image=image, rank=1, score=0.41, spaces=spaces, confidence=0.9)]
+    return indexer
 
 
 def asked(indexer: FakeIndexer) -> pb.SearchRequest:
@@ -65,7 +61,7 @@ def test_text_and_image_make_one_query(indexer: FakeIndexer, tmp_path: Path) -> 
     assert parts[1].image == JPEG
 
 
-def test_what_a_picture_should_not_be_counts_negatively(indexer: FakeIndexer, tmp_path: Path) -> None:
+def test_what_an_image_should_not_be_counts_negatively(indexer: FakeIndexer, tmp_path: Path) -> None:
     file = tmp_path / "like.jpg"
     file.write_bytes(JPEG)
     flags = ["--not", "boat", "--not", "fog", "--not-image", str(file), "--image", str(file), "--image-weight", "2"]
@@ -91,7 +87,7 @@ def test_nothing_fits_is_an_answer(indexer: FakeIndexer, capsys: pytest.CaptureF
     assert run(["search", "harbour", "--min-confidence", "0.9"]) == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert "nothing fits: the best picture has confidence 0.41" in said.err
+    assert "nothing fits: the best image has confidence 0.41" in said.err
 
 
 def test_large_image_is_scaled_to_fit_a_request(indexer: FakeIndexer, tmp_path: Path) -> None:
@@ -134,7 +130,7 @@ def test_bytes_that_are_no_text_are_wrong_usage(capsys: pytest.CaptureFixture[st
 def test_empty_image_file_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.jpg").touch()
     assert run(["search", "--image", str(tmp_path / "empty.jpg")]) == 1
-    assert "is no picture" in capsys.readouterr().err
+    assert "is no image" in capsys.readouterr().err
 
 
 def test_pipe_gets_one_line_for_each_hit_without_control_characters(
@@ -175,7 +171,7 @@ def test_page_speaks_the_language_of_the_query(
     assert [word for word in [*others, "boathouse", "船库"] if word in page] == []
 
 
-def test_page_goes_on_without_a_picture_that_is_gone(indexer: FakeIndexer, tmp_path: Path) -> None:
+def test_page_goes_on_without_an_image_that_is_gone(indexer: FakeIndexer, tmp_path: Path) -> None:
     indexer.is_changed = True
     assert run(["search", "harbour", "--html", str(tmp_path / "page.html")]) == 0
     assert "no longer there" in (tmp_path / "page.html").read_text()
@@ -214,7 +210,7 @@ def test_page_goes_through_a_link_and_into_a_pipe(indexer: FakeIndexer, tmp_path
 
 
 def test_inline_image_of_iterm_holds_the_bytes() -> None:
-    codes = inline_images.iterm(b"bytes")
+    codes = inline_images.encode_iterm(b"bytes")
     assert codes.startswith("\x1b]1337;File=inline=1;")
     assert standard_b64decode(codes.rpartition(":")[2].removesuffix("\x07")) == b"bytes"
 
@@ -222,7 +218,7 @@ def test_inline_image_of_iterm_holds_the_bytes() -> None:
 def test_kitty_image_is_a_png_in_chunks() -> None:
     out = BytesIO()
     Image.effect_noise((120, 80), 90).convert("RGB").save(out, "JPEG")
-    codes = inline_images.kitty(out.getvalue()).split("\x1b\\")[:-1]
+    codes = inline_images.encode_kitty(out.getvalue()).split("\x1b\\")[:-1]
     assert len(codes) > 1
     assert codes[0].startswith("\x1b_Ga=T,f=100,")
     assert all("m=1;" in code for code in codes[:-1])
@@ -236,7 +232,7 @@ def test_kitty_image_is_a_png_in_chunks() -> None:
     [{}, {"TERM": "xterm-256color"}, {"TERM": "xterm-kitty", "TMUX": "/tmp/x"}, {"TERM": "xterm-kitty"}],
 )
 def test_nothing_is_drawn_outside_a_fitting_terminal(environment: dict[str, str]) -> None:
-    assert inline_images.drawing(environment) is None  # the last one: stdout of a test is no terminal
+    assert inline_images.choose_draw(environment) is None  # the last one: stdout of a test is no terminal
 
 
 def test_duplicates_are_listed_by_group(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,7 +240,7 @@ def test_duplicates_are_listed_by_group(indexer: FakeIndexer, capsys: pytest.Cap
     said = capsys.readouterr()
     assert said.out.splitlines()[0] == "2 copies"
     assert "/p/a.jpg" in said.out
-    assert "2 pictures compared, 1 group of duplicates" in said.err
+    assert "2 images compared, 1 group of duplicates" in said.err
     request = indexer.requests[0]
     assert isinstance(request, pb.DuplicatesRequest)
     assert (request.repository, request.threshold, request.allow_restricted) == ("default", 0.8, False)

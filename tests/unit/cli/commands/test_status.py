@@ -1,4 +1,4 @@
-"""What `xcomp status` says is wrong, and that it comes with a way to mend it."""
+"""What `xcomp status` says is wrong, and that it comes with a way to fix it."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_failed_files_come_with_the_run_that_reads_them_again(
     fake.repositories = [repository(), repository("trips")]
     for one in fake.repositories:
         one.failures.update({"truncated": 3, "permission": 2})
-    way = "5 files failed (3 truncated, 2 permission): mend them, then: xcomp index --retry-failed FOLDER"
+    way = "5 files failed (3 truncated, 2 permission): repair them, then: xcomp index --retry-failed FOLDER"
     told = facts(fake, tmp_path, capsys)
     assert told == [f"repository default: {way}", f"repository trips: {way} --repo trips"]
 
@@ -63,7 +63,7 @@ def test_files_that_are_gone_and_were_kept_come_with_both_ways_out(
     fake.repositories[0].last_ingest.update({"removable": 7})
     (told,) = facts(fake, tmp_path, capsys)
     assert "missed the files of 7 images" in told
-    assert "bring their folder back" in told
+    assert "restore their folder" in told
     assert "xcomp index --prune FOLDER" in told
 
 
@@ -106,10 +106,10 @@ def test_a_model_that_is_not_here_comes_with_its_command(
     one = repository()
     one.spaces.add(name="en", source=model, model=model, images=10, state="active")
     described = pb.DescribeResponse(repositories=[one], models_loaded=[model] if loaded else [])
-    told = [finding.fact for finding in servers.repositories(described, local=True)]
+    told = [finding.fact for finding in servers.check_repositories(described, local=True)]
     assert len(told) == (0 if loaded else 1)
     assert all(f"xcomp models pull {model}" in fact or "pip install" in fact for fact in told)
-    assert not list(servers.repositories(described, local=False))  # of another machine nothing is known
+    assert not list(servers.check_repositories(described, local=False))  # of another machine nothing is known
 
 
 def test_a_server_that_does_not_serve_says_so_and_where_to_look(
@@ -154,8 +154,8 @@ def test_a_local_composer_that_the_next_command_replaces_is_nothing_wrong(tmp_pa
     composer.described = cpb.DescribeComposerResponse(indexer="unix:/before.sock", indexer_status="UNREACHABLE")
     with serving(FakeIndexer(), tmp_path, composer) as address:
         state = State(os.getpid(), address, build="", options=())
-        assert status._composer("", "unix:/now.sock", state) == ([], True)
-        (told,), _ = status._composer("", "unix:/before.sock", state)
+        assert status._check_composer("", "unix:/now.sock", state) == ([], True)
+        (told,), _ = status._check_composer("", "unix:/before.sock", state)
     assert told.fault
 
 

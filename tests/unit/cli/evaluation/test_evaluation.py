@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xcomp_cli.evaluation.asking import AskedItem, SelectionAnswer
+from xcomp_cli.evaluation.asking import ItemAnswers, SelectionAnswer
 from xcomp_cli.evaluation.figures import difference, estimate
 from xcomp_cli.evaluation.items import read_items, with_picks
 from xcomp_cli.evaluation.labelling import labelling_page
 from xcomp_cli.evaluation.report import lines
 from xcomp_cli.evaluation.summary import summarise
-from xcomp_cli.evaluation.threshold import Judged, fit
+from xcomp_cli.evaluation.threshold import JudgedChoice, fit
 from xcomp_protos.errors import InvalidRequest
 
 KNOWN = {"context": "Words.", "query": "a cat", "candidates": ["a.png", "b.png", "c.png"]}
@@ -43,8 +43,8 @@ def test_items_are_read_with_defaults(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "complaint"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is no JSON object"),
+        ("{", "is not JSON"),
+        ("[]", "is not a JSON object"),
         ({**KNOWN, "context": " "}, "context: expected words"),
         ({**KNOWN, "query": None}, "query: expected words"),
         ({**KNOWN, "candidates": ["a.png"]}, "candidates: expected a list of 2 to 26"),
@@ -78,7 +78,8 @@ def test_picks_of_other_items_are_refused(folder: Path) -> None:
 
 def test_an_interval_covers_the_mean_of_most_samples() -> None:
     draw = random.Random(1)
-    covered = sum(estimate([float(draw.random() < 0.3) for _ in range(60)], seed=2).covers(0.3) for _ in range(60))
+    estimates = [estimate([float(draw.random() < 0.3) for _ in range(60)], seed=2) for _ in range(60)]
+    covered = sum(each.low <= 0.3 <= each.high for each in estimates)
     assert covered >= 51
 
 
@@ -95,7 +96,7 @@ def test_no_values_have_no_interval() -> None:
 
 
 def test_the_threshold_is_found_between_wrong_and_right_choices() -> None:
-    judged = [Judged(n / 100, n >= 40) for n in range(100)]
+    judged = [JudgedChoice(n / 100, n >= 40) for n in range(100)]
     found = fit(judged, used=0.1, seed=1)
     assert found
     assert found.threshold == pytest.approx(0.395)
@@ -105,26 +106,26 @@ def test_the_threshold_is_found_between_wrong_and_right_choices() -> None:
 
 def test_a_threshold_that_only_fits_noise_gains_nothing_on_held_out_choices() -> None:
     draw = random.Random(5)
-    found = fit([Judged(draw.random(), draw.random() < 0.5) for _ in range(200)], used=0.0, seed=1)
+    found = fit([JudgedChoice(draw.random(), draw.random() < 0.5) for _ in range(200)], used=0.0, seed=1)
     assert found
     assert found.fitted.low < 0.05
 
 
 def test_right_choices_need_no_threshold() -> None:
-    found = fit([Judged(n / 10, True) for n in range(10)], used=0.5, seed=1)
+    found = fit([JudgedChoice(n / 10, True) for n in range(10)], used=0.5, seed=1)
     assert found
     assert found.threshold == 0
 
 
 def test_five_choices_are_the_fewest_that_are_fitted() -> None:
-    assert fit([Judged(0.5, True)] * 4, used=0.1, seed=1) is None
+    assert fit([JudgedChoice(0.5, True)] * 4, used=0.1, seed=1) is None
 
 
 def test_abstentions_are_right_where_nothing_fits(folder: Path) -> None:
     records = [{**KNOWN, "id": str(n), "pick": pick} for n, pick in enumerate((0, 1, "none", "none"))]
     items = read_items(written(folder, *records))
     sure, unsure = SelectionAnswer(0, (0.8, 0.1, 0.1), 1.0, 0.4), SelectionAnswer(None, (0.35, 0.33, 0.32), 1.0, 0.4)
-    asked = [AskedItem(item, sure, answer) for item, answer in zip(items, (sure, unsure, unsure, None), strict=True)]
+    asked = [ItemAnswers(item, sure, answer) for item, answer in zip(items, (sure, unsure, unsure, None), strict=True)]
     figures = summarise(asked, seed=1)
     said = "\n".join(lines({**figures, "model": "m", "space": "s"}))
     abstention = figures["abstention"]
@@ -139,7 +140,7 @@ def test_abstentions_are_right_where_nothing_fits(folder: Path) -> None:
 
 def test_a_share_of_nothing_is_no_share(folder: Path) -> None:
     items = read_items(written(folder, {**KNOWN, "pick": 1}))
-    figures = summarise([AskedItem(items[0], None, SelectionAnswer(None, (0.35, 0.33, 0.32), 1.0, 0.4))], seed=1)
+    figures = summarise([ItemAnswers(items[0], None, SelectionAnswer(None, (0.35, 0.33, 0.32), 1.0, 0.4))], seed=1)
     said = list(lines({**figures, "model": "m", "space": "s"}))
     assert f"{'  right where it chooses':<26}     –     n=0" in said
     assert not any("0.0" in line for line in said if line.endswith("n=0"))

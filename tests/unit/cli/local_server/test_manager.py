@@ -13,8 +13,8 @@ import pytest
 
 from xcomp_cli.local_server import clients, lock, manager, process
 from xcomp_cli.local_server.paths import LOOPBACK, ServerPaths, data_home
-from xcomp_cli.local_server.process import INDEXER, ServerProgram, until
-from xcomp_cli.local_server.state import State, running, write
+from xcomp_cli.local_server.process import INDEXER, ServerProgram, wait_until
+from xcomp_cli.local_server.state import State, find_running, write
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Unauthenticated, Unavailable, Unsupported
 
@@ -23,16 +23,16 @@ FAKE = ServerProgram("indexer", "tests.unit.cli.fake_servers", ("grpc",), ("FAKE
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerPaths]:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerPaths]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     made = ServerPaths(tmp_path / "home", "indexer")
     yield made
-    manager.retire(made)
+    manager.stop_server(made)
 
 
-def ensure(places: ServerPaths, *options: str) -> State:
-    return manager.ensure(FAKE, places, options=options, waiting=lambda what: nullcontext())
+def ensure(paths: ServerPaths, *options: str) -> State:
+    return manager.ensure(FAKE, paths, options=options, waiting=lambda what: nullcontext())
 
 
 @pytest.fixture(autouse=True)
@@ -40,15 +40,15 @@ def known_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "INDEXER", FAKE)  # the client of its kind is chosen by identity
 
 
-def test_second_command_finds_the_server_warm(places: ServerPaths) -> None:
-    first = ensure(places)
+def test_second_command_finds_the_server_warm(paths: ServerPaths) -> None:
+    first = ensure(paths)
     assert first.address.startswith("unix:")
-    assert ensure(places) == first
+    assert ensure(paths) == first
 
 
-def test_concurrent_commands_share_one_server(places: ServerPaths) -> None:
+def test_concurrent_commands_share_one_server(paths: ServerPaths) -> None:
     found: list[State] = []
-    threads = [threading.Thread(target=lambda: found.append(ensure(places))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(ensure(paths))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -57,74 +57,77 @@ def test_concurrent_commands_share_one_server(places: ServerPaths) -> None:
     assert len({state.pid for state in found}) == 1
 
 
-def test_killed_server_is_started_again(places: ServerPaths) -> None:
-    first = ensure(places)
+def test_killed_server_is_started_again(paths: ServerPaths) -> None:
+    first = ensure(paths)
     os.kill(first.pid, signal.SIGKILL)
-    assert until(lambda: running(places) is None, 5)
-    assert ensure(places).pid != first.pid
-    assert len(list(places.state.parent.glob("*.sock"))) == 1
+    assert wait_until(lambda: find_running(paths) is None, 5)
+    assert ensure(paths).pid != first.pid
+    assert len(list(paths.state.parent.glob("*.sock"))) == 1
 
 
-def test_server_of_another_build_is_replaced(places: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_of_another_build_is_replaced(paths: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "build_id", lambda: "older")
-    first = ensure(places)
+    first = ensure(paths)
     monkeypatch.setattr(process, "build_id", lambda: "newer")
-    second = ensure(places)
+    second = ensure(paths)
     assert second.build.startswith("newer")
     assert first.pid != second.pid
 
 
-def test_server_of_other_settings_is_replaced(places: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_of_other_settings_is_replaced(paths: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_SECRET", "one")
-    first = ensure(places)
-    assert ensure(places) == first
+    first = ensure(paths)
+    assert ensure(paths) == first
     monkeypatch.setenv("FAKE_SECRET", "two")
-    assert ensure(places).pid != first.pid
-    assert "two" not in places.state.read_text()
+    assert ensure(paths).pid != first.pid
+    assert "two" not in paths.state.read_text()
 
 
-def test_server_that_outlived_its_home_does_not_disturb_the_next(places: ServerPaths) -> None:
-    first = ensure(places)
-    shutil.rmtree(places.home)
-    second = ensure(places)
+def test_server_that_outlived_its_home_does_not_disturb_the_next(paths: ServerPaths) -> None:
+    first = ensure(paths)
+    shutil.rmtree(paths.home)
+    second = ensure(paths)
     os.kill(first.pid, signal.SIGTERM)
     os.waitpid(first.pid, 0)
-    assert ensure(places) == second
+    assert ensure(paths) == second
 
 
-def test_state_of_a_dead_server_is_not_believed(places: ServerPaths) -> None:
-    first = ensure(places)
-    manager.retire(places)
-    assert running(places) is None
-    assert str(first.pid) in places.state.read_text()
+def test_state_of_a_dead_server_is_not_believed(paths: ServerPaths) -> None:
+    first = ensure(paths)
+    manager.stop_server(paths)
+    assert find_running(paths) is None
+    assert str(first.pid) in paths.state.read_text()
 
 
-def test_dying_server_is_reported_with_its_last_line(places: ServerPaths) -> None:
+def test_dying_server_is_reported_with_its_last_line(paths: ServerPaths) -> None:
     with pytest.raises(Unavailable, match=r"the indexer did not start: the store is broken \(log: "):
-        ensure(places, "--die")
+        ensure(paths, "--die")
 
 
-def test_full_disk_is_named_where_a_server_dies(places: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_named_where_a_server_dies(paths: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(Unavailable, match=rf"did not start: the disk of {places.home} is full: make room"):
-        ensure(places, "--die")
-    monkeypatch.setattr(clients, "data_home", lambda: places.home)
-    with pytest.raises(Unavailable, match=r"ended \(log: .*\): the disk of .* is full"), clients._explained(INDEXER):
+    with pytest.raises(Unavailable, match=rf"did not start: the disk of {paths.home} is full: make room"):
+        ensure(paths, "--die")
+    monkeypatch.setattr(clients, "data_home", lambda: paths.home)
+    with (
+        pytest.raises(Unavailable, match=r"ended \(log: .*\): the disk of .* is full"),
+        clients._explain_server_end(INDEXER),
+    ):
         raise Unavailable("it does not answer")
 
 
-def test_missing_library_names_the_install_command(places: ServerPaths) -> None:
+def test_missing_library_names_the_install_command(paths: ServerPaths) -> None:
     service = ServerProgram("indexer", "nothing", ("no_such_library",))
     with pytest.raises(Unsupported, match=r"needs no_such_library: pip install 'xcomp\[local\]'"):
         manager.require(service)
 
 
 def test_long_path_falls_back_to_loopback_with_a_token(
-    tmp_path: Path, places: ServerPaths, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xcomp_cli.local_server.paths.SOCKET_PATH_BYTES", 10)
-    assert places.listen() == LOOPBACK
-    state = ensure(places)
+    assert paths.new_address() == LOOPBACK
+    state = ensure(paths)
     assert state.address.startswith("127.0.0.1:")
     assert not state.address.endswith(":0")
     assert Path(state.token_file).stat().st_mode & 0o077 == 0
@@ -134,15 +137,15 @@ def test_long_path_falls_back_to_loopback_with_a_token(
         client.describe()
 
 
-def test_socket_lies_in_a_private_folder(places: ServerPaths) -> None:
-    ensure(places)
-    assert places.state.parent.stat().st_mode & 0o777 == 0o700
-    assert places.state.stat().st_mode & 0o077 == 0
+def test_socket_lies_in_a_private_folder(paths: ServerPaths) -> None:
+    ensure(paths)
+    assert paths.state.parent.stat().st_mode & 0o777 == 0o700
+    assert paths.state.stat().st_mode & 0o077 == 0
 
 
 def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    first, second = (Path(ServerPaths(tmp_path / name, "indexer").listen()) for name in ("a", "b"))
+    first, second = (Path(ServerPaths(tmp_path / name, "indexer").new_address()) for name in ("a", "b"))
     assert first.parent != second.parent
     assert str(first).startswith(f"unix:{tmp_path}/xcomp-")
 
@@ -150,7 +153,7 @@ def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypat
 def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     (tmp_path / "run").mkdir(mode=0o755)
-    assert ServerPaths(tmp_path, "indexer").listen() == LOOPBACK
+    assert ServerPaths(tmp_path, "indexer").new_address() == LOOPBACK
 
 
 @pytest.mark.parametrize("name", ["100%25", "a#b", "a?b", "\udcff", "long" * 25])
@@ -158,9 +161,9 @@ def test_path_that_is_no_address_falls_back_to_loopback(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    places = ServerPaths(tmp_path / name, "indexer")
-    places.create()
-    assert places.listen() == LOOPBACK
+    paths = ServerPaths(tmp_path / name, "indexer")
+    paths.create()
+    assert paths.new_address() == LOOPBACK
 
 
 def test_home_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,18 +185,16 @@ def test_lock_is_free_again_when_its_holder_dies(tmp_path: Path) -> None:
     assert not lock.is_held(path)
 
 
-def test_a_server_that_is_just_dying_is_said_to_have_ended(
-    places: ServerPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clients, "data_home", lambda: places.home)
-    places.create()
-    descriptor = lock.open_private(clients.places(INDEXER).state)
+def test_a_server_that_is_just_dying_is_said_to_have_ended(paths: ServerPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "data_home", lambda: paths.home)
+    paths.create()
+    descriptor = lock.open_private(clients.server_paths(INDEXER).state)
     assert lock.take(descriptor)
-    write(clients.places(INDEXER), State(os.getpid(), "unix:/x", build="", options=()))
+    write(clients.server_paths(INDEXER), State(os.getpid(), "unix:/x", build="", options=()))
     closing = threading.Timer(0.2, os.close, [descriptor])
     closing.start()
-    with pytest.raises(Unavailable, match="a new one starts"), clients._explained(INDEXER):
+    with pytest.raises(Unavailable, match="starts a new one"), clients._explain_server_end(INDEXER):
         raise Unavailable("it does not answer")
     closing.join()
-    with pytest.raises(clients.PartialResultSaved, match="draws the pictures"), clients._explained(INDEXER):
-        raise clients.PartialResultSaved("--fill draws the pictures")
+    with pytest.raises(clients.PartialResultSaved, match="draws the images"), clients._explain_server_end(INDEXER):
+        raise clients.PartialResultSaved("--fill draws the images")

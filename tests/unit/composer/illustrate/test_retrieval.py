@@ -1,21 +1,22 @@
-"""The model `retrieval` places and chooses by what a repository says, and prefers no picture to a wrong one."""
+"""The model `retrieval` places and chooses by what a repository says, and prefers no image to a wrong one."""
 
 from collections.abc import Iterator
 
 import grpc
 import pytest
 
-from tests.toy_indexer import PICTURES, PatientCaller, ToyIndexer, ToyPicture, serving
+from tests.toy_indexer import IMAGES, PatientCallContext, ToyImage, ToyIndexer, serving
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import CandidateImage, IllustrationOptions, SelectionRequest
 from xcomp_composer.illustrate.pipeline import Setting, Source
 from xcomp_composer.illustrate.retrieval.illustrator import RetrievalIllustrator
 from xcomp_composer.illustrate.retrieval.paragraphs import (
-    LONGEST_LIST,
-    texts_of,
+    MAX_TEXTS,
+    query_texts,
 )
 from xcomp_composer.illustrate.retrieval.scoring import HITS
+from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable
@@ -57,25 +58,28 @@ def stub(toy: ToyIndexer) -> Iterator[rpc.IndexerStub]:
         yield rpc.IndexerStub(channel)
 
 
+def open_repository(stub: rpc.IndexerStub, conditions: Conditions) -> RepositoryClient:
+    return RepositoryClient.open(IndexerConnection(stub, "toy", PatientCallContext()), conditions)
+
+
 def setting(stub: rpc.IndexerStub, *, language: str = "en", **conditions: object) -> Setting:
     asked = Conditions("toy", language=language, **conditions)  # type: ignore[arg-type]  # of a test's own
-    repository = RepositoryClient(stub, "toy", asked, PatientCaller())
-    return Setting(repository, "lite", RetrievalIllustrator())
+    return Setting(open_repository(stub, asked), RetrievalIllustrator())
 
 
-def illustrated(text: str, where: Setting, wish: IllustrationOptions | None = None) -> Article:
-    *_, article = pipeline.illustrate(Source(text), wish or IllustrationOptions(), where)
+def illustrated(text: str, where: Setting, options: IllustrationOptions | None = None) -> Article:
+    *_, article = pipeline.illustrate(Source(text), options or IllustrationOptions(), where)
     assert isinstance(article, Article)
     return article
 
 
 def shown(article: Article) -> dict[str, str]:
-    """The picture of each paragraph, by its first two words."""
+    """The image of each paragraph, by its first two words."""
     segments = {number: " ".join(segment.text.split()[:2]) for number, segment in enumerate(article.segments)}
-    return {segments[number]: picture.image_id for number, picture in article.illustrated}
+    return {segments[number]: image.image_id for number, image in article.illustrations}
 
 
-def test_visible_paragraphs_get_their_pictures_and_abstract_ones_none(stub: rpc.IndexerStub) -> None:
+def test_visible_paragraphs_get_their_images_and_abstract_ones_none(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub))
     assert shown(article) == {"A cup": "coffee", "In the": "motorcycle", "The ginger": "cat"}
     assert article.text == ARTICLE
@@ -83,7 +87,7 @@ def test_visible_paragraphs_get_their_pictures_and_abstract_ones_none(stub: rpc.
 
 def test_reasons_tell_titles_from_pixels_and_claim_no_more(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub))
-    reasons = {each.image_id: each.reason for _, picture in article.illustrated for each in picture.candidates}
+    reasons = {each.image_id: each.reason for _, image in article.illustrations for each in image.candidates}
     assert reasons["lighthouse"].endswith("sd for “the wooden table”; mostly by its title")
     assert reasons["cat"].endswith("; sees: tabby .80")
 
@@ -91,26 +95,26 @@ def test_reasons_tell_titles_from_pixels_and_claim_no_more(stub: rpc.IndexerStub
 def test_a_chinese_article_is_illustrated_too(stub: rpc.IndexerStub) -> None:
     article = illustrated(CHINESE, setting(stub, language="zh"))
     assert set(shown(article).values()) == {"coffee", "motorcycle"}
-    picture = article.segments[4].illustration
-    assert picture
-    assert picture.caption == "红色摩托车"
-    assert "标准差" in picture.reason
+    image = article.segments[4].illustration
+    assert image
+    assert image.caption == "红色摩托车"
+    assert "标准差" in image.reason
 
 
-def test_every_picture_says_why_and_what_else_was_offered(stub: rpc.IndexerStub) -> None:
-    for _, picture in illustrated(ARTICLE, setting(stub)).illustrated:
-        assert picture.chosen_by == "retrieval"
-        assert picture.query
-        assert "stands out by" in picture.reason
-        assert len(picture.candidates) == 4
-        assert [c.retrieval_score for c in picture.candidates] == sorted(
-            (c.retrieval_score for c in picture.candidates), reverse=True
+def test_every_image_says_why_and_what_else_was_offered(stub: rpc.IndexerStub) -> None:
+    for _, image in illustrated(ARTICLE, setting(stub)).illustrations:
+        assert image.chosen_by == "retrieval"
+        assert image.query
+        assert "stands out by" in image.reason
+        assert len(image.candidates) == 4
+        assert [c.retrieval_score for c in image.candidates] == sorted(
+            (c.retrieval_score for c in image.candidates), reverse=True
         )
 
 
-def test_captions_come_from_the_picture(stub: rpc.IndexerStub) -> None:
-    words = {picture.image_id: (picture.caption, picture.credit)
-             for _, picture in illustrated(ARTICLE, setting(stub)).illustrated}  # fmt: skip
+def test_captions_come_from_the_image(stub: rpc.IndexerStub) -> None:
+    words = {image.image_id: (image.caption, image.credit)
+             for _, image in illustrated(ARTICLE, setting(stub)).illustrations}  # fmt: skip
     assert words == {
         "coffee": ("A cup of espresso", "Ada, CC0"),
         "motorcycle": ("Red motorcycle", ""),
@@ -140,38 +144,38 @@ def test_the_same_request_gives_the_same_article(stub: rpc.IndexerStub) -> None:
 def test_its_own_output_is_replaced_and_nothing_added(stub: rpc.IndexerStub) -> None:
     from dataclasses import replace
 
-    from xcomp_composer.article.markers import with_blocks
+    from xcomp_composer.article.markers import insert_image_blocks
 
     first = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=2))
     named = [
         replace(s, illustration=replace(s.illustration, file="x.jpg")) if s.illustration else s for s in first.segments
     ]
-    marked = with_blocks(replace(first, segments=tuple(named)))
+    marked = insert_image_blocks(replace(first, segments=tuple(named)))
     again = illustrated(marked, setting(stub))
     assert again.text == ARTICLE
-    assert len(again.illustrated) == len(first.illustrated) == 2
+    assert len(again.illustrations) == len(first.illustrations) == 2
 
 
 @pytest.mark.parametrize(
-    ("wish", "count"),
+    ("options", "count"),
     [(IllustrationOptions(images=2), 2), (IllustrationOptions(max_images=1), 1), (IllustrationOptions(images=0), 0)],
 )
-def test_the_number_of_pictures_is_the_one_asked_for(
-    stub: rpc.IndexerStub, wish: IllustrationOptions, count: int
+def test_the_number_of_images_is_the_one_asked_for(
+    stub: rpc.IndexerStub, options: IllustrationOptions, count: int
 ) -> None:
-    article = illustrated(ARTICLE, setting(stub), wish)
-    assert len(article.illustrated) == count
+    article = illustrated(ARTICLE, setting(stub), options)
+    assert len(article.illustrations) == count
 
 
 def test_spots_asked_for_and_not_filled_say_why(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=5))
-    assert len(article.illustrated) + len(article.unfilled) == 5
+    assert len(article.illustrations) + len(article.unfilled) == 5
     assert all("nothing fits" in spot.reason for spot in article.unfilled)
     assert all(spot.candidates for spot in article.unfilled)
 
 
 @pytest.mark.parametrize(
-    ("wish", "count"),
+    ("options", "count"),
     [
         (IllustrationOptions(images=100), 100),
         (IllustrationOptions(images=300), 130),
@@ -179,26 +183,24 @@ def test_spots_asked_for_and_not_filled_say_why(stub: rpc.IndexerStub) -> None:
     ],
 )
 def test_a_long_text_has_as_many_spots_as_are_asked_for(
-    stub: rpc.IndexerStub, wish: IllustrationOptions, count: int
+    stub: rpc.IndexerStub, options: IllustrationOptions, count: int
 ) -> None:
     text = "\n\n".join(f"A white lighthouse stood on cliff number {number}." for number in range(130))
-    article = illustrated(text, setting(stub), wish)
-    assert len(article.illustrated) + len(article.unfilled) == count
+    article = illustrated(text, setting(stub), options)
+    assert len(article.illustrations) + len(article.unfilled) == count
 
 
-def test_excluded_pictures_are_never_candidates(stub: rpc.IndexerStub) -> None:
+def test_excluded_images_are_never_candidates(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub, exclude_ids=("cat",)))
-    offered = {c.image_id for _, picture in article.illustrated for c in picture.candidates}
+    offered = {c.image_id for _, image in article.illustrations for c in image.candidates}
     assert "cat" not in offered
 
 
-def test_a_repository_without_fitting_pictures_leaves_every_spot_empty() -> None:
-    others = ToyIndexer(
-        [picture for picture in PICTURES if picture.id in ("train", "bridge", "mountain", "lighthouse")]
-    )
+def test_a_repository_without_fitting_images_leaves_every_spot_empty() -> None:
+    others = ToyIndexer([image for image in IMAGES if image.id in ("train", "bridge", "mountain", "lighthouse")])
     with serving(others) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
-    assert article.illustrated == ()
+    assert article.illustrations == ()
     assert article.text == ARTICLE
 
 
@@ -206,27 +208,46 @@ def test_an_empty_repository_leaves_every_spot_empty() -> None:
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
         asked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)), IllustrationOptions(images=1))
         unasked = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
-    assert [spot.reason for spot in asked.unfilled] == ["the repository has no picture to offer"]
-    assert {spot.reason for spot in unasked.unfilled} == {"the repository has no picture to offer"}
+    assert [spot.reason for spot in asked.unfilled] == ["the repository has no image to offer"]
+    assert {spot.reason for spot in unasked.unfilled} == {"the repository has no image to offer"}
     assert all(spot.query and spot.query in ARTICLE.replace("\n", " ") for spot in unasked.shots)
     assert len(unasked.shots) == len(unasked.unfilled) > 1
 
 
 @pytest.mark.parametrize("content_hash", ["", "same"])
-def test_a_picture_and_its_copy_are_not_both_shown(content_hash: str) -> None:
-    cups = [ToyPicture(f"cup{n}", "cup coffee espresso table", content_hash=content_hash) for n in range(2)]
+def test_a_image_and_its_copy_are_not_both_shown(content_hash: str) -> None:
+    cups = [ToyImage(f"cup{n}", "cup coffee espresso table", content_hash=content_hash) for n in range(2)]
     text = "A cup of espresso on the table.\n\nWords between.\n\nAnother cup of coffee on the table.\n"
-    with serving(ToyIndexer([*cups, *PICTURES[2:]])) as address, grpc.insecure_channel(address) as channel:
+    with serving(ToyIndexer([*cups, *IMAGES[2:]])) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(text, setting(rpc.IndexerStub(channel)))
-    assert len(article.illustrated) == 1
+    assert len(article.illustrations) == 1
 
 
 def test_a_long_text_is_illustrated_within_reason(stub: rpc.IndexerStub, toy: ToyIndexer) -> None:
     text = "\n\n".join([f"Words of no weight, number {n}, are said." for n in range(150)] + ["The red motorcycle."])
     before = len(toy.calls)
     article = illustrated(text, setting(stub))
-    assert "motorcycle" in [picture.image_id for _, picture in article.illustrated]
+    assert "motorcycle" in [image.image_id for _, image in article.illustrations]
     assert len(toy.calls) - before < 20
+
+
+def test_an_article_with_several_spots_asks_the_indexer_three_times() -> None:
+    toy = ToyIndexer()
+    with serving(toy) as address, grpc.insecure_channel(address) as channel:
+        article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
+    assert len(article.illustrations) == 3
+    assert toy.calls == ["Describe", "Search", "Embed"]  # the titles of what was found are embedded last
+
+
+def test_more_texts_than_fit_into_one_search_are_compared_afterwards() -> None:
+    cups = [ToyImage(f"cup{n}", "cup coffee espresso table") for n in range(2)]
+    noise = "Nobody could say why, and it did not matter, or so they said, but it went on, and on, for a while."
+    text = "\n\n".join(["A cup of espresso on the table.", *[noise] * 20, "Another cup of coffee on the table."])
+    toy = ToyIndexer([*cups, *IMAGES[2:]])
+    with serving(toy) as address, grpc.insecure_channel(address) as channel:
+        article = illustrated(text, setting(rpc.IndexerStub(channel)))
+    assert toy.calls.count("Search") == 3  # two for the texts, one to compare images
+    assert len(article.illustrations) == 1
 
 
 def test_nothing_but_space_is_refused(stub: rpc.IndexerStub) -> None:
@@ -235,19 +256,17 @@ def test_nothing_but_space_is_refused(stub: rpc.IndexerStub) -> None:
 
 
 def test_a_text_without_paragraphs_stays_as_it_is(stub: rpc.IndexerStub) -> None:
-    assert illustrated("# Only a heading\n", setting(stub)).illustrated == ()
+    assert illustrated("# Only a heading\n", setting(stub)).illustrations == ()
 
 
 def test_an_unknown_repository_is_not_found(stub: rpc.IndexerStub) -> None:
-    repository = RepositoryClient(stub, "toy", Conditions("other"), PatientCaller())
     with pytest.raises(NotFound):
-        repository.profile()
+        open_repository(stub, Conditions("other"))
 
 
 def test_a_contradicting_profile_is_a_conflict(stub: rpc.IndexerStub) -> None:
-    repository = RepositoryClient(stub, "toy", Conditions("toy", profile="clip"), PatientCaller())
     with pytest.raises(Conflict):
-        repository.profile()
+        open_repository(stub, Conditions("toy", profile="clip"))
 
 
 def test_the_choice_alone_gives_probabilities(stub: rpc.IndexerStub) -> None:
@@ -260,7 +279,7 @@ def test_the_choice_alone_gives_probabilities(stub: rpc.IndexerStub) -> None:
     assert made.mass > 0.5
 
 
-def test_the_choice_alone_weighs_pictures_from_elsewhere(stub: rpc.IndexerStub) -> None:
+def test_the_choice_alone_weighs_images_from_elsewhere(stub: rpc.IndexerStub) -> None:
     offered = (CandidateImage("train"), CandidateImage(image=b"cup coffee espresso table"))
     made = RetrievalIllustrator().select(
         SelectionRequest("A cup of espresso stood on the table.", offered), setting(stub).repository
@@ -269,24 +288,24 @@ def test_the_choice_alone_weighs_pictures_from_elsewhere(stub: rpc.IndexerStub) 
 
 
 def test_the_choice_alone_weighs_candidates_that_the_whole_repository_beats() -> None:
-    better = [ToyPicture(f"cup{number}", "cup coffee espresso table") for number in range(2 * HITS)]
+    better = [ToyImage(f"cup{number}", "cup coffee espresso table") for number in range(2 * HITS)]
     offered = (
         CandidateImage(image=b"white lighthouse cliff"),
         CandidateImage("train"),
         CandidateImage(image=b"cup coffee espresso table"),
     )
     asked = SelectionRequest("A cup of espresso stood on the table.", offered)
-    with serving(ToyIndexer([*PICTURES, *better])) as address, grpc.insecure_channel(address) as channel:
+    with serving(ToyIndexer([*IMAGES, *better])) as address, grpc.insecure_channel(address) as channel:
         made = RetrievalIllustrator().select(asked, setting(rpc.IndexerStub(channel)).repository)
     assert len(made.probabilities) == 3
     assert max(range(3), key=made.probabilities.__getitem__) == 2
 
 
-def test_the_choice_alone_needs_pictures_to_weigh_those_from_elsewhere_against() -> None:
+def test_the_choice_alone_needs_images_to_weigh_those_from_elsewhere_against() -> None:
     asked = SelectionRequest("A cup.", (CandidateImage(image=b"cup"), CandidateImage(image=b"cat")))
     with serving(ToyIndexer([])) as address, grpc.insecure_channel(address) as channel:
         where = setting(rpc.IndexerStub(channel)).repository
-        with pytest.raises(NotFound, match="'toy' has no picture to weigh them against"):
+        with pytest.raises(NotFound, match="'toy' has no image to compare them with"):
             RetrievalIllustrator().select(asked, where)
 
 
@@ -321,11 +340,11 @@ def test_a_written_article_is_delivered_even_when_the_indexer_went_away() -> Non
 
 
 def test_a_paragraph_asks_as_a_whole_by_sentence_and_by_clause() -> None:
-    texts = texts_of("The boat lay in the harbour. Gulls circled, and the sun set behind the pier.", "en")
+    texts = query_texts("The boat lay in the harbour. Gulls circled, and the sun set behind the pier.", "en")
     assert texts[0].startswith("The boat lay in the harbour. Gulls")
     assert "The boat lay in the harbour" in texts
     assert "the pier" in texts
-    assert texts_of("船停在港口，海鸥盘旋。太阳落山了。", "zh")[1:] == [
+    assert query_texts("船停在港口，海鸥盘旋。太阳落山了。", "zh")[1:] == [
         "船停在港口，海鸥盘旋",
         "太阳落山了",
         "船停在港口",
@@ -334,4 +353,4 @@ def test_a_paragraph_asks_as_a_whole_by_sentence_and_by_clause() -> None:
 
 
 def test_a_very_long_paragraph_asks_a_bounded_number_of_times() -> None:
-    assert len(texts_of("Some words, more words, other words. " * 500, "en")) <= LONGEST_LIST
+    assert len(query_texts("Some words, more words, other words. " * 500, "en")) <= MAX_TEXTS

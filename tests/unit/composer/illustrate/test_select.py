@@ -1,4 +1,4 @@
-"""The choice alone, in every way that an evaluation compares."""
+"""A single choice, in every way that an evaluation compares."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ import pytest
 
 from tests.actor import Actor
 from tests.toy_indexer import ToyIndexer, serving
-from tests.unit.composer.illustrate.test_vlm import Reader, Stage
+from tests.unit.composer.illustrate.test_vlm import CancellableCall, Stage
 from xcomp_composer.illustrate.base import CandidateImage, SelectionRequest
-from xcomp_composer.illustrate.vlm.select import nearest
+from xcomp_composer.illustrate.vlm.select import select_nearest
 from xcomp_model.base import Picture
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, NotFound
@@ -23,12 +23,18 @@ CONTEXT = "A cup of espresso.\n\nThen it rained.\n\nThe ginger cat slept."
 def stage() -> Iterator[Stage]:
     toy = ToyIndexer()
     with serving(toy) as address, grpc.insecure_channel(address) as channel:
-        yield Stage(toy, rpc.IndexerStub(channel), Actor(), Reader())
+        yield Stage(toy, rpc.IndexerStub(channel), Actor(), CancellableCall())
 
 
 def keys(stage: Stage, number: int = -1) -> list[str]:
-    """The pictures that the model was last shown, in order."""
+    """The images that the model was last shown, in order."""
     return [part.key for part in stage.actor.asked[number][1] if isinstance(part, Picture)]
+
+
+def test_a_choice_reads_its_images_by_id_and_searches_for_nothing(stage: Stage) -> None:
+    setting = stage.setting()
+    setting.illustrator.select(SelectionRequest(CONTEXT, OFFERED), setting.repository)
+    assert stage.toy.calls == ["Describe", "GetImages", "Fetch", "Fetch", "Fetch"]
 
 
 def test_letters_follow_the_order_and_probabilities_the_candidates(stage: Stage) -> None:
@@ -50,7 +56,7 @@ def test_a_close_choice_is_looked_at_twice_unless_an_order_is_given(stage: Stage
         assert stage.actor.stages() == ["choose"] * looks
 
 
-def test_pictures_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
+def test_images_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     setting = stage.setting()
     asked = SelectionRequest(
         CONTEXT, OFFERED[:2], shown=((0, CandidateImage("bridge")), (1, CandidateImage("mountain")))
@@ -62,7 +68,7 @@ def test_pictures_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     assert len(set(keys(stage))) == 4
 
 
-def test_pictures_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None:
+def test_images_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None:
     setting = stage.setting()
     shown = ((None, CandidateImage("bridge")),)
     setting.illustrator.select(SelectionRequest(CONTEXT, OFFERED[:2], shown=shown), setting.repository)
@@ -71,14 +77,14 @@ def test_pictures_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("afters", [(2,), (0, 0), (None, None, None)])
-def test_no_picture_stands_at_the_place_itself_or_beside_another(stage: Stage, afters: tuple[int | None, ...]) -> None:
+def test_no_image_stands_at_the_place_itself_or_beside_another(stage: Stage, afters: tuple[int | None, ...]) -> None:
     setting = stage.setting()
     shown = tuple((after, CandidateImage("bridge")) for after in afters)
     with pytest.raises(InvalidRequest, match="the context has 3"):
         setting.illustrator.select(SelectionRequest(CONTEXT, OFFERED, shown=shown), setting.repository)
 
 
-def test_without_pixels_all_pictures_are_one(stage: Stage) -> None:
+def test_without_pixels_all_images_are_one(stage: Stage) -> None:
     setting = stage.setting()
     asked = SelectionRequest(CONTEXT, OFFERED, shown=((0, CandidateImage("bridge")),), has_pixels=False)
     setting.illustrator.select(asked, setting.repository)
@@ -109,19 +115,18 @@ def test_the_released_procedure_reads_letters_in_their_order(stage: Stage) -> No
 
 def test_similarity_takes_what_is_nearest_to_the_query(stage: Stage) -> None:
     repository = stage.setting().repository
-    repository.profile()
-    assert nearest(SelectionRequest("Words.", OFFERED, query="a ginger cat"), repository).choice == 1
+    assert select_nearest(SelectionRequest("Words.", OFFERED, query="a ginger cat"), repository).choice == 1
     uploaded = (*OFFERED[1:], CandidateImage(image=b"cup coffee espresso table"))
-    assert nearest(SelectionRequest("Words.", uploaded, query="a cup of espresso"), repository).choice == 2
+    assert select_nearest(SelectionRequest("Words.", uploaded, query="a cup of espresso"), repository).choice == 2
     assert stage.actor.asked == []
 
 
-def test_similarity_needs_a_query_and_known_pictures(stage: Stage) -> None:
+def test_similarity_needs_a_query_and_known_images(stage: Stage) -> None:
     repository = stage.setting().repository
     with pytest.raises(InvalidRequest, match="query: is empty"):
-        nearest(SelectionRequest("Words.", OFFERED), repository)
+        select_nearest(SelectionRequest("Words.", OFFERED), repository)
     with pytest.raises(NotFound, match="nobody"):
-        nearest(SelectionRequest("Words.", (CandidateImage("nobody"),), query="a cat"), repository)
+        select_nearest(SelectionRequest("Words.", (CandidateImage("nobody"),), query="a cat"), repository)
 
 
 def test_the_answer_says_what_a_choice_needs(stage: Stage) -> None:

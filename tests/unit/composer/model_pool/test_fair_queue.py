@@ -1,10 +1,11 @@
-"""Turns are fair, bounded, and given back whatever happens."""
+"""Turns of a queue are fair and bounded, and end whatever happens."""
 
 import threading
 from collections.abc import Generator
 
 import pytest
 
+from tests.scripted import wait_until
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.server.streaming import stream_in_thread
 from xcomp_protos.errors import Cancelled, Exhausted
@@ -24,34 +25,38 @@ def patient() -> float:
 
 
 class Line:
-    """Work that queues at a lane that is held until all of it has arrived."""
+    """Work that waits in a queue until all of it has arrived."""
 
-    def __init__(self, lane: FairQueue, clock: Clock) -> None:
-        self._lane, self._clock = lane, clock
+    def __init__(self, queue: FairQueue, clock: Clock) -> None:
+        self._fair, self._clock = queue, clock
+        self._busy = 0  # owners that have work left; changed by the one in the lane
         self.done: list[str] = []
 
     def run(self, *works: tuple[str, int, float]) -> list[str]:
         """Each owner works so many times for so long, one piece after the other; returns who had which turn."""
         held = threading.Event()
+        self._busy = len(works)
         arrived = threading.Barrier(len(works) + 1)
         workers = [threading.Thread(target=self._work, args=(arrived, *work)) for work in works]
-        with self._lane.enter(patient, owner="the first"):
+        with self._fair.enter(patient, owner="the first"):
             for worker in workers:
                 worker.start()
-            arrived.wait(timeout=10)
-            while len(self._lane._queue) < len(works):
+            arrived.wait(timeout=60)
+            while len(self._fair._queue) < len(works):
                 held.wait(0.001)
         for worker in workers:
-            worker.join(timeout=10)
+            worker.join(timeout=60)
         return self.done
 
     def _work(self, arrived: threading.Barrier, owner: str, times: int, seconds: float) -> None:
-        arrived.wait(timeout=10)
-        for _ in range(times):
-            with self._lane.enter(patient, owner=owner):
+        arrived.wait(timeout=60)
+        for left in reversed(range(times)):
+            with self._fair.enter(patient, owner=owner):
                 self._clock.now += seconds
                 self.done.append(owner)
-                threading.Event().wait(0.005)  # the others are back in the queue by then
+                self._busy -= not left
+                others = self._busy - bool(left)
+                wait_until(lambda others=others: len(self._fair._queue) >= others)  # type: ignore[misc]  # they come back
 
 
 def test_a_short_article_is_not_starved_by_two_long_ones() -> None:
@@ -72,73 +77,73 @@ def test_equal_articles_take_turns() -> None:
 
 
 def test_a_full_queue_says_when_to_come_back() -> None:
-    lane = FairQueue(width=1, waiting=0)
-    with lane.enter(patient), pytest.raises(Exhausted, match=r"try again in 5 s") as caught, lane.enter(patient):
+    queue = FairQueue(width=1, waiting=0)
+    with queue.enter(patient), pytest.raises(Exhausted, match=r"try again in 5 s") as caught, queue.enter(patient):
         pass
     assert caught.value.retry_after_s == 5
-    with lane.enter(patient):
+    with queue.enter(patient):
         pass
 
 
-def test_one_who_leaves_the_queue_gives_the_place_up() -> None:
-    lane = FairQueue(width=1, waiting=1)
+def test_a_cancelled_call_leaves_the_queue() -> None:
+    queue = FairQueue(width=1, waiting=1)
 
     def gone() -> float:
         raise Cancelled("the caller went away")
 
-    with lane.enter(patient):
+    with queue.enter(patient):
         for _ in range(3):
-            with pytest.raises(Cancelled), lane.enter(gone):
+            with pytest.raises(Cancelled), queue.enter(gone):
                 pass
-    with lane.enter(patient):
+    with queue.enter(patient):
         pass
 
 
-def test_work_that_fails_gives_the_turn_back() -> None:
-    lane = FairQueue(width=1, waiting=0)
+def test_failed_work_ends_its_turn() -> None:
+    queue = FairQueue(width=1, waiting=0)
     for _ in range(3):
-        with pytest.raises(ValueError, match="broken"), lane.enter(patient):
+        with pytest.raises(ValueError, match="broken"), queue.enter(patient):
             raise ValueError("broken")
 
 
-def test_owners_who_are_done_are_forgotten() -> None:
-    lane = FairQueue(width=1, waiting=0)
+def test_owners_without_work_are_forgotten() -> None:
+    queue = FairQueue(width=1, waiting=0)
     for owner in range(100):
-        with lane.enter(patient, owner=owner):
+        with queue.enter(patient, owner=owner):
             pass
-    with lane.enter(patient, owner="last"):
-        assert len(lane._ends) <= 2
+    with queue.enter(patient, owner="last"):
+        assert len(queue._ends) <= 2
 
 
-def test_a_slow_reader_holds_nothing() -> None:
-    lane = FairQueue(width=1, waiting=0)
+def test_a_slow_reader_does_not_block_the_queue() -> None:
+    queue = FairQueue(width=1, waiting=0)
     finished = threading.Event()
 
     def make() -> Generator[int]:
-        with lane.enter(patient):
+        with queue.enter(patient):
             yield from range(100)
         finished.set()
 
-    stream = stream_in_thread(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 0
-    assert finished.wait(timeout=10)  # although nobody reads on
-    with lane.enter(patient):
+    assert finished.wait(timeout=60)  # although nobody reads on
+    with queue.enter(patient):
         pass
     assert list(stream) == list(range(1, 100))
 
 
-def test_what_is_made_ahead_fails_where_it_is_read() -> None:
+def test_an_error_of_a_stream_is_raised_where_it_is_read() -> None:
     def make() -> Generator[int]:
         yield 1
         raise Exhausted("full")
 
-    stream = stream_in_thread(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 1
     with pytest.raises(Exhausted, match="full"):
         next(stream)
 
 
-def test_work_ends_when_its_reader_does() -> None:
+def test_a_stream_ends_when_its_reader_stops() -> None:
     stopped = threading.Event()
 
     def make() -> Generator[int]:
@@ -148,7 +153,7 @@ def test_work_ends_when_its_reader_does() -> None:
         finally:
             stopped.set()
 
-    stream = stream_in_thread(make, is_gone=lambda: False)
+    stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
-    assert stopped.wait(timeout=10)
+    assert stopped.wait(timeout=60)

@@ -16,6 +16,7 @@ from transformers import BertTokenizer, ChineseCLIPModel
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
 from tests.clip_checkpoints import VOCABULARY, cached, chinese_clip_folder, sample_images
+from tests.nearness import assert_close
 from xcomp_indexer import embed
 from xcomp_indexer.embed import registry
 from xcomp_indexer.embed.base import Embedder
@@ -165,7 +166,7 @@ def test_bf16_keeps_the_vectors(folder: Path, embedder: Embedder) -> None:
 
 def test_safetensors_give_the_same_vectors(tmp_path: Path, embedder: Embedder) -> None:
     safe = embed.load(f"chinese_clip:{chinese_clip_folder(tmp_path / 'safe', safe=True)}")
-    assert np.abs(safe.encode_texts(TEXTS) - embedder.encode_texts(TEXTS)).max() == 0
+    assert_close(safe.encode_texts(TEXTS), embedder.encode_texts(TEXTS))
 
 
 def test_a_model_of_the_hubs_cache_is_named_with_its_commit(
@@ -187,7 +188,7 @@ def test_other_weights_have_another_digest(tmp_path: Path, embedder: Embedder) -
 def test_both_ways_of_writing_the_size_are_read(folder: Path, tmp_path: Path, size: object, embedder: Embedder) -> None:
     other = changed(folder, tmp_path, "preprocessor_config.json", {"size": size})
     vectors = embed.load(f"chinese_clip:{other}").encode_images(sample_images()).vectors
-    assert np.abs(vectors - embedder.encode_images(sample_images()).vectors).max() == 0
+    assert_close(vectors, embedder.encode_images(sample_images()).vectors)
 
 
 @pytest.mark.parametrize(

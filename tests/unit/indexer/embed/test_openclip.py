@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tests.clip_checkpoints import MEAN, OPEN_CLIP, SIZE, STD, cached, open_clip_folder, sample_images
+from tests.nearness import ROUNDING, assert_close
 from xcomp_indexer import embed
 from xcomp_indexer.embed import clip
 from xcomp_indexer.embed.base import Embedder
@@ -151,8 +152,8 @@ def test_of_the_last_block_only_the_token_that_is_pooled_is_computed(
 ) -> None:
     folder = of_other_parts(tmp_path, vision=vision, text=text, **more)
     embedder, reference = embed.load(f"open_clip:{folder}"), reference_of(folder)
-    assert np.abs(embedder.encode_images(sample_images()).vectors - reference.images(sample_images())).max() < 1e-6
-    assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < 1e-6
+    assert np.abs(embedder.encode_images(sample_images()).vectors - reference.images(sample_images())).max() < ROUNDING
+    assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < ROUNDING
     assert rows_of_last_mlp(embedder, "visual.transformer") == 1
     assert rows_of_last_mlp(embedder, "transformer") == 1
 
@@ -164,7 +165,7 @@ def test_an_image_tower_of_another_design_is_left_to_the_library(tmp_path: Path,
     folder = of_other_parts(tmp_path, vision=vision, text={})
     embedder = embed.load(f"open_clip:{folder}")
     vectors = embedder.encode_images(sample_images()).vectors
-    assert np.abs(vectors - reference_of(folder).images(sample_images())).max() < 1e-6
+    assert np.abs(vectors - reference_of(folder).images(sample_images())).max() < ROUNDING
     assert rows_of_last_mlp(embedder, "visual.transformer") == PICTURE_TOKENS
 
 
@@ -172,7 +173,7 @@ def test_an_image_tower_of_another_design_is_left_to_the_library(tmp_path: Path,
 def test_a_text_tower_of_another_design_is_left_to_the_library(tmp_path: Path, text: Mapping[str, object]) -> None:
     folder = of_other_parts(tmp_path, vision={}, text=text)
     embedder = embed.load(f"open_clip:{folder}")
-    assert np.abs(embedder.encode_texts(TEXTS) - reference_of(folder).texts(TEXTS)).max() < 1e-6
+    assert np.abs(embedder.encode_texts(TEXTS) - reference_of(folder).texts(TEXTS)).max() < ROUNDING
     assert rows_of_last_mlp(embedder, "transformer") == 77
 
 
@@ -190,8 +191,8 @@ def test_the_padding_behind_a_text_is_not_read(embedder: Embedder, reference: Re
     assert widths_read(embedder, ["a house", "a red house"]) == [5], "three words between two marks"
     assert widths_read(embedder, ["house " * 300]) == [77], "windows of full length"
     alone = embedder.encode_texts(["a house"])
-    assert np.abs(embedder.encode_texts(["a house", "house " * 75])[0] - alone).max() < 1e-6
-    assert np.abs(alone - reference.texts(["a house"])).max() < 1e-6
+    assert np.abs(embedder.encode_texts(["a house", "house " * 75])[0] - alone).max() < ROUNDING
+    assert np.abs(alone - reference.texts(["a house"])).max() < ROUNDING
 
 
 def test_padding_that_a_text_sees_is_read(folder: Path, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_images_run_in_parts_whose_tensors_the_c_library_keeps_memory_for(
     network.visual.conv1.register_forward_hook(lambda _, pixels, __: sizes.append(len(pixels[0])))
     vectors = careful.encode_images(sample_images() * 4).vectors
     assert sizes == [4, 4, 4, 4], "equal parts of a batch, not one of 5 and a rest"
-    assert np.abs(vectors - embedder.encode_images(sample_images() * 4).vectors).max() < 1e-6
+    assert np.abs(vectors - embedder.encode_images(sample_images() * 4).vectors).max() < ROUNDING
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU reads either layout as fast")
@@ -238,10 +239,10 @@ def test_weights_lie_as_a_processor_reads_them(embedder: Embedder) -> None:
 def test_a_batch_gives_what_single_calls_give(embedder: Embedder) -> None:
     many = sample_images() * 5  # more than a batch of the CPU
     singly = np.concatenate([embedder.encode_images([image]).vectors for image in many])
-    assert np.abs(embedder.encode_images(many).vectors - singly).max() < 1e-5
+    assert np.abs(embedder.encode_images(many).vectors - singly).max() < ROUNDING
     texts = TEXTS * 5
     singly = np.concatenate([embedder.encode_texts([text]) for text in texts])
-    assert np.abs(embedder.encode_texts(texts) - singly).max() < 1e-5
+    assert np.abs(embedder.encode_texts(texts) - singly).max() < ROUNDING
 
 
 def test_nothing_gives_no_vectors(embedder: Embedder) -> None:
@@ -276,7 +277,7 @@ def test_marks_in_a_text_are_no_commands(embedder: Embedder) -> None:
 def test_any_text_gets_a_vector_soon(embedder: Embedder) -> None:
     odd = ["\ud800 half", "\x00", "红" * 3000, "a" * 20_000, "🦊" * 500]
     vectors = embedder.encode_texts(odd)
-    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
+    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < ROUNDING
 
 
 def test_threads_share_an_embedder(embedder: Embedder) -> None:
@@ -286,9 +287,9 @@ def test_threads_share_an_embedder(embedder: Embedder) -> None:
         seen = [pool.submit(embedder.encode_images, [image]) for image in images * 4]
         read = [pool.submit(embedder.encode_texts, TEXTS) for _ in range(16)]
         for at, each in enumerate(seen):
-            assert np.abs(each.result().vectors - expected[0][at % len(images)]).max() < 1e-5
+            assert np.abs(each.result().vectors - expected[0][at % len(images)]).max() < ROUNDING
         for text in read:
-            assert np.abs(text.result() - expected[1]).max() < 1e-5
+            assert np.abs(text.result() - expected[1]).max() < ROUNDING
 
 
 def test_bf16_keeps_the_vectors(folder: Path, embedder: Embedder) -> None:
@@ -307,7 +308,7 @@ def test_a_folder_says_what_it_is(embedder: Embedder, folder: Path) -> None:
 
 def test_pickled_weights_give_the_same_vectors(tmp_path: Path, embedder: Embedder) -> None:
     pickled = embed.load(f"open_clip:{open_clip_folder(tmp_path / 'bin', safe=False)}")
-    assert np.abs(pickled.encode_texts(TEXTS) - embedder.encode_texts(TEXTS)).max() == 0
+    assert_close(pickled.encode_texts(TEXTS), embedder.encode_texts(TEXTS))
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path, embedder: Embedder, folder: Path) -> None:

@@ -113,14 +113,14 @@ def test_a_repository_can_be_used_while_another_model_loads(home: Path) -> None:
     def load(model: str) -> CountingEmbedder:
         if model.startswith("lite"):
             loading.set()
-            in_time.append(release.wait(10))  # else what follows had to wait for it
+            in_time.append(release.wait(60))  # else what follows had to wait for it
         return CountingEmbedder()
 
     library = reopened(home, load)
     repository = library.create("quick")
     thread = threading.Thread(target=library.get_or_create, args=("slow",), kwargs={"profile": "lite"})
     thread.start()
-    assert loading.wait(10)
+    assert loading.wait(60)
     assert library.get("quick") is repository
     assert library.embedder(repository, "color").name == "color:hsv"
     assert library.models.names() == ["color:hsv"]
@@ -146,13 +146,13 @@ def test_a_repository_can_be_used_while_another_is_opened_or_removed(
 
     def slowly(name: str) -> object:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return do(name)
 
     monkeypatch.setattr(library.stores, work, slowly)
     threads = [threading.Thread(target=library.get if work == "open" else library.drop, args=("slow",))]
     threads[0].start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     assert library.get("quick") is quick
     library.create("another")
     found: list[object] = []
@@ -162,7 +162,7 @@ def test_a_repository_can_be_used_while_another_is_opened_or_removed(
     assert not found  # who wants the same one waits
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert found == [work == "open"]
     library.close()
 
@@ -184,20 +184,20 @@ def test_the_record_is_read_again_by_one_while_the_others_go_on(
 
     def slowly() -> Meta:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return read()
 
     monkeypatch.setattr(repository.store, "meta", slowly)
     repository.read_at -= 2 * RECORD_S
     thread = threading.Thread(target=library.get, args=("trips",))
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     assert library.get("trips") is repository
     changing = threading.Thread(target=repository.rewrite, args=(lambda record: replace(record, profile="color"),))
     changing.start()
     go.set()
     for each in (thread, changing):
-        each.join(10)
+        each.join(60)
     assert repository.record.profile == "color"
     assert time.monotonic() - repository.read_at < RECORD_S
 

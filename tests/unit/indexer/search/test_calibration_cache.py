@@ -31,7 +31,7 @@ class Taken:
     def background(self, repository: Repository, space: str) -> Vectors:
         self.times += 1
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         return np.eye(12, dtype=np.float32)[:3]
 
 
@@ -78,10 +78,10 @@ def test_a_scale_that_is_forgotten_while_it_is_taken_is_taken_anew(repository: R
     taken.go.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(kept.of, repository, "color")
-        assert taken.begun.wait(10)
+        assert taken.begun.wait(60)
         kept.forget(repository)
         taken.go.set()
-        first = slow.result(10)
+        first = slow.result(60)
     assert kept.of(repository, "color") is not first
     assert taken.times == 2
 
@@ -104,10 +104,10 @@ def test_nobody_waits_where_an_older_scale_will_do(repository: Repository) -> No
     taken.go.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(kept.of, repository, "color")
-        assert taken.begun.wait(10)
+        assert taken.begun.wait(60)
         assert kept.of(repository, "color") is first
         taken.go.set()
-        assert slow.result(10) is not first
+        assert slow.result(60) is not first
 
 
 def test_the_scale_of_one_space_waits_for_no_other(repository: Repository) -> None:
@@ -120,11 +120,11 @@ def test_the_scale_of_one_space_waits_for_no_other(repository: Repository) -> No
     taken["new"].go.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(kept.of, repository, "new")
-        assert taken["new"].begun.wait(10)
+        assert taken["new"].begun.wait(60)
         kept.of(repository, "color")
         assert not slow.done()
         taken["new"].go.set()
-        slow.result(10)
+        slow.result(60)
     assert taken["color"].times == 1
 
 

@@ -11,8 +11,8 @@ from xcomp_indexer.ingest.loader import cores
 _ARENAS = """
 import ctypes, gc, threading
 from xcomp_indexer.server import main
-main.settle()
-assert gc.isenabled() and gc.get_threshold()[0] == main.COLLECT_AFTER
+main.tune_memory()
+assert gc.isenabled() and gc.get_threshold()[0] == main.GC_THRESHOLD
 def ask():
     held.append(bytearray(4096 * 2))
     with ready: pass

@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from tests.checkpoints import write_checkpoint
 from tests.images import plain
+from tests.nearness import ROUNDING
 from xcomp_composer.server import main
 from xcomp_model import load
 from xcomp_model.base import Choice, ModelError, Picture, Runtime, Sampling, Section, never
@@ -152,8 +153,8 @@ def assert_alike(one: Sequence[Choice | str], other: Sequence[Choice | str]) -> 
     assert [each for each in one if isinstance(each, str)] == [each for each in other if isinstance(each, str)]
     for a, b in zip(one, other, strict=True):
         if isinstance(a, Choice) and isinstance(b, Choice):
-            assert a.probabilities == pytest.approx(b.probabilities, abs=1e-6)
-            assert a.mass == pytest.approx(b.mass, abs=1e-6)
+            assert a.probabilities == pytest.approx(b.probabilities, abs=ROUNDING)
+            assert a.mass == pytest.approx(b.mass, abs=ROUNDING)
 
 
 def test_eight_articles_in_turns_get_what_each_gets_alone_and_read_no_more(folder: Path) -> None:

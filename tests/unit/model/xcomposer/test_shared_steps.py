@@ -133,11 +133,11 @@ def test_answers_at_once_stay_within_the_budget_together(folder: Path, monkeypat
 
 
 def test_the_composer_lets_in_as_many_calls_as_the_model_serves(folder: Path) -> None:
-    served = ModelPool(EndpointConfig(), LocalRuntime(device="cpu")).talker(str(folder), "clip", lambda: 60.0)
+    served = ModelPool(EndpointConfig(), LocalRuntime(device="cpu")).load_chat(str(folder), "clip", lambda: 60.0)
     with ExitStack() as calls:
         for _ in range(AT_ONCE):
-            calls.enter_context(served.lane.enter(lambda: 1.0))
-        with pytest.raises(TimeoutError), served.lane.enter(_nobody):
+            calls.enter_context(served.queue.enter(lambda: 1.0))
+        with pytest.raises(TimeoutError), served.queue.enter(_nobody):
             pass
 
 

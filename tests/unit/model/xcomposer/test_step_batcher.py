@@ -70,7 +70,7 @@ def test_one_who_dawdles_holds_the_others_up_once(patience: Callable[[float], No
         slow(1)
         started = time.monotonic()
         assert [quick(number) for number in range(20)] == [2 * number for number in range(20)]
-        assert 0.3 <= time.monotonic() - started < 2 * 0.3
+        assert 0.3 <= time.monotonic() - started < 10 * 0.3  # each of the twenty steps would wait as long
         assert slow(4) == 8  # it may come back
 
 
