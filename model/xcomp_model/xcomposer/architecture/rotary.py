@@ -1,6 +1,6 @@
-"""The rotary tables of the released fp16 runtime of version 1.0, for comparing with its outputs.
+"""The rotary tables of the released fp16 runtime of version 1.0, for comparisons with its outputs.
 
-It multiplied positions and frequencies in half precision, so its angles drift with the position (0.6 rad at 2047).
+The release multiplied positions and frequencies in half precision, so its angles drift (0.6 rad at position 2047).
 """
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class HalfPrecisionRotary(nn.Module):
-    """Takes the place of a Llama's `rotary_emb`."""
+    """Replaces the `rotary_emb` of a Llama."""
 
     def __init__(self, *, head_dim: int, theta: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """InternLM-XComposer 1.0 (Zhang et al. 2023, arXiv 2309.15112) on the modules of transformers.
 
-A picture goes through an EVA ViT-g and a perceive sampler with learned queries; a projection and two flags make rows
-of it that stand between the embeddings of the words, and InternLM, a Llama with attention biases, reads on.
+An EVA ViT-g and a perceive sampler with learned queries encode an image. A projection and two flags turn the result
+into rows, which stand between the embeddings of the words and are read by InternLM, a Llama with attention biases.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +23,7 @@ class XComposer1(nn.Module):
         super().__init__()
         width = config.llm.hidden_size
         self.vision = Blip2VisionModel(config.vision)
-        self.vision.post_layernorm.eps = 1e-5  # a norm of its own in the release; the blocks' have 1e-6
+        self.vision.post_layernorm.eps = 1e-5  # as released; the norms of the blocks have 1e-6
         self.query_tokens = nn.Parameter(torch.empty(1, config.queries, config.sampler.hidden_size))
         self.qformer = Blip2QFormerModel(config.sampler)
         self.projector = nn.Linear(config.sampler.hidden_size, width)
@@ -34,16 +34,16 @@ class XComposer1(nn.Module):
         self.rows_per_image = config.queries + 2
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """Turns [B, 3, S, S] into the rows of each picture, [B, Q + 2, D]."""
+        """Turns [B, 3, S, S] into the rows of each image, [B, Q + 2, D]."""
         patches = self.vision(pixel_values=pixel_values).last_hidden_state  # [B, P + 1, ViT width]
         queries = self.query_tokens.to(patches.device).expand(len(patches), -1, -1)
-        seen = self.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
-        rows = self.projector(seen)  # [B, Q, D]
+        features = self.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
+        rows = self.projector(features)  # [B, Q, D]
         start, end = (
             flag.to(rows.device).expand(len(rows), -1, -1) for flag in (self.flag_image_start, self.flag_image_end)
         )
         return torch.cat((start, rows, end), dim=1)
 
     def image_rows(self, mask: Tensor) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Pictures and words pass the same weights in this model."""
+        """Does nothing: images and words pass the same weights in this model."""
         return nullcontext()
