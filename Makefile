@@ -4,15 +4,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
 LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+# One worker for each processor; the others take over what one has left, so that they end together.
+WORKERS := -n logical --maxprocesses=8 --dist=worksteal
+# The tests whose numbers come from a network, and what makes its products add up in another order.
+NUMERIC := $(wildcard tests/parity tests/unit/model tests/unit/indexer/embed tests/unit/indexer/search \
+  tests/service/test_clip_spaces.py tests/service/test_composer_models.py tests/service/test_openai*.py \
+  tests/service/test_evidence.py tests/service/test_eval_selection.py)
+KERNELS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE
 PROOFS := decode_fuzz kill_ingest kill_rebuild grpc_fuzz composers kills hostile
 
-.PHONY: demo test check format setup stubs bench soak prove screenshots clean locks sbom audit up
+.PHONY: demo test test-kernels check format setup stubs bench soak prove screenshots clean locks sbom audit up
 
 demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
 	@$(BIN)/python demo/run.py
 
-test: $(VENV)/.dev  ## the whole suite
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## the whole suite, on every processor; ARGS=… for pytest
+	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+
+test-kernels: $(VENV)/.dev  ## the numeric tests as other processors compute; KERNELS=… for one of them
+	@for kernel in $(KERNELS); do for threads in 1 2; do \
+	  echo "$$kernel OMP_NUM_THREADS=$$threads"; \
+	  env $$kernel OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest $(WORKERS) $(NUMERIC) || exit 1; done; done
 
 check: $(VENV)/.dev  ## formatting, lint, types
 	@$(BIN)/ruff format --check .

@@ -21,7 +21,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.server.auth import Access
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def serving(
     library = RepositoryCatalog(
         _stores(home, store, seal_from=seal_from, graph_from=graph_from), EmbedderCache(load), default_profile="color"
     )
-    service = IndexerService(library, roots=roots, inbox=UploadDir(home.parent / FOLDER))
+    service = IndexerService(library, roots=roots, upload_dir=UploadDir(home.parent / FOLDER))
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint(listen, access=access)) as running:
+        with start_server([register], ServerEndpoint(listen, access=access)) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with IndexerClient(running.address, token=access.grants[0].token if access else None) as client:
                 yield Indexer(running.address, client, embedder, loads, library)

@@ -1,4 +1,4 @@
-"""HTTP servers on loopback, for the fakes of services that the tests may not ask."""
+"""HTTP servers on loopback, for fakes of services that tests must not call."""
 
 import threading
 from collections.abc import Iterator

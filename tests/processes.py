@@ -1,4 +1,4 @@
-"""The indexer as a process of its own."""
+"""The indexer as its own process."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 def process(
     home: Path, *arguments: str, module: str = "xcomp_indexer.server.main"
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Starts an indexer and yields it with its address; it is gone afterwards."""
+    """Starts an indexer; yields it with its address, and kills it afterwards."""
     command = [sys.executable, "-m", module, "--profile", "color", "--home", str(home), *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("XCOMP_")}
     with subprocess.Popen(
@@ -24,7 +24,7 @@ def process(
     ) as server:
         try:
             assert server.stderr
-            heard = re.search("listening on (.*)", server.stderr.readline())
-            yield server, heard[1] if heard else ""
+            listening = re.search("listening on (.*)", server.stderr.readline())
+            yield server, listening[1] if listening else ""
         finally:
             server.kill()

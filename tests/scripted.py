@@ -1,4 +1,4 @@
-"""A service that does in each call what a test says, over real gRPC."""
+"""A service whose behaviour each test sets, over real gRPC."""
 
 import threading
 import time
@@ -11,11 +11,11 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.server import auth, interceptor
-from xcomp_protos.server.run import Running, ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import RunningServer, ServerEndpoint, ServiceSpec, start_server
 
 
 class Scripted(rpc.IndexerServicer):
-    """Does in each call what the test says; the other methods are left out."""
+    """Runs in each call what the test sets; it lacks the other methods."""
 
     def __init__(self) -> None:
         self.describe: Callable[[], None] = lambda: None
@@ -50,19 +50,21 @@ class Scripted(rpc.IndexerServicer):
         return pb.SearchResponse(seconds=interceptor.remaining_s(context, default=60))
 
 
-def scripted() -> Scripted:
-    return Scripted()  # type: ignore[abstract]  # the methods left out are part of the test
+def scripted_service() -> Scripted:
+    return Scripted()  # type: ignore[abstract]  # the missing methods are part of the test
 
 
 @contextmanager
-def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = None) -> Iterator[Running]:
+def running(service: Scripted, listen: str = "127.0.0.1:0", token: str | None = None) -> Iterator[RunningServer]:
     registered = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
-    with started([registered], ServerEndpoint(listen, access=auth.single(token) if token else None)) as server:
+    with start_server(
+        [registered], ServerEndpoint(listen, access=auth.allow_token(token) if token else None)
+    ) as server:
         yield server
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

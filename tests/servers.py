@@ -1,4 +1,4 @@
-"""Both services as processes on loopback, with their logs in files: for load, faults and random messages."""
+"""Both services as processes on loopback, with logs in files: for load, faults and random messages."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ NONE: Mapping[str, str] = {}
 
 @dataclass
 class Process:
-    """A server; it may be killed and started again at the same address."""
+    """A server that can be killed and started again at the same address."""
 
     module: str
     arguments: tuple[str, ...]
@@ -27,7 +27,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        """Starts it, and waits until it says where it listens; the second time at the same address."""
+        """Starts the server, and waits until it says where it listens; a second time at the same address."""
         listen = self.address or "127.0.0.1:0"
         command = [sys.executable, "-m", self.module, "--listen", listen, *self.arguments]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("XCOMP_", "OTEL_"))}
@@ -42,30 +42,30 @@ class Process:
         self.address = self.said()[said:].partition("listening on ")[2].split()[0]
 
     def said(self) -> str:
-        """The whole log, over all its lives."""
+        """Returns the whole log, of all its starts."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Kills it, like a crash."""
         self.popen.kill()
         self.popen.wait()
 
     def stop(self) -> None:
-        """Lets it drain and end."""
+        """Lets it drain, and waits for its end."""
         self.popen.terminate()
         self.popen.wait(WAIT_S)
 
     def resident_bytes(self) -> int:
-        """Its memory."""
+        """Returns its memory."""
         pages = int(Path(f"/proc/{self.popen.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def descriptors(self) -> int:
-        """How many files and sockets it has open."""
+        """Returns the number of its open files and sockets."""
         return len(list(Path(f"/proc/{self.popen.pid}/fd").iterdir()))
 
     def threads(self) -> int:
-        """How many threads it has."""
+        """Returns the number of its threads."""
         return len(list(Path(f"/proc/{self.popen.pid}/task").iterdir()))
 
 

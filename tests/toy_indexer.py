@@ -25,7 +25,7 @@ from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 Context = grpc.ServicerContext
 
@@ -78,7 +78,7 @@ class ToyIndexer(rpc.IndexerServicer):
         self.searching = threading.Event()
         self._seen = self._concrete()
         self._vectors = {id_: self.embed(image.shows) for id_, image in self.images.items()}
-        texts = [*background.ENGLISH, *background.CHINESE] if images else []
+        texts = background.texts(("en", "zh")) if images else []
         self._background = np.sort([_standouts(self._scores(self.embed(text))).max() for text in texts])
 
     def _concrete(self) -> set[str]:
@@ -118,7 +118,7 @@ class ToyIndexer(rpc.IndexerServicer):
     def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         self._called("Search", context)
         self.searching.set()
-        self.held.wait(timeout=10)
+        self.held.wait(timeout=60)
         if request.profile not in ("", "lite"):
             raise Conflict(f"repository 'toy' has the profile lite, not {request.profile}")
         results = [self._result(query, request) for query in request.queries]
@@ -261,7 +261,7 @@ def _standouts(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def serving(toy: ToyIndexer) -> Iterator[str]:
     """Serves the toy on a free port of loopback; yields its address."""
     service = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(toy, server))
-    with started([service], ServerEndpoint("127.0.0.1:0")) as running:
+    with start_server([service], ServerEndpoint("127.0.0.1:0")) as running:
         running.set_health(1)
         yield running.address
 

@@ -179,7 +179,7 @@ class _UnsentTraces(logging.Handler):
 @contextmanager
 def _trace_command(arguments: Sequence[str]) -> Iterator[None]:
     """Traces the whole command if the environment asks for traces; the span has only the name of the command."""
-    if not api.traces_wanted(os.environ):
+    if not api.wants_traces(os.environ):
         yield
         return
     from xcomp_protos.telemetry import setup
@@ -188,7 +188,7 @@ def _trace_command(arguments: Sequence[str]) -> Iterator[None]:
     logging.getLogger("opentelemetry").addHandler(unsent)
     name = next((word for word in arguments if word in COMMANDS), "help")
     has_timeout = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{of}TIMEOUT") for of in ("TRACES_", ""))
-    with setup.traced("xcomp", timeout_s=None if has_timeout else COLLECTOR_S), api.stage(f"xcomp {name}"):
+    with setup.trace_process("xcomp", timeout_s=None if has_timeout else COLLECTOR_S), api.stage(f"xcomp {name}"):
         yield
     if unsent.has_failed:
         address = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(

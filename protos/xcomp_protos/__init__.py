@@ -1,1 +1,1 @@
-"""The published gRPC interface of xcomp: generated messages, a typed client, and the transport both sides share."""
+"""The published gRPC interface of xcomp: generated messages, typed clients, and what all servers share."""

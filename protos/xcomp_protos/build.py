@@ -1,7 +1,7 @@
-"""The build id: one short word that changes whenever the installed code does.
+"""The build id: a short word that changes with the installed code.
 
-The command line compares it with the id of a running local server and replaces a server of another build. It is asked
-for on every command, so nothing is read but the names, sizes and times of the files.
+The command line compares it with the id of a running local server, and replaces a server of another build. Every
+command computes it, so it reads only the names, sizes and times of the files.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-VERSION = "0.1.0"  # the distribution's; read from here, since asking the installation for it takes 20 ms
+VERSION = "0.1.0"  # of the distribution; importlib.metadata would take 20 ms to read it
 PACKAGES = ("xcomp_protos", "xcomp_indexer", "xcomp_model", "xcomp_composer", "xcomp_cli")
 
 

@@ -4,6 +4,9 @@ Both sides use the same table: a server turns an exception into a status, a clie
 class. A message states the fact and the way out in one line.
 """
 
+import sys
+from collections.abc import Callable
+
 import grpc
 
 MAX_MESSAGE_CHARACTERS = 600  # a status travels as a header, percent-encoded; clients drop headers over 8 KiB
@@ -150,3 +153,16 @@ def one_line(text: str) -> str:
     """Makes a message printable, one line and short, as a status needs it; it may quote anything that a caller sent."""
     plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return plain if len(plain) <= MAX_MESSAGE_CHARACTERS else f"{plain[: MAX_MESSAGE_CHARACTERS - 1]}…"
+
+
+def run_main(act: Callable[[], int | None]) -> int:
+    """Runs the work of a process; an `XcompError` becomes one line on stderr.
+
+    Returns:
+        The exit status: that of `act`, 2 for an `InvalidRequest`, 1 for another error.
+    """
+    try:
+        return act() or 0
+    except XcompError as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201  # the process has no other output
+        return 2 if isinstance(error, InvalidRequest) else 1

@@ -1,7 +1,7 @@
 """Generates the `*_pb2*` modules from the `.proto` files; `make stubs` runs it in an environment of its own.
 
 The folder of the `.proto` files is mapped to the package's name (`-I xcomp_protos=protos`), so that the generated
-imports read `from xcomp_protos import common_pb2` and the files register under a name nobody else uses.
+imports read `from xcomp_protos import common_pb2`, and the files register under a name that no other package uses.
 """
 
 import sys
@@ -14,7 +14,7 @@ SERVICES = (f"--grpc_python_out={PROTOS}", f"--mypy_grpc_out=quiet:{PROTOS}")
 
 def main() -> int:
     """Writes the modules beside this file; returns protoc's exit status."""
-    import grpc_tools  # type: ignore[import-not-found]  # of the generator's own environment
+    import grpc_tools  # type: ignore[import-not-found]  # only in the environment of the generator
     from grpc_tools import protoc
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"

@@ -1,14 +1,11 @@
-"""The address of the model hub, checked before its client reads it.
-
-The client parses `HF_ENDPOINT` while it is imported, wherever in a program that happens to be.
-"""
+"""Checks the address of the model hub before the hub's client reads it: the client parses it at its import."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 
 def check_endpoint(environment: Mapping[str, str]) -> None:
-    """Raises `InvalidRequest` if `HF_ENDPOINT` is set to what no program can read as an address."""
+    """Raises `InvalidRequest` if `HF_ENDPOINT` is set and cannot be parsed as an address."""
     address = environment.get("HF_ENDPOINT", "")
     try:
         urlsplit(address)

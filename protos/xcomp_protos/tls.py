@@ -1,6 +1,6 @@
-"""TLS on both sides: what a server shows, and whom a client trusts.
+"""TLS on both sides: the certificate that a server or a client shows, and the authorities that it trusts.
 
-Files are read once, when a process starts: renewed certificates need a restart.
+Files are read once, when a process starts: a renewed certificate needs a restart.
 """
 
 import ssl
@@ -11,42 +11,42 @@ import grpc
 
 from xcomp_protos.errors import InvalidRequest
 
-SCHEME = "grpcs://"  # of an address that is spoken to over TLS
-CLIENT_FILES = ("--tls-ca", "--tls-client-cert", "--tls-client-key")  # options of a client, and their names in errors
+SCHEME = "grpcs://"  # of an address that uses TLS
+CLIENT_FILES = ("--tls-ca", "--tls-client-cert", "--tls-client-key")  # options of a client, as its errors name them
 
 
 @dataclass(frozen=True)
 class ServerTls:
-    """The certificate of a server; with `client_ca`, callers must show one as well (mutual TLS). All PEM."""
+    """The certificate of a server; with `client_ca`, callers must show one too (mutual TLS). All in PEM."""
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """As grpc takes them."""
+        """Returns the credentials for gRPC."""
         pairs = [(self.key, self.certificate)]
         return grpc.ssl_server_credentials(pairs, self.client_ca, require_client_auth=self.client_ca is not None)
 
 
 @dataclass(frozen=True)
 class ClientTls:
-    """Whom a client trusts, the system's authorities by default, and what it shows when asked. All PEM."""
+    """The authorities that a client trusts, by default the system's, and its own certificate. All in PEM."""
 
     ca: bytes | None = None
     certificate: bytes | None = None
     key: bytes | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """As grpc takes them."""
+        """Returns the credentials for gRPC."""
         return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
 
 
 def server_tls(certificate: str, key: str, client_ca: str) -> ServerTls | None:
-    """Reads the files of a server; None where there is no certificate.
+    """Reads the files of a server; returns None where no certificate is given.
 
     Raises:
-        InvalidRequest: a file is missing or is none, or the key is that of another certificate.
+        InvalidRequest: a file is missing or unreadable, or the key belongs to another certificate.
     """
     if not certificate and not key:
         if client_ca:
@@ -57,7 +57,7 @@ def server_tls(certificate: str, key: str, client_ca: str) -> ServerTls | None:
 
 
 def client_tls(ca: str, certificate: str, key: str, *, options: tuple[str, str, str] = CLIENT_FILES) -> ClientTls:
-    """Reads the files of a client, none of which is needed; raises like `server_tls`."""
+    """Reads the files of a client, all of them optional; raises like `server_tls`."""
     authorities = _authorities(ca, options[0]) if ca else None
     if not certificate and not key:
         return ClientTls(authorities)
@@ -73,7 +73,7 @@ def _pair(certificate: str, key: str, *, options: tuple[str, str]) -> tuple[byte
     except (ssl.SSLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)
         raise InvalidRequest(
-            f"{options[0]} {certificate} and {options[1]} {key} are no pair in PEM: {reason}"
+            f"{options[0]} {certificate} and {options[1]} {key} are not a pair in PEM: {reason}"
         ) from None
     return content, secret
 
@@ -87,7 +87,7 @@ def _authorities(path: str, option: str) -> bytes:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("ascii"))
     except (ssl.SSLError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidRequest(f"{option} {path} holds no certificates in PEM: {error}") from None
+        raise InvalidRequest(f"{option} {path} has no certificates in PEM: {error}") from None
     return content
 
 

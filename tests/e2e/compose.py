@@ -62,7 +62,7 @@ class Stage:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
@@ -78,7 +78,7 @@ class Stage:
         kind, *command = service["healthcheck"]["test"]
         assert kind == "CMD"
         done = subprocess.run(
-            self.words(command), env=self.environment(service), capture_output=True, timeout=60, check=False
+            self.words(command), env=self.environment(service), capture_output=True, timeout=120, check=False
         )
         return done.returncode == 0
 

@@ -18,7 +18,7 @@ from tests.toy_indexer import ToyIndexer
 from tests.toy_indexer import serving as toy_serving
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import indexer_pb2
@@ -36,13 +36,13 @@ def illustrated(client: ComposerClient, text: str, options: pb.Options) -> Artic
 
 
 def check(article: Article, text: str, *, spots: int) -> None:
-    """Every word is there, every spot is accounted for, and no picture stands twice."""
+    """Every word is there, every spot is accounted for, and no image stands twice."""
     assert article.text == text
     assert len(article.segments) == 20
-    ids = [picture.image_id for _, picture in article.illustrated]
+    ids = [image.image_id for _, image in article.illustrations]
     assert len(ids) == len(set(ids))
     assert len(ids) + len(article.unfilled) == spots
-    assert all(picture.evidence and picture.candidates for _, picture in article.illustrated)
+    assert all(image.evidence and image.candidates for _, image in article.illustrations)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,8 @@ def test_real_photographs_find_their_paragraphs(lite: ComposerClient, language: 
     article = illustrated(lite, TEXTS[language], pb.Options(repository="photos", images=6))
     check(article, TEXTS[language], spots=6)
     assert article.language == language
-    shown = {Path(picture.path).stem.lower(): article.segments[number].text for number, picture in article.illustrated}
+    segments = article.segments
+    shown = {Path(image.path).stem.lower(): segments[number].text for number, image in article.illustrations}
     words = {"en": {"motorcycle": "motorcycle", "coffee": "coffee"}, "zh": {"motorcycle": "摩托车", "coffee": "咖啡"}}
     placed = [name for name in words[language] for stem in shown if name in stem]
     assert placed, shown
@@ -91,7 +92,7 @@ def test_tiny_models_illustrate_both(tmp_path: Path, version: int) -> None:
         of_models(ModelPool(EndpointConfig()), folder, list(TEXTS.values())), TEXTS.values(), strict=True
     ):
         check(article, text, spots=6)
-        assert article.illustrated
+        assert article.illustrations
 
 
 def test_an_endpoint_illustrates_both() -> None:
@@ -99,9 +100,9 @@ def test_an_endpoint_illustrates_both() -> None:
         made = of_models(ModelPool(EndpointConfig(url)), "openai:m", list(TEXTS.values()))
     for article, text in zip(made, TEXTS.values(), strict=True):
         check(article, text, spots=6)
-        assert len(article.illustrated) >= 1
-        assert all("chat-1" in picture.evidence.prompt for _, picture in article.illustrated if picture.evidence)
+        assert len(article.illustrations) >= 1
+        assert all("chat-2" in image.evidence.prompt for _, image in article.illustrations if image.evidence)
 
 
 def test_the_articles_have_twenty_segments() -> None:
-    assert [len(split(text)) for text in TEXTS.values()] == [20, 20]
+    assert [len(split_blocks(text)) for text in TEXTS.values()] == [20, 20]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -100,6 +100,13 @@ def _lives(pid: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def _error(done: subprocess.CompletedProcess[str]) -> str:
     """The one line of an error."""
     assert done.stdout == ""
@@ -161,10 +168,7 @@ def test_server_leaves_when_idle(machine: Machine) -> None:
     machine.environment["XCOMP_IDLE_TIMEOUT"] = "1"
     assert machine.run("status").returncode == 0
     pid = machine.server()
-    deadline = time.monotonic() + 20
-    while _lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not _lives(pid)
+    _wait_until(lambda: not _lives(pid))
     assert machine.run("status").returncode == 0
 
 
@@ -179,9 +183,9 @@ def test_interrupted_index_is_completed_by_the_next(machine: Machine) -> None:
     machine.paint(400)
     machine.run("status")  # so that the interrupt meets the work, not the start
     started = machine.start("index", machine.photos)
-    time.sleep(1.0)
+    _wait_until((machine.home / "repositories" / "default").exists)
     os.killpg(started.pid, signal.SIGINT)
-    _, said = started.communicate(timeout=30)
+    _, said = started.communicate(timeout=60)
     server = machine.server()
     if started.returncode != 0:  # else the machine was faster than the interrupt
         assert started.returncode == 130
@@ -195,9 +199,9 @@ def test_interrupted_index_is_completed_by_the_next(machine: Machine) -> None:
 
 def test_interrupt_of_the_first_command_does_not_hurt_the_next(machine: Machine) -> None:
     started = machine.start("status")
-    time.sleep(0.6)  # the server is being started
+    _wait_until((machine.home / "run" / "indexer.starting").exists)
     os.killpg(started.pid, signal.SIGINT)
-    started.communicate(timeout=30)
+    started.communicate(timeout=60)
     assert machine.run("status").returncode == 0
 
 
@@ -350,7 +354,7 @@ def test_taken_port_is_status_1(machine: Machine) -> None:
         assert machine.run("status", "--indexer", address).returncode == 0
     finally:
         os.killpg(first.pid, signal.SIGTERM)
-        first.communicate(timeout=30)
+        first.communicate(timeout=60)
 
 
 def test_page_of_a_search_needs_nothing_beside_it(indexed: Machine) -> None:

@@ -1,6 +1,7 @@
 """docker-compose.yml: against its schema and our rules, and driven from the first start to an illustrated article."""
 
 import json
+import random
 import re
 import shutil
 import signal
@@ -22,7 +23,8 @@ from tests.shim import Backend, Shim
 OURS = {name: each for name, each in services().items() if name != "qdrant"}
 LASTING = {name: each for name, each in OURS.items() if "healthcheck" in each}
 FETCHING = {"models", "models-gpu"}
-WAIT_S = 60
+WAIT_S = 300
+_LISTENS = "listening on "
 
 
 def test_the_file_follows_the_compose_specification() -> None:
@@ -121,20 +123,29 @@ def test_locks_hold_every_requirement_with_a_hash(extra: str) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that a system hands out by itself, so that nothing takes it before the service does."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
 def started(stage: Stage, name: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A service of the file, once it is healthy."""
+    said = log.read_text().count(_LISTENS) if log.exists() else 0
     process = stage.start(services()[name], log)
+
+    def comes() -> bool:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        return log.read_text().count(_LISTENS) > said  # asked first: the check of its health is a process of its own
+
     try:
         deadline = time.monotonic() + WAIT_S
-        while not stage.is_healthy(services()[name]):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+        while not (comes() and stage.is_healthy(services()[name])):
+            time.sleep(0.1)
         yield process
     finally:
         with suppress(ProcessLookupError):
@@ -184,7 +195,7 @@ def test_the_services_index_and_illustrate_and_come_back_without_a_network(tmp_p
             assert (tmp_path / "here" / "post.illustrated" / "article.html").exists()
             for process in (composer, indexer):
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(30) == 0
+                assert process.wait(WAIT_S) == 0
 
     # No hub any more, same store: the one-shot services end well, and the others come back.
     with Shim("grpc", port=store.port, backend=backend):

@@ -39,7 +39,7 @@ class Desk:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
         return subprocess.run(
-            [*XCOMP, *arguments], capture_output=True, text=True, env=self.environment, cwd=self.folder, timeout=60
+            [*XCOMP, *arguments], capture_output=True, text=True, env=self.environment, cwd=self.folder, timeout=120
         )
 
     def json(self, *arguments: str) -> dict[str, object]:
@@ -194,7 +194,7 @@ def test_the_echo_writes_and_rewords_and_retrieval_illustrates(desk: Desk) -> No
         (("chat", "hello", "--image", "nowhere.png"), 2, "no such file"),
         (("chat", "hello", "--model", "gpt"), 2, "unknown composer model"),
         (("chat", "hello", "--model", "./home"), 1, "home"),
-        (("illustrate", "post.md", "--model", "./nowhere"), 1, "is no folder"),
+        (("illustrate", "post.md", "--model", "./nowhere"), 1, "is not a folder"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(desk: Desk, arguments: tuple[str, ...], status: int, words: str) -> None:

@@ -1,4 +1,4 @@
-"""The pages in a real browser: pictures load, nothing overflows, nothing acts, in both languages and at two widths."""
+"""The pages in a real browser: images load, nothing overflows, nothing acts, in both languages and at two widths."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from xcomp_cli.evaluation.labelling import image_source, labelling_page
 from xcomp_cli.output.search_page import write_page
 from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, Segment, SpaceScore, Unfilled
 from xcomp_composer.bundle.writer import write_bundle
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 
@@ -29,8 +29,8 @@ LONG = "Donaudampfschifffahrtsgesellschaftskapitänsmütze" * 8
 URL = f"https://example.org/{'a' * 300}"
 ENGLISH = f"""# The harbour of {LONG[:90]} {EVIL}
 
-The harbour wakes early, and {LONG} lies there. {URL} is a long way from here, and a paragraph that begins an article
-has a large first letter, for which it needs a few lines of its own to stand beside.
+The harbour wakes early, and {LONG} is moored there. {URL} is a long way from here, and a paragraph that begins an
+article has a large first letter, for which it needs a few lines of its own to stand beside.
 
 | a table | with {LONG[:120]} | and | many | more | columns | than | fit |
 |---|---|---|---|---|---|---|---|
@@ -57,7 +57,7 @@ CHINESE = f"""# 港口的一天{"很长的标题" * 12}
 SHAPES = {"wide": (640, 200), "tall": (200, 640), "even": (320, 320), "plain": (480, 320)}
 
 
-def picture(name: str, max_px: int = 2048) -> bytes:
+def make_jpeg(name: str, max_px: int = 2048) -> bytes:
     image = Image.new("RGB", SHAPES.get(name, (480, 320)), (40, 110, 160))
     image.paste((230, 190, 120), (0, image.height * 2 // 3, image.width, image.height))
     image.thumbnail((max_px, max_px))
@@ -67,18 +67,18 @@ def picture(name: str, max_px: int = 2048) -> bytes:
 
 
 def fetch(image_id: str, max_px: int) -> tuple[bytes, str]:
-    return picture(image_id, max_px), ".jpg"
+    return make_jpeg(image_id, max_px), ".jpg"
 
 
 class Client:
     """The part of the indexer's client that a page asks."""
 
     def fetch(self, request: pb.FetchRequest) -> tuple[pb.FetchHeader, bytes]:
-        return pb.FetchHeader(media_type="image/jpeg", suffix=".jpg"), picture(request.image_id, request.max_px)
+        return pb.FetchHeader(media_type="image/jpeg", suffix=".jpg"), make_jpeg(request.image_id, request.max_px)
 
 
 def article(text: str, language: str) -> Article:
-    blocks = split(text)
+    blocks = split_blocks(text)
     offered = tuple(
         Candidate(name, f"/photos/{LONG}/{EVIL}/{name}.jpg", 3.5 - n / 10, 0.3, f"because of {LONG} {EVIL}",
                   spaces={"en": SpaceScore(1, 0.31, 2.4), EVIL: SpaceScore(n + 1, 0.2, -0.3)},
@@ -121,7 +121,7 @@ def search_page(folder: Path, query: str) -> Path:
 def label_page(folder: Path, text: str, count: int = 4) -> Path:
     names = [f"{name}.jpg" for name in (*SHAPES, *(f"more{n}" for n in range(20)))][:count]
     for name in names:
-        (folder / name).write_bytes(picture(name.removesuffix(".jpg")))
+        (folder / name).write_bytes(make_jpeg(name.removesuffix(".jpg")))
     item = {"context": text, "query": "a query", "candidates": names, "images": [names[0]]}
     lines = [json.dumps({**item, "id": f"{n} {EVIL}"}) for n in range(3)]
     (folder / "items.jsonl").write_text("\n".join(lines))
@@ -148,9 +148,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield running
 
 
-def test_a_page_without_styles_of_its_own_keeps_our_pictures_within(browser: Browser, tmp_path: Path) -> None:
+def test_a_page_without_styles_of_its_own_keeps_our_images_within(browser: Browser, tmp_path: Path) -> None:
     page = "<!doctype html>\n<meta name=viewport content='width=device-width'>\n<p>The harbour wakes early.</p>\n"
-    segments = [Segment(block.text) for block in split(page, "html")]
+    segments = [Segment(block.text) for block in split_blocks(page, "html")]
     shown = Illustration("plain", "r", "/plain.jpg", alt="A harbour", width=1600, height=1000)
     segments[-1] = replace(segments[-1], illustration=shown)
     write_bundle(Article("", "en", "m", "p", tuple(segments), format="html"), tmp_path, fetch)
@@ -164,7 +164,7 @@ KINDS = [f"{kind} {language}" for kind in ("article", "review", "search", "label
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_load_and_nothing_overflows(
+def test_images_load_and_nothing_overflows(
     browser: Browser, pages: dict[str, Path], kind: str, width: int
 ) -> None:  # fmt: skip
     look = browser.look(pages[kind], width=width)
@@ -174,7 +174,7 @@ def test_pictures_load_and_nothing_overflows(
     assert browser.evaluate("document.documentElement.lang")[:2] == kind[-2:]
 
 
-def test_an_overflow_a_lost_picture_and_an_error_would_be_seen(browser: Browser, tmp_path: Path) -> None:
+def test_an_overflow_a_lost_image_and_an_error_would_be_seen(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
     page.write_text(
         "<meta name=viewport content='width=device-width, initial-scale=1'>"

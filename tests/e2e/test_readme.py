@@ -36,9 +36,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_tested_commands_of_the_readme_work(readme: str, workplace: Path, tmp_path: Path) -> None:
-    script = "\n".join(["set -eu", *commands(readme)])
+def test_tested_commands_of_the_readme_work(workplace: Path, tmp_path: Path) -> None:
+    """Those of the other language are the same, as the next test says."""
+    script = "\n".join(["set -eu", *commands("README.md")])
     kept = {key: value for key, value in os.environ.items() if not key.startswith("XCOMP_")}
     home = str(tmp_path / "home")
     environment = {**kept, "XCOMP_HOME": home, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -18,7 +18,7 @@ from tests.indexing import Indexer, serving
 from xcomp_cli.indexing.watch import changes
 from xcomp_cli.main import run
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
@@ -124,7 +124,7 @@ def test_a_watched_folder_stays_up_to_date_until_it_is_interrupted(
         images.library(photos, {"red.jpg": images.RED, "green.jpg": images.GREEN})
         assert eventually(lambda: "green.jpg" in indexer.images())
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130
         assert "Traceback" not in said
         assert said.splitlines()[-1] == "interrupted"

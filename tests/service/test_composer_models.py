@@ -21,7 +21,7 @@ from xcomp_composer.model_pool.pool import EndpointConfig, LocalRuntime, ModelPo
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_model import base
-from xcomp_model.base import Choice, Picture, Prompt, Sampling, Section, never
+from xcomp_model.base import Choice, ImagePart, Prompt, Sampling, Section, never_cancelled
 from xcomp_model.openai_api import model as adapter
 from xcomp_model.selection import select
 from xcomp_model.xcomposer.model import XComposer
@@ -30,7 +30,7 @@ from xcomp_protos import composer_pb2 as pb
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.errors import InvalidRequest, Unavailable, Unsupported, XcompError
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 TEXT = "A cup of espresso stood on the table.\n\nThe ginger cat slept.\n\nA steam train left the station.\n"
 
@@ -50,7 +50,7 @@ def serving(indexer: str, models: ModelPool) -> Iterator[ComposerClient]:
     service = ComposerService(Dependencies(indexer, models))
     register = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
+        with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(1)
             with ComposerClient(running.address, timeout_s=30) as client:
                 yield client
@@ -81,12 +81,12 @@ def illustrated(composer: ComposerClient, model: str, text: str = TEXT, **more: 
 
 def test_a_native_model_illustrates(composer: ComposerClient, folder: str) -> None:
     article = illustrated(composer, folder, images=2)
-    image = dict(article.illustrated)[1]
+    image = dict(article.illustrations)[1]
     assert (image.query, image.chosen_by, article.model) == ("cat", folder, folder)
     assert len(image.candidates) == 4
     assert image.probability == image.candidates[0].probability
     assert ", prompt xcomposer" in image.reason
-    assert len(article.illustrated) + len(article.unfilled) == 2
+    assert len(article.illustrations) + len(article.unfilled) == 2
     assert not any("named" in each.reason for each in article.unfilled)
     assert article.text == TEXT
 
@@ -109,8 +109,8 @@ def test_articles_made_at_once_are_those_made_one_after_the_other(composer: Comp
     for maker in makers:
         maker.join()
     for number, article in enumerate(alone):
-        assert [each.image_id for _, each in together[number].illustrated] == [
-            each.image_id for _, each in article.illustrated
+        assert [each.image_id for _, each in together[number].illustrations] == [
+            each.image_id for _, each in article.illustrations
         ]
 
 
@@ -159,10 +159,10 @@ def test_a_native_model_rewords(composer: ComposerClient, folder: str, kind: str
 def test_a_choice_that_nobody_waits_for_is_broken_off(composer: ComposerClient, models: ModelPool, folder: str) -> None:
     model = models.load_chat(folder, "", lambda: 10.0).model
     assert isinstance(model, XComposer)
-    image = Picture("k", Image.new("RGB", (8, 8), "red"))
+    image = ImagePart("k", Image.new("RGB", (8, 8), "red"))
     before = model.positions_read
-    with pytest.raises(base.ModelError, match="broken off"):
-        select(model, [Section("words " * 50)], [image, image], cancelled=lambda: True)
+    with pytest.raises(base.ModelFailure, match="cancelled"):
+        select(model, [Section("words " * 50)], [image, image], is_cancelled=lambda: True)
     assert model.positions_read == before
     assert sum(select(model, [Section("words")], [image, image]).probabilities) == pytest.approx(1)
 
@@ -177,11 +177,15 @@ class Recorder:
         monkeypatch.setattr(model, "stream", self.stream)
         monkeypatch.setattr(model, "choose", self.choose)
 
-    def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never_cancelled
+    ) -> Iterator[str]:
         self.prompts.append(prompt)
-        return self._stream(prompt, sampling, cancelled=cancelled)
+        return self._stream(prompt, sampling, is_cancelled=is_cancelled)
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
+    def choose(
+        self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never_cancelled
+    ) -> Choice:
         self.prompts.append(prompt)
         return self._choose(prompt, options)
 
@@ -189,10 +193,10 @@ class Recorder:
         """For every prompt its marks, in order, and its images, each as a number."""
         tokenizer = self._model._tokenizer
         words = ("<Seg", "<|Bot|>:") if "eoh" in tokenizer.controls else ("<Seg",)
-        marks = {i for i, piece in tokenizer.pieces() if piece in words} | set(tokenizer.controls.values())
-        units = [tokenizer.units(prompt) for prompt in self.prompts]
+        marks = {i for i, piece in tokenizer.text_pieces() if piece in words} | set(tokenizer.controls.values())
+        units = [tokenizer.encode_prompt(prompt) for prompt in self.prompts]
         return [
-            tuple(-1 if isinstance(u, Picture) else u for u in each if isinstance(u, Picture) or u in marks)
+            tuple(-1 if isinstance(u, ImagePart) else u for u in each if isinstance(u, ImagePart) or u in marks)
             for each in units
         ]
 
@@ -220,7 +224,7 @@ def test_words_of_an_article_never_change_the_structure_of_a_prompt(
         line = " ".join(words.split())
         structure, article = recorded(composer, models, folder, text(line))
         assert structure[:3] == expected[:3], words
-        assert [number for number, _ in article.illustrated] == [1], words
+        assert [number for number, _ in article.illustrations] == [1], words
         assert article.text == text(line)
 
 
@@ -260,7 +264,7 @@ def endpoint() -> Iterator[Hosted]:
 def test_an_endpoint_illustrates_by_the_scores_of_its_letters(endpoint: Hosted) -> None:
     with endpoint(composing()) as (client, requests):
         article = illustrated(client, "openai:m", images=1)
-    ((segment, image),) = article.illustrated
+    ((segment, image),) = article.illustrations
     assert (segment, image.query, image.chosen_by) == (1, "a ginger cat", "openai:m")
     assert [each.probability for each in image.candidates] == pytest.approx(
         [0.7 / 0.9, 0.1 / 0.9, 0.1 / 0.9, 0], abs=1e-3
@@ -271,14 +275,14 @@ def test_an_endpoint_illustrates_by_the_scores_of_its_letters(endpoint: Hosted) 
 
 def test_an_endpoint_without_scores_chooses_by_its_letter(endpoint: Hosted) -> None:
     with endpoint(composing(choice=message("C."))) as (client, _):
-        ((_, image),) = illustrated(client, "openai:without-scores", images=1).illustrated
+        ((_, image),) = illustrated(client, "openai:without-scores", images=1).illustrations
     assert [each.probability for each in image.candidates] == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (composing(choice=message("I would rather not.")), "answered none of the options"),
+        (composing(choice=message("I would rather not.")), "did not answer with one of the options"),
         (composing(choice=message("A", scores={"I": -0.1, "A": -4.0})), "of its probability on the options"),
         (composing(choice=(200, b"<html>")), "not its protocol"),
         (composing(choice=failure(500, "<b>broken</b>\nline")), "failed: "),
@@ -290,7 +294,7 @@ def test_an_endpoint_without_scores_chooses_by_its_letter(endpoint: Hosted) -> N
 def test_hostile_answers_leave_spots_empty_with_the_reason(endpoint: Hosted, answer: Answer, reason: str) -> None:
     with endpoint(answer) as (client, _):
         article = illustrated(client, "openai:m", images=1)
-    assert not article.illustrated
+    assert not article.illustrations
     (unfilled,) = article.unfilled
     assert reason in unfilled.reason
     assert "\n" not in unfilled.reason
@@ -300,7 +304,7 @@ def test_hostile_answers_leave_spots_empty_with_the_reason(endpoint: Hosted, ans
 def test_what_an_endpoint_says_is_bounded_and_harmless(endpoint: Hosted) -> None:
     flood = "9" * 5000 + " <script>alert(1)</script> \x1b[2J" + "x" * 100_000
     with endpoint(composing(query=flood, other=flood)) as (client, _):
-        ((_, image),) = illustrated(client, "openai:m", images=1).illustrated
+        ((_, image),) = illustrated(client, "openai:m", images=1).illustrations
     assert len(image.query) <= 96 * CHARACTERS_PER_TOKEN
     assert len(image.caption) <= 300
     assert "\x1b" not in image.caption + image.query
@@ -311,7 +315,7 @@ def test_an_endpoint_without_eyes_writes_and_is_shown_no_image(endpoint: Hosted)
         asked = pb.ComposeRequest(instruction="A garage", options=options("openai-text:m"))
         article = proto.from_proto(list(client.compose(asked))[-1].article)
     assert article.model == "openai:m"
-    assert [image.chosen_by for _, image in article.illustrated] == ["retrieval"]
+    assert [image.chosen_by for _, image in article.illustrations] == ["retrieval"]
     assert len(requests) == 1
 
 
@@ -334,7 +338,7 @@ def test_an_endpoint_that_leaves_in_the_middle_costs_only_the_rest(endpoint: Hos
 
     with endpoint(answer) as (client, _):
         article = illustrated(client, "openai:m", images=3)
-    assert len(article.illustrated) == 1
+    assert len(article.illustrations) == 1
     assert [each.query for each in article.unfilled] == ["a cat", "a train"]
     assert all("over its quota" in each.reason for each in article.unfilled)
 
@@ -352,7 +356,7 @@ def test_what_broke_off_is_filled_by_the_model_that_chose_before(endpoint: Hoste
         request.options.model = ""
         filled = proto.from_proto(client.edit(request))
     assert len(requests) == 2  # the choice and its caption
-    assert {image.chosen_by for _, image in filled.illustrated} == {"openai:m"}
+    assert {image.chosen_by for _, image in filled.illustrations} == {"openai:m"}
 
 
 def test_an_article_reaches_an_endpoint_as_text_of_one_message(endpoint: Hosted) -> None:
@@ -372,7 +376,7 @@ def test_an_article_reaches_an_endpoint_as_text_of_one_message(endpoint: Hosted)
     [
         ("gpt-4", InvalidRequest, "unknown composer model"),
         ("openai:m", XcompError, "set OPENAI_BASE_URL"),
-        ("/nowhere/at/all", XcompError, "is no folder"),
+        ("/nowhere/at/all", XcompError, "is not a folder"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_one_line(
@@ -391,7 +395,7 @@ def test_a_folder_that_is_no_model_is_named(composer: ComposerClient, tmp_path: 
 def test_a_model_that_cannot_see_writes_and_leaves_the_images_to_retrieval(composer: ComposerClient) -> None:
     request = pb.ComposeRequest(instruction="# T\n\nThe red motorcycle in the garage.", options=options("echo"))
     article = proto.from_proto(list(composer.compose(request))[-1].article)
-    assert [image.chosen_by for _, image in article.illustrated] == ["retrieval"]
+    assert [image.chosen_by for _, image in article.illustrations] == ["retrieval"]
     seen = [ToyIndexer().fetch("cat", 64)[0]]
     with pytest.raises(Unsupported, match="does not see images"):
         list(composer.compose(pb.ComposeRequest(instruction="x", reference_images=seen, options=options("echo"))))

@@ -22,7 +22,7 @@ from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.client import ComposerClient
 from xcomp_protos.client.retry import Retry
 from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable, Unsupported, XcompError
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, start_server
 
 TOY = pb.Options(repository="toy")
 
@@ -32,7 +32,7 @@ def serving(indexer: str) -> Iterator[ComposerClient]:
     service = ComposerService(Dependencies(indexer, ModelPool(EndpointConfig())))
     register = ServiceSpec("xcomp.v1.Composer", lambda server: rpc.add_ComposerServicer_to_server(service, server))
     try:
-        with started([register], ServerEndpoint("127.0.0.1:0")) as running:
+        with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             with ComposerClient(running.address, timeout_s=20, retry=Retry(attempts=1)) as client:
                 yield client
@@ -69,7 +69,7 @@ def test_illustrate_streams_every_step_and_the_article_last(composer: ComposerCl
     assert kinds[-1] == "article"
     article = proto.from_proto(events[-1].article)
     assert article.text == ARTICLE
-    assert {image.image_id for _, image in article.illustrated} == {"coffee", "motorcycle", "cat"}
+    assert {image.image_id for _, image in article.illustrations} == {"coffee", "motorcycle", "cat"}
     assert (article.model, article.profile, article.repository) == ("retrieval", "lite", "toy")
 
 
@@ -90,7 +90,7 @@ def test_a_page_is_illustrated(composer: ComposerClient) -> None:
     text = "<!doctype html>\n<p>The red motorcycle stood in the garage.</p>\n<ul><li>The red motorcycle.</li></ul>\n"
     *_, last = composer.illustrate(pb.IllustrateRequest(text=text, format="html", options=TOY))
     article = proto.from_proto(last.article)
-    assert [(number, image.image_id) for number, image in article.illustrated] == [(1, "motorcycle")]
+    assert [(number, image.image_id) for number, image in article.illustrations] == [(1, "motorcycle")]
     assert (article.text, article.format) == (text, "html")
 
 
@@ -164,7 +164,7 @@ def test_compose_streams_the_words_and_illustrates_them(composer: ComposerClient
     article = proto.from_proto(events[-1].article)
     assert "".join(event.text.text for event in events if event.HasField("text")) == article.text
     assert article.model == "echo"
-    assert article.illustrated
+    assert article.illustrations
     assert set(article.seconds) == {"write", "illustrate"}
 
 
@@ -172,7 +172,7 @@ def test_a_written_article_is_delivered_when_the_indexer_leaves(composer: Compos
     toy.away_from = 2
     request = pb.ComposeRequest(instruction=ARTICLE, options=pb.Options(repository="toy", model="echo"))
     article = proto.from_proto(list(composer.compose(request))[-1].article)
-    assert article.illustrated == ()
+    assert article.illustrations == ()
     assert {spot.reason for spot in article.unfilled} == {"the indexer is away"}
 
 
@@ -231,7 +231,7 @@ def test_a_choice_that_makes_no_sense_is_refused(
 
 def test_edits_change_the_article_and_can_be_taken_back(composer: ComposerClient) -> None:
     article = illustrated(composer)
-    number = article.illustrated[0][0]
+    number = article.illustrations[0][0]
     for operation in (
         pb.EditOperation(pick=pb.PickCandidate(spot=number, candidate=1)),
         pb.EditOperation(search=pb.SearchSpot(spot=number, query="steam train at the station")),
@@ -259,8 +259,8 @@ def test_a_search_shows_the_best_image_that_is_not_shown_elsewhere(composer: Com
 
 def test_every_change_of_a_image_goes_over_the_wire(composer: ComposerClient) -> None:
     article = illustrated(composer, images=3)
-    number = article.illustrated[0][0]
-    first = article.illustrated[0][1].image_id
+    number = article.illustrations[0][0]
+    first = article.illustrations[0][1].image_id
     for operation in (
         pb.EditOperation(show=pb.ShowImage(spot=number, image_id="train")),
         pb.EditOperation(recaption=pb.Recaption(spot=number, caption="My own words", alt="")),
@@ -284,7 +284,7 @@ def test_an_article_that_broke_off_is_filled_later(composer: ComposerClient, toy
     article = proto.from_proto(list(composer.compose(request))[-1].article)
     toy.away_from = 10**9
     filled = edited(composer, article, pb.EditOperation(fill=True))
-    assert {image.image_id for _, image in filled.illustrated} == {"coffee", "motorcycle", "cat"}
+    assert {image.image_id for _, image in filled.illustrations} == {"coffee", "motorcycle", "cat"}
     assert edited(composer, filled, pb.EditOperation(undo=True)) == article
 
 
@@ -355,8 +355,8 @@ def test_a_full_queue_is_exhausted(composer: ComposerClient, toy: ToyIndexer) ->
     callers = [threading.Thread(target=call) for _ in range(36)]
     for caller in callers:
         caller.start()
-    deadline = time.monotonic() + 10
-    while not errors and time.monotonic() < deadline:
+    deadline = time.monotonic() + 50  # the others are held a little longer
+    while len(errors) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     toy.held.set()
     for caller in callers:
@@ -369,7 +369,7 @@ def test_a_caller_who_leaves_ends_the_work(composer: ComposerClient, toy: ToyInd
     toy.held.clear()
     with grpc.insecure_channel(composer.address) as channel:
         stream = rpc.ComposerStub(channel).Illustrate(pb.IllustrateRequest(text=ARTICLE, options=TOY))
-        assert toy.searching.wait(timeout=10)
+        assert toy.searching.wait(timeout=60)
         stream.cancel()  # type: ignore[no-untyped-call]  # the stubs know no types here
     toy.held.set()
     time.sleep(0.3)

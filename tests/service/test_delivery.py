@@ -17,7 +17,7 @@ from tests.toy_indexer import PatientCallContext, ToyIndexer
 from xcomp_cli.articles import output
 from xcomp_cli.main import run
 from xcomp_composer.article.model import Article, Illustration, Segment
-from xcomp_composer.bundle.site_assets import LIST
+from xcomp_composer.bundle.site_assets import USAGE_FILE
 from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_protos import indexer_pb2_grpc as rpc
@@ -73,7 +73,7 @@ def test_nothing_of_the_owner_is_in_any_file_of_a_bundle(
     assert len(files) == 5
     for file in files:
         assert not [secret for secret in SECRETS if secret.encode() in file.read_bytes()], file.name
-    ((_, illustration),) = written.illustrated
+    ((_, illustration),) = written.illustrations
     assert illustration.file.endswith(".jpg")
     with Image.open(folder / illustration.file) as opened:
         assert opened.size == ((2048, 1365) if kind == "JPEG" else (300, 200))
@@ -89,7 +89,7 @@ def test_originals_keep_everything(indexer: Indexer, photos: Path, tmp_path: Pat
     written = output.bundle_target(tmp_path / "b").write(
         article, output.image_fetcher(indexer.client, "default", originals=True)
     )
-    ((_, illustration),) = written.illustrated
+    ((_, illustration),) = written.illustrations
     assert (tmp_path / "b" / illustration.file).read_bytes() == (photos / "phone.heic").read_bytes()
 
 
@@ -188,7 +188,7 @@ def test_a_list_that_was_tampered_with_removes_nothing_elsewhere(site: Path) -> 
     outside.write_bytes(b"mine")
     (site / "img").mkdir()
     names = {"../outside.jpg": ["gone.md"], ".hidden": ["gone.md"], "sub/x.jpg": ["gone.md"]}
-    (site / "img" / LIST).write_text(json.dumps({"pictures": names}))
+    (site / "img" / USAGE_FILE).write_text(json.dumps({"pictures": names}))
     (site / "img" / ".hidden").write_bytes(b"mine")
     post = site / "one.md"
     post.write_text("A cup of espresso stood on the wooden table.\n")

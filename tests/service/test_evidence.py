@@ -29,8 +29,8 @@ OTHER = "other:colors"
 class Duller(OtherEmbedder):
     """Sees some grey in every image, so that its cosines are other ones."""
 
-    def encode_batch(self, images: Sequence[Prepared]) -> Encoded:
-        vectors = super().encode_batch(images).vectors + 0.2
+    def encode_batch(self, pictures: Sequence[Prepared]) -> Encoded:
+        vectors = super().encode_batch(pictures).vectors + 0.2
         return Encoded(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 

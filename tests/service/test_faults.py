@@ -1,4 +1,4 @@
-"""Samples of the long proofs of load and faults, with real processes on loopback."""
+"""Short runs of the long proofs of load and faults, with real processes on loopback."""
 
 import pytest
 
@@ -10,13 +10,13 @@ def test_32_composers_at_once_are_all_served(act: composers.Act) -> None:
     assert composers.trial(act, 40)["wrong"] == []
 
 
-def test_killed_servers_lose_nothing_and_clients_find_them_again() -> None:
+def test_killed_servers_lose_nothing_and_clients_reconnect() -> None:
     assert kills.processes(1)["wrong"] == []
 
 
-def test_a_store_that_was_away_is_found_again() -> None:
+def test_a_server_reconnects_to_a_store_that_was_away() -> None:
     assert kills.store(1)["wrong"] == []
 
 
-def test_hostile_callers_harm_nobody_else() -> None:
+def test_hostile_callers_do_not_harm_others() -> None:
     assert hostile.trial(20, seed=1)["wrong"] == []

@@ -16,7 +16,7 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Conflict, Denied, InvalidRequest, NotFound, Unauthenticated
-from xcomp_protos.server.auth import single
+from xcomp_protos.server.auth import allow_token
 
 
 def fetch(indexer: Indexer, name: str, **wishes: object) -> tuple[pb.FetchHeader, bytes]:
@@ -262,7 +262,7 @@ def test_a_tool_that_knows_only_the_address_can_list_and_call_services(indexer: 
 
 
 def test_every_call_asks_for_the_token(home: Path) -> None:
-    with serving(home, access=single("secret")) as indexer, IndexerClient(indexer.address) as stranger:
+    with serving(home, access=allow_token("secret")) as indexer, IndexerClient(indexer.address) as stranger:
         assert list(indexer.client.list_repositories()) == []
         with pytest.raises(Unauthenticated, match="missing or wrong token"):
             stranger.list_repositories()

@@ -17,6 +17,7 @@ from xcomp_indexer.search.calibration import Calibration, calibrate
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Cancelled, Conflict, NotFound
+from xcomp_protos.telemetry import api
 
 COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": images.BLUE}
 
@@ -50,7 +51,7 @@ def test_a_cancelled_ingest_that_waits_for_its_turn_gives_up(indexer: Indexer, p
         threading.Thread(target=wait, args=(stream,)).start()
         time.sleep(0.1)
         other.close()
-        assert ended.wait(10)
+        assert ended.wait(60)
     assert counts(indexer.ingest(photos)[0]) == {"scanned": 3, "unchanged": 3}
 
 
@@ -61,10 +62,10 @@ def test_two_ingests_of_one_repository_take_turns(indexer: Indexer, photos: Path
     threads = [threading.Thread(target=lambda: summaries.append(indexer.ingest(photos)[0])) for _ in range(2)]
     for thread in threads:
         thread.start()
-    assert indexer.embedder.waiting.wait(10)
+    assert indexer.embedder.waiting.wait(60)
     indexer.embedder.open.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sorted((summary.added, summary.unchanged) for summary in summaries) == [(0, 3), (3, 0)]
     assert indexer.embedder.images == 3
 
@@ -76,13 +77,13 @@ def test_search_and_upkeep_work_while_an_ingest_runs(indexer: Indexer, photos: P
     indexer.embedder.open.clear()
     thread = threading.Thread(target=indexer.ingest, args=(photos,))
     thread.start()
-    assert indexer.embedder.waiting.wait(10)
+    assert indexer.embedder.waiting.wait(60)
     assert indexer.search("green", k=1) == ["green.jpg"]
     assert indexer.client.describe().repositories[0].images == 3
     with pytest.raises(Conflict, match="being indexed"):
         indexer.client.delete_repository("default")
     indexer.embedder.open.set()
-    thread.join(10)
+    thread.join(60)
     assert indexer.search("yellow", k=1) == ["new.jpg"]
 
 
@@ -91,11 +92,11 @@ def searching(indexer: Indexer, begun: threading.Event, go: threading.Event) -> 
     """Keeps a search at what it has begun while the body runs, then lets it go on and end."""
     thread = threading.Thread(target=indexer.search, args=("blue",))
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     yield
     assert thread.is_alive()
     go.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -112,7 +113,7 @@ def test_searches_go_on_while_one_takes_the_scale_anew(
 
     def slowly(*arguments: Any) -> Calibration:
         begun.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return calibrate(*arguments)
 
     monkeypatch.setattr(calibration_cache, "calibrate", slowly)
@@ -132,7 +133,7 @@ def test_searches_go_on_while_one_waits_for_its_model(
     def slowly_at_first(model: str) -> Embedder:
         if not begun.is_set():
             begun.set()
-            assert go.wait(10)
+            assert go.wait(60)
         return get(model)
 
     monkeypatch.setattr(indexer.library.models, "get", slowly_at_first)
@@ -140,10 +141,18 @@ def test_searches_go_on_while_one_waits_for_its_model(
         assert indexer.search("red", k=1) == ["red.jpg"]
 
 
-def test_an_ingest_that_waited_for_a_repository_that_went_is_told(indexer: Indexer, photos: Path) -> None:
+def test_an_ingest_that_waited_for_a_repository_that_went_is_told(
+    indexer: Indexer, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images.library(photos, COLORS)
     indexer.ingest(photos)
     failed: list[str] = []
+    waits = threading.Event()
+
+    @contextmanager
+    def waiting(queue: str) -> Iterator[None]:
+        waits.set()
+        yield
 
     def ingest() -> None:
         try:
@@ -151,10 +160,11 @@ def test_an_ingest_that_waited_for_a_repository_that_went_is_told(indexer: Index
         except NotFound as error:
             failed.append(str(error))
 
+    monkeypatch.setattr(api, "waiting", waiting)
     thread = threading.Thread(target=ingest)
     with indexer.library.get("default").ingesting:
         thread.start()
-        time.sleep(0.1)
-        indexer.library._emptied("default")  # as `drop` does, which has the turn then
-    thread.join(10)
+        assert waits.wait(60)
+        indexer.library._close_and_count("default")  # as `drop` does, which has the turn then
+    thread.join(60)
     assert failed == ["repository 'default' was deleted while this ingest waited: run it again"]

@@ -115,7 +115,7 @@ def test_a_lost_store_is_reported_and_one_that_returns_works(
 
 
 def until_it_answers(indexer: Indexer) -> list[str]:
-    for _ in range(20):
+    for _ in range(300):
         try:
             return indexer.search("blue", k=SIZE)
         except Unavailable:

@@ -1,4 +1,4 @@
-"""What Prometheus would scrape, from real servers at work."""
+"""The metrics that Prometheus scrapes, from real servers at work."""
 
 import re
 import urllib.request
@@ -37,12 +37,12 @@ class Scraped:
 
 
 @contextmanager
-def measured(**readings: float) -> Iterator[str]:
-    """Keeps metrics of this process while the body runs; yields where they are to be had."""
+def keep_metrics(**readings: float) -> Iterator[str]:
+    """Keeps metrics of this process while the body runs; yields their address."""
     with ExitStack() as stack:
         kept = metrics.Metrics({name: ("a level", partial(float, value)) for name, value in readings.items()})
-        stack.enter_context(api.recording(kept))
-        yield stack.enter_context(metrics.served(kept, "127.0.0.1:0"))
+        stack.enter_context(api.use_recorder(kept))
+        yield stack.enter_context(metrics.serve_metrics(kept, "127.0.0.1:0"))
 
 
 def scrape(address: str) -> Scraped:
@@ -50,11 +50,11 @@ def scrape(address: str) -> Scraped:
         return Scraped(response.read().decode())
 
 
-def test_an_indexer_tells_calls_stages_images_and_failures(indexer: Indexer, photos: Path) -> None:
+def test_an_indexer_counts_calls_stages_images_and_failures(indexer: Indexer, photos: Path) -> None:
     images.library(photos, {"red.jpg": images.RED, "blue.jpg": images.BLUE})
     (photos / "again.jpg").write_bytes((photos / "red.jpg").read_bytes())
-    (photos / "broken.jpg").write_bytes(b"not a picture")
-    with measured() as address:
+    (photos / "broken.jpg").write_bytes(b"not an image")
+    with keep_metrics() as address:
         indexer.ingest(photos)
         indexer.search("red")
         indexer.search("blue")
@@ -75,14 +75,14 @@ def test_an_indexer_tells_calls_stages_images_and_failures(indexer: Indexer, pho
     assert seen["xcomp_active_calls"] == 0
 
 
-def test_a_composer_tells_stages_pictures_and_abstentions() -> None:
-    with toy_indexer.serving(ToyIndexer()) as toy, serving(toy) as composer, measured() as address:
+def test_a_composer_counts_stages_images_and_abstentions() -> None:
+    with toy_indexer.serving(ToyIndexer()) as toy, serving(toy) as composer, keep_metrics() as address:
         article = illustrated(composer)
         illustrated(composer, "Honesty is more important than success.", images=1)
         request = cpb.ComposeRequest(instruction="Write.", options=cpb.Options(repository="toy", model="echo"))
         list(composer.compose(request))
         seen = scrape(address)
-    assert seen["xcomp_illustrations_total"] >= len(list(article.illustrated)) > 0
+    assert seen["xcomp_illustrations_total"] >= len(list(article.illustrations)) > 0
     assert seen["xcomp_abstentions_total"] >= 1
     assert seen["xcomp_tokens_total"] > 0
     for stage in ("retrieve", "choose", "write"):
@@ -91,7 +91,7 @@ def test_a_composer_tells_stages_pictures_and_abstentions() -> None:
 
 
 def test_no_text_of_a_user_reaches_a_metric(indexer: Indexer) -> None:
-    with toy_indexer.serving(ToyIndexer()) as toy, serving(toy) as composer, measured() as address:
+    with toy_indexer.serving(ToyIndexer()) as toy, serving(toy) as composer, keep_metrics() as address:
         for repository in (SECRET, "zeppelin"):
             with pytest.raises((InvalidRequest, NotFound)):
                 indexer.client.search(
@@ -106,7 +106,7 @@ def test_no_text_of_a_user_reaches_a_metric(indexer: Indexer) -> None:
     assert seen['xcomp_stage_seconds_count{stage="embed.other"}'] >= 1
 
 
-def test_the_composer_hands_its_request_id_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_composer_passes_its_request_id_to_the_indexer(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     request = cpb.IllustrateRequest(text="A red motorcycle in the garage.", options=TOY)
     with ExitStack() as stack:
@@ -118,7 +118,7 @@ def test_the_composer_hands_its_request_id_on(caplog: pytest.LogCaptureFixture) 
 
 
 def test_memory_and_models_are_read_at_the_scrape() -> None:
-    with measured(models_loaded=2.0) as address:
+    with keep_metrics(models_loaded=2.0) as address:
         seen = scrape(address)
     assert seen["xcomp_models_loaded"] == 2
     assert seen["process_resident_memory_bytes"] > 10_000_000
@@ -128,15 +128,15 @@ def test_memory_and_models_are_read_at_the_scrape() -> None:
 
 def test_every_metric_has_a_help_and_is_on_the_operations_page() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-    with measured(models_loaded=0) as address:
+    with keep_metrics(models_loaded=0) as address:
         names = set(re.findall(r"# HELP (xcomp_\w+) \w", scrape(address).text))
     assert len(names) >= 14
     assert {name for name in names if f"`{name}`" not in page} == set()
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", "192.0.2.1:0"])
-def test_an_address_that_cannot_be_had_is_named(listen: str) -> None:
-    with pytest.raises(Unavailable, match="--metrics-listen"), metrics.served(metrics.Metrics({}), listen):
+def test_an_address_that_cannot_be_bound_is_named(listen: str) -> None:
+    with pytest.raises(Unavailable, match="--metrics-listen"), metrics.serve_metrics(metrics.Metrics({}), listen):
         pass
 
 

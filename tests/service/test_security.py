@@ -1,4 +1,4 @@
-"""TLS, mutual TLS, tokens with roles and scopes, over real channels; and that secrets stay out of what is said."""
+"""TLS, mutual TLS, tokens with roles and scopes, over real channels; no log and no error has a secret in it."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import trustme
 
 from tests import images
 from tests.indexing import serving
-from tests.scripted import scripted
+from tests.scripted import scripted_service
 from xcomp_indexer.images.decode import content_hash
 from xcomp_indexer.server import main as indexer_server
 from xcomp_protos import indexer_pb2 as pb
@@ -21,7 +21,7 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Denied, InvalidRequest, Unauthenticated, Unavailable
 from xcomp_protos.server.auth import Access, Grant
 from xcomp_protos.server.options import _is_private
-from xcomp_protos.server.run import Running, ServerEndpoint, ServiceSpec, started
+from xcomp_protos.server.run import RunningServer, ServerEndpoint, ServiceSpec, start_server
 from xcomp_protos.tls import ClientTls, ServerTls, client_tls, server_tls
 
 TOKENS = Access(
@@ -54,10 +54,10 @@ def files(authority: trustme.CA, folder: Path, name: str) -> Files:
 
 
 @contextmanager
-def running(*, access: Access | None = None, tls: ServerTls | None = None) -> Iterator[Running]:
-    service = scripted()
+def running(*, access: Access | None = None, tls: ServerTls | None = None) -> Iterator[RunningServer]:
+    service = scripted_service()
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
-    with started([register], ServerEndpoint("localhost:0", access=access, tls=tls)) as server:
+    with start_server([register], ServerEndpoint("localhost:0", access=access, tls=tls)) as server:
         yield server
 
 
@@ -69,9 +69,9 @@ def test_calls_travel_over_tls(authority: trustme.CA, tmp_path: Path) -> None:
             assert client.describe().version == "1"
             assert len(list(client.ingest(pb.IngestRequest()))) == 3
         with IndexerClient(server.address) as client, pytest.raises(Unavailable, match="trust each other's"):
-            client.describe()  # the system's authorities do not know this one
+            client.describe()  # the system does not trust this authority
         with IndexerClient(server.address.removeprefix("grpcs://")) as client, pytest.raises(Unavailable):
-            client.describe()  # nobody speaks plainly to it
+            client.describe()  # it refuses plain text
 
 
 def test_a_certificate_of_another_name_is_not_trusted(authority: trustme.CA, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_mutual_tls_asks_callers_for_a_certificate(authority: trustme.CA, tmp_pa
                 client.describe()
 
 
-def test_files_that_are_none_are_refused_in_one_line(authority: trustme.CA, tmp_path: Path) -> None:
+def test_wrong_files_are_refused_in_one_line(authority: trustme.CA, tmp_path: Path) -> None:
     mine, other = files(authority, tmp_path, "localhost"), files(authority, tmp_path, "other.example")
     (tmp_path / "text").write_text("no certificate")
     text, missing = str(tmp_path / "text"), str(tmp_path / "missing")
@@ -121,17 +121,17 @@ def test_a_role_opens_its_methods_over_the_wire() -> None:
     with running(access=TOKENS) as server:
         with IndexerClient(server.address, token="r-token") as reader:
             assert reader.describe().version == "1"
-            with pytest.raises(Denied, match="Ingest asks for a token of role write, this one has read"):
+            with pytest.raises(Denied, match="Ingest needs a token of role write, this one has read"):
                 list(reader.ingest(pb.IngestRequest(repository="press")))
         with IndexerClient(server.address, token="w-token") as writer:
             assert len(list(writer.ingest(pb.IngestRequest(repository="press")))) == 3
             with pytest.raises(Denied, match="does not open 'private'"):
                 list(writer.ingest(pb.IngestRequest(repository="private")))
-        with IndexerClient(server.address, token="x-token") as nobody, pytest.raises(Unauthenticated):
-            nobody.describe()
+        with IndexerClient(server.address, token="x-token") as stranger, pytest.raises(Unauthenticated):
+            stranger.describe()
 
 
-def test_a_scoped_token_meets_only_its_repositories(tmp_path: Path) -> None:
+def test_a_scoped_token_sees_only_its_repositories(tmp_path: Path) -> None:
     content = images.jpeg()
     header = pb.UploadHeader(name="a.jpg", size_bytes=len(content), content_hash=content_hash(content))
     with serving(tmp_path / "store", access=TOKENS) as indexer:
@@ -159,14 +159,14 @@ def test_no_token_is_in_logs_errors_or_reflection(caplog: pytest.LogCaptureFixtu
                 for action in (client.describe, lambda client=client: client.delete_repository("private")):
                     try:
                         action()
-                    except Exception as error:  # noqa: BLE001  # whatever it is, its text is looked at
+                    except Exception as error:  # noqa: BLE001  # the test reads the text of any error
                         said.append(str(error))
     assert said
     assert "-token" not in caplog.text + " ".join(said)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:7411", "indexer:7411"])
-def test_a_server_open_to_the_network_asks_for_a_token_or_a_certificate(
+def test_a_server_open_to_the_network_needs_a_token_or_a_certificate(
     listen: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = indexer_server.main(["--listen", listen, "--home", str(tmp_path), "--profile", "color"])
@@ -175,7 +175,7 @@ def test_a_server_open_to_the_network_asks_for_a_token_or_a_certificate(
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:1", "[::1]:0", "127.8.8.8:1", "unix:/run/x.sock"])
-def test_a_private_address_may_stand_open(listen: str) -> None:
+def test_a_private_address_needs_no_token(listen: str) -> None:
     assert _is_private(listen)
 
 

@@ -1,4 +1,4 @@
-"""One trace from the command line to the store, caught by a collector on loopback."""
+"""One trace from the command line to the store, received by a collector on loopback."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests import images, servers
-from tests.scripted import raising, running, scripted
+from tests.scripted import raising, running, scripted_service
 from tests.soak.grpc_fuzz import held
 from xcomp_protos import indexer_pb2
 from xcomp_protos.client import IndexerClient
@@ -25,7 +25,7 @@ SECRET = "zeppelin"
 
 
 class Collector(rpc.TraceServiceServicer):
-    """Keeps what it is sent."""
+    """Keeps the requests that it receives."""
 
     def __init__(self) -> None:
         self.requests: list[pb.ExportTraceServiceRequest] = []
@@ -44,7 +44,7 @@ class Collector(rpc.TraceServiceServicer):
 
 @pytest.fixture
 def collector() -> Iterator[tuple[Collector, dict[str, str]]]:
-    """A collector, and the environment that leads to it."""
+    """A collector, and the environment that names it."""
     kept, server = Collector(), grpc.server(ThreadPoolExecutor(2))
     rpc.add_TraceServiceServicer_to_server(kept, server)  # type: ignore[no-untyped-call]  # it ships no types
     port = server.add_insecure_port("127.0.0.1:0")
@@ -97,9 +97,9 @@ def test_the_message_of_a_failure_stays_out_of_its_span(
     kept, settings = collector
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    service = scripted()
+    service = scripted_service()
     service.describe = raising(NotFound(f"there is no {SECRET!r}"))
-    with setup.traced("test"), running(service) as server, IndexerClient(server.address) as client:
+    with setup.trace_process("test"), running(service) as server, IndexerClient(server.address) as client:
         with pytest.raises(NotFound):
             client.describe()
         service.describe = lambda: None
@@ -112,7 +112,7 @@ def test_the_message_of_a_failure_stays_out_of_its_span(
 
 
 @pytest.mark.parametrize("words", ["eval selection away.jsonl", "models list", "chat --debug", "--help"])
-def test_the_span_of_a_command_bears_its_name(words: str, collector: tuple[Collector, dict[str, str]]) -> None:
+def test_the_span_of_a_command_has_its_name(words: str, collector: tuple[Collector, dict[str, str]]) -> None:
     kept, settings = collector
     command = [str(Path(sys.executable).with_name("xcomp")), *words.split()]
     subprocess.run(command, capture_output=True, env={**os.environ, **settings}, check=False)
@@ -120,7 +120,7 @@ def test_the_span_of_a_command_bears_its_name(words: str, collector: tuple[Colle
     assert [(service, span.name) for service, span in kept.spans()] == [("xcomp", f"xcomp {name}")]
 
 
-def test_a_collector_that_is_away_costs_a_command_one_line() -> None:
+def test_without_a_collector_a_command_prints_one_warning() -> None:
     gone = "http://127.0.0.1:9"
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": gone, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     command = [str(Path(sys.executable).with_name("xcomp")), "models", "list"]
@@ -141,4 +141,4 @@ def test_a_collector_that_is_away_costs_a_command_one_line() -> None:
     ],
 )
 def test_traces_are_kept_only_where_the_environment_says_where_to(environment: dict[str, str], wanted: bool) -> None:
-    assert api.traces_wanted(environment) is wanted
+    assert api.wants_traces(environment) is wanted

@@ -6,6 +6,7 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,11 @@ DIALECT = {
 # Other uses of the word: an HTML element, a message and a field of the protos, a folder of a user.
 PICTURES = (
     r"</?picture|<picture|\[picture\]|ShownPicture|\.picture\b|SelectCandidate picture|~/Pictures|--(no-)?pictures"
+    r"|\[default: pictures\]"
+    r"|[\"']pictures?[\"']|picture\|"  # names of an HTML element, a key of a file on disk, a regular expression
 )
 PARTICIPLE = re.compile(r"(?<!be)ed$")
-NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?(embed|need|feed|speed|seed|shared|shed|bleed|indeed)$")
+NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?([Ee]mbed|need|feed|speed|seed|shared|shed|bleed|indeed)$")
 
 
 def python_files(*folders: str) -> Iterator[Path]:
@@ -59,12 +62,10 @@ def pages() -> Iterator[Path]:
         yield from sorted(ROOT.glob(pattern))
 
 
-def all_prose() -> Iterator[tuple[str, str]]:
-    for path in (*python_files(*FOLDERS), *pages()):
-        if path == Path(__file__):
-            continue
-        for line, text in prose_of(path):
-            yield f"{path.relative_to(ROOT)}:{line}", text
+@cache
+def all_prose() -> tuple[tuple[str, str], ...]:
+    files = [path for path in (*python_files(*FOLDERS), *pages()) if path != Path(__file__)]
+    return tuple((f"{path.relative_to(ROOT)}:{line}", text) for path in files for line, text in prose_of(path))
 
 
 @pytest.mark.parametrize("words", DIALECT)

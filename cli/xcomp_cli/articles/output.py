@@ -88,7 +88,7 @@ def _with_rescue(target: Target, folder: Path) -> Target:
             kept = (
                 folder.with_name(f"{folder.name}.illustrated") if _find_foreign_file(folder) else folder
             )  # beside the zip
-            writer.write_words(article, kept)
+            writer.write_without_images(article, kept)
             way = f"xcomp edit {shlex.quote(str(kept))} --fill"
             raise PartialResultSaved(
                 f"{error}; words and choices are in '{kept}', and {way} draws the images"
@@ -156,10 +156,10 @@ def report(article: Article, target: Target, *, json: bool, strict: bool, images
         console.print_json(serialize.to_json(article))
     else:
         _show(article, target)
-    spots = len(article.illustrated) + len(article.unfilled)
+    spots = len(article.illustrations) + len(article.unfilled)
     if spots < images:
         console.warn(f"images requested: {images}; spots that the text has for them, after its paragraphs: {spots}")
-    if line := writer.doubtful_line(article):
+    if line := writer.find_unread_line(article):
         console.warn(f"the tags are in doubt from line {line} of the page on: nothing after it was changed")
     return console.PARTIAL if strict and (article.unfilled or spots < images) else 0
 
@@ -170,12 +170,12 @@ def least_spots(images: int | None, max_images: int | None) -> int:
 
 
 def _show(article: Article, target: Target) -> None:
-    spots: dict[int, Illustration | Unfilled] = dict(article.illustrated)
+    spots: dict[int, Illustration | Unfilled] = dict(article.illustrations)
     spots.update((spot.segment, spot) for spot in article.unfilled)
     for number in sorted(spots):
         line = f"  after segment {number:<3} {console.printable(_describe_spot(spots[number]))}"
         console.print_result(console.fit(line, console.columns()))
-    count = len(article.illustrated)
+    count = len(article.illustrations)
     empty = f", {len(article.unfilled)} left empty" if article.unfilled else ""
     title = console.strong(console.printable(article.title or "the article"))
     console.print_result(f"{title}: {console.format_count(count, 'image')}{empty}")

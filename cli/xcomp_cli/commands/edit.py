@@ -13,7 +13,7 @@ from xcomp_cli.requests.article import article_options
 from xcomp_cli.requests.edit import SpotFlags, require_one, segment_operation, spot_operation
 from xcomp_composer.article import proto
 from xcomp_composer.article.model import Article, Segment
-from xcomp_composer.bundle.writer import is_drawn, read_bundle
+from xcomp_composer.bundle.writer import has_all_files, read_bundle
 from xcomp_protos import composer_pb2 as pb
 
 EVEN = 0.5  # of all probability; above it, one of the candidates is likelier to fit than none
@@ -118,7 +118,7 @@ def edit(
         progress.show_wait("changing the article"),
     ):
         is_to_draw = (
-            fill and not article.unfilled and not is_drawn(article)
+            fill and not article.unfilled and not has_all_files(article)
         )  # no spot is empty, only the pages are missing
         changed = article if is_to_draw else proto.from_proto(composer_client.edit(request))
         changed = target.write(

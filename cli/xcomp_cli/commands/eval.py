@@ -58,8 +58,8 @@ def selection(
     """Compares choices of images with those of people.
 
     CLIP's best match, the released procedure and ours answer the same items, with bootstrap intervals; then what the
-    order of the candidates does, when ours abstains, controls, and the margin that fits these choices. Items that
-    nobody has labelled make a page to label them on, blind, with the keyboard.
+    order of the candidates does, when ours abstains, controls, and the margin that fits these choices. Items without
+    a label make a page to label them on, blind, with the keyboard.
     """
 
     known = read_items(items)

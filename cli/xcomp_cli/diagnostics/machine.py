@@ -18,6 +18,7 @@ from pathlib import Path
 from xcomp_cli.local_server import clients
 from xcomp_cli.local_server.paths import LOOPBACK
 from xcomp_cli.local_server.process import INDEXER
+from xcomp_cli.model_catalog import list_models
 from xcomp_cli.output import console
 from xcomp_protos.build import VERSION
 from xcomp_protos.errors import XcompError
@@ -77,10 +78,7 @@ def check_extras(*, local: bool) -> Iterator[Finding]:
 
 
 def check_models() -> Iterator[Finding]:
-    """The models of the profile that is asked for, or of any."""
-    from xcomp_cli.model_catalog import (
-        list_models,
-    )
+    """Reports the models of the profile in the environment, or of all profiles."""
 
     wanted = os.environ.get("XCOMP_PROFILE", "")
     for model in list_models():
@@ -137,7 +135,7 @@ def check_secrets() -> Iterator[Finding]:
 def _check_token(file: Path) -> Finding:
 
     try:
-        auth.secret(str(file), option="XCOMP_TOKEN_FILE")
+        auth.read_secret(str(file), option="XCOMP_TOKEN_FILE")
     except XcompError as error:
         return Finding("token", str(error), fault=True)
     if file.stat().st_mode & 0o077:

@@ -6,6 +6,7 @@ Starts and changes nothing; `machine.py` checks the machine.
 from collections.abc import Iterator, Sequence
 
 from xcomp_cli.diagnostics.machine import Finding
+from xcomp_cli.model_catalog import list_models
 from xcomp_cli.output import console
 from xcomp_cli.output.repositories import failures
 from xcomp_protos import composer_pb2 as cpb
@@ -63,10 +64,7 @@ def _check_spaces(one: pb.Repository) -> Iterator[str]:
             yield f"space {space.name} lacks {lacking} of {console.format_count(one.images, 'image')}: {way}"
 
 
-def _check_models(one: "pb.Repository", loaded: Sequence[str]) -> Iterator[str]:
-    from xcomp_cli.model_catalog import (
-        list_models,
-    )
+def _check_models(one: pb.Repository, loaded: Sequence[str]) -> Iterator[str]:
 
     for space in one.spaces:
         for model in list_models():

@@ -109,7 +109,7 @@ def _read_token() -> str | None:
     """Returns the token for servers elsewhere."""
 
     path = os.environ.get("XCOMP_TOKEN_FILE")
-    return auth.secret(path, option="XCOMP_TOKEN_FILE") if path else None
+    return auth.read_secret(path, option="XCOMP_TOKEN_FILE") if path else None
 
 
 def read_tls() -> ClientTls:

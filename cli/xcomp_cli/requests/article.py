@@ -22,7 +22,7 @@ def article_options(
     exclude: list[str] | None = None,
     writer: str = "",
 ) -> pb.Options:
-    """Builds the message, without the bounds that are None."""
+    """Builds the message; omits bounds of None."""
     return pb.Options(
         repository=repo,
         profile=profile,

@@ -1,6 +1,7 @@
-"""What happens while an article is made, one small value per step; the article itself comes last.
+"""The events of making an article, one for each step; the last event is the article itself.
 
-A spot is followed by its query, its candidates and either an illustration or the reason why it stays empty.
+The events of a spot come in this order: the spot, its query, its candidates, then an illustration or the reason why the
+spot stays empty.
 """
 
 from dataclasses import dataclass
@@ -8,40 +9,40 @@ from dataclasses import dataclass
 from xcomp_composer.article.model import Article, Candidate, Illustration, Unfilled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     """A piece of the article as it is written."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spot:
-    """A place for a picture: after this segment, the more wanted the larger the score."""
+    """A place for an image, after this segment; a larger score asks for an image more strongly."""
 
     segment: int
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpotQuery:
-    """What is searched for."""
+    """The query of a spot."""
 
     segment: int
     query: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpotCandidates:
-    """What the repository offered, best first."""
+    """The candidates of a spot, best first."""
 
     segment: int
     candidates: tuple[Candidate, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SpotIllustration:
-    """What was chosen."""
+    """The illustration of a spot."""
 
     segment: int
     illustration: Illustration

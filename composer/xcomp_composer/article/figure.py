@@ -5,30 +5,31 @@ from html import escape
 
 from xcomp_composer.article.model import Illustration
 
-_LANDSCAPE = 1.25  # width over height from which a picture may reach into the margins
+_LANDSCAPE = 1.25  # width over height from which an image may reach into the margins
 _PORTRAIT = 0.85
 
 
-def figure(picture: Illustration, *, style: str = "") -> str:
-    """Returns the figure of a picture: the image, in a style of its own if any, and under it what is known about it."""
-    size = f' width="{picture.width}" height="{picture.height}"' if picture.width and picture.height else ""
-    styled = f' style="{style}"' if style else ""
-    image = f'<img src="{attribute_url(picture.file)}" alt="{escape(picture.alt)}"{size}{styled}>'
-    words = [
+def render_figure(illustration: Illustration, *, style: str = "") -> str:
+    """Returns a figure with the image and under it its caption and credit; `style` is the inline style of the image."""
+    width, height = illustration.width, illustration.height
+    size = f' width="{width}" height="{height}"' if width and height else ""
+    inline_style = f' style="{style}"' if style else ""
+    image = f'<img src="{encode_url(illustration.file)}" alt="{escape(illustration.alt)}"{size}{inline_style}>'
+    texts = [
         f'<span class="{name}"><bdi>{escape(text)}</bdi></span>'
-        for name, text in (("caption", picture.caption), ("credit", picture.credit))
+        for name, text in (("caption", illustration.caption), ("credit", illustration.credit))
         if text
     ]
-    caption = f"<figcaption>{''.join(words)}</figcaption>" if words else ""
-    return f'<figure class="{_shape(picture)}">{image}{caption}</figure>\n'
+    caption = f"<figcaption>{''.join(texts)}</figcaption>" if texts else ""
+    return f'<figure class="{_shape_class(illustration)}">{image}{caption}</figure>\n'
 
 
-def attribute_url(path: str) -> str:
-    """Returns a relative path as a URL attribute."""
+def encode_url(path: str) -> str:
+    """Returns a relative path as the value of a URL attribute."""
     encoded = re.sub(r"[^\w./~:-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), path)
     return escape(encoded)
 
 
-def _shape(picture: Illustration) -> str:
-    ratio = picture.width / picture.height if picture.height else 1.0
+def _shape_class(illustration: Illustration) -> str:
+    ratio = illustration.width / illustration.height if illustration.height else 1.0
     return "wide" if ratio >= _LANDSCAPE else "tall" if ratio <= _PORTRAIT else "even"

@@ -1,67 +1,74 @@
-"""The history of an article: every change notes what it replaced, so that it can be taken back.
+"""The history of an article: every change records what it replaced, so that it can be undone.
 
-The history travels with the article, so nobody keeps a session.
+The history is part of the article, so no server keeps a session.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from xcomp_composer.article import serialize
 from xcomp_composer.article.model import Article, HistoryEntry, Segment, Unfilled
 from xcomp_protos.errors import InvalidRequest
 
-KEPT_CHANGES = 50
+MAX_CHANGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a change replaced: segments from `at` on, and the fields of the whole article that it may change."""
+
+    at: int
+    count: int  # segments in their place after the change
+    segments: tuple[Segment, ...]
+    unfilled: tuple[Unfilled, ...]
+    exclude_ids: tuple[str, ...] = ()
 
 
 def replace_segments(
     article: Article, at: int, pieces: Sequence[Segment], *, operation: str, count: int = 1
 ) -> Article:
-    """Puts segments in the place of others, moves the numbers of later spots, and notes what was there.
+    """Replaces segments, renumbers later spots, and records in the history what was replaced.
 
     Args:
-        article: before the change.
-        at: first segment that goes.
-        pieces: what comes; several in the place of one, or as many as go.
-        operation: what is done, as a person would say it.
-        count: segments that go.
+        article: the article before the change.
+        at: number of the first replaced segment.
+        pieces: the new segments: several for one, or as many as are replaced.
+        operation: the change as a person would describe it.
+        count: how many segments are replaced.
     """
-    grown = len(pieces) - count
-    before = {
-        "at": at,
-        "count": len(pieces),
-        "segments": serialize.entries_to_json(article.segments[at : at + count]),
-        "unfilled": serialize.entries_to_json(article.unfilled),
-        "exclude_ids": list(article.excluded),
-    }
-    entry = HistoryEntry(operation, json.dumps(before, ensure_ascii=False, separators=(",", ":")))
-    moved = article.unfilled
-    if grown:
-        offset = next((i for i, piece in enumerate(pieces) if piece is article.segments[at]), grown)
-        moved = tuple(_moved(each, at, own=offset, later=grown) for each in article.unfilled)
+    growth = len(pieces) - count
+    change = _Change(
+        at, len(pieces), article.segments[at : at + count], article.unfilled, exclude_ids=article.exclude_ids
+    )
+    before = json.dumps(serialize.to_builtins(change), ensure_ascii=False, separators=(",", ":"))
+    entry = HistoryEntry(operation, before)
+    unfilled = article.unfilled
+    if growth:
+        offset = next((i for i, piece in enumerate(pieces) if piece is article.segments[at]), growth)
+        unfilled = tuple(_renumber(each, at, own=offset, later=growth) for each in article.unfilled)
     segments = (*article.segments[:at], *pieces, *article.segments[at + count :])
-    return replace(article, segments=segments, unfilled=moved, history=(*article.history, entry)[-KEPT_CHANGES:])
+    return replace(article, segments=segments, unfilled=unfilled, history=(*article.history, entry)[-MAX_CHANGES:])
 
 
 def undo(article: Article) -> Article:
-    """Takes the last change back."""
+    """Undoes the last change; raises InvalidRequest where none is left or its record cannot be read."""
     if not article.history:
-        raise InvalidRequest("undo: no change is left to take back")
+        raise InvalidRequest("undo: no change is left to undo")
     try:
-        before = json.loads(article.history[-1].before)
-        at, count = int(before["at"]), int(before["count"])
-        old = [serialize.segment_from_json(value) for value in before["segments"]]
-        unfilled = [serialize.unfilled_from_json(value) for value in before["unfilled"]]
-        excluded = tuple(map(str, before.get("exclude_ids", ())))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InvalidRequest("history: the last change cannot be read and so not be taken back") from None
-    segments = (*article.segments[:at], *old, *article.segments[at + count :])
+        change = serialize.convert(json.loads(article.history[-1].before), _Change, source="history")
+    except (ValueError, RecursionError):
+        raise InvalidRequest("history: the last change cannot be read, so it cannot be undone") from None
     return replace(
-        article, segments=segments, unfilled=tuple(unfilled), excluded=excluded, history=article.history[:-1]
+        article,
+        segments=(*article.segments[: change.at], *change.segments, *article.segments[change.at + change.count :]),
+        unfilled=change.unfilled,
+        exclude_ids=change.exclude_ids,
+        history=article.history[:-1],
     )
 
 
-def _moved(unfilled: Unfilled, at: int, *, own: int, later: int) -> Unfilled:
+def _renumber(unfilled: Unfilled, at: int, *, own: int, later: int) -> Unfilled:
     if unfilled.segment < at:
         return unfilled
     return replace(unfilled, segment=unfilled.segment + (own if unfilled.segment == at else later))

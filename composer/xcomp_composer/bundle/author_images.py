@@ -1,6 +1,6 @@
-"""The author's own pictures: a bundle has them at the places where its words look for them.
+"""The author's own images: they are copied into the bundle, to the paths that the text links to.
 
-Only pictures that lie below the article's folder are taken, as they are; a link that leads elsewhere stays as it is.
+Only images below the folder of the article are copied, unchanged. A link to another place stays as it is.
 """
 
 import re
@@ -19,11 +19,11 @@ _SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg",
 _IMG = re.compile(r"<img\b[^<>]*?\ssrc\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)'|([^\s\"'<>]+))", re.IGNORECASE)
 
 
-def copy_own_pictures(article: Article, source: Path, folder: Path) -> None:
-    """Copies the pictures that the words of an article link to from the folder where it lies into its bundle."""
+def copy_author_images(article: Article, source: Path, folder: Path) -> None:
+    """Copies the images that the text links to from `source`, the folder of the article, to the bundle in `folder`."""
     source, folder = source.resolve(), folder.resolve()
-    ours = {picture.file for _, picture in article.illustrated}
-    for name in sorted(set(_names(article)) - ours):
+    added = {illustration.file for _, illustration in article.illustrations}
+    for name in sorted(set(_list_image_paths(article)) - added):
         file = (source / name).resolve()
         if source != folder and file.is_relative_to(source) and file.is_file():
             target = folder / name
@@ -32,9 +32,9 @@ def copy_own_pictures(article: Article, source: Path, folder: Path) -> None:
                 shutil.copyfile(file, target)
 
 
-def _names(article: Article) -> Iterator[str]:
-    """Relative paths of pictures, as they are in a file system."""
-    for link in _links(article):
+def _list_image_paths(article: Article) -> Iterator[str]:
+    """Yields the relative paths of linked images, in the form of the file system."""
+    for link in _find_links(article):
         name = PurePosixPath(unquote(urlsplit(link).path)) if _is_relative(link) else None
         if name and name.suffix.lower() in _SUFFIXES and ".." not in name.parts and "\0" not in str(name):
             yield str(name)
@@ -48,15 +48,15 @@ def _is_relative(link: str) -> bool:
     return not (parts.scheme or parts.netloc or parts.path.startswith(("/", "\\")))
 
 
-def _links(article: Article) -> Iterator[str]:
+def _find_links(article: Article) -> Iterator[str]:
     if article.format != "text":
-        for found in _IMG.finditer(article.text):
-            yield unescape(found[1] or found[2] or found[3] or "")
+        for match in _IMG.finditer(article.text):
+            yield unescape(match[1] or match[2] or match[3] or "")
     if article.format == "markdown":
-        yield from (str(token.attrs["src"]) for token in _all(parse(article.text)) if token.type == "image")
+        yield from (str(token.attrs["src"]) for token in _walk(parse(article.text)) if token.type == "image")
 
 
-def _all(tokens: list[Token]) -> Iterator[Token]:
+def _walk(tokens: list[Token]) -> Iterator[Token]:
     for token in tokens:
         yield token
-        yield from _all(token.children or [])
+        yield from _walk(token.children or [])

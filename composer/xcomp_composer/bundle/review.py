@@ -1,6 +1,6 @@
-"""review.html: every spot with its query, what was offered for it, the scores, and why it was filled or not.
+"""review.html: every spot with its query, its candidates and their scores, and why it was filled or not.
 
-Thumbnails are part of the page, so that pictures which were not chosen never lie among those to be published.
+Thumbnails are inside the page, so that the folder of images to publish has only images that were chosen.
 """
 
 import base64
@@ -9,16 +9,16 @@ from html import escape
 from pathlib import PurePath
 
 from xcomp_composer.article.model import Article, Candidate, Evidence, Illustration, SpaceScore, Unfilled
-from xcomp_composer.bundle.page import document
-from xcomp_composer.document.markdown import split
+from xcomp_composer.bundle.page import render_document
+from xcomp_composer.document.splitting import split_blocks
 
-Thumbnail = Callable[[str], tuple[bytes, str] | None]  # by image id: bytes and suffix; None where the image is gone
+Thumbnail = Callable[[str], tuple[bytes, str] | None]  # image id to bytes and file suffix; None where the image is gone
 
-_DIGEST = 12  # characters of a digest that tell weights apart
+_DIGEST_CHARACTERS = 12  # characters of a digest that tell weights apart
 _MEDIA = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".png": "image/png", ".gif": "image/gif"}
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
-        "review": "How the pictures were chosen",
+        "review": "How the images were chosen",
         "summary": "{filled} of {spots} spots filled · model {model} · profile {profile} · repository {repository}",
         "spot": "After segment {segment}",
         "unfilled": "left empty",
@@ -26,16 +26,16 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "uncaptioned": "no caption known",
         "query": "Searched for",
         "why": "Why",
-        "gone": "no longer there",
-        "none": "No spot was found.",
+        "gone": "image no longer exists",
+        "none": "The text has no spot for an image.",
         "elsewhere": "shown after segment {segment}",
-        "edit": "To change a spot, type the command under a picture in the folder of this page; instead of --pick K "
-        "also --search QUERY, --image ID, --caption TEXT, --exclude, --remove or --lock.",
-        "rests": "Rests on",
+        "edit": "To change a spot, run the command under an image in the folder of this page. Instead of --pick K, "
+        "use --search QUERY, --image ID, --caption TEXT, --exclude, --remove or --lock.",
+        "rests": "Based on",
         "prompt": "prompt {prompt}",
         "mass": "mass {mass:.2f}",
         "orders": "shown in {orders} orders",
-        "flipped": "which preferred different pictures",
+        "flipped": "each order preferred a different image",
         "digest": "weights {digest}",
         "space": "{name} {score:.3f}, rank {rank}, {standout:+.1f} sd",
     },
@@ -48,7 +48,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "uncaptioned": "暂无图注",
         "query": "检索词",
         "why": "理由",
-        "gone": "图片已不在",
+        "gone": "图片已不存在",
         "none": "没有找到适合配图的位置。",
         "elsewhere": "已用于第 {segment} 段之后",
         "edit": "要更改某处配图，请在本页所在的文件夹中运行图片下方的命令；--pick K 也可换成 "
@@ -64,14 +64,14 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def review_page(article: Article, thumbnail: Thumbnail) -> str:
-    """Returns the whole of review.html."""
+def render_review_page(article: Article, thumbnail: Thumbnail) -> str:
+    """Returns the text of review.html."""
     words = _WORDS["zh" if article.language == "zh" else "en"]
     spots: dict[int, Illustration | Unfilled] = {spot.segment: spot for spot in article.unfilled}
-    spots.update(article.illustrated)
-    sections = [_spot(article, number, spots[number], words, thumbnail) for number in sorted(spots)]
+    spots.update(article.illustrations)
+    sections = [_render_spot(article, number, spots[number], words, thumbnail) for number in sorted(spots)]
     summary = words["summary"].format(
-        filled=len(article.illustrated),
+        filled=len(article.illustrations),
         spots=len(spots),
         model=", ".join(article.choosers),
         profile=article.profile,
@@ -80,31 +80,31 @@ def review_page(article: Article, thumbnail: Thumbnail) -> str:
     heading = f'<h1>{escape(article.title)}</h1>\n<p class="summary">{words["review"]} · {escape(summary)}</p>\n'
     body = "".join([f'<p class="why">{words["edit"]}</p>\n', *sections]) if sections else f"<p>{words['none']}</p>"
     title = f"{article.title} · {words['review']}"
-    return document(article, f"<main>\n{heading}{body}</main>", "page.css", "review.css", title=title)
+    return render_document(article, f"<main>\n{heading}{body}</main>", "page.css", "review.css", title=title)
 
 
-def _spot(
+def _render_spot(
     article: Article, number: int, spot: Illustration | Unfilled, words: Mapping[str, str], thumbnail: Thumbnail
 ) -> str:
     is_filled = isinstance(spot, Illustration)
-    shown = {picture.image_id: segment for segment, picture in article.illustrated}
+    shown = {illustration.image_id: segment for segment, illustration in article.illustrations}
     cards = "".join(
-        _card(candidate, _taking(number, pick, shown.get(candidate.image_id), words), words, thumbnail)
-        for pick, candidate in _offers(spot)
+        _render_card(candidate, _render_command(number, pick, shown.get(candidate.image_id), words), words, thumbnail)
+        for pick, candidate in _number_candidates(spot)
     )
-    pills = "".join(f'<span class="pill">{words[name]}</span>' for name in _states(spot))
+    pills = "".join(f'<span class="pill">{words[name]}</span>' for name in _list_states(spot))
     return (
         f'<section class="spot{"" if is_filled else " unfilled"}" id="spot-{number}">\n<div>\n'
         f"<h2><b>{words['spot'].format(segment=number)}</b>{pills}</h2>\n"
-        f'<p class="words">{escape(_prose(article, number))}</p>\n'
+        f'<p class="words">{escape(_extract_prose(article, number))}</p>\n'
         f'<p class="query">{words["query"]}: <q>{escape(spot.query)}</q></p>\n'
-        f'<p class="why">{words["why"]}: {escape(spot.reason)}</p>\n{_evidence(spot.evidence, words)}</div>\n'
+        f'<p class="why">{words["why"]}: {escape(spot.reason)}</p>\n{_render_evidence(spot.evidence, words)}</div>\n'
         f'<ol class="cards">\n{cards}</ol>\n</section>\n'
     )
 
 
-def _evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
-    """What a model's choice rests on; the repository's own choice says it all in its scores."""
+def _render_evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
+    """How a model chose; empty where the repository chose by its scores, which the candidates show."""
     if not evidence:
         return ""
     facts = [
@@ -114,67 +114,67 @@ def _evidence(evidence: Evidence | None, words: Mapping[str, str]) -> str:
         (evidence.flipped, "flipped"),
         (evidence.model_digest, "digest"),
     ]
-    said = [
-        words[key].format(
-            prompt=evidence.prompt, mass=evidence.mass, orders=evidence.orders, digest=evidence.model_digest[:_DIGEST]
-        )
-        for holds, key in facts
-        if holds
+    digest = evidence.model_digest[:_DIGEST_CHARACTERS]
+    lines = [
+        words[key].format(prompt=evidence.prompt, mass=evidence.mass, orders=evidence.orders, digest=digest)
+        for is_known, key in facts
+        if is_known
     ]
-    return f'<p class="evidence">{words["rests"]}: {escape(" · ".join(said))}</p>\n' if said else ""
+    return f'<p class="evidence">{words["rests"]}: {escape(" · ".join(lines))}</p>\n' if lines else ""
 
 
-def _offers(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
-    """The candidates by number, with the shown picture first even where it was none of them."""
+def _number_candidates(spot: Illustration | Unfilled) -> Iterable[tuple[int, Candidate]]:
+    """Yields the candidates with their numbers, before them the shown image if it is not a candidate, with -1."""
     if isinstance(spot, Illustration) and all(each.image_id != spot.image_id for each in spot.candidates):
         yield -1, Candidate(spot.image_id, spot.path, 0.0, reason=spot.reason)
     yield from enumerate(spot.candidates)
 
 
-def _taking(spot: int, pick: int, shown: int | None, words: Mapping[str, str]) -> str:
-    """The command that takes a candidate, or where it is shown, since no picture is shown twice; nothing if here."""
+def _render_command(spot: int, pick: int, shown: int | None, words: Mapping[str, str]) -> str:
+    """The command that picks a candidate; or the spot that shows it, since no image is shown twice; empty if here."""
     if shown is None:
         return f"<code>xcomp edit . --spot {spot} --pick {pick}</code>"
     return "" if shown == spot else f'<span class="score">{words["elsewhere"].format(segment=shown)}</span>'
 
 
-def _states(spot: Illustration | Unfilled) -> Iterable[str]:
+def _list_states(spot: Illustration | Unfilled) -> Iterable[str]:
     if isinstance(spot, Unfilled):
         yield "unfilled"
         return
     if spot.locked:
         yield "locked"
-    if spot.uncaptioned:
+    if spot.is_uncaptioned:
         yield "uncaptioned"
 
 
-def _prose(article: Article, number: int) -> str:
-    blocks = split(article.segments[number].text, article.format)
+def _extract_prose(article: Article, number: int) -> str:
+    blocks = split_blocks(article.segments[number].text, article.format)
     return " ".join(block.prose or block.text.strip() for block in blocks)
 
 
-def _card(candidate: Candidate, taking: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
-    """A candidate, with how it is taken; the shown one is not."""
-    found = thumbnail(candidate.image_id)
+def _render_card(candidate: Candidate, command: str, words: Mapping[str, str], thumbnail: Thumbnail) -> str:
+    """A candidate with the command that picks it; `command` is empty for the candidate that the spot shows."""
+    file = thumbnail(candidate.image_id)
     name = PurePath(candidate.path).name
     image = f'<span class="missing">{words["gone"]}</span>'
-    if found:
-        data, suffix = found
+    if file:
+        data, suffix = file
         media = _MEDIA.get(suffix, "application/octet-stream")
         image = f'<img src="data:{media};base64,{base64.b64encode(data).decode()}" alt="">'
     probability = "" if candidate.probability is None else f" · p {candidate.probability:.2f}"
     spaces = "".join(
-        f'<span class="score">{escape(_space(name, score, words))}</span>' for name, score in candidate.spaces.items()
+        f'<span class="score">{escape(_render_space(name, score, words))}</span>'
+        for name, score in candidate.spaces.items()
     )
-    opening = "<li>" if taking else '<li class="chosen">'
+    opening = "<li>" if command else '<li class="chosen">'
     return (
         f"{opening}{image}"
         f'<span class="name" title="{escape(candidate.path)}">{escape(name)}</span>'
         f'<span class="score">{candidate.retrieval_score:.2f}{probability}</span>'
         f"{spaces}"
-        f'<span class="reason">{escape(candidate.reason)}</span>{taking}</li>\n'
+        f'<span class="reason">{escape(candidate.reason)}</span>{command}</li>\n'
     )
 
 
-def _space(name: str, found: SpaceScore, words: Mapping[str, str]) -> str:
-    return words["space"].format(name=name, score=found.score, rank=found.rank, standout=found.standout)
+def _render_space(name: str, score: SpaceScore, words: Mapping[str, str]) -> str:
+    return words["space"].format(name=name, score=score.score, rank=score.rank, standout=score.standout)

@@ -1,7 +1,7 @@
-"""Which pictures in a site's folder are ours, and for which articles: so that those no longer shown can go.
+"""Which images in the folder of a static site are ours, and which articles show them, so that unused ones are removed.
 
-The one idea: a list beside the pictures, `.xcomp.json`, says which articles link to which of them. A picture goes when
-the last of them lets it go; a file that the list does not know is never touched.
+A file beside the images, `.xcomp.json`, lists the articles that link to each image. An image is removed when no article
+links to it any more; a file that is not in the list is never touched.
 """
 
 import json
@@ -9,47 +9,49 @@ from collections.abc import Iterable
 from os.path import relpath
 from pathlib import Path
 
-LIST = ".xcomp.json"
+USAGE_FILE = ".xcomp.json"
 
-Users = dict[str, set[str]]  # names of pictures: articles that show them, relative to the list
+ImageUsage = dict[str, set[str]]  # name of an image to the articles that show it, as paths relative to the file
 
 
-def read(assets: Path) -> Users:
-    """Returns what the list says; nothing where there is none or it makes no sense."""
+def read_usage(assets: Path) -> ImageUsage:
+    """Returns the usage that the folder records; empty where there is no valid file."""
     try:
-        found = json.loads((assets / LIST).read_text(encoding="utf-8"))
-        return {str(name): set(map(str, users)) for name, users in found["pictures"].items()}
+        value = json.loads((assets / USAGE_FILE).read_text(encoding="utf-8"))
+        return {str(name): set(map(str, users)) for name, users in value["pictures"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def shown(users: Users, article: Path, names: Iterable[str], *, assets: Path) -> tuple[Users, set[str]]:
-    """Returns the list after an article shows these pictures, and those that no article shows any more.
+def update_usage(
+    users: ImageUsage, article: Path, names: Iterable[str], *, assets: Path
+) -> tuple[ImageUsage, set[str]]:
+    """Returns the usage once an article shows these images, and the images that no article shows any more.
 
-    An article that is gone, or whose words do not name a picture any more, shows it no more either.
+    Other articles count only if they still exist and their text still names the image.
     """
     names, own = set(names), relpath(article, assets)
-    after: Users = {name: {own} for name in names}
+    after: ImageUsage = {name: {own} for name in names}
     for name, others in users.items():
-        kept = {other for other in others - {own} if _names(assets / other, name)}
+        kept = {other for other in others - {own} if _mentions(assets / other, name)}
         if kept:
             after[name] = after.get(name, set()) | kept
     return after, set(users) - set(after)
 
 
-def text_of(users: Users) -> str:
-    """Returns the text of the list."""
-    pictures = {name: sorted(users[name]) for name in sorted(users)}
-    return json.dumps({"made by": "xcomp", "pictures": pictures}, ensure_ascii=False, indent=1) + "\n"
+def format_usage(users: ImageUsage) -> str:
+    """Returns the text of the usage file."""
+    images = {name: sorted(users[name]) for name in sorted(users)}
+    return json.dumps({"made by": "xcomp", "pictures": images}, ensure_ascii=False, indent=1) + "\n"
 
 
-def is_picture(name: str) -> bool:
-    """Whether a name in the list can be one that we gave: a file in the folder itself."""
+def is_image_name(name: str) -> bool:
+    """Whether a name can be one that we gave: a file in the folder itself."""
     return Path(name).name == name and not name.startswith(".")
 
 
-def _names(article: Path, picture: str) -> bool:
+def _mentions(article: Path, name: str) -> bool:
     try:
-        return picture in article.read_text(encoding="utf-8", errors="replace")
+        return name in article.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False

@@ -1,7 +1,7 @@
-"""An article in the file system: as a folder of its own, or inside a static site.
+"""Writes an article as a folder of its own, a bundle, or into a static site.
 
-It writes what it is given; where pictures come from is the business of `fetch`. Every file is replaced as a whole, and
-article.json comes last, so that an interrupted run leaves a bundle that is the old one or the new one to a reader.
+Every file is replaced as a whole and article.json is written last, so that after an interrupted run a reader sees the
+old bundle or the new one. Does not depend on the indexer: `fetch` returns the images.
 """
 
 import os
@@ -14,102 +14,102 @@ from functools import cache
 from pathlib import Path
 
 from xcomp_composer.article import serialize
-from xcomp_composer.article.markers import with_blocks
+from xcomp_composer.article.markers import insert_image_blocks
 from xcomp_composer.article.model import Article, Illustration
 from xcomp_composer.bundle import site_assets as site
-from xcomp_composer.bundle.author_images import copy_own_pictures
-from xcomp_composer.bundle.page import article_page
-from xcomp_composer.bundle.review import review_page
-from xcomp_composer.document.html import doubt_in
+from xcomp_composer.bundle.author_images import copy_author_images
+from xcomp_composer.bundle.page import render_article_page
+from xcomp_composer.bundle.review import render_review_page
+from xcomp_composer.document.html import find_ambiguous_line
 from xcomp_protos.errors import InvalidRequest, NotFound
 
-Fetch = Callable[[str, int], tuple[bytes, str]]  # image id and longest side in pixels: bytes and file name suffix
+Fetch = Callable[[str, int], tuple[bytes, str]]  # image id and longest side in pixels to bytes and file suffix
 
 PUBLISHED_PX = 2048
 THUMBNAIL_PX = 360
-_LONGEST_SLUG = 48
+_MAX_SLUG_CHARACTERS = 48
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
 def write_bundle(article: Article, folder: Path, fetch: Fetch, *, source: Path | None = None) -> Article:
-    """Writes the bundle of an article into a folder, and returns the article with its picture files named.
+    """Writes the bundle of an article into a folder, and returns the article with the file names of its images.
 
-    Pictures of an earlier bundle that are shown no more are removed; other files in the folder are left alone. An
-    image that left the repository keeps the file that the bundle already has. The author's own pictures come along from
-    `source`, the folder where the article lies.
+    Images of an earlier bundle that the article no longer shows are removed; other files in the folder stay. An image
+    that is no longer in the repository keeps its file in the bundle. The author's own images are copied from `source`,
+    the folder of the article.
 
     Raises:
-        NotFound: an image that is neither in the repository nor in the bundle.
+        NotFound: an image is neither in the repository nor in the bundle.
     """
-    before = _files_of(folder)
+    before = _list_own_files(folder)
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
-    written = _with_files(article, lambda picture: f"images/{_publish(picture, images, fetch, folder)}")
+    written = _name_files(article, lambda illustration: f"images/{_publish(illustration, images, fetch, folder)}")
     if written.format == "html":
-        _write(folder / "article.html", with_blocks(written).encode())  # the author's own page
+        _write(folder / "article.html", insert_image_blocks(written).encode())  # the author's own page
     else:
-        _write(folder / "article.md", with_blocks(written).encode())
-        _write(folder / "article.html", article_page(written).encode())
+        _write(folder / "article.md", insert_image_blocks(written).encode())
+        _write(folder / "article.html", render_article_page(written).encode())
     if source:
-        copy_own_pictures(written, source, folder)
-    _write(folder / "review.html", review_page(written, _thumbnails(fetch)).encode())
+        copy_author_images(written, source, folder)
+    _write(folder / "review.html", render_review_page(written, _cache_thumbnails(fetch)).encode())
     _write(folder / "article.json", serialize.dumps(written).encode())
-    for stale in before - {picture.file for _, picture in written.illustrated}:
+    for stale in before - {illustration.file for _, illustration in written.illustrations}:
         (folder / stale).unlink(missing_ok=True)
     return written
 
 
-def write_words(article: Article, folder: Path) -> None:
-    """Writes what of a bundle needs no indexer: the text without pictures, and the record, from which it is drawn."""
+def write_without_images(article: Article, folder: Path) -> None:
+    """Writes the files of a bundle that need no indexer: the text, and article.json for a later edit."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"article.{'html' if article.format == 'html' else 'md'}", article.text.encode())
     _write(folder / "article.json", serialize.dumps(article).encode())
 
 
-def is_drawn(article: Article) -> bool:
-    """Whether every picture of the article has its file."""
-    return all(picture.file for _, picture in article.illustrated)
+def has_all_files(article: Article) -> bool:
+    """Whether every image of the article has a file."""
+    return all(illustration.file for _, illustration in article.illustrations)
 
 
 def write_in_place(article: Article, file: Path, *, assets: Path, url_prefix: str, fetch: Fetch) -> Article:
-    """Writes the article back to its file, its pictures to a folder of a site, and links to `url_prefix/NAME`.
+    """Writes the article to its file and its images to a folder of the site, linked as `url_prefix/NAME`.
 
-    Pictures of ours that no article of the site shows any more are removed.
+    Our images that no article of the site shows any more are removed.
     """
     assets.mkdir(parents=True, exist_ok=True)
     prefix = f"{url_prefix.rstrip('/')}/" if url_prefix else ""
-    written = _with_files(article, lambda picture: f"{prefix}{_publish(picture, assets, fetch, None)}")
-    _write(file.resolve(), with_blocks(written).encode())  # a link goes on leading there
-    names = [picture.file.removeprefix(prefix) for _, picture in written.illustrated]
-    users, unused = site.shown(site.read(assets), file, names, assets=assets)
-    for name in filter(site.is_picture, unused):
+    written = _name_files(article, lambda illustration: f"{prefix}{_publish(illustration, assets, fetch, None)}")
+    _write(file.resolve(), insert_image_blocks(written).encode())  # a symbolic link stays one
+    names = [illustration.file.removeprefix(prefix) for _, illustration in written.illustrations]
+    users, unused = site.update_usage(site.read_usage(assets), file, names, assets=assets)
+    for name in filter(site.is_image_name, unused):
         (assets / name).unlink(missing_ok=True)
-    _write(assets / site.LIST, site.text_of(users).encode())
+    _write(assets / site.USAGE_FILE, site.format_usage(users).encode())
     return written
 
 
-def doubtful_line(article: Article) -> int | None:
-    """Returns the line of a page behind which nothing was touched, its tags being in doubt; None where all was read."""
-    return doubt_in(article.text) if article.format == "html" else None
+def find_unread_line(article: Article) -> int | None:
+    """Returns the line of an HTML page from which on its tags are ambiguous and nothing was changed; else None."""
+    return find_ambiguous_line(article.text) if article.format == "html" else None
 
 
 def read_bundle(folder: Path) -> Article:
     """Reads the article of a bundle.
 
     Raises:
-        NotFound: the folder holds no article.json.
-        InvalidRequest: its article.json makes no sense.
+        NotFound: the folder has no article.json.
+        InvalidRequest: article.json is not valid.
     """
     path = folder / "article.json"
     try:
         return serialize.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"{folder} is no article bundle: it holds no article.json") from None
+        raise NotFound(f"{folder} is not an article bundle: it has no article.json") from None
     except UnicodeDecodeError:
         raise InvalidRequest(f"{path} is not UTF-8") from None
 
 
-def _with_files(article: Article, name: Callable[[Illustration], str]) -> Article:
+def _name_files(article: Article, name: Callable[[Illustration], str]) -> Article:
     segments = tuple(
         replace(segment, illustration=replace(segment.illustration, file=name(segment.illustration)))
         if segment.illustration
@@ -119,33 +119,38 @@ def _with_files(article: Article, name: Callable[[Illustration], str]) -> Articl
     return replace(article, segments=segments)
 
 
-def _publish(picture: Illustration, images: Path, fetch: Fetch, folder: Path | None) -> str:
-    """Writes a picture under its name, and returns that name."""
+def _publish(illustration: Illustration, images: Path, fetch: Fetch, folder: Path | None) -> str:
+    """Writes an image under its name, and returns the name."""
     try:
-        data, suffix = fetch(picture.image_id, PUBLISHED_PX)
+        data, suffix = fetch(illustration.image_id, PUBLISHED_PX)
     except NotFound:
-        kept = folder / picture.file if folder and picture.file else None
+        kept = folder / illustration.file if folder and illustration.file else None
         if kept and kept.parent == images and kept.is_file():
             return kept.name
         raise
     if not _SUFFIX.fullmatch(suffix):
-        raise InvalidRequest(f"the indexer names a picture {suffix!r}: expected an ending such as .jpg")
-    name = f"{_slug(picture)}{suffix}"
+        raise InvalidRequest(f"the indexer gives an image the suffix {suffix!r}: expected one such as .jpg")
+    name = f"{_slug(illustration)}{suffix}"
     _write(images / name, data)
     return name
 
 
-def _slug(picture: Illustration) -> str:
-    """A short name that says what is seen, and stays unique through the image's id."""
-    plain = unicodedata.normalize("NFKD", picture.caption or picture.alt).encode("ascii", "ignore").decode().lower()
+def _slug(illustration: Illustration) -> str:
+    """Returns a short name from the caption, unique by the id of the image."""
+    plain = (
+        unicodedata.normalize("NFKD", illustration.caption or illustration.alt)
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if len(words) > _LONGEST_SLUG:
-        words = words[:_LONGEST_SLUG].rpartition("-")[0] or words[:_LONGEST_SLUG]
-    key = re.sub(r"[^A-Za-z0-9]", "", picture.image_id)[:12] or "picture"
+    if len(words) > _MAX_SLUG_CHARACTERS:
+        words = words[:_MAX_SLUG_CHARACTERS].rpartition("-")[0] or words[:_MAX_SLUG_CHARACTERS]
+    key = re.sub(r"[^A-Za-z0-9]", "", illustration.image_id)[:12] or "picture"
     return f"{words}-{key}" if words else key
 
 
-def _thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]:
+def _cache_thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]:
     @cache
     def thumbnail(image_id: str) -> tuple[bytes, str] | None:
         try:
@@ -156,22 +161,22 @@ def _thumbnails(fetch: Fetch) -> Callable[[str], tuple[bytes, str] | None]:
     return thumbnail
 
 
-def _files_of(folder: Path) -> set[str]:
-    """Picture files of the bundle that lies there, as far as they are ours to remove."""
+def _list_own_files(folder: Path) -> set[str]:
+    """Returns the image files that the bundle in the folder wrote, which are ours to remove."""
     with suppress(NotFound, InvalidRequest):
-        return set(_inside_images(picture.file for _, picture in read_bundle(folder).illustrated))
+        return set(_filter_image_files(illustration.file for _, illustration in read_bundle(folder).illustrations))
     return set()
 
 
-def _inside_images(files: Iterable[str]) -> Iterable[str]:
+def _filter_image_files(files: Iterable[str]) -> Iterable[str]:
     return (file for file in files if re.fullmatch(r"images/[\w-][\w.-]*", file))
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replaces a file as a whole, for whom it was open before; a reader sees the old bytes or the new ones.
+    """Replaces a file as a whole and keeps its permissions; a reader sees the old bytes or the new ones.
 
     Raises:
-        OSError: with the file's name, which a full disk alone does not say.
+        OSError: with the name of the file, which the error of a full disk lacks.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,1 +1,1 @@
-"""How Markdown, HTML and plain text are split into segments."""
+"""Markdown, HTML and plain text, split into blocks: `splitting` chooses the module of a format."""

@@ -1,22 +1,28 @@
-"""Blocks of a text, whatever its format, and what counts as words."""
+"""Blocks: the pieces of a text in any format, what prose is, and after which blocks an image may stand.
+
+Every format is cut in a module of its own; `splitting` selects the module.
+"""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-MACHINERY = re.compile(  # of site generators; the last line is of MDX
+# The beginning of a paragraph that is an instruction to a site generator, not prose; the last line is of MDX.
+GENERATOR_SYNTAX = re.compile(
     r"""\s*(?: \{\{ | \{% | ::: | \$\$ | \[\^ | \[toc\] | \\(?:begin|end)\{ | <!-- | (?:!!!|\?\?\?\+?)\s+\w
       | \{/\* | (?-i: import\s[^\n]*["'] | export\s+(?:const|default|function|let)\s ) )""",
     re.IGNORECASE | re.VERBOSE,
 )
 CJK = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
 _CJK_BREAK = re.compile(rf"(?<={CJK})\n|\n(?={CJK})")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # a line of CommonMark; str.splitlines knows more line ends
 _LETTERS = re.compile(r"[^\W\d_]")
-_FEWEST_LETTERS = 4
+_MIN_LETTERS = 4
 
 
 class Kind(Enum):
-    """What a block is; only a paragraph is ever a place for a picture."""
+    """What a block is; an image may follow only a paragraph."""
 
     PARAGRAPH = "paragraph"
     HEADING = "heading"
@@ -27,18 +33,38 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Block:
-    """Lines of the text that belong together, with the blank lines after them."""
+    """A piece of the text with the blank lines after it; all blocks joined are the text."""
 
     kind: Kind
     text: str
-    prose: str = ""  # the words as a reader sees them; of paragraphs and headings only
+    prose: str = ""  # the words as a reader sees them, without markup; of paragraphs and headings only
 
 
-def is_prose(words: str) -> bool:
-    """Whether there is enough to read for a paragraph."""
-    return len(_LETTERS.findall(words)) >= _FEWEST_LETTERS
+def find_spots(blocks: Sequence[Block]) -> list[int]:
+    """Returns the numbers of the blocks that an image may follow: paragraphs that the author has not illustrated."""
+    kinds = [block.kind for block in blocks]
+    return [
+        number
+        for number, (kind, following) in enumerate(zip(kinds, [*kinds[1:], None], strict=True))
+        if kind is Kind.PARAGRAPH and following is not Kind.IMAGE
+    ]
 
 
-def one_line(words: str) -> str:
-    """Returns words in one line; a line break between Chinese characters is none."""
-    return " ".join(_CJK_BREAK.sub("", words).split())
+def has_prose(text: str) -> bool:
+    """Whether a text has enough letters for a paragraph."""
+    return len(_LETTERS.findall(text)) >= _MIN_LETTERS
+
+
+def join_lines(text: str) -> str:
+    """Returns a text as one line; line breaks between Chinese characters are dropped."""
+    return " ".join(_CJK_BREAK.sub("", text).split())
+
+
+def split_lines(text: str) -> list[str]:
+    """Returns the lines with their ends, counted as the Markdown parser counts them."""
+    return _LINE.findall(text)
+
+
+def normalize(text: str) -> str:
+    """Returns the text without a byte order mark and with `\\n` for every kind of line end, as a parser needs it."""
+    return re.sub(r"\r\n?", "\n", text).removeprefix("\ufeff")

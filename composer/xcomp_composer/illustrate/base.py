@@ -5,13 +5,13 @@ spot as it reads. It does not depend on a server and writes no files.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from xcomp_composer.article.events import StageEvent
 from xcomp_composer.article.model import Illustration
-from xcomp_composer.document.blocks import Block, Kind
+from xcomp_composer.document.blocks import Block, find_spots
 from xcomp_composer.indexer_client.repository import RepositoryClient
 
 POOL = 4  # hits for each candidate that is shown, if the request does not say
@@ -149,12 +149,3 @@ class Illustrator(Protocol):
 
     def select(self, request: SelectionRequest, repository: RepositoryClient) -> Selection:
         """Says which candidate belongs after the context."""
-
-
-def find_spots(blocks: Sequence[Block]) -> list[int]:
-    """Returns the numbers of the paragraphs that an image may follow: those without an image of the author."""
-    return [
-        number
-        for number, block in enumerate(blocks)
-        if block.kind is Kind.PARAGRAPH and not (number + 1 < len(blocks) and blocks[number + 1].kind is Kind.IMAGE)
-    ]

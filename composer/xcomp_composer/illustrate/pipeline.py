@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xcomp_composer.article.events import Event, Spot, SpotIllustration, SpotQuery, StageEvent
-from xcomp_composer.article.markers import without_blocks
-from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, language_of
-from xcomp_composer.document.blocks import Block, Kind
-from xcomp_composer.document.markdown import split, title_of
+from xcomp_composer.article.markers import remove_image_blocks
+from xcomp_composer.article.model import Article, Illustration, Segment, Unfilled, detect_language
+from xcomp_composer.document.blocks import Block, Kind, find_spots
+from xcomp_composer.document.splitting import find_title, split_blocks
 from xcomp_composer.illustrate.base import (
     IllustrationOptions,
     IllustrationTask,
     Illustrator,
-    find_spots,
 )
 from xcomp_composer.illustrate.must_use import place_required_images
 from xcomp_composer.indexer_client.repository import RepositoryClient
@@ -82,9 +81,9 @@ class _Progress:
                 yield self.unfilled[segment]
 
 
-def detect_language(text: str, format_: str = "markdown") -> str:
+def detect_prose_language(text: str, format_: str = "markdown") -> str:
     """Returns the language of a text without its code and markup."""
-    return language_of("".join(block.prose for block in split(text, format_)) or text)
+    return detect_language("".join(block.prose for block in split_blocks(text, format_)) or text)
 
 
 def illustrate(source: Source, options: IllustrationOptions, setting: Setting) -> Iterator[Event]:
@@ -96,13 +95,13 @@ def illustrate(source: Source, options: IllustrationOptions, setting: Setting) -
         ModelError: the model failed, and there is nothing to deliver.
     """
     started = time.monotonic()
-    text, blocks_before = without_blocks(source.text, source.format)
+    text, blocks_before = remove_image_blocks(source.text, source.format)
     if not text.strip("\ufeff \t\r\n"):
         raise InvalidRequest("text: is empty: there is nothing to illustrate")
     if blocks_before and options.images is None:
         most = max(blocks_before, len(options.must_use))
         options = replace(options, max_images=min(most, options.max_images or most))
-    task = IllustrationTask(tuple(split(text, source.format)), setting.repository.conditions.language)
+    task = IllustrationTask(tuple(split_blocks(text, source.format)), setting.repository.conditions.language)
     progress = _Progress()
     yield from _run_stages(task, options, setting, progress, must_deliver=source.is_written)
     seconds = {**source.seconds, "illustrate": round(time.monotonic() - started, 3)}
@@ -127,7 +126,7 @@ def fill(
     task = IllustrationTask(
         tuple(_block(segment.text, article.format) for segment in article.segments),
         article.language,
-        existing=dict(article.illustrated),
+        existing=dict(article.illustrations),
         queries=queries,
     )
     if options.images is None and not _is_undecided(article, task):
@@ -146,7 +145,7 @@ def _is_undecided(article: Article, task: IllustrationTask) -> bool:
 
 def _block(text: str, format_: str) -> Block:
     """Returns a segment as one block; after an edit it may hold several."""
-    blocks = split(text, format_)
+    blocks = split_blocks(text, format_)
     if len(blocks) == 1:
         return blocks[0]
     prose = " ".join(block.prose for block in blocks if block.kind is Kind.PARAGRAPH)
@@ -182,7 +181,7 @@ def _build_article(
     task: IllustrationTask, progress: _Progress, source: Source, setting: Setting, seconds: dict[str, float]
 ) -> Article:
     return Article(
-        title=title_of(task.blocks, source.format),
+        title=find_title(task.blocks, source.format),
         language=task.language,
         model=source.writer or setting.illustrator.name,
         profile=setting.repository.profile,

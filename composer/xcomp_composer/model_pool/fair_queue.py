@@ -76,7 +76,7 @@ class FairQueue:
         with self._changed:
             try:
                 if not self._is_next(ticket):
-                    with api.waiting(self._name):
+                    with api.count_waiting(self._name):
                         while not self._is_next(ticket):
                             self._changed.wait(timeout=min(check(), _POLL_S))
             except BaseException:

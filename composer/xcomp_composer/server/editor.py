@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from xcomp_composer.article import edit_images, edit_text
 from xcomp_composer.article.model import Article
-from xcomp_composer.illustrate.pipeline import detect_language
+from xcomp_composer.illustrate.pipeline import detect_prose_language
 from xcomp_composer.model_pool.pool import RETRIEVAL
 from xcomp_composer.server.composer import ArticleRequest, Composer
 from xcomp_model.base import Change
@@ -76,17 +76,17 @@ class Editor:
                 return self._reword(operation, article)
             case FillOperation():
                 request = self._request_for(article, model=article.chooser)
-                return edit_images.filled(article, *self._composer.fill(article, request))
+                return edit_images.fill(article, *self._composer.fill(article, request))
             case change:
                 return change(article)
 
     def _search(self, operation: SearchOperation, article: Article) -> Article:
         spot, query = operation.spot, operation.query
-        shown = tuple(image.image_id for number, image in article.illustrated if number != spot)
+        shown = tuple(image.image_id for number, image in article.illustrations if number != spot)
         # The query may be in another language than the article.
-        request = self._request_for(article, language=detect_language(query), exclude=shown)
+        request = self._request_for(article, language=detect_prose_language(query), exclude=shown)
         candidates = self._composer.find(query, article.language, request)
-        return edit_images.found(article, spot, query, candidates, chosen_by=RETRIEVAL)
+        return edit_images.show_search_result(article, spot, query, candidates, chosen_by=RETRIEVAL)
 
     def _reword(self, operation: RewordOperation, article: Article) -> Article:
         segment, change, text = operation.segment, operation.change, operation.text
@@ -106,7 +106,7 @@ class Editor:
                 conditions,
                 repository=conditions.repository or article.repository,
                 language=conditions.language or language or article.language,
-                exclude_ids=(*conditions.exclude_ids, *article.excluded, *exclude),
+                exclude_ids=(*conditions.exclude_ids, *article.exclude_ids, *exclude),
             ),
             models=replace(models, model=models.model or model),
         )

@@ -6,7 +6,7 @@ from functools import partial
 from xcomp_composer.article import edit_images, history, proto
 from xcomp_composer.article.model import Article
 from xcomp_composer.illustrate.base import CANDIDATES, CandidateImage, IllustrationOptions, Procedure, SelectionRequest
-from xcomp_composer.illustrate.pipeline import Source, detect_language
+from xcomp_composer.illustrate.pipeline import Source, detect_prose_language
 from xcomp_composer.illustrate.vlm.images import decode
 from xcomp_composer.indexer_client.call_context import CallContext
 from xcomp_composer.indexer_client.repository import Conditions
@@ -19,7 +19,7 @@ from xcomp_composer.server.editor import (
     SearchOperation,
     ShowOperation,
 )
-from xcomp_model.base import Brief, Change, Picture, Turn
+from xcomp_model.base import Brief, Change, ImagePart, Turn
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.errors import ImageError, InvalidRequest
@@ -81,7 +81,7 @@ def read_options(
     conditions = Conditions(
         repository=options.repository,
         profile=options.profile,
-        language=_LANGUAGES.get(options.language) or (detect_language(text, format_) if text else ""),
+        language=_LANGUAGES.get(options.language) or (detect_prose_language(text, format_) if text else ""),
         where=tuple(options.where),
         allow_restricted=options.allow_restricted,
         exclude_ids=tuple(options.exclude_ids),
@@ -193,7 +193,7 @@ def _read_change(operation: pb.EditOperation) -> ArticleChange:
         case "remove":
             return partial(edit_images.remove, spot=operation.remove)
         case "lock":
-            return partial(edit_images.lock, spot=operation.lock)
+            return partial(edit_images.toggle_lock, spot=operation.lock)
         case "recaption":
             words = operation.recaption
             return partial(
@@ -222,7 +222,7 @@ def _check_length(text: str, field: str) -> None:
         raise InvalidRequest(f"{field}: is larger than {MAX_BYTES // 2**20} MiB")
 
 
-def _decode_images(images: Sequence[bytes], field: str) -> tuple[Picture, ...]:
+def _decode_images(images: Sequence[bytes], field: str) -> tuple[ImagePart, ...]:
     _check_size(images, field)
     decoded = []
     for number, content in enumerate(images):

@@ -17,13 +17,12 @@ from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_indexer.embed.weights.sources import Release
 from xcomp_indexer.repository.profiles import PROFILES, spaces_of
-from xcomp_protos.errors import InvalidRequest, ModelError, XcompError
+from xcomp_protos.errors import InvalidRequest, ModelError, run_main
 from xcomp_protos.server import options
 
 if TYPE_CHECKING:
     from modelscope_hub.types import FileInfo
 
-FAILED, USAGE = 1, 2
 MODELSCOPE_ENDPOINT = "https://www.modelscope.cn"
 CHECKSUMS = "SHA256SUMS"  # beside the files of a model from ModelScope, for `verify_models` and `sha256sum -c`
 
@@ -33,19 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("xcomp models pull", description="Fetches models from a hub and tests them.")
     parser.add_argument("models", metavar="MODEL", nargs="+", help="a model, or a profile for all of its models")
     parser.add_argument("--keep", action="store_true", help="do not use the network for models that are here and work")
-    options.add(
+    options.add_option(
         parser, "--modelscope", "MODELSCOPE_ENDPOINT", default=MODELSCOPE_ENDPOINT, help="address of ModelScope"
     )
     given = parser.parse_args(arguments)
-    try:
-        options.check_hub()
-        for model in expand_profiles(given.models):
-            embedder = (_load_if_here(model) if given.keep else None) or pull(model, modelscope=given.modelscope)
-            print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # CLI output
-    except XcompError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # CLI output
-        return USAGE if isinstance(error, InvalidRequest) else FAILED
-    return 0
+    return run_main(lambda: _pull_all(given))
+
+
+def _pull_all(given: argparse.Namespace) -> None:
+    options.check_hub()
+    for model in expand_profiles(given.models):
+        embedder = (_load_if_here(model) if given.keep else None) or pull(model, modelscope=given.modelscope)
+        print(f"{embedder.name}  sha256 {embedder.digest[:12]}  {embedder.dimension} wide", flush=True)  # noqa: T201  # CLI output
 
 
 def pull(model: str, *, modelscope: str = MODELSCOPE_ENDPOINT) -> Embedder:

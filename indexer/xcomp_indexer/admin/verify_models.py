@@ -15,9 +15,9 @@ from pathlib import Path
 from xcomp_indexer.admin.pull_models import CHECKSUMS, expand_profiles
 from xcomp_indexer.embed import registry
 from xcomp_indexer.embed.weights.cache import ModelSource, parse_repository
-from xcomp_protos.errors import InvalidRequest, ModelError, XcompError
+from xcomp_protos.errors import ModelError, run_main
 
-FAILED, USAGE = 1, 2
+FAILED = 1
 _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
@@ -35,23 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Verifies the named models; returns the exit status."""
     parser = argparse.ArgumentParser("xcomp models verify", description="Reads fetched models again.")
     parser.add_argument("models", metavar="MODEL", nargs="+", help="a model, or a profile for all of its models")
-    status = 0
-    try:
-        for model in expand_profiles(parser.parse_args(arguments).models):
-            files = list(verify(model))
-            wrong = [file for file in files if file.trouble]
-            for file in wrong:
-                print(f"error: {file.path}: {file.trouble}", file=sys.stderr)  # noqa: T201  # CLI output
-            size_mb = sum(file.size for file in files) / 1e6
-            summary = f"{len(wrong)} of {len(files)} files differ" if wrong else f"{len(files)} files as fetched"
-            print(f"{model}: {summary}, {size_mb:.1f} MB", flush=True)  # noqa: T201  # CLI output
-            for file in files:
-                print(f"  {file.sha256}  {file.path.name}")  # noqa: T201
-            status = FAILED if wrong else status
-    except XcompError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # CLI output
-        return USAGE if isinstance(error, InvalidRequest) else FAILED
-    return status
+    models = parser.parse_args(arguments).models
+    return run_main(lambda: max(map(_verify, expand_profiles(models)), default=0))
+
+
+def _verify(model: str) -> int:
+    """Prints what differs in the files of a model; returns the exit status."""
+    files = list(verify(model))
+    wrong = [file for file in files if file.trouble]
+    for file in wrong:
+        print(f"error: {file.path}: {file.trouble}", file=sys.stderr)  # noqa: T201  # CLI output
+    size_mb = sum(file.size for file in files) / 1e6
+    summary = f"{len(wrong)} of {len(files)} files differ" if wrong else f"{len(files)} files as fetched"
+    print(f"{model}: {summary}, {size_mb:.1f} MB", flush=True)  # noqa: T201  # CLI output
+    for file in files:
+        print(f"  {file.sha256}  {file.path.name}")  # noqa: T201
+    return FAILED if wrong else 0
 
 
 def verify(model: str) -> Iterator[CachedFile]:

@@ -1,6 +1,6 @@
-"""The indexer as a process: reads options, opens the store, serves until told to leave.
+"""The indexer as a process: reads options, opens the store, serves until a signal or the idle time-out.
 
-Every option has an environment twin, named in its help. Only this file of the package reads the environment.
+Every option has an environment variable, named in its help. Only this file of the package reads the environment.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from xcomp_indexer.ingest.loader import cores
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -22,69 +21,62 @@ from xcomp_indexer.repository.profiles import DEFAULT_PROFILE, spaces_of
 from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
-from xcomp_protos.errors import (
-    InvalidRequest,
-    Unavailable,
-    XcompError,
-    one_line,
-)
-from xcomp_protos.server.options import add, add_endpoint, add_telemetry, endpoint, traces_wanted
-from xcomp_protos.server.run import ServiceSpec, run
+from xcomp_protos.errors import InvalidRequest, Unavailable, one_line, run_main
+from xcomp_protos.machine import core_count
+from xcomp_protos.server.options import add_endpoint, add_option, add_telemetry, read_endpoint, wants_traces
+from xcomp_protos.server.run import ServiceSpec, serve
 from xcomp_protos.telemetry import logs, setup
 
-COLLECT_AFTER = 20_000  # objects made and not gone since the last look
+GC_THRESHOLD = 20_000  # new objects before a collection
 _M_ARENA_MAX = -8  # of malloc.h
 
 log = logging.getLogger(__name__)
 
 STORE_WAIT_S = 2
-FREE_MODELS_S = 600  # a model nobody asked for in this time leaves memory
+FREE_MODELS_S = 600  # a model that is unused for this time leaves memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the indexer; returns the exit status."""
     options = _parser().parse_args(arguments)
     logs.configure(options.log_level, options.log_format)
-    settle()
-    try:
-        _serve(options)
-    except XcompError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)  # noqa: T201  # the process's last word
-        return 2 if isinstance(error, InvalidRequest) else 1
-    return 0
+    tune_memory()
+    return run_main(lambda: _serve(options))
 
 
 def _serve(options: argparse.Namespace) -> None:
-    spaces_of(options.profile)  # a wrong name is told now and not by the first request
+    spaces_of(options.profile)  # a wrong name fails at the start, not at the first request
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
     models = EmbedderCache()
-    library = RepositoryCatalog(stores, models, default_profile=options.profile)
+    catalog = RepositoryCatalog(stores, models, default_profile=options.profile)
     roots = [Path(root) for root in options.allow_root or ["/"]]
-    service = IndexerService(library, roots=roots, inbox=UploadDir(home / FOLDER))
-    registered = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
+    service = IndexerService(catalog, roots=roots, upload_dir=UploadDir(home / FOLDER))
+    service_spec = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
     try:
-        with setup.observed(options, _readings(models), service="xcomp-indexer", traces=traces_wanted()):
-            run([registered], endpoint(options), prepare=partial(_prepare, library, options))
+        with setup.observe_process(
+            "xcomp-indexer", _readings(models), metrics_listen=options.metrics_listen, traces=wants_traces()
+        ):
+            serve([service_spec], read_endpoint(options), prepare=partial(_prepare, catalog, options))
     finally:
         stop.set()
-        library.close()
+        catalog.close()
 
 
 def _readings(models: EmbedderCache) -> setup.Readings:
     return {"models_loaded": ("embedding models in memory", lambda: len(models.names()))}
 
 
-def _prepare(library: RepositoryCatalog, options: argparse.Namespace, stop: threading.Event) -> None:
-    """Loads what is to be there from the start, and waits for a store that is not up yet."""
+def _prepare(catalog: RepositoryCatalog, options: argparse.Namespace, stop: threading.Event) -> None:
+    """Loads the models of `--preload`, and waits for a store that is not up yet."""
     if options.preload:
         for spec in spaces_of(options.profile):
-            library.models.get(spec.model)
+            catalog.models.get(spec.model)
     while not stop.is_set():
         try:
-            library.names()
+            catalog.names()
         except Unavailable as error:
             log.warning("event=waiting reason=%r", one_line(str(error)))
             stop.wait(STORE_WAIT_S)
@@ -109,20 +101,22 @@ def _free_models(models: EmbedderCache, stop: threading.Event) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("xcomp-indexer", description="The image repository of xcomp, over gRPC.")
     add_endpoint(parser, "127.0.0.1:7411", "XCOMP_INDEXER_LISTEN")
-    add(parser, "--home", "XCOMP_HOME", default=_home(), help="folder of the embedded store and of uploads")
-    add(
+    add_option(parser, "--home", "XCOMP_HOME", default=_home(), help="folder of the embedded store and of uploads")
+    add_option(
         parser,
         "--store",
         "XCOMP_STORE",
         help="edge:FOLDER, http(s)://… or grpc(s)://… of Qdrant; default: below --home",
     )
-    add(parser, "--store-key", "XCOMP_STORE_KEY", help="API key of the Qdrant server; a file keeps it out of sight")
-    add(parser, "--store-key-file", "XCOMP_STORE_KEY_FILE", help="file with that key")
-    add(
+    add_option(parser, "--store-key", "XCOMP_STORE_KEY", help="API key of the Qdrant server; a file keeps it secret")
+    add_option(parser, "--store-key-file", "XCOMP_STORE_KEY_FILE", help="file with that key")
+    add_option(
         parser, "--profile", "XCOMP_PROFILE", default=DEFAULT_PROFILE, help="of new repositories: clip, xcomposer, lite"
     )
-    add(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
-    add(parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose pictures may be read; default: all")
+    add_option(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
+    add_option(
+        parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose images may be read; default: all"
+    )
     add_telemetry(parser, port=9411)
     return parser
 
@@ -132,13 +126,13 @@ def _home() -> str:
     return f"{data}/xcomp"
 
 
-def settle() -> None:
-    """Sets it for the whole process; to be called before its threads are started."""
-    gc.set_threshold(COLLECT_AFTER)
+def tune_memory() -> None:
+    """Sets how Python collects garbage and how glibc allocates; call it before any thread starts."""
+    gc.set_threshold(GC_THRESHOLD)
     if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc; another library goes about it in its own way
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
         if mallopt is not None:
-            mallopt(_M_ARENA_MAX, cores())
+            mallopt(_M_ARENA_MAX, core_count())
 
 
 if __name__ == "__main__":

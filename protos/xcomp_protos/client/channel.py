@@ -1,4 +1,4 @@
-"""How every client of xcomp dials: address forms, limits, token, TLS, and errors turned back into exceptions."""
+"""Channels of clients: addresses, limits, token, TLS, and the translation of a status back into an exception."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from xcomp_protos.client.interceptor import RequestContextInterceptor
 from xcomp_protos.errors import Exhausted, TooLarge, Unavailable, XcompError, from_status
 from xcomp_protos.tls import SCHEME, ClientTls
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; whatever is larger travels in chunks
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # gRPC's own default; larger content travels in chunks
 CHUNK_BYTES = 1024 * 1024
 
 Options = tuple[tuple[str, str | int], ...]
@@ -18,11 +18,11 @@ OPTIONS: Options = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
-# A client finds out within 80 seconds that a server vanished, and within 2 that it is back.
-_WATCHFUL = (
+# A client notices within 80 seconds that a server is lost, and within 2 that it is back.
+_KEEPALIVE: Options = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),  # else the answer is waited for as long as gRPC likes, 60 seconds
+    ("grpc.http2.ping_timeout_ms", 20_000),  # gRPC's own default is 60 seconds
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -31,7 +31,7 @@ _WATCHFUL = (
 
 
 class _Bearer(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # generic in the stubs alone
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # generic only in the stubs
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
 ):
@@ -54,7 +54,7 @@ def dial(
 ) -> grpc.Channel:
     """Opens a channel to `host:port`, `unix:/path`, or over TLS to `grpcs://host:port`; sends nothing yet."""
     # A proxy of the environment is meant for the web, not for a service that the user named.
-    options = (*OPTIONS, *_WATCHFUL, ("grpc.enable_http_proxy", 0), *options)
+    options = (*OPTIONS, *_KEEPALIVE, ("grpc.enable_http_proxy", 0), *options)
     if address.startswith(SCHEME):
         credentials = (tls or ClientTls()).credentials()
         channel = grpc.secure_channel(address.removeprefix(SCHEME), credentials, options=options)

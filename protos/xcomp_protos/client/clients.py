@@ -30,7 +30,7 @@ class _Client:
     """A channel to one service."""
 
     service: ClassVar[str]
-    repeatable: ClassVar[tuple[str, ...]]  # methods that may be called twice: they read, compute, or bring up to date
+    repeatable: ClassVar[tuple[str, ...]]  # methods with one answer that may be called twice: they read or compute
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class _Client:
     ) -> None:
         self.address = address
         self._timeout_s = timeout_s
+        self._retry = retry
         options = retry.channel_options(self._full_name, self.repeatable)
         self._channel = dial(address, token=token, tls=tls, options=options)
 
@@ -90,12 +91,15 @@ class _Client:
             if cancel:
                 cancel()  # tells the server that the caller has left; changes nothing after the end of the stream
 
+    def _repeatable_stream(self, method: Callable[..., Iterable[Response]], request: object) -> Iterator[Response]:
+        return self._retry.open_stream(lambda: self._stream(method, request), timeout_s=self._timeout_s)
+
 
 class IndexerClient(_Client):
     """The image repository."""
 
     service = "indexer"
-    repeatable = ("Ingest", "Search", "Embed", "Fetch", "List", "GetImages", "ListRepositories", "Export", "Describe")
+    repeatable = ("Search", "Embed", "List", "GetImages", "ListRepositories", "Describe")
 
     @cached_property
     def _stub(self) -> rpc.IndexerStub:
@@ -103,7 +107,7 @@ class IndexerClient(_Client):
 
     def ingest(self, request: pb.IngestRequest) -> Iterator[pb.IngestEvent]:
         """Brings a repository up to date; the last event is the summary."""
-        return self._stream(self._stub.Ingest, request)
+        return self._repeatable_stream(self._stub.Ingest, request)
 
     def upload(self, header: pb.UploadHeader, chunks: Iterable[bytes] = ()) -> pb.UploadResponse:
         """Adds one file; without chunks it asks whether they are needed."""
@@ -121,7 +125,7 @@ class IndexerClient(_Client):
     def fetch(self, request: pb.FetchRequest) -> tuple[pb.FetchHeader, bytes]:
         """Returns the bytes of an image, joined from their chunks."""
         header, chunks = pb.FetchHeader(), []
-        for part in self._stream(self._stub.Fetch, request):
+        for part in self._repeatable_stream(self._stub.Fetch, request):
             if part.WhichOneof("part") == "header":
                 header = part.header
             else:
@@ -166,7 +170,7 @@ class IndexerClient(_Client):
 
     def export(self, name: str) -> Iterator[bytes]:
         """Yields a repository as bytes, chunk by chunk."""
-        return (part.chunk for part in self._stream(self._stub.Export, pb.ExportRequest(name=name)))
+        return (part.chunk for part in self._repeatable_stream(self._stub.Export, pb.ExportRequest(name=name)))
 
     def import_(self, name: str, pieces: Iterable[bytes]) -> pb.Repository:
         """Creates a repository from what `export` yielded; has no deadline."""
@@ -199,7 +203,7 @@ class ComposerClient(_Client):
     """The composer."""
 
     service = "composer"
-    repeatable = ("Compose", "Illustrate", "Select", "Edit", "Chat", "Describe")
+    repeatable = ("Select", "Edit", "Describe")
 
     @cached_property
     def _stub(self) -> crpc.ComposerStub:
@@ -207,11 +211,11 @@ class ComposerClient(_Client):
 
     def compose(self, request: cpb.ComposeRequest) -> Iterator[cpb.ComposeEvent]:
         """Writes and illustrates an article; the last event is the article."""
-        return self._stream(self._stub.Compose, request)
+        return self._repeatable_stream(self._stub.Compose, request)
 
     def illustrate(self, request: cpb.IllustrateRequest) -> Iterator[cpb.ComposeEvent]:
         """Illustrates existing text; the last event is the article."""
-        return self._stream(self._stub.Illustrate, request)
+        return self._repeatable_stream(self._stub.Illustrate, request)
 
     def select(self, request: cpb.SelectRequest) -> cpb.SelectResponse:
         """Makes the context-aware choice alone."""
@@ -223,7 +227,7 @@ class ComposerClient(_Client):
 
     def chat(self, request: cpb.ChatRequest) -> Iterator[cpb.ChatEvent]:
         """Answers a question, piece by piece."""
-        return self._stream(self._stub.Chat, request)
+        return self._repeatable_stream(self._stub.Chat, request)
 
     def describe(self) -> cpb.DescribeComposerResponse:
         """Returns what the server is and what its model can do."""

@@ -1,6 +1,6 @@
-"""The life of one call, from admission to its log line: request id, outcome, metrics, trace.
+"""One call from its admission to its log line: request id, outcome, metrics, trace.
 
-It sees methods and outcomes, never requests: nothing a user asked for reaches the log from here.
+It sees methods and outcomes, but no requests: nothing that a user asks for can reach the log from here.
 """
 
 import logging
@@ -18,7 +18,7 @@ from xcomp_protos.telemetry import api
 
 log = logging.getLogger(__name__)
 
-MAX_ACTIVE_CALLS = 64  # beyond it a caller is told to come back
+MAX_ACTIVE_CALLS = 64  # a call beyond them is refused, with a hint when to come back
 RETRY_AFTER_S = 1.0
 SPREAD = 0.2  # share by which a pause that is asked for may be longer than the hint
 
@@ -26,7 +26,7 @@ Trailing = tuple[tuple[str, str], ...]
 
 
 class CallAdmission:
-    """Admits a call and accounts for it; to be entered once."""
+    """Admits a call, and accounts for it when it ends; entered once for each call."""
 
     def __init__(self, method: str, activity: ActiveCalls, context: grpc.ServicerContext, grant: Grant | None) -> None:
         self._name = method.rpartition("/")[2]
@@ -59,13 +59,13 @@ class CallAdmission:
             self._refuse(self._failure(error))
 
     def _identify(self) -> None:
-        """Takes the caller's request id, or makes one, and says it back; joins the caller's trace."""
+        """Takes the request id of the caller, or makes one, and sends it back; joins the trace of the caller."""
         given = {key: value for key, value in self._context.invocation_metadata() or () if isinstance(value, str)}
-        self._id = api.sane_request_id(given.get(api.REQUEST_ID, ""))
-        api.request_id.set(self._id)  # each call has a context of its own: nothing to set back
+        self._id = api.to_request_id(given.get(api.REQUEST_ID, ""))
+        api.request_id.set(self._id)  # each call has its own context: no reset is needed
         self._context.set_trailing_metadata(self._trailing())
-        tracer = api.tracer()
-        self._span = tracer.served(self._method, given) if tracer else None
+        tracer = api.current_tracer()
+        self._span = tracer.start_server_span(self._method, given) if tracer else None
 
     def _refuse(self, failure: XcompError) -> NoReturn:
         self._finish(failure.code.name)
@@ -86,12 +86,12 @@ class CallAdmission:
             return error
         if isinstance(error, NotImplementedError):  # the generated base class, where a method was left out
             return Unsupported(f"{self._name} is not available in this version")
-        # A defect of ours: the log has it whole, the caller gets no traceback.
+        # A defect of the server: the log gets the traceback, the caller does not.
         log.error("method=%s request=%s defect", self._name, self._id, exc_info=error)
         return XcompError("internal error: the server's log says more")
 
     def _outcome(self) -> str:
-        """What the caller saw of work that ended well: nothing, if it was gone by then."""
+        """Returns the status that the caller saw of work that succeeded; the caller may have left before."""
         if self._context.is_active():
             return "OK"
         left = self._context.time_remaining()

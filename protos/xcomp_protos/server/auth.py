@@ -1,8 +1,8 @@
-"""Who may call what: bearer tokens, each with a role and, where wanted, the repositories it opens.
+"""Which caller may call which method: bearer tokens, each with a role and optionally a list of repositories.
 
-A token file has one token a line: `ROLE TOKEN`, `ROLE TOKEN REPOSITORY,REPOSITORY`, or a token alone, which may
-everything. Empty lines and lines that begin with `#` count for nothing. This file knows names of methods and of fields;
-what the methods do is the services' business.
+A token file has one token on each line: `ROLE TOKEN`, `ROLE TOKEN REPOSITORY,REPOSITORY`, or a token alone, which
+allows everything. Empty lines and lines that begin with `#` are ignored. This module uses the names of methods and
+fields; it does not depend on what the methods do.
 """
 
 import hmac
@@ -16,9 +16,9 @@ from google.protobuf.message import Message
 from xcomp_protos.errors import Denied, InvalidRequest
 
 Role = Literal["read", "write", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)  # each may what those before it may
+ROLES: tuple[Role, ...] = get_args(Role)  # each includes the ones before it
 
-# What a method of either service asks for; one that is not listed asks for `admin`.
+# The role that a method of either service needs; a method that is not listed needs `admin`.
 NEEDS: Mapping[str, Role] = {
     "Search": "read",
     "Duplicates": "read",
@@ -47,45 +47,45 @@ NEEDS: Mapping[str, Role] = {
     "Snapshot": "admin",
     "ListSnapshots": "admin",
 }
-# Methods that need not name a repository: their answers are narrowed, or are about none.
-_OF_NONE = frozenset(("Describe", "ListRepositories", "Chat"))
-# Messages whose field `name` is that of a repository; elsewhere the field is called `repository`.
-_NAMING = frozenset(("CreateRepositoryRequest", "DeleteRepositoryRequest", "ExportRequest", "ImportHeader"))
+# Methods that need not name a repository: their answers are narrowed, or concern no repository.
+_WITHOUT_REPOSITORY = frozenset(("Describe", "ListRepositories", "Chat"))
+# Messages whose field `name` is the name of a repository; other messages have a field `repository`.
+_NAMED_BY_NAME = frozenset(("CreateRepositoryRequest", "DeleteRepositoryRequest", "ExportRequest", "ImportHeader"))
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What the bearer of one token may do."""
+    """The permissions of one token."""
 
     role: Role = "admin"
     repositories: frozenset[str] = frozenset()  # empty: all
     token: str = ""
 
     def check_method(self, method: str) -> None:
-        """Raises `Denied` unless the role suffices for a method."""
+        """Raises `Denied` unless the role includes a method."""
         needed = NEEDS.get(method, "admin")
         if ROLES.index(self.role) < ROLES.index(needed):
-            raise Denied(f"{method} asks for a token of role {needed}, this one has {self.role}")
+            raise Denied(f"{method} needs a token of role {needed}, this one has {self.role}")
 
     def check_request(self, method: str, request: Message) -> None:
-        """Raises `Denied` where a request names a repository that the token does not open, or none at all."""
+        """Raises `Denied` where a request names no repository, or one that the token does not open."""
         if not self.repositories:
             return
         named = set(_repositories_in(request))
-        if not named and method not in _OF_NONE:
+        if not named and method not in _WITHOUT_REPOSITORY:
             raise Denied(f"repository: name one of those that this token opens: {self._opens()}")
         for name in sorted(named - self.repositories):
             raise Denied(f"repository: this token does not open {name!r}; it opens {self._opens()}")
 
     def check_requests(self, method: str, requests: Iterator[Message]) -> Iterator[Message]:
-        """Yields the messages of a stream; the first one names the repository."""
+        """Yields the messages of a stream, and checks the first one, which names the repository."""
         for number, request in enumerate(requests):
             if not number:
                 self.check_request(method, request)
             yield request
 
     def narrow(self, response: object) -> None:
-        """Takes repositories out of an answer that the token does not open."""
+        """Removes repositories that the token does not open from an answer."""
         if not self.repositories or not hasattr(response, "repositories"):
             return
         kept = [each for each in response.repositories if each.name in self.repositories]
@@ -105,8 +105,8 @@ class Access:
 
     grants: Sequence[Grant]
 
-    def grant_of(self, authorization: str) -> Grant | None:
-        """Returns the grant of an `authorization` header; every token is compared, each in constant time."""
+    def find_grant(self, authorization: str) -> Grant | None:
+        """Returns the grant of an `authorization` header; compares every token, each in constant time."""
         given = authorization.encode(errors="replace")
         found = None
         for grant in self.grants:
@@ -115,16 +115,16 @@ class Access:
         return found
 
 
-def single(token: str) -> Access:
-    """The access of one token that may everything."""
+def allow_token(token: str) -> Access:
+    """Returns the access of one token that allows everything."""
     return Access((Grant(token=token),))
 
 
-def read(path: str, *, option: str) -> Access:
+def read_tokens(path: str, *, option: str) -> Access:
     """Reads a token file.
 
     Raises:
-        InvalidRequest: it cannot be read, holds no token, or a line is none; the message begins with `option`.
+        InvalidRequest: it cannot be read, has no token, or has a wrong line; the message begins with `option`.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -140,27 +140,27 @@ def read(path: str, *, option: str) -> Access:
     return Access(tuple(grants))
 
 
-def secret(path: str, *, option: str) -> str:
-    """Returns the token that a client shows: the first one of its file. Raises like `read`."""
-    return read(path, option=option).grants[0].token
+def read_secret(path: str, *, option: str) -> str:
+    """Returns the token of a client: the first one of its file. Raises like `read_tokens`."""
+    return read_tokens(path, option=option).grants[0].token
 
 
 def _grant(words: Sequence[str], where: str) -> Grant:
     if len(words) == 1:
         return Grant(token=words[0])
     role = next((each for each in ROLES if each == words[0]), None)
-    if role is None or len(words) > 3:  # the words may be secret and are not repeated
+    if role is None or len(words) > 3:  # the words may be secret, so the message does not repeat them
         raise InvalidRequest(f"{where}: write ROLE TOKEN [REPOSITORY,…], with a role of {', '.join(ROLES)}")
     repositories = frozenset(filter(None, words[2].split(","))) if len(words) == 3 else frozenset[str]()
     return Grant(role, repositories, words[1])
 
 
 def _repositories_in(message: Message) -> Iterator[str]:
-    """Yields the names of repositories that a message holds, at whatever depth."""
+    """Yields the names of repositories in a message, at any depth."""
     if message.DESCRIPTOR.full_name.startswith("google.protobuf."):
         return  # free-form content
     for field, value in message.ListFields():
-        names = "name" if message.DESCRIPTOR.name in _NAMING else "repository"
+        names = "name" if message.DESCRIPTOR.name in _NAMED_BY_NAME else "repository"
         if field.name == names and isinstance(value, str):
             yield value
         elif field.message_type and not field.message_type.GetOptions().map_entry:

@@ -1,11 +1,11 @@
-"""How many calls are under way, and since when there is none: what a server leaves by when it idles."""
+"""The number of active calls, and how long a server has been idle."""
 
 import threading
 import time
 
 
 class ActiveCalls:
-    """Counts the calls under way and knows since when there is none."""
+    """Counts the active calls, and measures the time since the last one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -13,23 +13,23 @@ class ActiveCalls:
         self._since = time.monotonic()
 
     def enter(self) -> int:
-        """Counts a call in; returns how many are under way now."""
+        """Adds a call; returns the number of active calls."""
         with self._lock:
             self._active += 1
             return self._active
 
     def leave(self) -> None:
-        """Counts a call out."""
+        """Removes a call."""
         with self._lock:
             self._active -= 1
             self._since = time.monotonic()
 
     def touch(self) -> None:
-        """Begins the idle time anew."""
+        """Restarts the idle time."""
         with self._lock:
             self._since = time.monotonic()
 
     def idle_s(self) -> float:
-        """Seconds since the last call ended; 0 while one is under way."""
+        """Returns the seconds since the last call ended; 0 while a call is active."""
         with self._lock:
             return 0.0 if self._active else time.monotonic() - self._since

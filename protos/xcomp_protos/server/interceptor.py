@@ -1,6 +1,9 @@
 """What surrounds every call: authentication, time-outs of slow callers, the size of messages, and `admission.py`."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, cast
 
@@ -12,7 +15,6 @@ from xcomp_protos.errors import Cancelled, DeadlineExceeded, InvalidRequest, Too
 from xcomp_protos.server.admission import CallAdmission
 from xcomp_protos.server.auth import ALL, Access, Grant
 from xcomp_protos.server.idle import ActiveCalls
-from xcomp_protos.server.timeouts import call_timeouts
 
 Behaviour = Callable[..., Any]  # a method as gRPC calls it: a message or an iterator of them, and the context
 
@@ -23,7 +25,58 @@ REFLECTION = "/grpc.reflection."
 _UNREADABLE = object()
 
 
-class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
+class CallTimeouts:
+    """Ends what takes too long, so that silent or slow callers hold no thread; gRPC itself waits for ever.
+
+    One thread watches, and only while there is something to watch.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ends: dict[object, tuple[float, Callable[[], object]]] = {}
+        self._watching = False
+        self._asleep = False  # the thread waits for a notification; otherwise it looks every second
+        self._idle = False  # no limit was set since the thread last looked
+
+    @contextmanager
+    def limit(self, seconds: float, give_up: Callable[[], object]) -> Iterator[None]:
+        """Calls `give_up` from another thread if the body takes longer."""
+        key = object()
+        with self._changed:
+            self._ends[key] = time.monotonic() + seconds, give_up
+            self._idle = False
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, name="call-timeouts", daemon=True).start()
+            if self._asleep:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._ends.pop(key, None)
+
+    def _watch(self) -> None:
+        while True:
+            for give_up in self._overdue():
+                give_up()
+
+    def _overdue(self) -> list[Callable[[], object]]:
+        with self._changed:
+            now = time.monotonic()
+            late = [key for key, (end, _) in self._ends.items() if end <= now]
+            if not late:  # limits notify no thread that is awake: it looks often enough for them
+                self._asleep, self._idle = self._idle and not self._ends, not self._ends
+                soonest = min((end - now for end, _ in self._ends.values()), default=1.0)
+                self._changed.wait(None if self._asleep else min(1.0, soonest))
+                self._asleep = False
+            return [self._ends.pop(key)[1] for key in late]
+
+
+call_timeouts = CallTimeouts()  # of the whole process: a thread for each server would be of no use
+
+
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic only in the stubs
     """The interceptor. Health and reflection need no token; health answers even when the queue is full."""
 
     def __init__(self, activity: ActiveCalls, access: Access | None) -> None:
@@ -51,7 +104,7 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # gene
         if self._access is None:
             return ALL
         given = dict(metadata).get("authorization", "")
-        return self._access.grant_of(given.decode("latin-1") if isinstance(given, bytes) else given)
+        return self._access.find_grant(given.decode("latin-1") if isinstance(given, bytes) else given)
 
 
 class _RpcCall:
@@ -106,24 +159,24 @@ def _behaviour(handler: Any) -> Behaviour:
     return behaviour
 
 
-def _rebuild(handler: Any, guarded: Behaviour, *, serialize: Callable[[Any], bytes] | None) -> Any:
+def _rebuild(handler: Any, behaviour: Behaviour, *, serialize: Callable[[Any], bytes] | None) -> Any:
     """Returns a handler as gRPC takes it, which has no public type."""
     make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
-    return make(guarded, _read_any(handler.request_deserializer), serialize)
+    return make(behaviour, _read_any(handler.request_deserializer), serialize)
 
 
 def _without_admission(behaviour: Behaviour) -> Behaviour:
     """Answers even when the queue is full; attributes of the method that gRPC looks at are kept."""
 
     @wraps(behaviour)
-    def guarded(parts: Iterator[object], context: grpc.ServicerContext, *more: object) -> object:
+    def answer(parts: Iterator[object], context: grpc.ServicerContext, *more: object) -> object:
         try:
             request = _first(map(_check_readable, _receive(parts, context)))
         except XcompError as error:
             return context.abort(error.code, str(error))
         return behaviour(request, context, *more)
 
-    return guarded
+    return answer
 
 
 def _first(parts: Iterator[Message]) -> Message:

@@ -1,4 +1,4 @@
-"""The options of the servers: each a flag with an environment twin, a default and a help, in one place."""
+"""The options of the servers: each has a flag, an environment variable, a default and a help text."""
 
 import argparse
 import ipaddress
@@ -16,12 +16,12 @@ from xcomp_protos.tls import server_tls
 _TRUE = ("1", "true", "yes", "on")
 
 
-def add(
+def add_option(
     parser: argparse.ArgumentParser,
     flag: str,
     variable: str,
     *,
-    help: str,  # noqa: A002  # argparse's own word
+    help: str,  # noqa: A002  # the name that argparse uses
     default: str | None = None,
     kind: Callable[[str], object] = str,
     choices: Sequence[str] | None = None,
@@ -30,8 +30,8 @@ def add(
 ) -> None:
     """Adds an option that the environment variable sets where the flag is absent.
 
-    With `many` the flag may be repeated, and the variable separates by the system's path separator. A value that is
-    none of `choices` is a usage error, wherever it comes from.
+    With `many` the flag may be repeated, and the variable is split at the system's path separator. A value that is not
+    one of `choices` is a usage error, from the flag and from the variable.
     """
     given = os.environ.get(variable)
     text = f"{help} [{variable}]"
@@ -45,20 +45,20 @@ def add(
         parser.add_argument(flag, type=kind, choices=choices, default=given or default, help=text)
 
 
-def traces_wanted() -> bool:
-    """Whether the environment asks for traces."""
-    return api.traces_wanted(os.environ)
+def wants_traces() -> bool:
+    """Returns whether the environment asks for traces."""
+    return api.wants_traces(os.environ)
 
 
 def check_hub() -> None:
-    """Raises `InvalidRequest` if the environment's address of the model hub is none."""
+    """Raises `InvalidRequest` if the address of the model hub in the environment is wrong."""
     check_endpoint(os.environ)
 
 
 class _Repeated(argparse.Action):
-    """Collects a repeated flag. Unlike argparse's own `append`, the first one replaces the default."""
+    """Collects a repeated flag. Unlike `append` of argparse, the first value replaces the default."""
 
-    def __call__(  # in argparse's own order
+    def __call__(  # the parameters that argparse passes
         self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, __: str | None = None
     ) -> None:
         before = getattr(namespace, self.dest)
@@ -66,34 +66,40 @@ class _Repeated(argparse.Action):
 
 
 def add_endpoint(parser: argparse.ArgumentParser, listen: str, variable: str) -> None:
-    """Adds where a server listens, to whom, and for how long; `endpoint` reads it."""
-    add(parser, "--listen", variable, default=listen, help="host:port, or unix:/path")
-    add(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file of the tokens, one of which every call must carry")
-    add(parser, "--tls-cert", "XCOMP_TLS_CERT", default="", help="the server's certificate with its chain, PEM")
-    add(parser, "--tls-key", "XCOMP_TLS_KEY", default="", help="its key, PEM")
-    add(
-        parser, "--tls-client-ca", "XCOMP_TLS_CLIENT_CA", default="", help="callers must show a certificate of this one"
+    """Adds the options that `read_endpoint` reads."""
+    add_option(parser, "--listen", variable, default=listen, help="host:port, or unix:/path")
+    add_option(parser, "--token-file", "XCOMP_TOKEN_FILE", help="file of tokens; every call must carry one of them")
+    add_option(parser, "--tls-cert", "XCOMP_TLS_CERT", default="", help="the server's certificate with its chain, PEM")
+    add_option(parser, "--tls-key", "XCOMP_TLS_KEY", default="", help="its key, PEM")
+    add_option(
+        parser,
+        "--tls-client-ca",
+        "XCOMP_TLS_CLIENT_CA",
+        default="",
+        help="authority whose certificate callers must show, PEM",
     )
-    add(parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until it leaves")
+    add_option(
+        parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until the server ends"
+    )
 
 
-def endpoint(options: argparse.Namespace) -> ServerEndpoint:
-    """Reads what `add_endpoint` added.
+def read_endpoint(options: argparse.Namespace) -> ServerEndpoint:
+    """Returns the endpoint that the options of `add_endpoint` describe.
 
     Raises:
-        InvalidRequest: a file cannot be read or is none, or whoever reaches this machine could call, or the address of
-            the hub is none.
+        InvalidRequest: a file cannot be read or is wrong, the server would be open to the network without a token, or
+            the address of the hub is wrong.
     """
     check_hub()
     made = ServerEndpoint(
         options.listen,
-        access=auth.read(options.token_file, option="--token-file") if options.token_file else None,
+        access=auth.read_tokens(options.token_file, option="--token-file") if options.token_file else None,
         tls=server_tls(options.tls_cert, options.tls_key, options.tls_client_ca),
         idle_timeout_s=options.idle_timeout,
         announce=lambda address: print(f"listening on {address}", file=sys.stderr, flush=True),  # noqa: T201
     )
-    asks = made.access or (made.tls and made.tls.client_ca)
-    if not asks and not _is_private(options.listen):
+    is_closed = made.access or (made.tls and made.tls.client_ca)
+    if not is_closed and not _is_private(options.listen):
         raise InvalidRequest(
             f"--listen {options.listen} is open to the network: name a --token-file (xcomp token makes one) or a "
             "--tls-client-ca, or listen on 127.0.0.1"
@@ -102,7 +108,7 @@ def endpoint(options: argparse.Namespace) -> ServerEndpoint:
 
 
 def _is_private(listen: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Returns whether only this machine can reach an address."""
     if listen.startswith("unix:"):
         return True
     host = listen.rpartition(":")[0].strip("[]")
@@ -114,12 +120,19 @@ def _is_private(listen: str) -> bool:
 
 def add_telemetry(parser: argparse.ArgumentParser, *, port: int) -> None:
     """Adds `--log-level`, `--log-format` and `--metrics-listen`."""
-    add(parser, "--log-level", "XCOMP_LOG_LEVEL", default="INFO", choices=logs.LEVELS, help="how much the log says")
-    add(
+    add_option(
+        parser,
+        "--log-level",
+        "XCOMP_LOG_LEVEL",
+        default="INFO",
+        choices=logs.LEVELS,
+        help="least level of the messages in the log",
+    )
+    add_option(
         parser, "--log-format", "XCOMP_LOG_FORMAT", default="text", choices=logs.FORMATS,
-        help="text, or json: one object a line",
+        help="text, or json: one object on each line",
     )  # fmt: skip
-    add(
+    add_option(
         parser, "--metrics-listen", "XCOMP_METRICS_LISTEN",
-        help=f"host:port where Prometheus may scrape, such as 127.0.0.1:{port}; default: nowhere",
+        help=f"host:port for Prometheus to scrape, such as 127.0.0.1:{port}; default: no metrics",
     )  # fmt: skip

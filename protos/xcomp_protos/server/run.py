@@ -1,7 +1,6 @@
-"""How every server of xcomp runs: limits, health, reflection, idle time-out, drain on SIGTERM.
+"""Runs a gRPC server: limits, health, reflection, idle time-out, drain on SIGTERM.
 
-The services themselves know none of it; they raise `XcompError` and return messages. What stands around each call is
-in `interceptor.py`.
+Services do not depend on it: they raise `XcompError` and return messages. `interceptor.py` surrounds each call.
 """
 
 import contextlib
@@ -31,14 +30,14 @@ from xcomp_protos.tls import SCHEME, ServerTls
 
 log = logging.getLogger(__name__)
 
-Prepare = Callable[[threading.Event], None]  # given the event that says "stop"
+Prepare = Callable[[threading.Event], None]  # receives the event that tells it to stop
 
 DRAIN_S = 25  # compose kills after 30
-KEEPALIVE_S = 60.0  # a connection on which nothing comes for so long is tried, and closed if that is not answered
-HANDSHAKE_S = 20.0  # for a caller to begin to speak HTTP/2 or TLS
+KEEPALIVE_S = 60.0  # a connection that is silent for this long gets a ping, and is closed without an answer
+HANDSHAKE_S = 20.0  # for a caller to complete the handshake of HTTP/2 or TLS
 UNUSED_S = 1800.0  # a connection without a call is closed
-AGE_S = 3600.0  # then a connection is made anew, so that load spreads over replicas and certificates are seen again
-SPARE_THREADS = 8  # beside the active calls: for refusals, health and reflection
+AGE_S = 3600.0  # then clients reconnect, so that load spreads over replicas and certificates are checked again
+SPARE_THREADS = 8  # beyond those of active calls: for refusals, health and reflection
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,17 @@ class ServiceSpec:
 
 @dataclass(frozen=True)
 class ServerEndpoint:
-    """Where a server listens, to whom, and for how long."""
+    """Where a server listens, for whom, and for how long."""
 
     listen: str  # host:port, port 0 for any, or unix:/path
-    access: Access | None = None  # the tokens, one of which every call must carry; None: nobody is asked
+    access: Access | None = None  # every call must carry one of its tokens; None: no call needs one
     tls: ServerTls | None = None
-    idle_timeout_s: float | None = None  # leaves after so long without a call; None: never
-    announce: Callable[[str], None] | None = None  # told the bound address once calls are taken
+    idle_timeout_s: float | None = None  # the server ends after this time without a call; None: never
+    announce: Callable[[str], None] | None = None  # called with the bound address once the server takes calls
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningServer:
     """A server that takes calls."""
 
     address: str
@@ -70,22 +69,22 @@ class Running:
     names: tuple[str, ...]  # of its services
 
     def set_health(self, value: int) -> None:
-        """Tells whoever asks for the health of the server or of one of its services."""
+        """Sets the health of the server and of its services."""
         for name in ("", *self.names):
             self.health.set(name, value)
 
 
-def run(services: Sequence[ServiceSpec], endpoint: ServerEndpoint, *, prepare: Prepare = lambda _: None) -> None:
-    """Serves until SIGTERM, SIGINT or the idle time-out, then drains. To be called from the main thread.
+def serve(services: Sequence[ServiceSpec], endpoint: ServerEndpoint, *, prepare: Prepare = lambda _: None) -> None:
+    """Serves until SIGTERM, SIGINT or the idle time-out, then drains. Call it from the main thread.
 
-    Health says NOT_SERVING until `prepare` has returned. It is told when to give up.
+    Health is NOT_SERVING until `prepare` has returned.
 
     Raises:
         Unavailable: the address is taken or cannot be bound.
     """
     stop = threading.Event()
     _stop_on_signals(stop)
-    with started(services, endpoint) as running:
+    with start_server(services, endpoint) as running:
         prepare(stop)
         if not stop.is_set():
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
@@ -95,8 +94,8 @@ def run(services: Sequence[ServiceSpec], endpoint: ServerEndpoint, *, prepare: P
 
 
 @contextlib.contextmanager
-def started(services: Sequence[ServiceSpec], endpoint: ServerEndpoint) -> Iterator[Running]:
-    """Serves while the body runs, health NOT_SERVING at first; then lets the calls under way end.
+def start_server(services: Sequence[ServiceSpec], endpoint: ServerEndpoint) -> Iterator[RunningServer]:
+    """Serves while the body runs, with health NOT_SERVING at first; then lets active calls end.
 
     Raises:
         Unavailable: the address is taken or cannot be bound.
@@ -115,7 +114,7 @@ def started(services: Sequence[ServiceSpec], endpoint: ServerEndpoint) -> Iterat
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
-    running = Running(_bind(server, endpoint), activity, status, names)
+    running = RunningServer(_bind(server, endpoint), activity, status, names)
     bound = _socket_id(endpoint.listen)
     running.set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
     server.start()
@@ -130,17 +129,17 @@ def started(services: Sequence[ServiceSpec], endpoint: ServerEndpoint) -> Iterat
 
 
 def _options() -> tuple[tuple[str, int], ...]:
-    """What ends connections that nobody uses, or that lead to nobody any more."""
+    """Returns the options that end unused and broken connections."""
     return (
         ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
         ("grpc.keepalive_timeout_ms", round(KEEPALIVE_S * 1000 / 3)),
         ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_S * 1000 / 3)),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # of the callers' own
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # of pings by clients
         ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
         ("grpc.http2.settings_timeout", round(HANDSHAKE_S * 1000)),
         ("grpc.max_connection_idle_ms", round(UNUSED_S * 1000)),
-        ("grpc.max_connection_age_ms", round(AGE_S * 1000)),  # calls under way end in peace, however long they take
+        ("grpc.max_connection_age_ms", round(AGE_S * 1000)),  # active calls may end, however long they take
     )
 
 
@@ -158,20 +157,22 @@ def _bind(server: grpc.Server, endpoint: ServerEndpoint) -> str:
     except RuntimeError:
         port = 0
     if not port:
-        raise Unavailable(f"cannot listen on {listen}: it is no address of this machine: choose another with --listen")
+        raise Unavailable(
+            f"cannot listen on {listen}: it is not an address of this machine: choose another with --listen"
+        )
     if listen.startswith("unix:"):
         return listen
     return f"{SCHEME if endpoint.tls else ''}{listen.rpartition(':')[0]}:{port}"
 
 
 def _check_port(listen: str) -> None:
-    """Raises `Unavailable` where a port is taken or forbidden; gRPC would say it to the terminal, and not to us why."""
+    """Raises `Unavailable` where a port is taken or forbidden; gRPC itself would only print the reason."""
     host, _, port = listen.rpartition(":")
     try:
-        places = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # gRPC knows more forms of names
+        addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # gRPC accepts more forms of names
         return
-    for family, kind, _, _, address in places:
+    for family, kind, _, _, address in addresses:
         try:
             with socket.socket(family, kind) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
@@ -183,7 +184,7 @@ def _check_port(listen: str) -> None:
 
 
 def _clear_stale_socket(path: Path) -> None:
-    """Removes the socket of a server that died; a living one is left alone."""
+    """Removes the socket of a dead server, but not that of a living one."""
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -197,7 +198,7 @@ def _clear_stale_socket(path: Path) -> None:
 
 
 def _socket_id(listen: str) -> tuple[int, int] | None:
-    """Tells one socket file from another of the same name."""
+    """Returns what tells a socket file from another of the same name."""
     if not listen.startswith("unix:"):
         return None
     try:
@@ -208,14 +209,14 @@ def _socket_id(listen: str) -> tuple[int, int] | None:
 
 
 def _unlink_socket(listen: str, bound: tuple[int, int] | None) -> None:
-    """Removes our socket; while we drained another server may have put its own in the place."""
+    """Removes our socket; another server may have replaced it while this one drained."""
     if bound and _socket_id(listen) == bound:
         Path(listen.removeprefix("unix:")).unlink(missing_ok=True)
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
     def handle(_: int, __: FrameType | None) -> None:
-        stop.set()  # and nothing else: a handler may interrupt the log in the middle of a line
+        stop.set()  # nothing else: a handler may interrupt the log within a line
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)

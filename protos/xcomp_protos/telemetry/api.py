@@ -1,8 +1,7 @@
-"""What a process tells of its work while it works: counts, sizes, levels, stages, and which request they belong to.
+"""What the code reports about its work: counts, sizes, levels, stages, and the request that they belong to.
 
-Like the log, it is one for the process, so that a stage deep in the work is named without anything being handed
-through, and it says nothing until somebody listens. A name is a key of `metrics.py`; a label is a word that the code
-spells out, never a text of a user's.
+Like the log, it is global to the process, so that code at any depth can report. It does nothing until a recorder or a
+tracer is in use. A name is a key of `metrics.py`; a label is a word that the code spells out, never a text of a user.
 """
 
 import re
@@ -33,23 +32,23 @@ class Recorder(Protocol):
 
 
 class Span(Protocol):
-    """A part of a trace."""
+    """A span of a trace."""
 
     def end(self, status: str) -> None:
-        """Ends it with the name of a gRPC status. The second time does nothing."""
+        """Ends the span with the name of a gRPC status; a second call does nothing."""
 
 
 class Tracer(Protocol):
     """Keeps traces."""
 
-    def served(self, method: str, carrier: dict[str, str]) -> Span:
-        """Spans a call that came in, and what its thread does from now on; continues the trace in the metadata."""
+    def start_server_span(self, method: str, carrier: dict[str, str]) -> Span:
+        """Starts the span of an incoming call and of all later work of its thread; continues the caller's trace."""
 
-    def called(self, method: str, carrier: dict[str, str]) -> Span:
-        """Spans a call that goes out; writes the trace into its metadata."""
+    def start_client_span(self, method: str, carrier: dict[str, str]) -> Span:
+        """Starts the span of an outgoing call; writes the trace into its metadata."""
 
     def stage(self, name: str) -> AbstractContextManager[object]:
-        """Spans work inside the process."""
+        """Returns a span of work inside the process."""
 
 
 _recorders: list[Recorder] = []
@@ -57,8 +56,8 @@ _tracers: list[Tracer] = []
 
 
 @contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
-    """Tells the recorder while the body runs."""
+def use_recorder(recorder: Recorder) -> Iterator[None]:
+    """Reports to the recorder while the body runs."""
     _recorders.append(recorder)
     try:
         yield
@@ -67,8 +66,8 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 
 @contextmanager
-def tracing(tracer: Tracer) -> Iterator[None]:
-    """Traces while the body runs."""
+def use_tracer(tracer: Tracer) -> Iterator[None]:
+    """Reports to the tracer while the body runs."""
     _tracers.append(tracer)
     try:
         yield
@@ -76,16 +75,16 @@ def tracing(tracer: Tracer) -> Iterator[None]:
         _tracers.remove(tracer)
 
 
-def traces_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether OpenTelemetry's own variables ask for traces, by naming where they go to."""
+def wants_traces(environment: Mapping[str, str]) -> bool:
+    """Returns whether the variables of OpenTelemetry ask for traces: they name a collector."""
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
         return False
     names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     return any(environment.get(name) for name in names)
 
 
-def tracer() -> Tracer | None:
-    """Returns who keeps traces, if anybody does."""
+def current_tracer() -> Tracer | None:
+    """Returns the tracer in use, if there is one."""
     return _tracers[-1] if _tracers else None
 
 
@@ -109,22 +108,22 @@ def shift(name: str, amount: float, *labels: str) -> None:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Times the body as a stage of the work, and spans it where traces are kept."""
+    """Measures the time of the body as a stage of the work; also a span where traces are kept."""
     begun = time.monotonic()
-    keeper = tracer()
+    tracer = current_tracer()
     try:
-        if keeper is None:
+        if tracer is None:
             yield
         else:
-            with keeper.stage(name):
+            with tracer.stage(name):
                 yield
     finally:
         observe("stage_seconds", time.monotonic() - begun, name)
 
 
 @contextmanager
-def waiting(queue: str) -> Iterator[None]:
-    """Counts the caller as waiting in a queue."""
+def count_waiting(queue: str) -> Iterator[None]:
+    """Counts the caller as one that waits in a queue, while the body runs."""
     shift("waiting", 1, queue)
     try:
         yield
@@ -132,7 +131,7 @@ def waiting(queue: str) -> Iterator[None]:
         shift("waiting", -1, queue)
 
 
-def sane_request_id(given: str | bytes) -> str:
-    """Returns the id that a caller gave, or a fresh one where that is missing or could confuse a log."""
+def to_request_id(given: str | bytes) -> str:
+    """Returns the id that a caller gave, or a new one where it is missing or could confuse a log."""
     text = given.decode("latin-1") if isinstance(given, bytes) else given
     return text if _SANE.fullmatch(text) else secrets.token_hex(8)

@@ -1,6 +1,6 @@
-"""How the servers write their log: one line per event, as `key=value` words or as JSON.
+"""The log of a server: one line for each event, as `key=value` words or as JSON.
 
-A line of words becomes the fields of a JSON object, so that the code writes every line once and in one way.
+The JSON formatter turns the words into fields, so that the code writes every line in one way.
 """
 
 import json
@@ -36,7 +36,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, format_: str) -> None:
-    """Sends the log of this process to stderr, warnings of libraries included."""
+    """Sends the log of this process to stderr, with the warnings of libraries."""
     handler = logging.StreamHandler()
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonFormatter() if format_ == "json" else plain)

@@ -1,7 +1,7 @@
-"""The metrics of a server in Prometheus' text format, on a port of their own. Imported only where they were asked for.
+"""The metrics of a server in the text format of Prometheus, on their own port; imported only when wanted.
 
-The tables below are the whole of what is measured; docs/operations.md says what each one means. Labels come from
-`telemetry`'s callers, who spell them out, so that their number is bounded.
+The tables below list all of them; docs/operations.md says what each one means. The code spells out every label, so that
+their number is bounded.
 """
 
 import sys
@@ -26,17 +26,17 @@ from xcomp_protos.errors import Unavailable
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-SCRAPE_S = 10  # a scraper that is silent for longer is dropped
+SCRAPE_S = 10  # a client that is silent for longer is dropped
 
 COUNTERS = {
     "requests": ("calls that ended, by method and gRPC status", ("method", "status")),
     "failures": ("calls that ended in an error, by the class of the error", ("class",)),
-    "images": ("pictures that went through all embedding models of a repository", ()),
+    "images": ("images that went through all embedding models of a repository", ()),
     "image_failures": ("files that were skipped, by reason", ("reason",)),
     "tokens": ("pieces of text that composing models produced; for a local model a piece is a token", ()),
-    "cache_lookups": ("look-ups of work that may have been done before", ("cache", "outcome")),
-    "illustrations": ("spots that got a picture", ()),
-    "abstentions": ("spots left empty because nothing fitted or could be used", ()),
+    "cache_lookups": ("look-ups in caches of earlier work", ("cache", "outcome")),
+    "illustrations": ("spots that got an image", ()),
+    "abstentions": ("spots left empty because no image fitted or could be used", ()),
     "store_retries": ("calls of the store that were repeated", ()),
 }
 HISTOGRAMS = {
@@ -45,7 +45,7 @@ HISTOGRAMS = {
     "batch_size": ("inputs in one forward pass", ("kind",), SIZES),
 }
 LEVELS = {
-    "active_calls": ("calls under way, waiting ones included", ()),
+    "active_calls": ("active calls, with those that wait", ()),
     "waiting": ("calls that wait in a queue of the server", ("queue",)),
 }
 
@@ -54,11 +54,11 @@ class Metrics:
     """A recorder with a registry of its own.
 
     Args:
-        readings: levels that are read when somebody scrapes, by name: their help and how to read them.
+        readings: levels that are read at each scrape, by name: their help, and how to read them.
     """
 
     def __init__(self, readings: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter, of no use here
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which xcomp does not use
         self.registry = CollectorRegistry()
         self._counters = {
             name: Counter(f"xcomp_{name}", help_, labels, registry=self.registry)
@@ -94,10 +94,10 @@ class Metrics:
 
 
 class _Gpus:
-    """Memory of each GPU that this process uses; a scrape loads no library and starts no driver."""
+    """The memory of each GPU that this process uses; a scrape loads no library and starts no driver."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yields used and total bytes per device, as Prometheus' client asks of a collector."""
+        """Yields used and total bytes per device, as the client of Prometheus asks of a collector."""
         used = GaugeMetricFamily("xcomp_gpu_memory_bytes", "memory that this process reserved", labels=["device"])
         total = GaugeMetricFamily("xcomp_gpu_memory_total_bytes", "memory of the device", labels=["device"])
         cuda = getattr(sys.modules.get("torch"), "cuda", None)
@@ -117,21 +117,21 @@ class _Handler(WSGIRequestHandler):
     timeout = SCRAPE_S
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: scrapes are no news."""
+        """Logs nothing: a scrape is not worth a line."""
 
 
 @contextmanager
-def served(metrics: Metrics, listen: str) -> Iterator[str]:
+def serve_metrics(metrics: Metrics, listen: str) -> Iterator[str]:
     """Serves the metrics at `host:port` while the body runs; yields the bound address.
 
     Raises:
-        Unavailable: the address is taken or is none of this machine.
+        Unavailable: the address is taken, or does not belong to this machine.
     """
     host, _, port = listen.rpartition(":")
     try:
         server = make_server(host.strip("[]"), int(port), make_wsgi_app(metrics.registry), _Server, _Handler)
     except (OSError, ValueError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or "it is no host:port"
+        reason = getattr(error, "strerror", None) or "it is not host:port"
         raise Unavailable(f"cannot listen on {listen}: {reason}: choose another with --metrics-listen") from None
     thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()

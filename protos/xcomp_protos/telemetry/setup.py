@@ -1,9 +1,5 @@
-"""What an operator may switch on: metrics on a port of their own, traces, the format of the log.
+"""Metrics and traces of a process, which an operator may switch on; off, their libraries are not imported."""
 
-All of it is off, and its libraries are not imported, unless it is asked for.
-"""
-
-import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -14,30 +10,30 @@ Readings = Mapping[str, tuple[str, Callable[[], float]]]  # levels read at each 
 
 
 @contextmanager
-def observed(options: argparse.Namespace, readings: Readings, *, service: str, traces: bool) -> Iterator[None]:
-    """Keeps metrics and traces while the body runs, where they were asked for.
+def observe_process(service: str, readings: Readings, *, metrics_listen: str | None, traces: bool) -> Iterator[None]:
+    """Keeps metrics while the body runs, if `metrics_listen` is an address, and traces, if `traces`.
 
     Raises:
         Unavailable: the address of the metrics is taken.
         Unsupported: a library is not installed.
     """
     with ExitStack() as stack:
-        if options.metrics_listen:
+        if metrics_listen:
             try:
                 from xcomp_protos.telemetry import metrics
             except ImportError:
                 raise Unsupported("--metrics-listen needs prometheus-client: pip install 'xcomp[observe]'") from None
             recorder = metrics.Metrics(readings)
-            stack.enter_context(api.recording(recorder))
-            stack.enter_context(metrics.served(recorder, options.metrics_listen))
+            stack.enter_context(api.use_recorder(recorder))
+            stack.enter_context(metrics.serve_metrics(recorder, metrics_listen))
         if traces:
-            stack.enter_context(traced(service))
+            stack.enter_context(trace_process(service))
         yield
 
 
 @contextmanager
-def traced(service: str, *, timeout_s: float | None = None) -> Iterator[None]:
-    """Keeps traces of this process while the body runs, then sends what is left, in the time given.
+def trace_process(service: str, *, timeout_s: float | None = None) -> Iterator[None]:
+    """Keeps traces of this process while the body runs, then sends the rest within the time given.
 
     Raises:
         Unsupported: the libraries are not installed.
@@ -48,7 +44,7 @@ def traced(service: str, *, timeout_s: float | None = None) -> Iterator[None]:
         raise Unsupported("traces (OTEL_… is set) need OpenTelemetry: pip install 'xcomp[observe]'") from None
     tracing = Tracing(service, timeout_s=timeout_s)
     try:
-        with api.tracing(tracing):
+        with api.use_tracer(tracing):
             yield
     finally:
         tracing.close()

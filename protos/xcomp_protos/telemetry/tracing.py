@@ -1,13 +1,14 @@
-"""Traces by OpenTelemetry, sent by OTLP to where the `OTEL_…` variables say; imported only where one asks for it.
+"""Traces by OpenTelemetry, sent by OTLP to where the `OTEL_…` variables say; imported only when they are wanted.
 
-Our own interceptors instead of those of opentelemetry-instrumentation-grpc, which put the message of a failed call into
-its span: a message may quote what a user sent. A span here has method, status and time, and nothing else.
+The interceptors of opentelemetry-instrumentation-grpc are not used: they put the message of a failed call into its
+span, and a message may quote what a user sent. A span here has a method, a status and times, and nothing else.
 """
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import grpc
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -19,13 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from xcomp_protos.build import VERSION
 
 _W3C = TraceContextTextMapPropagator()
-# Codes by name, as the semantic conventions of RPC have them (rpc.grpc.status_code).
-_CODES = {
-    "OK": 0, "CANCELLED": 1, "UNKNOWN": 2, "INVALID_ARGUMENT": 3, "DEADLINE_EXCEEDED": 4, "NOT_FOUND": 5,
-    "ALREADY_EXISTS": 6, "PERMISSION_DENIED": 7, "RESOURCE_EXHAUSTED": 8, "FAILED_PRECONDITION": 9, "ABORTED": 10,
-    "OUT_OF_RANGE": 11, "UNIMPLEMENTED": 12, "INTERNAL": 13, "UNAVAILABLE": 14, "DATA_LOSS": 15, "UNAUTHENTICATED": 16,
-}  # fmt: skip
-# The server's own part in a failure; the rest is the caller's.
+# Failures of the server; the others are failures of the caller.
 _FAILURES = frozenset(("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"))
 
 
@@ -38,12 +33,12 @@ class _Call:
         self._ended = False
 
     def end(self, status: str) -> None:
-        """Ends it with the name of a gRPC status; the second time does nothing."""
+        """Ends the span with the name of a gRPC status; a second call does nothing."""
         with self._lock:
             if self._ended:
                 return
             self._ended = True
-        self._span.set_attribute("rpc.grpc.status_code", _CODES.get(status, 2))
+        self._span.set_attribute("rpc.grpc.status_code", grpc.StatusCode[status].value[0])
         if status in _FAILURES:
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
@@ -53,37 +48,37 @@ class Tracing:
     """A tracer of `telemetry`.
 
     Args:
-        service: name of this process in the traces, unless `OTEL_SERVICE_NAME` says another.
-        timeout_s: how long a collector may take; None: as the environment has it.
+        service: name of this process in the traces, unless `OTEL_SERVICE_NAME` is set.
+        timeout_s: how long a collector may take; None: as the environment says.
     """
 
     def __init__(self, service: str, *, timeout_s: float | None = None) -> None:
-        resource = Resource.create({"service.version": VERSION}).merge(_named(service))
+        resource = Resource.create({"service.version": VERSION}).merge(_service_resource(service))
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout_s)))
         self._tracer = self._provider.get_tracer("xcomp", VERSION)
 
     def close(self) -> None:
-        """Sends what is left."""
+        """Sends the rest."""
         self._provider.shutdown()
 
-    def served(self, method: str, carrier: Mapping[str, str]) -> _Call:
-        """Spans a call that came in; the calls and stages of its thread are within it from now on."""
+    def start_server_span(self, method: str, carrier: Mapping[str, str]) -> _Call:
+        """Starts the span of an incoming call; later calls and stages of its thread are within it."""
         span = self._tracer.start_span(
             method.lstrip("/"), _W3C.extract(carrier), SpanKind.SERVER, attributes=_attributes(method)
         )
-        context.attach(trace.set_span_in_context(span))  # each call has a context of its own: nothing to set back
+        context.attach(trace.set_span_in_context(span))  # each call has its own context: no reset is needed
         return _Call(span)
 
-    def called(self, method: str, carrier: dict[str, str]) -> _Call:
-        """Spans a call that goes out, and writes the trace into its metadata."""
+    def start_client_span(self, method: str, carrier: dict[str, str]) -> _Call:
+        """Starts the span of an outgoing call, and writes the trace into its metadata."""
         span = self._tracer.start_span(method.lstrip("/"), kind=SpanKind.CLIENT, attributes=_attributes(method))
         _W3C.inject(carrier, trace.set_span_in_context(span))
         return _Call(span)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Spans work inside the process."""
+        """Starts a span of work inside the process; ends it with the body."""
         before = context.get_current()
         span = self._tracer.start_span(name)
         context.attach(trace.set_span_in_context(span))
@@ -99,7 +94,7 @@ def _attributes(method: str) -> Mapping[str, str]:
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
 
-def _named(service: str) -> Resource:
-    """The name, unless the environment gave one, which `Resource.create` has read then."""
+def _service_resource(service: str) -> Resource:
+    """Returns the name of the process, unless the environment has one, which `Resource.create` reads."""
     given = Resource.create().attributes.get("service.name", "")
     return Resource({"service.name": service}) if str(given).startswith("unknown_service") else Resource({})

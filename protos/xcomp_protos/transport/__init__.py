@@ -1,1 +1,1 @@
-"""Former names of `xcomp_protos.errors` and `xcomp_protos.client.retry`, kept for programs that import them."""
+"""Former names of modules, kept for programs that import them."""

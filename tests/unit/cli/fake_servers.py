@@ -17,7 +17,7 @@ from xcomp_protos import composer_pb2_grpc as crpc
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.server import auth
-from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, run
+from xcomp_protos.server.run import ServerEndpoint, ServiceSpec, serve
 
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
 
@@ -226,9 +226,9 @@ def main() -> None:
     if arguments.die:
         print("the store is broken", file=sys.stderr)
         sys.exit(1)
-    tokens = auth.read(str(arguments.token_file), option="--token-file") if arguments.token_file else None
+    tokens = auth.read_tokens(str(arguments.token_file), option="--token-file") if arguments.token_file else None
     service = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(FakeIndexer(), server))
-    run([service], ServerEndpoint(arguments.listen, access=tokens, idle_timeout_s=60, announce=_say))
+    serve([service], ServerEndpoint(arguments.listen, access=tokens, idle_timeout_s=60, announce=_say))
 
 
 if __name__ == "__main__":

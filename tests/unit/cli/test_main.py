@@ -265,7 +265,7 @@ def test_token_appends_a_secret_line_that_a_server_reads(tmp_path: Path, capsys:
     file = tmp_path / "tokens"
     assert run(["token", str(file)]) == 0
     assert run(["token", str(file), "--role", "read", "--repo", "press", "--repo", "trips"]) == 0
-    grants = auth.read(str(file), option="--token-file").grants
+    grants = auth.read_tokens(str(file), option="--token-file").grants
     assert [(grant.role, grant.repositories) for grant in grants] == [
         ("admin", frozenset()), ("read", frozenset(("press", "trips")))
     ]  # fmt: skip

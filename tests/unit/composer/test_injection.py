@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import HARMLESS, HOSTILE
-from tests.unit.model.xcomposer.test_prompts import PICTURES, make1, make2
+from tests.unit.model.xcomposer.test_prompts import IMAGES, make1, make2
 from xcomp_composer.article import proto, serialize
-from xcomp_composer.article.captions import clean, words_of
-from xcomp_composer.article.markers import with_blocks, without_blocks
+from xcomp_composer.article.captions import clean_line, select_printed_texts
+from xcomp_composer.article.markers import insert_image_blocks, remove_image_blocks
 from xcomp_composer.article.model import Article, Candidate, Illustration, Label, Segment, Unfilled
-from xcomp_composer.bundle.page import article_page
-from xcomp_composer.bundle.review import review_page
+from xcomp_composer.bundle.page import render_article_page
+from xcomp_composer.bundle.review import render_review_page
 from xcomp_composer.bundle.writer import write_bundle
-from xcomp_composer.document.markdown import parse, split
+from xcomp_composer.document.markdown import parse
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_model.base import Brief, Prompt, Prompts, Section, Text, Turn
 from xcomp_model.openai_api.prompts import OpenAIPrompts
 from xcomp_model.xcomposer.prompts import common
@@ -36,7 +37,7 @@ def every_prompt(prompts: Prompts, text: str) -> Iterator[Prompt]:
     yield prompts.spot([said, said], count=1)
     yield prompts.query([said, said], 0)
     yield prompts.query([said, said], 1, earlier=[(0, said)])
-    yield prompts.choose([Section(said, PICTURES[0]), Section(said)], PICTURES[1:4])
+    yield prompts.choose([Section(said, IMAGES[0]), Section(said)], IMAGES[1:4])
     yield prompts.chat([Turn("user", said), Turn("assistant", said), Turn("user", said)])
     yield prompts.edit("expand", [said], 0, hint=said)
     yield prompts.edit("insert_after", [said, said], 0, hint=said)
@@ -67,7 +68,7 @@ def article_of(words: str, format_: str = "markdown") -> Article:
         "a", words, candidate.path, file="images/a.jpg", query=words, caption=words, alt=words, credit=words,
         probability=0.9, chosen_by=words, candidates=(candidate,), reason=words, width=4, height=3,
     )  # fmt: skip
-    segments = [Segment(block.text) for block in split(PAGE if format_ == "html" else MARKDOWN, format_)]
+    segments = [Segment(block.text) for block in split_blocks(PAGE if format_ == "html" else MARKDOWN, format_)]
     segments[1] = replace(segments[1], illustration=picture)
     unfilled = (Unfilled(2, words, words, (candidate,)),)
     return Article(
@@ -98,7 +99,7 @@ class Skeleton(HTMLParser):
 
 
 def pages_of(article: Article) -> tuple[str, ...]:
-    return article_page(article), review_page(article, lambda _: (b"x", ".jpg"))
+    return render_article_page(article), render_review_page(article, lambda _: (b"x", ".jpg"))
 
 
 def test_no_text_changes_the_structure_of_a_page() -> None:
@@ -111,15 +112,15 @@ def test_no_text_changes_the_structure_of_a_page() -> None:
 
 def test_no_text_changes_the_structure_of_the_markdown_around_it() -> None:
     def structure(words: str) -> list[str]:
-        tokens = parse(with_blocks(article_of(words)))
+        tokens = parse(insert_image_blocks(article_of(words)))
         return [each.type for token in tokens for each in (token, *(token.children or ()))]
 
     expected = structure(HARMLESS)
     for words in HOSTILE:
         made = [kind for kind in structure(words) if kind != "text_special"]
-        shown = clean(words)
+        shown = clean_line(words)
         assert _joined(made) == _joined(expected) or not shown, words
-        assert without_blocks(with_blocks(article_of(words))) == (MARKDOWN, 1)
+        assert remove_image_blocks(insert_image_blocks(article_of(words))) == (MARKDOWN, 1)
 
 
 def _joined(kinds: list[str]) -> list[str]:
@@ -128,12 +129,12 @@ def _joined(kinds: list[str]) -> list[str]:
 
 
 def test_no_text_changes_the_structure_of_a_page_of_the_authors() -> None:
-    expected = Skeleton(with_blocks(article_of(HARMLESS, "html")))
+    expected = Skeleton(insert_image_blocks(article_of(HARMLESS, "html")))
     for words in HOSTILE:
-        page = with_blocks(article_of(words, "html"))
+        page = insert_image_blocks(article_of(words, "html"))
         made = Skeleton(page)
         assert (made.tags, made.targets, made.comments) == (expected.tags, expected.targets, 2), words
-        assert without_blocks(page, "html") == (PAGE, 1)
+        assert remove_image_blocks(page, "html") == (PAGE, 1)
 
 
 def test_every_text_comes_back_from_the_record_and_the_wire() -> None:
@@ -145,7 +146,9 @@ def test_every_text_comes_back_from_the_record_and_the_wire() -> None:
 
 def test_what_is_printed_about_a_picture_is_one_line_without_control_characters() -> None:
     for words in HOSTILE:
-        told = words_of({"title": words, "credit": words, "license": words}, (Label(words, words, 0.9),), "en")
+        told = select_printed_texts(
+            {"title": words, "credit": words, "license": words}, (Label(words, words, 0.9),), "en"
+        )
         for line in (told.caption, told.alt, told.credit):
             assert not re.search(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\n]", line), words
 
@@ -153,7 +156,7 @@ def test_what_is_printed_about_a_picture_is_one_line_without_control_characters(
 def test_no_text_leads_a_file_out_of_the_bundle(tmp_path: Path) -> None:
     for words in HOSTILE:
         written = write_bundle(article_of(words), tmp_path, lambda *_: (b"x", ".jpg"))
-        ((_, picture),) = written.illustrated
+        ((_, picture),) = written.illustrations
         assert re.fullmatch(r"images/[a-zA-Z0-9-]+\.jpg", picture.file), words
     assert {path.name for path in tmp_path.iterdir()} == {
         "article.html", "article.json", "article.md", "images", "review.html"

@@ -12,15 +12,14 @@ from typing import TypeAlias
 from xcomp_composer.article.captions import with_metadata_caption
 from xcomp_composer.article.events import Spot, SpotCandidates, SpotIllustration, SpotQuery, StageEvent
 from xcomp_composer.article.model import Candidate, Evidence, Illustration, Unfilled
-from xcomp_composer.document.blocks import Kind
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.blocks import Kind, find_spots
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_composer.illustrate.base import (
     CandidateImage,
     IllustrationOptions,
     IllustrationTask,
     Selection,
     SelectionRequest,
-    find_spots,
 )
 from xcomp_composer.illustrate.retrieval.assignment import NEIGHBORS, assign, select_spots
 from xcomp_composer.illustrate.retrieval.paragraphs import select_visible
@@ -78,7 +77,7 @@ class RetrievalIllustrator:
         """Scores the candidates for the last paragraph of the context."""
         if request.procedure == "reference" or request.order or not request.has_pixels:
             raise Unsupported("procedure: retrieval has no letters and no released procedure: name a model that sees")
-        candidates, blocks = request.candidates, split(request.context)
+        candidates, blocks = request.candidates, split_blocks(request.context)
         paragraphs = [block.prose for block in blocks if block.kind is Kind.PARAGRAPH] or [request.context.strip()]
         keys = [candidate.image_id or f"#{number}" for number, candidate in enumerate(candidates)]
         uploads = _embed_uploads(candidates, keys, repository)

@@ -1,6 +1,6 @@
 """Why an image was chosen by its scores, or a spot stays empty: one line, in the language of the article."""
 
-from xcomp_composer.article.captions import seen_in
+from xcomp_composer.article.captions import format_best_label
 from xcomp_composer.illustrate.retrieval.scoring import ScoredCandidate, ScoredSpot
 from xcomp_composer.illustrate.wording import explain
 
@@ -9,7 +9,7 @@ _MAX_QUERY_CHARACTERS = 160
 
 def explain_candidate(candidate: ScoredCandidate, language: str) -> str:
     """Says what speaks for an image."""
-    seen = seen_in(candidate.hit.labels, language)
+    seen = format_best_label(candidate.hit.labels, language)
     reason = explain("stands_out", language, standout=candidate.standout, query=_shorten(candidate.query))
     if seen:
         reason += explain("sees", language, seen=seen)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xcomp_composer.article.captions import title_of
+from xcomp_composer.article.captions import select_title
 from xcomp_composer.illustrate.retrieval.paragraphs import (
     LANGUAGES,
     ExampleSentences,
@@ -142,7 +142,7 @@ def score_spots(
     for name, vector in (uploads or {}).items():
         table = _with_upload(table, Hit(name, ""), result.vectors @ vector)
     languages = sorted(filter(repository.understands, LANGUAGES), key=lambda each: each != language)
-    titles = [title_of(image.metadata, languages) for image in table.images]
+    titles = [select_title(image.metadata, languages) for image in table.images]
     scale = _FitScale(result.background, examples)
     matrix = _score(table, titles, scale, result.vectors, visibility=visibility, repository=repository)
     spots, start = [], len(examples.texts)

@@ -5,22 +5,22 @@ The model is shown only the image, never the text around it, so that a caption s
 
 from dataclasses import replace
 
-from xcomp_composer.article.captions import clean, with_metadata_caption, words_of
+from xcomp_composer.article.captions import clean_line, select_printed_texts, with_metadata_caption
 from xcomp_composer.article.model import Candidate, Illustration
 from xcomp_composer.model_pool.session import ModelSession
-from xcomp_model.base import Picture
+from xcomp_model.base import ImagePart
 from xcomp_protos.errors import ModelError
 
 
 def with_model_caption(
-    illustration: Illustration, candidate: Candidate, language: str, *, session: ModelSession, image: Picture
+    illustration: Illustration, candidate: Candidate, language: str, *, session: ModelSession, image: ImagePart
 ) -> Illustration:
     """Returns the illustration with a caption; if the model fails, with what the metadata says."""
     described = with_metadata_caption(illustration, candidate, language)
-    if words_of(candidate.metadata, (), language).caption:
+    if select_printed_texts(candidate.metadata, (), language).caption:
         return described
     try:
-        seen = clean(session.say(lambda prompts: prompts.describe(image, language=language), "describe"))
+        seen = clean_line(session.say(lambda prompts: prompts.describe(image, language=language), "describe"))
     except ModelError:
         return described  # a missing caption is no reason to lose the chosen image
     return replace(described, caption=seen, alt=described.alt or seen) if seen else described

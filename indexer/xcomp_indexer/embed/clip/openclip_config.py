@@ -1,8 +1,8 @@
 """What the configuration of an open_clip model says, read without the library.
 
 `weights/open_clip_tags.json` holds the library's own configurations (open_clip 3.3: `model_configs/`, and `_PRETRAINED`
-of pretrained.py) of the released tags whose architecture is the plain CLIP; `openclip_configs` writes it. All other
-tags are looked up in the library.
+of pretrained.py) of the released tags whose architecture is the plain CLIP. `python -m tests.open_clip_tags` writes it.
+All other tags are looked up in the library.
 """
 
 import json

@@ -38,11 +38,11 @@ class OpenVinoNetworks:
 
     def image_features(self, pixels: Sequence[Prepared]) -> Vectors:
         """Returns `[B, D]` of any length, for u8 pixels `[S, S, 3]` of each image."""
-        return self._image(np.stack(cast("Sequence[NDArray[np.uint8]]", pixels)))[0].astype(np.float32, copy=False)
+        return self._image(np.stack(cast("Sequence[NDArray[np.uint8]]", pixels)))[0]
 
     def text_features(self, input_ids: Ids) -> Vectors:
         """Returns `[W, D]` of any length."""
-        return self._text(*self._text_inputs(input_ids))[0].astype(np.float32, copy=False)
+        return self._text(*self._text_inputs(input_ids))[0]
 
 
 def mark_ends(input_ids: Ids) -> Sequence[NDArray[np.generic]]:

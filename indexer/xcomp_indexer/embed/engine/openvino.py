@@ -64,7 +64,7 @@ class CompiledNetwork:
             raise ModelError(f"OpenVINO cannot compile the network: {_brief(error)}") from error
         self._local = threading.local()
 
-    def __call__(self, *inputs: Array) -> list[Array]:
+    def __call__(self, *inputs: Array) -> list[NDArray[np.float32]]:
         """Returns the outputs for inputs in the order of the graph's parameters; the inputs are read in place.
 
         Raises:

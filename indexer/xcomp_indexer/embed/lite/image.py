@@ -68,7 +68,7 @@ class Classifier:
         Those of the positions are combined as a root mean square, so that a class in a few positions still counts.
         Takes one image: sizes differ, and on a CPU a batch is not faster.
         """
-        return self._network(np.array(self._scale(image))[None])[0].astype(np.float32, copy=False)
+        return self._network(np.array(self._scale(image))[None])[0]
 
     def _scale(self, image: Image.Image) -> Image.Image:
         # Uses the size before decoding scaled it down: the padding depends on whether a side is even.

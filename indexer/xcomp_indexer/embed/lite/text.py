@@ -62,4 +62,4 @@ class SentenceEncoder:
         for row, window in enumerate(windows):
             input_ids[row, : len(window)] = window
             attention_mask[row, : len(window)] = 1
-        return self._network(input_ids, attention_mask)[0].astype(np.float32, copy=False)
+        return self._network(input_ids, attention_mask)[0]

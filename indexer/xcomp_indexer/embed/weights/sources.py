@@ -24,7 +24,7 @@ OPEN_CLIP_REPOSITORIES = {
     ("ViT-H-14", "laion2b_s32b_b79k"): "laion/CLIP-ViT-H-14-laion2B-s32B-b79K/",
     ("ViT-B-16-SigLIP2", "webli"): "timm/ViT-B-16-SigLIP2/",
 }
-# The configurations of tags with a graph, as the library has them; `embed.clip.openclip_configs` writes the file.
+# The configurations of tags with a graph, as the library has them; `python -m tests.open_clip_tags` writes the file.
 TAGS = Path(__file__).with_name("open_clip_tags.json")
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # In the order in which open_clip itself prefers them.

@@ -339,7 +339,7 @@ def test_edit_refuses_none_or_several_operations(composer: FakeComposer, flags: 
 
 def test_edit_of_what_is_no_bundle_fails(composer: FakeComposer, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["edit", "nowhere", "--undo"]) == 1
-    assert "is no article bundle" in capsys.readouterr().err
+    assert "is not an article bundle" in capsys.readouterr().err
 
 
 def test_select_gives_a_probability_for_each_candidate(

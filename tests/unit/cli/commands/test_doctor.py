@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripted import raising, running, scripted
+from tests.scripted import raising, running, scripted_service
 from xcomp_cli.commands import doctor
 from xcomp_cli.diagnostics import machine
 from xcomp_cli.diagnostics.machine import Finding
@@ -114,14 +114,14 @@ def test_a_clock_that_is_off_is_a_fault(server: float, fault: bool) -> None:
 
 
 def test_a_server_of_another_version_is_a_fault() -> None:
-    with running(scripted()) as server:
+    with running(scripted_service()) as server:
         found = by_name(doctor._check_indexer(server.address))["indexer"]
     assert found.fault
     assert "install the same on both sides" in found.fact
 
 
 def test_a_server_that_does_not_answer_is_a_fault() -> None:
-    service = scripted()
+    service = scripted_service()
     service.describe = raising(Unavailable("the store does not answer: start it"))
     with running(service) as server:
         found = by_name(doctor._check_indexer(server.address))["indexer"]

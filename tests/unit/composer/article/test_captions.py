@@ -1,8 +1,8 @@
-"""What is printed about a picture is true of the picture."""
+"""What is printed about an image is true of the image."""
 
 import pytest
 
-from xcomp_composer.article.captions import Words, title_of, words_of
+from xcomp_composer.article.captions import PrintedTexts, select_printed_texts, select_title
 from xcomp_composer.article.model import Json, Label
 
 CHURCH = (Label("church", "教堂", 0.79), Label("monastery", "修道院", 0.1))
@@ -11,30 +11,30 @@ CHURCH = (Label("church", "教堂", 0.79), Label("monastery", "修道院", 0.1))
 @pytest.mark.parametrize(
     ("metadata", "language", "words"),
     [
-        ({"title": "A pier", "caption": "The pier at dusk"}, "en", Words("The pier at dusk", "The pier at dusk")),
-        ({"title": "A pier", "alt": "Planks over water"}, "en", Words("A pier", "Planks over water")),
-        ({"title": "A pier", "title_zh": "栈桥"}, "zh", Words("栈桥", "栈桥")),
-        ({"title": "栈桥"}, "zh", Words("栈桥", "栈桥")),
-        ({"title": "栈桥", "title_en": "A pier"}, "en", Words("A pier", "A pier")),
-        ({"title": "A pier"}, "zh", Words()),
-        ({"title": 7, "caption": ["a", "list"], "alt": " \n "}, "en", Words()),
-        ({"title": "Two\nlines\x00 and \u202ebackwards"}, "en", Words("Two lines and backwards")),
+        ({"title": "A pier", "caption": "The pier"}, "en", PrintedTexts("The pier", "The pier")),
+        ({"title": "A pier", "alt": "Planks over water"}, "en", PrintedTexts("A pier", "Planks over water")),
+        ({"title": "A pier", "title_zh": "栈桥"}, "zh", PrintedTexts("栈桥", "栈桥")),
+        ({"title": "栈桥"}, "zh", PrintedTexts("栈桥", "栈桥")),
+        ({"title": "栈桥", "title_en": "A pier"}, "en", PrintedTexts("A pier", "A pier")),
+        ({"title": "A pier"}, "zh", PrintedTexts()),
+        ({"title": 7, "caption": ["a", "list"], "alt": " \n "}, "en", PrintedTexts()),
+        ({"title": "Two\nlines\x00 and \u202ebackwards"}, "en", PrintedTexts("Two lines and backwards")),
     ],
 )  # fmt: skip
 def test_words_come_from_metadata_in_the_articles_language(
-    metadata: dict[str, Json], language: str, words: Words
+    metadata: dict[str, Json], language: str, words: PrintedTexts
 ) -> None:
-    found = words_of(metadata, (), language)
+    found = select_printed_texts(metadata, (), language)
     assert (found.caption, found.alt or found.caption) == (words.caption, words.alt or words.caption)
 
 
 def test_a_class_that_is_sure_is_named_in_the_articles_language() -> None:
-    assert words_of({}, CHURCH, "en") == Words("Church", "Church")
-    assert words_of({}, CHURCH, "zh") == Words("教堂", "教堂")
+    assert select_printed_texts({}, CHURCH, "en") == PrintedTexts("Church", "Church")
+    assert select_printed_texts({}, CHURCH, "zh") == PrintedTexts("教堂", "教堂")
 
 
 def test_a_class_that_is_not_sure_is_not_named() -> None:
-    assert words_of({}, (Label("hip", "蔷薇果", 0.49),), "en") == Words()
+    assert select_printed_texts({}, (Label("hip", "蔷薇果", 0.49),), "en") == PrintedTexts()
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_a_class_that_is_not_sure_is_not_named() -> None:
     ],
 )  # fmt: skip
 def test_credit_names_who_and_the_licence(metadata: dict[str, Json], credit: str) -> None:
-    assert words_of(metadata, (), "zh").credit == credit
+    assert select_printed_texts(metadata, (), "zh").credit == credit
 
 
 def test_a_title_to_search_by_may_be_in_another_language_that_the_space_understands() -> None:
-    assert title_of({"title": "A pier"}, ["zh", "en"]) == "A pier"
-    assert title_of({"title": "A pier", "title_zh": "栈桥"}, ["zh", "en"]) == "栈桥"
-    assert title_of({"title": "A pier"}, ["zh"]) == ""
+    assert select_title({"title": "A pier"}, ["zh", "en"]) == "A pier"
+    assert select_title({"title": "A pier", "title_zh": "栈桥"}, ["zh", "en"]) == "栈桥"
+    assert select_title({"title": "A pier"}, ["zh"]) == ""

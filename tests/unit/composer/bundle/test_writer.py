@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer.article import proto, serialize
 from xcomp_composer.article.events import Event, Spot, SpotCandidates, SpotIllustration, SpotQuery, TextDelta
-from xcomp_composer.article.markers import without_blocks
+from xcomp_composer.article.markers import remove_image_blocks
 from xcomp_composer.article.model import (
     Article,
     Candidate,
@@ -30,13 +30,13 @@ from xcomp_composer.article.proto import (
     metadata_from_struct,
 )
 from xcomp_composer.bundle.writer import THUMBNAIL_PX, read_bundle, write_bundle, write_in_place
-from xcomp_composer.document.markdown import split
+from xcomp_composer.document.splitting import split_blocks
 from xcomp_protos.errors import InvalidRequest, NotFound
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 TEXT = f"""# A *title* {EVIL}
 
-Words with [a link](javascript:alert(1)), [another](https://example.org "t") and ![a picture](https://example.org/x.png).
+Words with [a link](javascript:alert(1)), [another](https://example.org "t") and ![an image](https://example.org/x.png).
 
 <div onclick="alert(1)">
 raw
@@ -61,7 +61,7 @@ OFFERED = (
     ),
     Candidate("cat", "/photos/cat.jpg", 1.5),
 )  # fmt: skip
-PICTURE = Illustration(
+ILLUSTRATION = Illustration(
     "coffee", "toy", "/photos/coffee.jpg", query=EVIL, caption=f"A cup {EVIL}", alt='"quoted" & <alt>', credit=EVIL,
     probability=0.6, chosen_by="retrieval", candidates=OFFERED, reason=EVIL, width=640, height=480,
 )  # fmt: skip
@@ -69,8 +69,8 @@ PICTURE = Illustration(
 
 @pytest.fixture
 def article() -> Article:
-    segments = [Segment(block.text) for block in split(TEXT)]
-    segments[1] = replace(segments[1], illustration=PICTURE)
+    segments = [Segment(block.text) for block in split_blocks(TEXT)]
+    segments[1] = replace(segments[1], illustration=ILLUSTRATION)
     return Article(
         f"A title {EVIL}", "en", "retrieval", "lite", tuple(segments), seed=7,
         unfilled=(Unfilled(6, EVIL, f"nothing fits {EVIL}", OFFERED[1:]),),
@@ -96,15 +96,15 @@ class Seen(HTMLParser):
         self.links |= {value or "" for name, value in attrs if name in ("href", "src")}
 
 
-def test_a_bundle_holds_the_page_the_review_the_text_the_record_and_the_pictures(
+def test_a_bundle_holds_the_page_the_review_the_text_the_record_and_the_images(
     article: Article, tmp_path: Path
 ) -> None:
     written = write_bundle(article, tmp_path, fetch)
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    picture = written.segments[1].illustration
-    assert picture
-    assert files == sorted(["article.html", "article.json", "article.md", "review.html", picture.file])
-    assert re.fullmatch(r"images/[a-z0-9-]+\.jpg", picture.file)
+    image = written.segments[1].illustration
+    assert image
+    assert files == sorted(["article.html", "article.json", "article.md", "review.html", image.file])
+    assert re.fullmatch(r"images/[a-z0-9-]+\.jpg", image.file)
 
 
 def test_the_same_article_gives_the_same_bytes(article: Article, tmp_path: Path) -> None:
@@ -116,11 +116,11 @@ def test_the_same_article_gives_the_same_bytes(article: Article, tmp_path: Path)
 
 @pytest.mark.parametrize("text", [TEXT, TEXT.replace("\n", "\r\n"), "\ufeff" + TEXT.rstrip("\n")])
 def test_removing_the_blocks_from_article_md_restores_the_bytes(text: str, tmp_path: Path) -> None:
-    segments = tuple(Segment(block.text, PICTURE) for block in split(text)[:2])
-    rest = tuple(Segment(block.text) for block in split(text)[2:])
+    segments = tuple(Segment(block.text, ILLUSTRATION) for block in split_blocks(text)[:2])
+    rest = tuple(Segment(block.text) for block in split_blocks(text)[2:])
     write_bundle(Article("", "en", "", "", segments + rest), tmp_path, fetch)
     marked = (tmp_path / "article.md").read_bytes().decode()
-    assert without_blocks(marked)[0].encode() == text.encode()
+    assert remove_image_blocks(marked)[0].encode() == text.encode()
 
 
 @pytest.mark.parametrize("page", ["article.html", "review.html"])
@@ -146,7 +146,9 @@ def test_a_page_loads_only_what_lies_beside_it(article: Article, tmp_path: Path)
 
 
 def test_the_query_is_never_printed(article: Article, tmp_path: Path) -> None:
-    quiet = replace(article.segments[1], illustration=replace(PICTURE, query="a very special query", candidates=()))
+    quiet = replace(
+        article.segments[1], illustration=replace(ILLUSTRATION, query="a very special query", candidates=())
+    )
     shown = replace(article, segments=(article.segments[0], quiet, *article.segments[2:]), unfilled=())
     write_bundle(shown, tmp_path, fetch)
     for page in ("article.html", "article.md"):
@@ -171,13 +173,13 @@ def test_the_review_gives_the_command_that_takes_a_runner_up(article: Article, t
         for number, pick in [map(int, re.fullmatch(r"xcomp edit \. --spot (\d+) --pick (\d+)", command).groups())]  # type: ignore[union-attr]
         for each in [_offered(article, number)[pick]]
     }
-    shown = {(number, picture.image_id) for number, picture in article.illustrated}
-    spots = {*dict(article.illustrated), *(spot.segment for spot in article.unfilled)}
+    shown = {(number, image.image_id) for number, image in article.illustrations}
+    spots = {*dict(article.illustrations), *(spot.segment for spot in article.unfilled)}
     assert taken == {(number, each.image_id) for number in spots for each in _offered(article, number)} - shown
 
 
-def test_the_review_offers_no_command_that_would_show_a_picture_twice(article: Article, tmp_path: Path) -> None:
-    other = replace(PICTURE, image_id="cat", path="/photos/cat.jpg", candidates=OFFERED[1:])
+def test_the_review_offers_no_command_that_would_show_an_image_twice(article: Article, tmp_path: Path) -> None:
+    other = replace(ILLUSTRATION, image_id="cat", path="/photos/cat.jpg", candidates=OFFERED[1:])
     segments = [
         replace(each, illustration=other if n == 3 else each.illustration) for n, each in enumerate(article.segments)
     ]
@@ -192,7 +194,7 @@ def _offered(article: Article, number: int) -> tuple[Candidate, ...]:
     return (article.segments[number].illustration or spots[0]).candidates
 
 
-def test_the_authors_own_pictures_come_along_and_nothing_else(article: Article, tmp_path: Path) -> None:
+def test_only_the_authors_own_images_are_copied(article: Article, tmp_path: Path) -> None:
     source, bundle = tmp_path / "post", tmp_path / "bundle"
     (source / "img" / "my dog").mkdir(parents=True)
     for name in ("img/my dog/a.jpg", "b.PNG", "c.webp", "key.pem", "article.json"):
@@ -214,7 +216,7 @@ def write_and_list(article: Article, folder: Path, source: Path | None = None) -
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_thumbnails_are_small_and_no_runner_up_lies_among_the_pictures(article: Article, tmp_path: Path) -> None:
+def test_thumbnails_are_small_and_no_runner_up_lies_among_the_images(article: Article, tmp_path: Path) -> None:
     asked: list[tuple[str, int]] = []
 
     def watched(image_id: str, max_px: int) -> tuple[bytes, str]:
@@ -227,15 +229,15 @@ def test_thumbnails_are_small_and_no_runner_up_lies_among_the_pictures(article: 
     assert len(list((tmp_path / "images").iterdir())) == 1
 
 
-def test_an_edited_bundle_loses_the_picture_it_shows_no_more_and_nothing_else(article: Article, tmp_path: Path) -> None:
+def test_an_edited_bundle_loses_the_image_it_shows_no_more_and_nothing_else(article: Article, tmp_path: Path) -> None:
     write_bundle(article, tmp_path, fetch)
     (tmp_path / "images" / "mine.jpg").write_bytes(b"mine")
-    other = replace(article.segments[1], illustration=replace(PICTURE, image_id="cat", caption="A cat"))
+    other = replace(article.segments[1], illustration=replace(ILLUSTRATION, image_id="cat", caption="A cat"))
     write_bundle(replace(article, segments=(article.segments[0], other, *article.segments[2:])), tmp_path, fetch)
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["a-cat-cat.jpg", "mine.jpg"]
 
 
-def test_a_picture_that_left_the_repository_keeps_its_file(article: Article, tmp_path: Path) -> None:
+def test_an_image_that_left_the_repository_keeps_its_file(article: Article, tmp_path: Path) -> None:
     written = write_bundle(article, tmp_path, fetch)
     again = write_bundle(written, tmp_path, ToyIndexer(()).fetch)
     assert again == written
@@ -243,7 +245,7 @@ def test_a_picture_that_left_the_repository_keeps_its_file(article: Article, tmp
         write_bundle(article, tmp_path / "elsewhere", ToyIndexer(()).fetch)
 
 
-def test_a_picture_name_from_elsewhere_cannot_leave_the_folder(article: Article, tmp_path: Path) -> None:
+def test_an_image_name_from_elsewhere_cannot_leave_the_folder(article: Article, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest):
         write_bundle(article, tmp_path, lambda image_id, max_px: (b"x", ".jpg/../../x"))
 
@@ -252,15 +254,15 @@ def test_an_article_in_place_keeps_its_words_and_links_to_the_site(article: Arti
     file = tmp_path / "post.md"
     written = write_in_place(article, file, assets=tmp_path / "static", url_prefix="/assets/", fetch=fetch)
     marked = file.read_bytes().decode()
-    picture = written.segments[1].illustration
-    assert picture
-    assert picture.file.startswith("/assets/")
-    assert f"]({picture.file})" in marked
-    assert (tmp_path / "static" / picture.file.removeprefix("/assets/")).is_file()
-    assert without_blocks(marked)[0] == article.text
+    image = written.segments[1].illustration
+    assert image
+    assert image.file.startswith("/assets/")
+    assert f"]({image.file})" in marked
+    assert (tmp_path / "static" / image.file.removeprefix("/assets/")).is_file()
+    assert remove_image_blocks(marked)[0] == article.text
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(
+def test_the_error_of_a_full_disk_names_the_file(
     article: Article, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Path, data: bytes) -> int:
@@ -280,7 +282,7 @@ def test_an_article_in_place_stays_private_and_where_its_link_leads(article: Art
     link.symlink_to(file)
     write_in_place(article, link, assets=tmp_path / "static", url_prefix="", fetch=fetch)
     assert link.is_symlink()
-    assert without_blocks(file.read_bytes().decode())[0] == article.text
+    assert remove_image_blocks(file.read_bytes().decode())[0] == article.text
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -290,7 +292,7 @@ def test_a_bundle_is_read_back_as_it_was_written(article: Article, tmp_path: Pat
 
 
 def test_a_folder_without_an_article_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no article bundle"):
+    with pytest.raises(NotFound, match="not an article bundle"):
         read_bundle(tmp_path)
 
 
@@ -299,18 +301,18 @@ def test_the_record_has_the_keys_of_the_contract(article: Article, tmp_path: Pat
     record = json.loads((tmp_path / "article.json").read_text(encoding="utf-8"))
     keys = {"title", "language", "model", "profile", "seed", "segments", "unfilled", "history", "seconds"}
     assert keys <= record.keys()
-    picture = record["segments"][1]["illustration"]
+    image = record["segments"][1]["illustration"]
     assert {
         "image_id", "repository", "path", "file", "query", "caption", "alt", "credit", "probability", "chosen_by",
         "locked", "candidates",
-    } <= picture.keys()  # fmt: skip
-    assert {"image_id", "path", "retrieval_score", "probability"} <= picture["candidates"][0].keys()
+    } <= image.keys()  # fmt: skip
+    assert {"image_id", "path", "retrieval_score", "probability"} <= image["candidates"][0].keys()
     assert {"segment", "query", "reason"} <= record["unfilled"][0].keys()
-    assert record["segments"][0] == {"text": split(TEXT)[0].text, "illustration": None}
+    assert record["segments"][0] == {"text": split_blocks(TEXT)[0].text, "illustration": None}
 
 
-def test_a_picture_without_words_is_listed(article: Article) -> None:
-    bare = replace(article.segments[1], illustration=replace(PICTURE, caption="", alt=""))
+def test_an_image_without_words_is_listed(article: Article) -> None:
+    bare = replace(article.segments[1], illustration=replace(ILLUSTRATION, caption="", alt=""))
     shown = replace(article, segments=(article.segments[0], bare, *article.segments[2:]))
     assert serialize.to_json(shown)["uncaptioned"] == [1]
 
@@ -335,7 +337,7 @@ def test_an_article_travels_over_the_wire_unchanged(article: Article) -> None:
         Spot(3, 0.5),
         SpotQuery(3, "query"),
         SpotCandidates(3, OFFERED),
-        SpotIllustration(3, PICTURE),
+        SpotIllustration(3, ILLUSTRATION),
         Unfilled(3, "query", "reason", OFFERED),
     ],
 )
@@ -346,21 +348,24 @@ def test_an_event_travels_over_the_wire_unchanged(event: Event) -> None:
 @pytest.mark.parametrize(
     ("value", "field"),
     [
-        ([], "article"),
-        ({"segments": {}}, "segments"),
-        ({"segments": [{"text": 3}]}, "text"),
-        ({"segments": [{"text": "a", "illustration": {"image_id": None}}]}, "image_id"),
+        ([], r"article.*`object`, got `array`$"),
+        ({"segments": {}}, r"article.*`\$\.segments`$"),
+        ({"segments": [{"text": 3}]}, r"article.*`\$\.segments\[0\]\.text`$"),
+        (
+            {"segments": [{"text": "a", "illustration": {"image_id": None}}]},
+            r"article.*`\$\.segments\[0\]\.illustration\.image_id`$",
+        ),
         ({"segments": [], "unfilled": [{"segment": 0}]}, "unfilled"),
-        ({"title": 3}, "title"),
+        ({"title": 3}, r"article.*`\$\.title`$"),
     ],
 )
-def test_a_record_that_makes_no_sense_names_its_field(value: Json, field: str) -> None:
+def test_an_invalid_record_names_its_field(value: Json, field: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^{field}"):
         serialize.from_json(value)
 
 
 def test_a_record_that_is_no_json_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="no JSON"):
+    with pytest.raises(InvalidRequest, match="not JSON"):
         serialize.loads("{")
 
 
@@ -379,13 +384,15 @@ def test_a_title_from_the_front_matter_is_shown_and_the_front_matter_is_not(tmp_
 
 def test_plain_text_is_shown_as_it_is(tmp_path: Path) -> None:
     text = "A heading\n\n# not a heading, <b>not</b> bold.\n"
-    article = Article("A heading", "en", "", "", tuple(Segment(b.text) for b in split(text, "text")), format="text")
+    article = Article(
+        "A heading", "en", "", "", tuple(Segment(b.text) for b in split_blocks(text, "text")), format="text"
+    )
     write_bundle(article, tmp_path, fetch)
     html = (tmp_path / "article.html").read_text(encoding="utf-8")
     assert "<p># not a heading, &lt;b&gt;not&lt;/b&gt; bold.</p>" in html
 
 
-def test_pages_name_who_chose_the_pictures_and_not_who_wrote_the_words(article: Article, tmp_path: Path) -> None:
+def test_pages_name_who_chose_the_images_and_not_who_wrote_the_words(article: Article, tmp_path: Path) -> None:
     write_bundle(replace(article, model="draft:small"), tmp_path, ToyIndexer().fetch)
     for page in ("article.html", "review.html"):
         text = (tmp_path / page).read_text(encoding="utf-8")
@@ -397,12 +404,12 @@ def test_the_review_page_shows_what_a_choice_rests_on(article: Article, tmp_path
     scores = {"en": SpaceScore(1, 0.312, 2.4), "zh": SpaceScore(3, 0.2, -0.3)}
     offered = (replace(OFFERED[0], spaces=scores), *OFFERED[1:])
     evidence = Evidence("xcomposer2/zh", "0123456789abcdef", 0.934, 2, flipped=True)
-    picture = replace(PICTURE, candidates=offered, evidence=evidence)
-    segments = (article.segments[0], replace(article.segments[1], illustration=picture), *article.segments[2:])
+    image = replace(ILLUSTRATION, candidates=offered, evidence=evidence)
+    segments = (article.segments[0], replace(article.segments[1], illustration=image), *article.segments[2:])
     write_bundle(replace(article, segments=segments), tmp_path, fetch)
     page = (tmp_path / "review.html").read_text()
     for words in (
-        "prompt xcomposer2/zh", "mass 0.93", "shown in 2 orders", "preferred different", "weights 0123456789ab<",
+        "prompt xcomposer2/zh", "mass 0.93", "shown in 2 orders", "preferred a different", "weights 0123456789ab<",
         "en 0.312, rank 1, +2.4 sd", "zh 0.200, rank 3, -0.3 sd", "p 0.60",
     ):  # fmt: skip
         assert words in page

@@ -27,7 +27,7 @@ from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.pipeline import Source
 from xcomp_composer.indexer_client.repository import SpaceLanguages
-from xcomp_model.base import ModelError, Picture
+from xcomp_model.base import ImagePart, ModelFailure
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, NotFound
 
@@ -40,14 +40,14 @@ def stage() -> Iterator[Stage]:
 
 
 def filled(stage: Stage, article: Article, options: IllustrationOptions | None = None) -> Article:
-    return edit_images.filled(article, *pipeline.fill(article, options or IllustrationOptions(), stage.setting()))
+    return edit_images.fill(article, *pipeline.fill(article, options or IllustrationOptions(), stage.setting()))
 
 
 def test_images_that_must_be_used_stand_where_they_fit_best(stage: Stage) -> None:
     article = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=3, must_use=("bridge", "cat")))
-    names = [image.image_id for _, image in article.illustrated]
+    names = [image.image_id for _, image in article.illustrations]
     assert {"bridge", "cat"} <= set(names)
-    cat = next((segment, image) for segment, image in article.illustrated if image.image_id == "cat")
+    cat = next((segment, image) for segment, image in article.illustrations if image.image_id == "cat")
     assert "ginger cat" in article.segments[cat[0]].text
     assert (cat[1].chosen_by, cat[1].caption) == ("user", "Tabby")
     assert "required by the request" in cat[1].reason
@@ -60,7 +60,7 @@ def test_a_model_chooses_around_images_that_must_be_used(stage: Stage) -> None:
     assert shown(article)[CAT] == "cat"
     choices = [prompt for name, prompt in stage.actor.asked if name == "choose"]
     assert len(choices) == 1
-    assert len(article.illustrated) == 2
+    assert len(article.illustrations) == 2
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_image_that_must_be_used_must_be_there(stage: Stage) -> None:
 
 
 def test_filling_an_interrupted_article_repeats_no_finished_step(stage: Stage) -> None:
-    stage.actor.choices = [SURE, ModelError("out of memory"), ModelError("out of memory")]
+    stage.actor.choices = [SURE, ModelFailure("out of memory"), ModelFailure("out of memory")]
     article = stage.article(options=IllustrationOptions(images=3))
     assert set(shown(article)) == {COFFEE}
     assert [spot.interrupted for spot in article.unfilled] == [True, True]
@@ -99,23 +99,23 @@ def test_filling_an_interrupted_article_repeats_no_finished_step(stage: Stage) -
 
 
 def test_the_model_sees_what_stands_when_it_fills(stage: Stage) -> None:
-    stage.actor.choices = [SURE, ModelError("out of memory")]
+    stage.actor.choices = [SURE, ModelFailure("out of memory")]
     article = stage.article(options=IllustrationOptions(images=2))
     stage.actor.asked.clear()
     filled(stage, article)
     ((_, prompt),) = [asked for asked in stage.actor.asked if asked[0] == "choose"]
-    assert sum(isinstance(part, Picture) for part in prompt) == 5
+    assert sum(isinstance(part, ImagePart) for part in prompt) == 5
 
 
 def test_an_article_is_filled_although_the_indexer_left_before_the_spots_were_known(stage: Stage) -> None:
     stage.toy.away_from = 2
     *_, article = pipeline.illustrate(Source(LONG, writer="echo"), IllustrationOptions(), setting(stage.stub))
     assert isinstance(article, Article)
-    assert not article.illustrated
+    assert not article.illustrations
     stage.toy.away_from = 10**9
     images, unfilled = pipeline.fill(article, IllustrationOptions(), setting(stage.stub))
-    again = edit_images.filled(article, images, unfilled)
-    assert {image.image_id for _, image in again.illustrated} == {"coffee", "motorcycle", "cat"}
+    again = edit_images.fill(article, images, unfilled)
+    assert {image.image_id for _, image in again.illustrations} == {"coffee", "motorcycle", "cat"}
 
 
 def test_spots_where_nothing_fits_are_the_shot_list_until_a_image_comes(stage: Stage) -> None:
@@ -137,12 +137,12 @@ def test_an_article_without_empty_spots_has_nothing_to_fill(stage: Stage) -> Non
 
 def test_evidence_of_every_choice_is_on_record(stage: Stage) -> None:
     stage.actor.choices = [SURE]
-    ((_, image),) = stage.article(options=IllustrationOptions(images=1)).illustrated
+    ((_, image),) = stage.article(options=IllustrationOptions(images=1)).illustrations
     assert image.evidence
     assert (image.evidence.prompt, image.evidence.mass, image.evidence.orders) == ("actor/1", 0.9, 1)
     assert image.content_hash == image.candidates[0].content_hash != ""
     assert all(candidate.spaces["toy"].rank for candidate in image.candidates)
-    ((_, image),) = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=1)).illustrated
+    ((_, image),) = illustrated(LONG, setting(stage.stub), IllustrationOptions(images=1)).illustrations
     assert image.evidence
     assert 0 < (image.evidence.mass or 0) <= 1
     assert image.evidence.orders == 0
@@ -158,4 +158,4 @@ def test_a_description_is_asked_for_in_a_language_that_the_repository_understand
     *events, article = pipeline.illustrate(Source(text), IllustrationOptions(images=1), live)
     assert [event.query for event in events if isinstance(event, SpotQuery)] == ["一只猫\nginger cat"]
     assert isinstance(article, Article)
-    assert [image.query for _, image in article.illustrated] == ["一只猫\nginger cat"]
+    assert [image.query for _, image in article.illustrations] == ["一只猫\nginger cat"]

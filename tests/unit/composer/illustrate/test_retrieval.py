@@ -76,7 +76,7 @@ def illustrated(text: str, where: Setting, options: IllustrationOptions | None =
 def shown(article: Article) -> dict[str, str]:
     """The image of each paragraph, by its first two words."""
     segments = {number: " ".join(segment.text.split()[:2]) for number, segment in enumerate(article.segments)}
-    return {segments[number]: image.image_id for number, image in article.illustrated}
+    return {segments[number]: image.image_id for number, image in article.illustrations}
 
 
 def test_visible_paragraphs_get_their_images_and_abstract_ones_none(stub: rpc.IndexerStub) -> None:
@@ -87,7 +87,7 @@ def test_visible_paragraphs_get_their_images_and_abstract_ones_none(stub: rpc.In
 
 def test_reasons_tell_titles_from_pixels_and_claim_no_more(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub))
-    reasons = {each.image_id: each.reason for _, image in article.illustrated for each in image.candidates}
+    reasons = {each.image_id: each.reason for _, image in article.illustrations for each in image.candidates}
     assert reasons["lighthouse"].endswith("sd for “the wooden table”; mostly by its title")
     assert reasons["cat"].endswith("; sees: tabby .80")
 
@@ -102,7 +102,7 @@ def test_a_chinese_article_is_illustrated_too(stub: rpc.IndexerStub) -> None:
 
 
 def test_every_image_says_why_and_what_else_was_offered(stub: rpc.IndexerStub) -> None:
-    for _, image in illustrated(ARTICLE, setting(stub)).illustrated:
+    for _, image in illustrated(ARTICLE, setting(stub)).illustrations:
         assert image.chosen_by == "retrieval"
         assert image.query
         assert "stands out by" in image.reason
@@ -114,7 +114,7 @@ def test_every_image_says_why_and_what_else_was_offered(stub: rpc.IndexerStub) -
 
 def test_captions_come_from_the_image(stub: rpc.IndexerStub) -> None:
     words = {image.image_id: (image.caption, image.credit)
-             for _, image in illustrated(ARTICLE, setting(stub)).illustrated}  # fmt: skip
+             for _, image in illustrated(ARTICLE, setting(stub)).illustrations}  # fmt: skip
     assert words == {
         "coffee": ("A cup of espresso", "Ada, CC0"),
         "motorcycle": ("Red motorcycle", ""),
@@ -144,16 +144,16 @@ def test_the_same_request_gives_the_same_article(stub: rpc.IndexerStub) -> None:
 def test_its_own_output_is_replaced_and_nothing_added(stub: rpc.IndexerStub) -> None:
     from dataclasses import replace
 
-    from xcomp_composer.article.markers import with_blocks
+    from xcomp_composer.article.markers import insert_image_blocks
 
     first = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=2))
     named = [
         replace(s, illustration=replace(s.illustration, file="x.jpg")) if s.illustration else s for s in first.segments
     ]
-    marked = with_blocks(replace(first, segments=tuple(named)))
+    marked = insert_image_blocks(replace(first, segments=tuple(named)))
     again = illustrated(marked, setting(stub))
     assert again.text == ARTICLE
-    assert len(again.illustrated) == len(first.illustrated) == 2
+    assert len(again.illustrations) == len(first.illustrations) == 2
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_the_number_of_images_is_the_one_asked_for(
     stub: rpc.IndexerStub, options: IllustrationOptions, count: int
 ) -> None:
     article = illustrated(ARTICLE, setting(stub), options)
-    assert len(article.illustrated) == count
+    assert len(article.illustrations) == count
 
 
 def test_spots_asked_for_and_not_filled_say_why(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub), IllustrationOptions(images=5))
-    assert len(article.illustrated) + len(article.unfilled) == 5
+    assert len(article.illustrations) + len(article.unfilled) == 5
     assert all("nothing fits" in spot.reason for spot in article.unfilled)
     assert all(spot.candidates for spot in article.unfilled)
 
@@ -187,12 +187,12 @@ def test_a_long_text_has_as_many_spots_as_are_asked_for(
 ) -> None:
     text = "\n\n".join(f"A white lighthouse stood on cliff number {number}." for number in range(130))
     article = illustrated(text, setting(stub), options)
-    assert len(article.illustrated) + len(article.unfilled) == count
+    assert len(article.illustrations) + len(article.unfilled) == count
 
 
 def test_excluded_images_are_never_candidates(stub: rpc.IndexerStub) -> None:
     article = illustrated(ARTICLE, setting(stub, exclude_ids=("cat",)))
-    offered = {c.image_id for _, image in article.illustrated for c in image.candidates}
+    offered = {c.image_id for _, image in article.illustrations for c in image.candidates}
     assert "cat" not in offered
 
 
@@ -200,7 +200,7 @@ def test_a_repository_without_fitting_images_leaves_every_spot_empty() -> None:
     others = ToyIndexer([image for image in IMAGES if image.id in ("train", "bridge", "mountain", "lighthouse")])
     with serving(others) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
-    assert article.illustrated == ()
+    assert article.illustrations == ()
     assert article.text == ARTICLE
 
 
@@ -220,14 +220,14 @@ def test_a_image_and_its_copy_are_not_both_shown(content_hash: str) -> None:
     text = "A cup of espresso on the table.\n\nWords between.\n\nAnother cup of coffee on the table.\n"
     with serving(ToyIndexer([*cups, *IMAGES[2:]])) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(text, setting(rpc.IndexerStub(channel)))
-    assert len(article.illustrated) == 1
+    assert len(article.illustrations) == 1
 
 
 def test_a_long_text_is_illustrated_within_reason(stub: rpc.IndexerStub, toy: ToyIndexer) -> None:
     text = "\n\n".join([f"Words of no weight, number {n}, are said." for n in range(150)] + ["The red motorcycle."])
     before = len(toy.calls)
     article = illustrated(text, setting(stub))
-    assert "motorcycle" in [image.image_id for _, image in article.illustrated]
+    assert "motorcycle" in [image.image_id for _, image in article.illustrations]
     assert len(toy.calls) - before < 20
 
 
@@ -235,7 +235,7 @@ def test_an_article_with_several_spots_asks_the_indexer_three_times() -> None:
     toy = ToyIndexer()
     with serving(toy) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(ARTICLE, setting(rpc.IndexerStub(channel)))
-    assert len(article.illustrated) == 3
+    assert len(article.illustrations) == 3
     assert toy.calls == ["Describe", "Search", "Embed"]  # the titles of what was found are embedded last
 
 
@@ -247,7 +247,7 @@ def test_more_texts_than_fit_into_one_search_are_compared_afterwards() -> None:
     with serving(toy) as address, grpc.insecure_channel(address) as channel:
         article = illustrated(text, setting(rpc.IndexerStub(channel)))
     assert toy.calls.count("Search") == 3  # two for the texts, one to compare images
-    assert len(article.illustrated) == 1
+    assert len(article.illustrations) == 1
 
 
 def test_nothing_but_space_is_refused(stub: rpc.IndexerStub) -> None:
@@ -256,7 +256,7 @@ def test_nothing_but_space_is_refused(stub: rpc.IndexerStub) -> None:
 
 
 def test_a_text_without_paragraphs_stays_as_it_is(stub: rpc.IndexerStub) -> None:
-    assert illustrated("# Only a heading\n", setting(stub)).illustrated == ()
+    assert illustrated("# Only a heading\n", setting(stub)).illustrations == ()
 
 
 def test_an_unknown_repository_is_not_found(stub: rpc.IndexerStub) -> None:

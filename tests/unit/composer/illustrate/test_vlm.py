@@ -25,7 +25,7 @@ from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN, LoadedModel, ModelSession
-from xcomp_model.base import Choice, EndpointUnavailable, ModelError, Picture
+from xcomp_model.base import Choice, EndpointUnavailable, ImagePart, ModelFailure
 from xcomp_protos import errors
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Cancelled, Denied, InvalidRequest, NotFound, Unavailable
@@ -92,7 +92,7 @@ class Stage:
 
 
 def shown(article: Article) -> dict[int, str]:
-    return {number: image.image_id for number, image in article.illustrated}
+    return {number: image.image_id for number, image in article.illustrations}
 
 
 def reasons(article: Article) -> dict[int, str]:
@@ -112,7 +112,7 @@ def test_a_model_names_spots_describes_images_and_chooses(stage: Stage) -> None:
     article = stage.article(options=IllustrationOptions(images=2))
     assert stage.actor.stages()[:5] == ["spot", "query", "query", "choose", "choose"]
     assert set(shown(article)) == {COFFEE, CAT}
-    first, second = (image for _, image in article.illustrated)
+    first, second = (image for _, image in article.illustrations)
     assert (first.image_id, first.query, first.probability, first.chosen_by) == ("coffee", "espresso cup", 0.9, "actor")
     assert second.image_id == second.candidates[0].image_id != "cat"
     assert [candidate.probability for candidate in second.candidates] == [0.8, 0.1, 0.05, 0.05]
@@ -129,7 +129,7 @@ def test_spots_come_first_then_the_choice_for_each(stage: Stage) -> None:
 
 def test_an_article_asks_the_indexer_twice_and_fetches_images(stage: Stage) -> None:
     article = stage.article(options=IllustrationOptions(images=3))
-    assert len(article.illustrated) == 3
+    assert len(article.illustrations) == 3
     assert [call for call in stage.toy.calls if call != "Fetch"] == ["Describe", "Search"]
 
 
@@ -146,9 +146,9 @@ def test_the_model_reads_headings_with_their_paragraphs_and_no_code(stage: Stage
 def test_earlier_text_and_images_stand_before_the_candidates(stage: Stage) -> None:
     stage.events(options=IllustrationOptions(images=2))
     first, second = [prompt for name, prompt in stage.actor.asked if name == "choose"]
-    assert sum(isinstance(part, Picture) for part in first) == 4
-    assert sum(isinstance(part, Picture) for part in second) == 5
-    images = [part for part in second if isinstance(part, Picture)]
+    assert sum(isinstance(part, ImagePart) for part in first) == 4
+    assert sum(isinstance(part, ImagePart) for part in second) == 5
+    images = [part for part in second if isinstance(part, ImagePart)]
     assert images[0] not in images[1:]
 
 
@@ -164,7 +164,7 @@ def test_no_image_and_none_like_it_is_shown_twice(stage: Stage) -> None:
 
 def test_more_candidates_than_the_model_takes_meet_in_rounds(stage: Stage) -> None:
     article = stage.article(options=IllustrationOptions(images=1, k=8))
-    ((_, image),) = article.illustrated
+    ((_, image),) = article.illustrations
     assert len(image.candidates) == 8
     assert stage.actor.stages().count("choose") == 3
     assert sum(candidate.probability or 0.0 for candidate in image.candidates) == pytest.approx(1, abs=0.001)
@@ -233,7 +233,7 @@ def test_many_places_are_asked_for_in_parts_so_that_no_answer_is_cut(stage: Stag
 
 
 def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: Stage) -> None:
-    stage.actor.lines = {"query": [" \n ", ModelError("out of memory on cpu"), "ginger cat"]}
+    stage.actor.lines = {"query": [" \n ", ModelFailure("out of memory on cpu"), "ginger cat"]}
     article = stage.article(options=IllustrationOptions(images=3))
     assert set(shown(article)) == {CAT}
     assert reasons(article) == {
@@ -242,7 +242,7 @@ def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: St
 
 
 def test_a_failed_choice_leaves_its_spot_empty_and_the_others_alone(stage: Stage) -> None:
-    stage.actor.choices = [ModelError("only 3% of its probability"), SURE]
+    stage.actor.choices = [ModelFailure("only 3% of its probability"), SURE]
     article = stage.article(options=IllustrationOptions(images=2))
     assert set(shown(article)) == {MOTORCYCLE}
     assert reasons(article) == {COFFEE: "only 3% of its probability"}
@@ -277,10 +277,10 @@ def test_descriptions_are_delivered_although_the_indexer_leaves_before_the_searc
 
 
 def test_a_written_article_is_delivered_although_the_model_fails_to_place(stage: Stage) -> None:
-    stage.actor.lines = {"spot": [ModelError("no memory")]}
+    stage.actor.lines = {"spot": [ModelFailure("no memory")]}
     article = stage.article(writer="actor")
     assert set(reasons(article).values()) == {"no memory"}
-    stage.actor.lines = {"spot": [ModelError("no memory")]}
+    stage.actor.lines = {"spot": [ModelFailure("no memory")]}
     with pytest.raises(errors.ModelError, match="no memory"):
         stage.events()
 
@@ -304,7 +304,7 @@ def test_images_that_are_gone_make_room_for_the_next(stage: Stage) -> None:
 
     stage.toy.fetch = fetch  # type: ignore[method-assign]  # the indexer's files change
     stage.actor.lines = {"spot": ["0"], "query": ["ginger cat coffee cup"]}
-    ((_, image),) = stage.article(options=IllustrationOptions(images=1, k=3)).illustrated
+    ((_, image),) = stage.article(options=IllustrationOptions(images=1, k=3)).illustrations
     assert len(image.candidates) == 3
     assert not {"cat", "coffee"} & {candidate.image_id for candidate in image.candidates}
     missing |= set(stage.toy.images)
@@ -334,7 +334,7 @@ def test_an_empty_repository_has_nothing_to_offer(stage: Stage) -> None:
 
 def test_captions_are_the_images_own_words_else_what_the_model_sees(stage: Stage) -> None:
     stage.actor.lines = {"query": ["cup coffee espresso", "stone bridge"], "describe": ["A bridge\x1b[2J\nof stone."]}
-    coffee, bridge = (image for _, image in stage.article(options=IllustrationOptions(images=2)).illustrated)
+    coffee, bridge = (image for _, image in stage.article(options=IllustrationOptions(images=2)).illustrations)
     assert coffee.caption == "A cup of espresso"
     assert (bridge.caption, bridge.alt) == ("A bridge[2J of stone.",) * 2
 
@@ -405,8 +405,16 @@ def test_reasons_are_in_the_articles_language(stage: Stage) -> None:
 
 def test_a_short_article_is_done_before_the_long_ones_that_came_first(stage: Stage) -> None:
     long = "\n\n".join(f"The ginger cat number {number} slept." for number in range(8))
-    served = LoadedModel(stage.actor, FairQueue(width=1, waiting=8))
-    stage.actor.on_choice = lambda: time.sleep(0.02)
+    served = LoadedModel(stage.actor, lane := FairQueue(width=1, waiting=8))
+    have_come = threading.Event()
+
+    def work() -> None:
+        while not have_come.is_set() and len(lane._queue) < 2:  # both others wait: what was first has not ended
+            time.sleep(0.001)
+        have_come.set()
+        time.sleep(0.02)
+
+    stage.actor.on_choice = work
     done: list[str] = []
 
     def make(name: str, text: str, images: int) -> None:

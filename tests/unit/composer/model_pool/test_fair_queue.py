@@ -5,6 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.scripted import wait_until
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.server.streaming import stream_in_thread
 from xcomp_protos.errors import Cancelled, Exhausted
@@ -28,30 +29,34 @@ class Line:
 
     def __init__(self, queue: FairQueue, clock: Clock) -> None:
         self._fair, self._clock = queue, clock
+        self._busy = 0  # owners that have work left; changed by the one in the lane
         self.done: list[str] = []
 
     def run(self, *works: tuple[str, int, float]) -> list[str]:
         """Each owner works so many times for so long, one piece after the other; returns who had which turn."""
         held = threading.Event()
+        self._busy = len(works)
         arrived = threading.Barrier(len(works) + 1)
         workers = [threading.Thread(target=self._work, args=(arrived, *work)) for work in works]
         with self._fair.enter(patient, owner="the first"):
             for worker in workers:
                 worker.start()
-            arrived.wait(timeout=10)
+            arrived.wait(timeout=60)
             while len(self._fair._queue) < len(works):
                 held.wait(0.001)
         for worker in workers:
-            worker.join(timeout=10)
+            worker.join(timeout=60)
         return self.done
 
     def _work(self, arrived: threading.Barrier, owner: str, times: int, seconds: float) -> None:
-        arrived.wait(timeout=10)
-        for _ in range(times):
+        arrived.wait(timeout=60)
+        for left in reversed(range(times)):
             with self._fair.enter(patient, owner=owner):
                 self._clock.now += seconds
                 self.done.append(owner)
-                threading.Event().wait(0.005)  # the others are back in the queue by then
+                self._busy -= not left
+                others = self._busy - bool(left)
+                wait_until(lambda others=others: len(self._fair._queue) >= others)  # type: ignore[misc]  # they come back
 
 
 def test_a_short_article_is_not_starved_by_two_long_ones() -> None:
@@ -121,7 +126,7 @@ def test_a_slow_reader_does_not_block_the_queue() -> None:
 
     stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 0
-    assert finished.wait(timeout=10)  # although nobody reads on
+    assert finished.wait(timeout=60)  # although nobody reads on
     with queue.enter(patient):
         pass
     assert list(stream) == list(range(1, 100))
@@ -151,4 +156,4 @@ def test_a_stream_ends_when_its_reader_stops() -> None:
     stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
-    assert stopped.wait(timeout=10)
+    assert stopped.wait(timeout=60)

@@ -44,6 +44,10 @@ BENDS = {
     "not normalised": (lambda rows: rows * np.float32(7), "not of length 1 but 7"),
     "no direction": (lambda rows: rows * np.float32(0), "not of length 1 but 0"),
     "all alike": (lambda rows: np.repeat(rows[:1], len(rows), axis=0), "the same vector"),
+    "alike but for rounding": (
+        lambda rows: np.repeat(rows[:1], len(rows), axis=0) * np.array([[1], [1 + 1e-6]], np.float32)[: len(rows)],
+        "the same vector",
+    ),
     "a library that gives up": (broken, "damaged or of another model: mat1 and mat2 shapes cannot"),
 }
 

@@ -109,7 +109,7 @@ def test_the_same_bytes_come_out_each_time() -> None:
     assert render(images.telling(), {"credit": "A"}) == render(images.telling(), {"credit": "A"})
 
 
-@pytest.mark.parametrize("name", set(images.BROKEN) - {"empty.jpg"})
+@pytest.mark.parametrize("name", sorted(set(images.BROKEN) - {"empty.jpg"}))
 def test_broken_files_are_refused(name: str) -> None:
     with pytest.raises(ImageError):
         render(images.BROKEN[name][0](), {})
@@ -120,8 +120,8 @@ def test_broken_files_are_refused(name: str) -> None:
     [
         ("plain.jpg", "image/jpeg", ".jpg"),
         ("mpo.jpg", "image/jpeg", ".jpg"),
-        ("picture.heic", "image/heic", ".heic"),
-        ("picture.tif", "image/tiff", ".tif"),
+        ("image.heic", "image/heic", ".heic"),
+        ("image.tif", "image/tiff", ".tif"),
         ("animated.gif", "image/gif", ".gif"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the typed client tries again, and what it leaves alone."""
+"""Which calls the typed client repeats, and which it does not."""
 
 import socket
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.scripted import Scripted, running, scripted, wait_until
+from tests.scripted import Scripted, running, scripted_service, wait_until
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.client.retry import Retry
@@ -18,7 +18,7 @@ QUICK = Retry(first_s=0.01)
 
 
 class Failing:
-    """Fails some times, then succeeds; counts."""
+    """Raises each of the errors once, then succeeds; counts its calls."""
 
     def __init__(self, *errors: XcompError) -> None:
         self.errors = list(errors)
@@ -30,89 +30,89 @@ class Failing:
             raise self.errors.pop(0)
 
 
-def trying(service: Scripted, act: Callable[[IndexerClient], object]) -> object:
+def call_with_retry(service: Scripted, act: Callable[[IndexerClient], object]) -> object:
     with running(service) as server, IndexerClient(server.address, retry=QUICK) as client:
         return act(client)
 
 
-def test_a_call_that_reads_is_made_again_while_the_service_is_away_or_full() -> None:
-    service = scripted()
+def test_a_call_that_reads_is_repeated_while_the_service_is_away_or_full() -> None:
+    service = scripted_service()
     service.describe = failing = Failing(Unavailable("away"), Exhausted("full", retry_after_s=0.01))
-    trying(service, IndexerClient.describe)
+    call_with_retry(service, IndexerClient.describe)
     assert failing.times == 3
 
 
 @pytest.mark.parametrize("error", [Exhausted("too large"), Conflict("held")])
-def test_what_will_not_change_is_not_tried_again(error: XcompError) -> None:
-    service = scripted()
+def test_an_error_that_lasts_is_not_repeated(error: XcompError) -> None:
+    service = scripted_service()
     service.describe = failing = Failing(error)
     with pytest.raises(type(error)):
-        trying(service, IndexerClient.describe)
+        call_with_retry(service, IndexerClient.describe)
     assert failing.times == 1
 
 
 def test_the_pause_that_a_server_asks_for_is_kept() -> None:
-    service = scripted()
+    service = scripted_service()
     service.describe = Failing(Exhausted("full", retry_after_s=0.3))
     begun = time.monotonic()
-    trying(service, IndexerClient.describe)
+    call_with_retry(service, IndexerClient.describe)
     assert time.monotonic() - begun >= 0.3
 
 
 def test_attempts_end() -> None:
-    service = scripted()
+    service = scripted_service()
     service.describe = failing = Failing(*[Unavailable("away")] * 9)
     with pytest.raises(Unavailable):
-        trying(service, IndexerClient.describe)
+        call_with_retry(service, IndexerClient.describe)
     assert failing.times == QUICK.attempts
 
 
 def test_no_attempt_outlasts_the_deadline() -> None:
-    service = scripted()
-    service.describe = failing = Failing(*[Exhausted("full", retry_after_s=5.0)] * 9)
-    with running(service) as server, IndexerClient(server.address, timeout_s=1) as client, pytest.raises(Exhausted):
+    service = scripted_service()
+    service.describe = failing = Failing(*[Exhausted("full", retry_after_s=60.0)] * 9)
+    with running(service) as server, IndexerClient(server.address, timeout_s=20) as client, pytest.raises(Exhausted):
         client.describe()
     assert failing.times == 1
 
 
 def test_a_request_of_almost_a_whole_message_is_repeated_too() -> None:
-    service = scripted()
+    service = scripted_service()
     service.describe = failing = Failing(Unavailable("away"))
-    trying(service, lambda client: client.describe("x" * 3_000_000))
+    call_with_retry(service, lambda client: client.describe("x" * 3_000_000))
     assert failing.times == 2
 
 
 def test_a_call_that_changes_something_is_made_once() -> None:
-    service = scripted()
+    service = scripted_service()
     service.delete = failing = Failing(Unavailable("away"))
     with pytest.raises(Unavailable):
-        trying(service, lambda client: client.delete(pb.DeleteRequest()))
+        call_with_retry(service, lambda client: client.delete(pb.DeleteRequest()))
     assert failing.times == 1
 
 
-def test_a_stream_is_opened_again_until_its_first_message() -> None:
-    service = scripted()
+def test_a_stream_is_repeated_until_its_first_message() -> None:
+    service = scripted_service()
     service.begin = begin = Failing(Unavailable("away"))
-    assert len(trying(service, lambda client: list(client.ingest(pb.IngestRequest())))) == 3  # type: ignore[arg-type]
+    assert len(call_with_retry(service, lambda client: list(client.ingest(pb.IngestRequest())))) == 3  # type: ignore[arg-type]
     assert begin.times == 2
 
 
-def test_a_stream_is_not_begun_anew_after_its_first_message() -> None:
-    service = scripted()
+def test_a_stream_is_not_repeated_after_its_first_message() -> None:
+    service = scripted_service()
     service.describe = end = Failing(Unavailable("away"))
     with pytest.raises(Unavailable):
-        trying(service, lambda client: list(client.ingest(pb.IngestRequest())))
+        call_with_retry(service, lambda client: list(client.ingest(pb.IngestRequest())))
     assert end.times == 1
 
 
 def test_an_empty_stream_is_empty() -> None:
-    service = scripted()
+    service = scripted_service()
     service.events = 0
-    assert trying(service, lambda client: list(client.ingest(pb.IngestRequest()))) == []
+    assert call_with_retry(service, lambda client: list(client.ingest(pb.IngestRequest()))) == []
 
 
 def test_a_client_finds_a_server_that_came_back() -> None:
-    with running(scripted()) as server:
+    with running(scripted_service()) as server:
         client = IndexerClient(server.address, retry=Retry(attempts=8))
         assert client.describe().version == "1"
     with pytest.raises(Unavailable):
@@ -120,17 +120,17 @@ def test_a_client_finds_a_server_that_came_back() -> None:
     answers: list[str] = []
     waiting = threading.Thread(target=lambda: answers.append(client.describe().version))
     waiting.start()
-    with running(scripted(), listen=server.address), client:
+    with running(scripted_service(), listen=server.address), client:
         waiting.join(20)
         assert answers == ["1"]
 
 
-def test_connections_that_lead_nowhere_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_open_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_server, "HANDSHAKE_S", 0.5)
     monkeypatch.setattr(transport_server, "KEEPALIVE_S", 1.0)
     settings, taken = bytes(3) + b"\4\0" + bytes(4), bytes(3) + b"\4\1" + bytes(4)  # frames
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings
-    with running(scripted()) as server:
+    with running(scripted_service()) as server:
         host, _, port = server.address.rpartition(":")
         for first in (b"", b"PRI * HT", preface, preface + taken):
             with socket.create_connection((host, int(port)), timeout=20) as half_open:

@@ -1,4 +1,4 @@
-"""What is said about each call, and how long a caller may keep us waiting."""
+"""The log line and the metadata of each call, and how long a caller may hold a thread."""
 
 import json
 import logging
@@ -9,20 +9,20 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.scripted import raising, running, scripted, wait_until
+from tests.scripted import raising, running, scripted_service, wait_until
 from xcomp_protos import errors
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.server import admission, interceptor
-from xcomp_protos.server.run import Running
-from xcomp_protos.server.timeouts import CallTimeouts
+from xcomp_protos.server.interceptor import CallTimeouts
+from xcomp_protos.server.run import RunningServer
 from xcomp_protos.telemetry import api, logs
 
 DESCRIBE = "/xcomp.v1.Indexer/Describe"
 INGEST = "/xcomp.v1.Indexer/Ingest"
 
 
-def described(server: Running, **metadata: str) -> dict[str, str]:
+def describe_once(server: RunningServer, **metadata: str) -> dict[str, str]:
     """Calls once; returns the trailing metadata."""
     with grpc.insecure_channel(server.address) as channel:
         pairs = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
@@ -32,21 +32,21 @@ def described(server: Running, **metadata: str) -> dict[str, str]:
 
 def test_a_sane_request_id_is_kept_in_log_and_answer(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with running(scripted()) as server:
-        assert described(server, x_request_id="order-66.a_b")["x-request-id"] == "order-66.a_b"
+    with running(scripted_service()) as server:
+        assert describe_once(server, x_request_id="order-66.a_b")["x-request-id"] == "order-66.a_b"
     assert "request=order-66.a_b" in caplog.text
 
 
 @pytest.mark.parametrize("given", ["", "two words", "a=b", "x" * 65, "-flag", "line%0a"])
 def test_any_other_request_id_is_replaced(given: str) -> None:
-    with running(scripted()) as server:
-        made = described(server, x_request_id=given)["x-request-id"]
+    with running(scripted_service()) as server:
+        made = describe_once(server, x_request_id=given)["x-request-id"]
     assert made != given
-    assert api.sane_request_id(made) == made
+    assert api.to_request_id(made) == made
 
 
 def test_failures_carry_their_request_id_too() -> None:
-    service = scripted()
+    service = scripted_service()
     service.describe = raising(errors.NotFound("nothing there"))
     with running(service) as server, grpc.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.RpcError) as caught:
@@ -55,7 +55,7 @@ def test_failures_carry_their_request_id_too() -> None:
     assert trailing == {"x-request-id": "mine", "xcomp-error": "NotFound"}
 
 
-def test_a_line_of_words_becomes_a_json_object() -> None:
+def test_a_line_of_key_value_words_becomes_a_json_object() -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, "method=%s status=%s", ("Search", "OK"), None)
     line = json.loads(logs.JsonFormatter().format(record))
     assert (line["method"], line["status"], line["level"]) == ("Search", "OK", "INFO")
@@ -64,8 +64,8 @@ def test_a_line_of_words_becomes_a_json_object() -> None:
     assert json.loads(logs.JsonFormatter().format(record))["message"] == "plain words\nx=1"
 
 
-def test_a_request_that_is_no_message_is_the_callers_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    with running(scripted()) as server, grpc.insecure_channel(server.address) as channel:
+def test_an_unreadable_request_is_an_invalid_argument(caplog: pytest.LogCaptureFixture) -> None:
+    with running(scripted_service()) as server, grpc.insecure_channel(server.address) as channel:
         for method in (DESCRIBE, "/xcomp.v1.Indexer/Search"):
             with pytest.raises(grpc.RpcError) as caught:
                 channel.stream_unary(method, bytes, bytes)(iter([b"\xff\xff\xff"]))
@@ -83,32 +83,32 @@ def silence(stop: threading.Event) -> Iterator[bytes]:
 def test_a_caller_that_sends_no_request_holds_no_thread(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interceptor, "SILENT_S", 0.3)
     stop = threading.Event()
-    with running(scripted()) as server, grpc.insecure_channel(server.address) as channel:
+    with running(scripted_service()) as server, grpc.insecure_channel(server.address) as channel:
         # more than there are threads
         calls = [channel.stream_stream(method, bytes, bytes)(silence(stop)) for _ in range(80)]
         for call in calls:
             with pytest.raises(grpc.RpcError):
                 next(iter(call))
-        assert described(server)
+        assert describe_once(server)
         stop.set()
 
 
 def test_a_caller_that_takes_no_answer_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interceptor, "DEAF_S", 0.3)
-    service = scripted()
+    service = scripted_service()
     service.events = 10**9
     service.event = pb.IngestEvent(failure=pb.IngestFailure(message="x" * 100_000))
     service.pause_s = 0
     with running(service) as server, grpc.insecure_channel(server.address) as channel:
         deaf = rpc.IndexerStub(channel).Ingest(pb.IngestRequest())
-        next(iter(deaf))  # and no more
-        assert service.closed.wait(10)
+        next(iter(deaf))  # and takes no further message
+        assert service.closed.wait(60)
         wait_until(lambda: server.activity.idle_s() > 0)
 
 
 def test_health_answers_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MAX_ACTIVE_CALLS", 0)
-    with running(scripted()) as server, grpc.insecure_channel(server.address) as channel:
+    with running(scripted_service()) as server, grpc.insecure_channel(server.address) as channel:
         with pytest.raises(grpc.RpcError) as caught:
             rpc.IndexerStub(channel).Describe(pb.DescribeRequest())
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -118,10 +118,10 @@ def test_health_answers_while_the_queue_is_full(monkeypatch: pytest.MonkeyPatch)
         assert next(iter(stub.Watch(health_pb2.HealthCheckRequest()))).status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_patience_ends_only_what_takes_too_long() -> None:
-    patience, ended = CallTimeouts(), threading.Event()
-    with patience.limit(30, ended.set), patience.limit(0.01, threading.Event().set):
+def test_a_time_limit_ends_only_what_takes_too_long() -> None:
+    timeouts, ended = CallTimeouts(), threading.Event()
+    with timeouts.limit(30, ended.set), timeouts.limit(0.01, threading.Event().set):
         pass
     assert not ended.is_set()
-    with patience.limit(0.05, ended.set):
-        assert ended.wait(10)
+    with timeouts.limit(0.05, ended.set):
+        assert ended.wait(60)

@@ -1,4 +1,4 @@
-"""Tokens: what their file says, which role a method asks for, which repositories a request touches."""
+"""Tokens: the token file, the role that a method needs, the repositories that a request names."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SCOPED = Grant("write", frozenset(("holidays", "press")), "secret")
 def read(tmp_path: Path, text: str) -> Access:
     path = tmp_path / "tokens"
     path.write_text(text)
-    return auth.read(str(path), option="--token-file")
+    return auth.read_tokens(str(path), option="--token-file")
 
 
 def test_a_token_file_has_roles_and_repositories(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_a_wrong_line_is_refused_without_repeating_its_secret(tmp_path: Path, li
 
 def test_a_client_shows_the_first_token_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("read aaa\nadmin bbb\n")
-    assert auth.secret(str(tmp_path / "mine"), option="XCOMP_TOKEN_FILE") == "aaa"
+    assert auth.read_secret(str(tmp_path / "mine"), option="XCOMP_TOKEN_FILE") == "aaa"
 
 
-def test_every_method_of_both_services_says_what_it_needs() -> None:
+def test_every_method_of_both_services_has_a_role() -> None:
     services = (pb.DESCRIPTOR.services_by_name["Indexer"], cpb.DESCRIPTOR.services_by_name["Composer"])
     assert {method.name for service in services for method in service.methods} == NEEDS.keys()
 
@@ -48,16 +48,16 @@ def test_every_method_of_both_services_says_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("role", "may"), [("read", ["Search"]), ("write", ["Search", "Ingest"]), ("admin", ["Search", "Ingest", "Export"])]
 )
-def test_a_role_may_what_lower_ones_may(role: auth.Role, may: list[str]) -> None:
+def test_a_role_includes_the_lower_roles(role: auth.Role, may: list[str]) -> None:
     for method in ("Search", "Ingest", "Export"):
         if method in may:
             Grant(role).check_method(method)
         else:
-            with pytest.raises(Denied, match=f"{method} asks for a token of role"):
+            with pytest.raises(Denied, match=f"{method} needs a token of role"):
                 Grant(role).check_method(method)
 
 
-def test_a_method_nobody_listed_asks_for_an_admin() -> None:
+def test_a_method_that_is_not_listed_needs_an_admin() -> None:
     with pytest.raises(Denied):
         Grant("write").check_method("Reboot")
 
@@ -77,13 +77,13 @@ def test_a_method_nobody_listed_asks_for_an_admin() -> None:
             illustration=cpb.Illustration(repository="private"))]))),
     ],
 )  # fmt: skip
-def test_a_scoped_token_opens_its_own_repositories_alone(method: str, request_: pb.SearchRequest) -> None:
+def test_a_scoped_token_opens_only_its_own_repositories(method: str, request_: pb.SearchRequest) -> None:
     with pytest.raises(Denied, match=r"holidays, press"):
         SCOPED.check_request(method, request_)
     Grant("admin").check_request(method, request_)
 
 
-def test_a_scoped_token_passes_where_it_opens() -> None:
+def test_a_scoped_token_opens_its_repositories() -> None:
     SCOPED.check_request("Search", pb.SearchRequest(repository="press"))
     SCOPED.check_request("Describe", pb.DescribeRequest())
     parts = [pb.UploadRequest(header=pb.UploadHeader(repository="press")), pb.UploadRequest(chunk=b"x")]

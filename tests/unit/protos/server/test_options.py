@@ -1,4 +1,4 @@
-"""The options of the servers: flag, environment twin, default."""
+"""The options of the servers: flag, environment variable, default."""
 
 import argparse
 import os
@@ -9,42 +9,42 @@ import pytest
 from xcomp_indexer.server import main as indexer_server
 from xcomp_protos.errors import InvalidRequest
 from xcomp_protos.server import auth
-from xcomp_protos.server.options import add, add_endpoint, endpoint
+from xcomp_protos.server.options import add_endpoint, add_option, read_endpoint
 
 
-def parsed(*arguments: str) -> argparse.Namespace:
+def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add(parser, "--place", "XCOMP_TEST_PLACE", default="here", help="a place")
-    add(parser, "--seconds", "XCOMP_TEST_SECONDS", kind=float, help="a time")
-    add(parser, "--root", "XCOMP_TEST_ROOT", many=True, help="folders")
-    add(parser, "--eager", "XCOMP_TEST_EAGER", boolean=True, help="at once")
-    add(parser, "--level", "XCOMP_TEST_LEVEL", choices=("low", "high"), default="low", help="how much")
+    add_option(parser, "--place", "XCOMP_TEST_PLACE", default="here", help="a place")
+    add_option(parser, "--seconds", "XCOMP_TEST_SECONDS", kind=float, help="a time")
+    add_option(parser, "--root", "XCOMP_TEST_ROOT", many=True, help="folders")
+    add_option(parser, "--eager", "XCOMP_TEST_EAGER", boolean=True, help="at once")
+    add_option(parser, "--level", "XCOMP_TEST_LEVEL", choices=("low", "high"), default="low", help="how much")
     return parser.parse_args(arguments)
 
 
 def test_defaults_hold_without_flag_and_variable() -> None:
-    assert vars(parsed()) == {"place": "here", "seconds": None, "root": None, "eager": False, "level": "low"}
+    assert vars(parse()) == {"place": "here", "seconds": None, "root": None, "eager": False, "level": "low"}
 
 
 def test_variables_stand_in_for_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"PLACE": "there", "SECONDS": "2.5", "ROOT": f"/a{os.pathsep}/b", "EAGER": "Yes", "LEVEL": "high"}
     for name, value in values.items():
         monkeypatch.setenv(f"XCOMP_TEST_{name}", value)
-    assert vars(parsed()) == {"place": "there", "seconds": 2.5, "root": ["/a", "/b"], "eager": True, "level": "high"}
+    assert vars(parse()) == {"place": "there", "seconds": 2.5, "root": ["/a", "/b"], "eager": True, "level": "high"}
 
 
 def test_flags_win_over_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XCOMP_TEST_PLACE", "there")
     monkeypatch.setenv("XCOMP_TEST_ROOT", "/a")
-    options = parsed("--place", "elsewhere", "--root", "/b", "--root", "/c")
+    options = parse("--place", "elsewhere", "--root", "/b", "--root", "/c")
     assert (options.place, options.root) == ("elsewhere", ["/b", "/c"])
-    assert parsed().root == ["/a"]
+    assert parse().root == ["/a"]
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XCOMP_TEST_PLACE", "")
     monkeypatch.setenv("XCOMP_TEST_EAGER", "")
-    assert (parsed().place, parsed().eager) == ("here", False)
+    assert (parse().place, parse().eager) == ("here", False)
 
 
 @pytest.mark.parametrize(("variable", "value"), [("SECONDS", "soon"), ("LEVEL", "loud")])
@@ -53,7 +53,7 @@ def test_a_wrong_value_is_a_usage_error_from_a_variable_too(
 ) -> None:
     monkeypatch.setenv(f"XCOMP_TEST_{variable}", value)
     with pytest.raises(SystemExit) as caught:
-        parsed()
+        parse()
     assert caught.value.code == 2
     assert value in capsys.readouterr().err
 
@@ -64,14 +64,14 @@ def _defaults() -> argparse.Namespace:
     return parser.parse_args([])
 
 
-def listening(**values: object) -> argparse.Namespace:
+def endpoint_options(**values: object) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(_defaults()), **values})
 
 
 def test_the_token_is_read_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
-    made = endpoint(listening(token_file=str(tmp_path / "token")))
-    assert made.access == auth.single("secret")
+    made = read_endpoint(endpoint_options(token_file=str(tmp_path / "token")))
+    assert made.access == auth.allow_token("secret")
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
@@ -79,7 +79,7 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes 
     if content is not None:
         (tmp_path / "token").write_bytes(content)
     with pytest.raises(InvalidRequest, match="--token-file"):
-        endpoint(listening(token_file=str(tmp_path / "token")))
+        read_endpoint(endpoint_options(token_file=str(tmp_path / "token")))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_indexer_refuses_wrong_options_in_one_line(
     assert len(said.splitlines()) == 1
 
 
-def test_a_server_names_an_address_of_a_hub_that_is_none(
+def test_a_server_names_a_wrong_address_of_the_hub(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://[bad")

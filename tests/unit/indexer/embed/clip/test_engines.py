@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.clip_checkpoints import OPEN_CLIP, chinese_clip_folder, open_clip_folder, pictures
+from tests.clip_checkpoints import OPEN_CLIP, chinese_clip_folder, open_clip_folder, sample_images
 from xcomp_indexer import embed
 from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.embed.clip import openclip
@@ -39,7 +39,7 @@ def test_both_engines_give_the_same_vectors_under_one_digest(tmp_path: Path) -> 
         assert (graphs.dimension, graphs.image_size, graphs.languages) == (
             library.dimension, library.image_size, library.languages,
         )  # fmt: skip
-        ours, theirs = graphs.encode_images(pictures()).vectors, library.encode_images(pictures()).vectors
+        ours, theirs = graphs.encode_images(sample_images()).vectors, library.encode_images(sample_images()).vectors
         np.testing.assert_allclose(ours, theirs, atol=NEAR)
         np.testing.assert_allclose(graphs.encode_texts(TEXTS), library.encode_texts(TEXTS), atol=NEAR)
 

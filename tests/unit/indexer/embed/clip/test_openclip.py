@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tests.clip_checkpoints import MEAN, OPEN_CLIP, SIZE, STD, cached, open_clip_folder, pictures
+from tests.clip_checkpoints import MEAN, OPEN_CLIP, SIZE, STD, cached, open_clip_folder, sample_images
+from tests.nearness import ROUNDING
 from xcomp_indexer import embed
 from xcomp_indexer.embed.base import Embedder
 from xcomp_indexer.embed.clip import torch_networks
@@ -84,13 +85,13 @@ def changed(folder: Path, home: Path, **parts: Mapping[str, object]) -> Path:
 
 
 def test_images_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
-    vectors = embedder.encode_images(pictures()).vectors
-    assert np.abs(vectors - reference.images(pictures())).max() < NEAR
+    vectors = embedder.encode_images(sample_images()).vectors
+    assert np.abs(vectors - reference.images(sample_images())).max() < NEAR
     assert vectors.dtype == np.float32
 
 
 def test_of_a_long_strip_only_the_middle_is_enlarged(embedder: Embedder, reference: Reference) -> None:
-    strip = pictures()[1].resize((40 * 32, 32))
+    strip = sample_images()[1].resize((40 * 32, 32))
     assert np.abs(embedder.encode_images([strip]).vectors - reference.images([strip])).max() < NEAR
 
 
@@ -133,7 +134,7 @@ def rows_of_last_mlp(embedder: Embedder, tower: str) -> int:
     *_, last = (module for name, module in network.get_submodule(tower).named_modules() if name.endswith("mlp.c_fc"))
     rows: list[int] = []
     watch = last.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].numel() // inputs[0].shape[-1]))
-    embedder.encode_images(pictures()[:1])
+    embedder.encode_images(sample_images()[:1])
     embedder.encode_texts(["a red house"])
     watch.remove()
     return sum(rows)
@@ -158,8 +159,8 @@ def test_of_the_last_block_only_the_token_that_is_pooled_is_computed(
 ) -> None:
     folder = of_other_parts(tmp_path, vision=vision, text=text, **more)
     embedder, reference = embed.load(f"open_clip:{folder}", TORCH), reference_of(folder)
-    assert np.abs(embedder.encode_images(pictures()).vectors - reference.images(pictures())).max() < 1e-6
-    assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < 1e-6
+    assert np.abs(embedder.encode_images(sample_images()).vectors - reference.images(sample_images())).max() < ROUNDING
+    assert np.abs(embedder.encode_texts(TEXTS) - reference.texts(TEXTS)).max() < ROUNDING
     assert rows_of_last_mlp(embedder, "visual.transformer") == 1
     assert rows_of_last_mlp(embedder, "transformer") == 1
 
@@ -170,8 +171,8 @@ def test_of_the_last_block_only_the_token_that_is_pooled_is_computed(
 def test_an_image_tower_of_another_design_is_left_to_the_library(tmp_path: Path, vision: Mapping[str, object]) -> None:
     folder = of_other_parts(tmp_path, vision=vision, text={})
     embedder = embed.load(f"open_clip:{folder}")
-    vectors = embedder.encode_images(pictures()).vectors
-    assert np.abs(vectors - reference_of(folder).images(pictures())).max() < 1e-6
+    vectors = embedder.encode_images(sample_images()).vectors
+    assert np.abs(vectors - reference_of(folder).images(sample_images())).max() < ROUNDING
     assert rows_of_last_mlp(embedder, "visual.transformer") == PICTURE_TOKENS
 
 
@@ -179,7 +180,7 @@ def test_an_image_tower_of_another_design_is_left_to_the_library(tmp_path: Path,
 def test_a_text_tower_of_another_design_is_left_to_the_library(tmp_path: Path, text: Mapping[str, object]) -> None:
     folder = of_other_parts(tmp_path, vision={}, text=text)
     embedder = embed.load(f"open_clip:{folder}")
-    assert np.abs(embedder.encode_texts(TEXTS) - reference_of(folder).texts(TEXTS)).max() < 1e-6
+    assert np.abs(embedder.encode_texts(TEXTS) - reference_of(folder).texts(TEXTS)).max() < ROUNDING
     assert rows_of_last_mlp(embedder, "transformer") == 77
 
 
@@ -198,8 +199,8 @@ def test_the_padding_behind_a_text_is_not_read(through_torch: Embedder, referenc
     assert widths_read(embedder, ["a house", "a red house"]) == [5], "three words between two marks"
     assert widths_read(embedder, ["house " * 300]) == [77], "windows of full length"
     alone = embedder.encode_texts(["a house"])
-    assert np.abs(embedder.encode_texts(["a house", "house " * 75])[0] - alone).max() < 1e-6
-    assert np.abs(alone - reference.texts(["a house"])).max() < 1e-6
+    assert np.abs(embedder.encode_texts(["a house", "house " * 75])[0] - alone).max() < ROUNDING
+    assert np.abs(alone - reference.texts(["a house"])).max() < ROUNDING
 
 
 def test_padding_that_a_text_sees_is_read(folder: Path, tmp_path: Path) -> None:
@@ -214,9 +215,9 @@ def test_padding_that_a_text_sees_is_read(folder: Path, tmp_path: Path) -> None:
 def test_the_preprocessing_is_the_models_own(folder: Path, tmp_path: Path, resize_mode: str) -> None:
     said = {"resize_mode": resize_mode, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
     other = changed(folder, tmp_path, preprocess_cfg=said)
-    vectors = embed.load(f"open_clip:{other}").encode_images(pictures()).vectors
-    assert np.abs(vectors - reference_of(other).images(pictures())).max() < NEAR
-    assert np.abs(vectors - reference_of(folder).images(pictures())).max() > NEAR
+    vectors = embed.load(f"open_clip:{other}").encode_images(sample_images()).vectors
+    assert np.abs(vectors - reference_of(other).images(sample_images())).max() < NEAR
+    assert np.abs(vectors - reference_of(folder).images(sample_images())).max() > NEAR
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU keeps memory of its own")
@@ -229,9 +230,9 @@ def test_images_run_in_parts_whose_tensors_the_c_library_keeps_memory_for(
     sizes: list[int] = []
     network = careful._model.network  # type: ignore[attr-defined]  # a hook shows what no result shows
     network.visual.conv1.register_forward_hook(lambda _, pixels, __: sizes.append(len(pixels[0])))
-    vectors = careful.encode_images(pictures() * 4).vectors
+    vectors = careful.encode_images(sample_images() * 4).vectors
     assert sizes == [4, 4, 4, 4], "equal parts of a batch, not one of 5 and a rest"
-    assert np.abs(vectors - through_torch.encode_images(pictures() * 4).vectors).max() < 1e-6
+    assert np.abs(vectors - through_torch.encode_images(sample_images() * 4).vectors).max() < ROUNDING
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU reads either layout as fast")
@@ -244,12 +245,12 @@ def test_weights_lie_as_a_processor_reads_them(through_torch: Embedder) -> None:
 
 
 def test_a_batch_gives_what_single_calls_give(embedder: Embedder) -> None:
-    many = pictures() * 5  # more than a batch of the CPU
+    many = sample_images() * 5  # more than a batch of the CPU
     singly = np.concatenate([embedder.encode_images([image]).vectors for image in many])
-    assert np.abs(embedder.encode_images(many).vectors - singly).max() < 1e-5
+    assert np.abs(embedder.encode_images(many).vectors - singly).max() < ROUNDING
     texts = TEXTS * 5
     singly = np.concatenate([embedder.encode_texts([text]) for text in texts])
-    assert np.abs(embedder.encode_texts(texts) - singly).max() < 1e-5
+    assert np.abs(embedder.encode_texts(texts) - singly).max() < ROUNDING
 
 
 def test_nothing_gives_no_vectors(embedder: Embedder) -> None:
@@ -284,25 +285,25 @@ def test_marks_in_a_text_are_no_commands(embedder: Embedder) -> None:
 def test_any_text_gets_a_vector_soon(embedder: Embedder) -> None:
     odd = ["\ud800 half", "\x00", "红" * 3000, "a" * 20_000, "🦊" * 500]
     vectors = embedder.encode_texts(odd)
-    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
+    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < ROUNDING
 
 
 def test_threads_share_an_embedder(embedder: Embedder) -> None:
-    images = pictures()
+    images = sample_images()
     expected = [embedder.encode_images([image]).vectors for image in images], embedder.encode_texts(TEXTS)
     with ThreadPoolExecutor(8) as pool:
         seen = [pool.submit(embedder.encode_images, [image]) for image in images * 4]
         read = [pool.submit(embedder.encode_texts, TEXTS) for _ in range(16)]
         for at, each in enumerate(seen):
-            assert np.abs(each.result().vectors - expected[0][at % len(images)]).max() < 1e-5
+            assert np.abs(each.result().vectors - expected[0][at % len(images)]).max() < ROUNDING
         for text in read:
-            assert np.abs(text.result() - expected[1]).max() < 1e-5
+            assert np.abs(text.result() - expected[1]).max() < ROUNDING
 
 
 def test_bf16_keeps_the_vectors(folder: Path, embedder: Embedder) -> None:
     half = load(sources.parse_open_clip(f"open_clip:{folder}"), Execution("torch", "bf16"))
-    exact = np.concatenate([embedder.encode_images(pictures()).vectors, embedder.encode_texts(TEXTS)])
-    rough = np.concatenate([half.encode_images(pictures()).vectors, half.encode_texts(TEXTS)])
+    exact = np.concatenate([embedder.encode_images(sample_images()).vectors, embedder.encode_texts(TEXTS)])
+    rough = np.concatenate([half.encode_images(sample_images()).vectors, half.encode_texts(TEXTS)])
     assert (exact * rough).sum(axis=1).min() > 0.999
     assert np.abs(exact - rough).max() > 0
 
@@ -315,7 +316,7 @@ def test_a_folder_says_what_it_is(embedder: Embedder, folder: Path) -> None:
 
 def test_pickled_weights_give_the_same_vectors(tmp_path: Path, embedder: Embedder) -> None:
     pickled = embed.load(f"open_clip:{open_clip_folder(tmp_path / 'bin', safe=False)}")
-    assert np.abs(pickled.encode_texts(TEXTS) - embedder.encode_texts(TEXTS)).max() < 1e-6
+    assert np.abs(pickled.encode_texts(TEXTS) - embedder.encode_texts(TEXTS)).max() < ROUNDING
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path, embedder: Embedder, folder: Path) -> None:
@@ -352,8 +353,8 @@ def test_a_tag_is_loaded_with_the_librarys_own_configuration(
     tagged = embed.load("open_clip:tiny/random")
     same = changed(folder, tmp_path, preprocess_cfg={"resize_mode": "squash", "mean": [0.5] * 3})
     assert tagged.name == f"open_clip:tiny/random@{commit}"
-    expected = reference_of(same).images(pictures())
-    assert np.abs(tagged.encode_images(pictures()).vectors - expected).max() < NEAR
+    expected = reference_of(same).images(sample_images())
+    assert np.abs(tagged.encode_images(sample_images()).vectors - expected).max() < NEAR
 
 
 def test_the_short_list_of_repositories_is_the_librarys() -> None:
@@ -392,8 +393,8 @@ def test_a_tokenizer_of_the_hub_is_used_and_makes_a_tower_multilingual(tmp_path:
 
 def test_a_tokenizer_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
-    other = changed(folder, tmp_path, model_cfg={"text_cfg": {**text, "hf_tokenizer_name": "nobody/none"}})
-    with pytest.raises(ModelError, match=r"tokenizer.json of nobody/none is not in"):
+    other = changed(folder, tmp_path, model_cfg={"text_cfg": {**text, "hf_tokenizer_name": "missing/none"}})
+    with pytest.raises(ModelError, match=r"tokenizer.json of missing/none is not in"):
         embed.load(f"open_clip:{other}")
 
 
@@ -475,5 +476,7 @@ def test_the_fast_last_block_keeps_the_vectors_and_can_be_turned_off(folder: Pat
     release = sources.parse_open_clip(f"open_clip:{folder}")
     fast, plain = load(release, TORCH), load(release, TORCH, fast=False)
     assert rows_of_last_mlp(plain, "visual") > rows_of_last_mlp(fast, "visual")
-    assert np.abs(fast.encode_images(pictures()).vectors - plain.encode_images(pictures()).vectors).max() < NEAR
+    assert (
+        np.abs(fast.encode_images(sample_images()).vectors - plain.encode_images(sample_images()).vectors).max() < NEAR
+    )
     assert np.abs(fast.encode_texts(TEXTS) - plain.encode_texts(TEXTS)).max() < NEAR

@@ -3,8 +3,8 @@ import json
 import open_clip  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
+from tests.open_clip_tags import collect
 from xcomp_indexer.embed.clip.openclip_config import Configuration
-from xcomp_indexer.embed.clip.openclip_configs import collect
 from xcomp_indexer.embed.weights import sources
 
 

@@ -83,7 +83,7 @@ def test_a_graph_that_does_not_compile_is_an_error_of_one_line(monkeypatch: pyte
         def compile_model(self, *_: object) -> None:
             raise RuntimeError("Exception from core.cpp:1:\nno such operation\n")
 
-    monkeypatch.setattr(openvino.openvino, "Core", Refusing)
+    monkeypatch.setattr(f"{openvino.__name__}.openvino.Core", Refusing)
     with pytest.raises(ModelError, match=r"OpenVINO cannot compile the network: .* no such operation$"):
         multiply()
 

@@ -7,6 +7,7 @@ import skimage
 from PIL import Image
 
 from tests import images
+from tests.nearness import ROUNDING
 from xcomp_indexer.embed import load
 from xcomp_indexer.embed.lite import LiteEmbedder, colors
 from xcomp_indexer.embed.lite.classes import load_classes
@@ -75,7 +76,7 @@ def test_an_image_scaled_while_decoding_has_the_vector_of_the_whole(embedder: Li
 def test_a_batch_equals_its_images_alone(embedder: LiteEmbedder, photos: list[Image.Image]) -> None:
     together = embedder.encode_images(photos).vectors
     alone = np.concatenate([embedder.encode_images([photo]).vectors for photo in photos])
-    np.testing.assert_allclose(together, alone, atol=1e-6)
+    np.testing.assert_allclose(together, alone, atol=ROUNDING)
 
 
 def test_threads_get_the_same_vectors(embedder: LiteEmbedder, photos: list[Image.Image]) -> None:
@@ -83,9 +84,9 @@ def test_threads_get_the_same_vectors(embedder: LiteEmbedder, photos: list[Image
         pictures = list(threads.map(lambda _: embedder.encode_images(photos[:2]).vectors, range(3)))
         texts = list(threads.map(lambda _: embedder.encode_texts(["a cat", "猫"]), range(6)))
     for vectors in pictures:
-        np.testing.assert_allclose(vectors, pictures[0], atol=1e-6)
+        np.testing.assert_allclose(vectors, pictures[0], atol=ROUNDING)
     for vectors in texts:
-        np.testing.assert_allclose(vectors, texts[0], atol=1e-6)
+        np.testing.assert_allclose(vectors, texts[0], atol=ROUNDING)
 
 
 def test_nothing_in_gives_nothing_out(embedder: LiteEmbedder) -> None:

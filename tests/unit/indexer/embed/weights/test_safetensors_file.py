@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from xcomp_indexer.embed.weights.safetensors_file import map_tensors
 from xcomp_protos.errors import ModelError
 
-TENSORS = {
+TENSORS: dict[str, np.ndarray] = {
     "floats": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32),
     "halves": np.arange(6, dtype=np.float16),
     "numbers": np.array([[1, -2]], dtype=np.int64),
@@ -50,7 +50,8 @@ def test_bf16_becomes_fp32(tmp_path: Path) -> None:
     bits = np.array([1.5, -2.0], np.float32).view(np.uint32) >> 16
     path = written(tmp_path, {"x": entry("BF16", [2], 0, 4)}, bits.astype("<u2").tobytes())
     found = map_tensors(path)["x"]
-    assert (found.dtype, found.tolist()) == (np.float32, [1.5, -2.0])
+    assert found.dtype == np.dtype(np.float32)
+    assert found.tolist() == [1.5, -2.0]
 
 
 @pytest.mark.parametrize(

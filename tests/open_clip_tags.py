@@ -1,4 +1,4 @@
-"""Writes weights/open_clip_tags.json from the library: `python -m xcomp_indexer.embed.clip.openclip_configs`."""
+"""Writes weights/open_clip_tags.json from the library: `python -m tests.open_clip_tags`."""
 
 import json
 
