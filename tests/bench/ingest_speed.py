@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tests.bench import machine, photographs
 from tests.bench.clip_speed import chinese_clip, open_clip_b32
 from xcomp_indexer import embed
 from xcomp_indexer.embed.base import Embedder, Encoded, Prepared, Vectors
+from xcomp_indexer.embed.engine.execution import Execution
 from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
@@ -90,7 +92,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(core_count())
     print(machine.line(f"taskset -c 0 python -m tests.bench.ingest_speed --images {options.images}"))
-    print(f"\n{core_count()} core(s), torch {torch.__version__}, best of {options.rounds} rounds\n")
+    print(
+        f"\n{core_count()} core(s), torch {torch.__version__}, OpenVINO {version('openvino')}, best of {options.rounds} rounds\n"
+    )
     stages = "decode s | forward s | upsert s"
     print(f"| spaces | MP | images | {stages} | ideal img/s | ingest img/s | of the ideal | in cpu time |")
     print("|---|---|---|---|---|---|---|---|---|---|")
@@ -110,7 +114,10 @@ def _shared(home: Path, *, quick: bool) -> dict[str, Callable[[], Spaces]]:
         open_clip_b32(english)
         chinese_clip(chinese)
     en, zh = partial(embed.load, f"open_clip:{english}"), partial(embed.load, f"chinese_clip:{chinese}")
-    rows: dict[str, Callable[[], Spaces]] = {"ViT-B/32": lambda: {"en": en()}}
+    rows: dict[str, Callable[[], Spaces]] = {
+        "ViT-B/32, torch": lambda: {"en": en(Execution("torch"))},
+        "ViT-B/32": lambda: {"en": en()},
+    }
     more: dict[str, Callable[[], Spaces]] = {
         "ViT-B/32 + Chinese-CLIP B/16": lambda: {"en": en(), "zh": zh()},
         "lite": lambda: {"lite": embed.load("lite:minilm")},

@@ -38,7 +38,6 @@ _DAMAGE = (
     ValueError,
     pickle.UnpicklingError,
 )
-_LIKE_FP32 = 0.999  # cosine that a lower precision must keep
 
 
 class Networks(Protocol):
@@ -93,7 +92,6 @@ class ClipEmbedder:
         with loading(self.name):
             self._networks, chosen = self._compile(precision)
         self.runs_on = f"{model.device} {chosen}"
-        log.info("event=engine model=%s runs_on=%s", self.name, self.runs_on.replace(" ", ":"))
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Returns the pixels of an upright RGB image as the model takes them.
@@ -159,7 +157,7 @@ class ClipEmbedder:
             return exact, "fp32"
         rough = self._model.compile("bf16")
         cosine = float((self._embed_samples(exact) * self._embed_samples(rough)).sum(axis=-1).min())
-        if cosine >= _LIKE_FP32:
+        if cosine >= selftest.LIKE_FP32:
             return rough, "bf16"
         log.warning("event=kept_fp32 model=%s cosine_of_bf16=%.5f", self.name, cosine)
         return exact, "fp32"

@@ -13,6 +13,7 @@ from xcomp_indexer.embed.engine.cpus import has_avx2
 from xcomp_protos.errors import ModelError
 
 Engine = Literal["openvino", "torch"]
+ENGINES, PRECISIONS = ("auto", "openvino", "torch"), ("auto", "fp32", "bf16")
 GPU_INSTALL = "pip install 'xcomp[gpu]'"
 # Devices of NVIDIA's and AMD's drivers, and of Windows' subsystem for Linux.
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")

@@ -5,6 +5,7 @@ of the names of its colours. The vector of an English text is its sentence vecto
 dictionary first. Both are centred on the mean of all classes. The files come from installed packages.
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xcomp_indexer.embed import selftest
 from xcomp_indexer.embed.base import ClassLabel, Encoded, Prepared, Vectors
 from xcomp_indexer.embed.engine.cpus import count_usable_cores
 from xcomp_indexer.embed.engine.execution import AUTO, Execution, require_openvino
-from xcomp_indexer.embed.engine.openvino import Precision, has_bf16
+from xcomp_indexer.embed.engine.openvino import Precision
 from xcomp_indexer.embed.lite import colors, weights
 from xcomp_indexer.embed.lite.classes import digest_vectors, load_classes, load_vectors
 from xcomp_indexer.embed.lite.dictionary import Dictionary
@@ -25,6 +27,8 @@ from xcomp_indexer.embed.lite.image import LITE0, LITE2, Classifier, Probabiliti
 from xcomp_indexer.embed.lite.text import SentenceEncoder
 from xcomp_indexer.embed.vectors import normalize
 from xcomp_indexer.embed.weights.sources import Release
+
+log = logging.getLogger(__name__)
 
 # Increased by every change of the algorithm that changes vectors; part of the digest.
 _REVISION = "2"
@@ -42,12 +46,20 @@ _COLOR_WEIGHT = 0.3
 def load(release: Release, execution: Execution = AUTO) -> "LiteEmbedder":
     """Loads the embedder from the installed packages.
 
+    `auto` is fp32: bf16 moves the vectors of some images further than those of a CLIP model.
+
     Raises:
         ModelError: a package is missing, or OpenVINO cannot run the networks here.
     """
     require_openvino(release.model, execution)
-    wanted = execution.precision
-    return LiteEmbedder(precision=("bf16" if has_bf16() else "fp32") if wanted == "auto" else wanted)
+    exact = LiteEmbedder()
+    if execution.precision != "bf16":
+        return exact
+    rough = LiteEmbedder(precision="bf16")
+    if (cosine := selftest.compare(exact, rough)) >= selftest.LIKE_FP32:
+        return rough
+    log.warning("event=kept_fp32 model=lite cosine_of_bf16=%.5f", cosine)
+    return exact
 
 
 class LiteEmbedder:
