@@ -54,19 +54,19 @@ screenshots: $(VENV)/.demo  ## docs/images from the pages of `make demo`; needs 
 
 locks: $(VENV)/bin/python  ## requirements/*.txt: what the images install, with hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@for extra in indexer composer composer-light; do \
+	@for extra in indexer gpu composer composer-light; do \
 	  $(LOCK) --extra $$extra --extra observe pyproject.toml -o requirements/$$extra.txt || exit 1; done
 	@$(LOCK) requirements/build.in -o requirements/build.txt
 
 sbom: $(VENV)/bin/python  ## dist/*.cdx.json: what is in the images, in CycloneDX
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
 	@mkdir -p dist
-	@for name in indexer composer composer-light; do \
+	@for name in indexer gpu composer composer-light; do \
 	  $(BIN)/cyclonedx-py requirements --output-file dist/$$name.cdx.json requirements/$$name.txt || exit 1; done
 
 audit: $(VENV)/bin/python  ## known vulnerabilities in what the images install; asks a network service
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	@for name in indexer composer composer-light; do \
+	@for name in indexer gpu composer composer-light; do \
 	  $(BIN)/pip-audit --no-deps --disable-pip --strict -r requirements/$$name.txt || exit 1; done
 
 up:  ## the whole system in containers
@@ -77,7 +77,7 @@ clean:  ## the demo's output and caches; the environments stay
 
 # Cleared first: what a broken set-up or a Python that is gone left behind is in the way of a new one.
 $(VENV)/bin/python:
-	@echo "setting up $(VENV) (a few minutes the first time: torch is large)"
+	@echo "setting up $(VENV) (a minute or two the first time)"
 	@$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/.demo: pyproject.toml $(VENV)/bin/python

@@ -92,9 +92,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(core_count())
     print(machine.line(f"taskset -c 0 python -m tests.bench.ingest_speed --images {options.images}"))
-    print(
-        f"\n{core_count()} core(s), torch {torch.__version__}, OpenVINO {version('openvino')}, best of {options.rounds} rounds\n"
-    )
+    engines = f"torch {torch.__version__}, OpenVINO {version('openvino')}"
+    print(f"\n{core_count()} core(s), {engines}, best of {options.rounds} rounds\n")
     stages = "decode s | forward s | upsert s"
     print(f"| spaces | MP | images | {stages} | ideal img/s | ingest img/s | of the ideal | in cpu time |")
     print("|---|---|---|---|---|---|---|---|---|---|")
