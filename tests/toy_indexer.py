@@ -78,7 +78,7 @@ class ToyIndexer(rpc.IndexerServicer):
         self.searching = threading.Event()
         self._seen = self._concrete()
         self._vectors = {id_: self.embed(image.shows) for id_, image in self.images.items()}
-        texts = [*background.ENGLISH, *background.CHINESE] if images else []
+        texts = background.texts(("en", "zh")) if images else []
         self._background = np.sort([_standouts(self._scores(self.embed(text))).max() for text in texts])
 
     def _concrete(self) -> set[str]:

@@ -38,7 +38,7 @@ PICTURES = (
     r"|[\"']pictures?[\"']|picture\|"  # names of an HTML element, a key of a file on disk, a regular expression
 )
 PARTICIPLE = re.compile(r"(?<!be)ed$")
-NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?(embed|need|feed|speed|seed|shared|shed|bleed|indeed)$")
+NO_PARTICIPLE = re.compile(r"^_*(is|has|are|was|can|test)_|_?([Ee]mbed|need|feed|speed|seed|shared|shed|bleed|indeed)$")
 
 
 def python_files(*folders: str) -> Iterator[Path]:
