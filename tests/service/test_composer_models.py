@@ -21,7 +21,7 @@ from xcomp_composer.model_pool.pool import EndpointConfig, LocalRuntime, ModelPo
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN
 from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_model import base
-from xcomp_model.base import Choice, ImagePart, Prompt, Sampling, Section, never_cancelled
+from xcomp_model.base import Choice, ImagePart, Prompt, Sampling, Section, never
 from xcomp_model.openai_api import model as adapter
 from xcomp_model.selection import select
 from xcomp_model.xcomposer.model import XComposer
@@ -177,15 +177,11 @@ class Recorder:
         monkeypatch.setattr(model, "stream", self.stream)
         monkeypatch.setattr(model, "choose", self.choose)
 
-    def stream(
-        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never_cancelled
-    ) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never) -> Iterator[str]:
         self.prompts.append(prompt)
         return self._stream(prompt, sampling, is_cancelled=is_cancelled)
 
-    def choose(
-        self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never_cancelled
-    ) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never) -> Choice:
         self.prompts.append(prompt)
         return self._choose(prompt, options)
 
