@@ -28,10 +28,10 @@ COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": 
 
 @pytest.fixture
 def filled(indexer: Indexer, photos: Path) -> Indexer:
-    """An indexer with three images and a file that is none."""
+    """An indexer with three images and a file that is not an image."""
     images.library(photos, COLORS)
     (photos / "red.jpg.json").write_text('{"license": "CC-BY", "title": "红", "internal": true}')
-    (photos / "text.jpg").write_text("no picture")
+    (photos / "text.jpg").write_text("not an image")
     indexer.ingest(photos)
     return indexer
 

@@ -62,8 +62,8 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "document": set(),
     },
     "xcomp_model": {
-        "xcomposer": {"base", "decoding"},
-        "openai_api": {"base"},
+        "xcomposer": {"base", "decoding", "families"},
+        "openai_api": {"base", "families"},
     },
     "xcomp_cli": {
         "commands": {
