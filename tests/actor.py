@@ -12,7 +12,7 @@ from xcomp_model.base import (
     Section,
     Stage,
     Template,
-    never_cancelled,
+    never,
 )
 from xcomp_model.echo import EchoModel, EchoPrompts
 
@@ -61,9 +61,7 @@ class Actor(EchoModel):
         """The stages asked for, in order."""
         return [stage for stage, _ in self.asked]
 
-    def stream(
-        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never_cancelled
-    ) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never) -> Iterator[str]:
         stage = prompt[0].text if isinstance(prompt[0], Template) else "chat"
         self.asked.append((stage, prompt))
         lines = self.lines.get(stage)
@@ -75,9 +73,7 @@ class Actor(EchoModel):
             raise line
         yield line
 
-    def choose(
-        self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never_cancelled
-    ) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never) -> Choice:
         self.asked.append(("choose", prompt))
         self.on_choice()
         if not self.choices:

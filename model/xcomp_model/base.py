@@ -256,7 +256,7 @@ class Prompts(Protocol):
         """Reads the answer to `query`; may be empty."""
 
 
-def never_cancelled() -> bool:
+def never() -> bool:
     """Returns False: the `is_cancelled` of a call that cannot be cancelled."""
     return False
 
@@ -280,16 +280,14 @@ class VisionLanguageModel(Protocol):
     def prompts(self) -> Prompts:
         """Its prompts."""
 
-    def stream(
-        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never_cancelled
-    ) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never) -> Iterator[str]:
         """Yields the answer in pieces; ends within one token after `is_cancelled` is true or the generator is closed.
 
         Raises:
             ModelFailure: the prompt is empty, exceeds the context or has images that the model cannot see; no memory.
         """
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never_cancelled) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never) -> Choice:
         """Returns how likely each option is to be the answer, over all of its spellings.
 
         Raises:

@@ -23,7 +23,7 @@ from xcomp_model.base import (
     Template,
     Text,
     Turn,
-    never_cancelled,
+    never,
 )
 from xcomp_model.families import find_family
 
@@ -101,9 +101,7 @@ class EchoModel:
     def __init__(self) -> None:
         self.prompts = EchoPrompts()
 
-    def stream(
-        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never_cancelled
-    ) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never) -> Iterator[str]:
         """Yields the last text of the prompt word by word."""
         texts = [part.text for part in prompt if isinstance(part, Text)]
         if not texts:
@@ -118,7 +116,7 @@ class EchoModel:
         prompt: Prompt,  # noqa: ARG002 the protocol's
         options: Sequence[str],
         *,
-        is_cancelled: CancelCheck = never_cancelled,  # noqa: ARG002 the protocol's
+        is_cancelled: CancelCheck = never,  # noqa: ARG002 the protocol's
     ) -> Choice:
         """Halves the probability from option to option."""
         if not options:

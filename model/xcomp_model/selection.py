@@ -17,7 +17,7 @@ from xcomp_model.base import (
     ModelFailure,
     Section,
     VisionLanguageModel,
-    never_cancelled,
+    never,
 )
 
 CLOSE = 0.2  # provisional: if the best candidate leads by less, the group is shown again
@@ -48,7 +48,7 @@ def select(
     candidates: Sequence[ImagePart],
     *,
     allowance: Allowance | None = None,
-    is_cancelled: CancelCheck = never_cancelled,
+    is_cancelled: CancelCheck = never,
 ) -> Choice:
     """Returns how likely each candidate is to belong after the last section.
 

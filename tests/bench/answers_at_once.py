@@ -17,7 +17,7 @@ import torch
 
 from tests.bench import machine, model_speed
 from tests.checkpoints import write_checkpoint
-from xcomp_model.base import Sampling, Text, never_cancelled
+from xcomp_model.base import Sampling, Text, never
 from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture.config import read_config
 from xcomp_model.xcomposer.model import XComposer
@@ -74,7 +74,7 @@ def _seconds(runner: Runner, prompts: Sequence[Sequence[Unit]], placement: Devic
     def draw(units: Sequence[Unit]) -> None:
         sampler = TokenSampler(Sampling(), device=runner.device)
         with (
-            runner.read_prompt(units, more=tokens, is_cancelled=never_cancelled) as (prefix, scores),
+            runner.read_prompt(units, more=tokens, is_cancelled=never) as (prefix, scores),
             runner.join_batch(prefix) as read_token,
         ):
             ready.wait()

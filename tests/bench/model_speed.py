@@ -22,7 +22,7 @@ from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig
 
 from tests.bench import machine
 from tests.checkpoints import write_checkpoint
-from xcomp_model.base import ImagePart, ModelFailure, Prompt, Prompts, Sampling, Section, never_cancelled
+from xcomp_model.base import ImagePart, ModelFailure, Prompt, Prompts, Sampling, Section, never
 from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture import build
 from xcomp_model.xcomposer.architecture.config import Config, XComposer1Config, read_config
@@ -166,7 +166,7 @@ def _decode_s(runner: Runner, units: Sequence[Unit], placement: DevicePlacement)
     """Returns the seconds of a greedy token after a short prompt, including its drawing."""
     drawer = TokenSampler(Sampling(), device=runner.device)
     with (
-        runner.read_prompt(units, more=_NEW_TOKENS, is_cancelled=never_cancelled) as (prefix, logits),
+        runner.read_prompt(units, more=_NEW_TOKENS, is_cancelled=never) as (prefix, logits),
         runner.join_batch(prefix) as read_token,
     ):
 
@@ -179,7 +179,7 @@ def _decode_s(runner: Runner, units: Sequence[Unit], placement: DevicePlacement)
 
 
 def _read(runner: Runner, units: Sequence[Unit]) -> None:
-    with runner.read_prompt(units, more=0, is_cancelled=never_cancelled):
+    with runner.read_prompt(units, more=0, is_cancelled=never):
         pass
 
 

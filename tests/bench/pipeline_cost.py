@@ -33,7 +33,7 @@ from xcomp_composer.indexer_client.repository import Conditions, RepositoryClien
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model import load
-from xcomp_model.base import Choice, ImagePart, Prompt, Runtime, Sampling, Section, Template, Text, never_cancelled
+from xcomp_model.base import Choice, ImagePart, Prompt, Runtime, Sampling, Section, Template, Text, never
 from xcomp_model.xcomposer.model import XComposer
 from xcomp_model.xcomposer.prompts.v1 import Prompts1
 from xcomp_model.xcomposer.prompts.v2 import Prompts2
@@ -70,9 +70,7 @@ class Given:
         """Counts as the model does."""
         return self._model.count_tokens(prompt)
 
-    def stream(
-        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never_cancelled
-    ) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never) -> Iterator[str]:
         """Reads the prompt with its given answer, and yields the answer."""
         stage, answer = self._answer(prompt)
         before = self._model.positions_read
@@ -85,9 +83,7 @@ class Given:
         whole = (*prompt, Template(answer))
         list(self._model.stream(whole, replace(sampling, grammar=None, max_new_tokens=1), is_cancelled=is_cancelled))
 
-    def choose(
-        self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never_cancelled
-    ) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never) -> Choice:
         """Has the model choose, and answers closely: the same image in both orders."""
         offered = [part.key for part in prompt if isinstance(part, ImagePart)][-len(options) :]
         stage = "second look" if frozenset(offered) == self._before else "choose"

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.checkpoints import GOLDEN, golden_folder
-from xcomp_model.base import ImagePart, Sampling, never_cancelled
+from xcomp_model.base import ImagePart, Sampling, never
 from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
 from xcomp_model.xcomposer.architecture.xcomposer1 import HalfPrecisionRotary, XComposer1
@@ -120,7 +120,7 @@ def test_greedy_ids_match(
 @pytest.mark.parametrize("case", ["text", "interleaved"])
 def test_beam_ids_match(network: XComposer1, golden: dict[str, Tensor], case: str) -> None:
     sampling = Sampling(beams=5, repetition_penalty=1.5, max_new_tokens=8)
-    ids = beam_search(network, _embeds(network, golden, case), sampling, ends=[2], is_cancelled=never_cancelled)
+    ids = beam_search(network, _embeds(network, golden, case), sampling, ends=[2], is_cancelled=never)
     assert ids == golden[f"{case}.beam5_rep1p5_ids"][0].tolist()
 
 

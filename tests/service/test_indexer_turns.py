@@ -160,7 +160,7 @@ def test_an_ingest_that_waited_for_a_repository_that_went_is_told(
         except NotFound as error:
             failed.append(str(error))
 
-    monkeypatch.setattr(api, "waiting", waiting)
+    monkeypatch.setattr(api, "count_waiting", waiting)
     thread = threading.Thread(target=ingest)
     with indexer.library.get("default").ingesting:
         thread.start()

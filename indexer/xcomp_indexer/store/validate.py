@@ -130,7 +130,7 @@ def batches(items: Sequence[T]) -> Iterator[list[T]]:
 def payload(mapping: Mapping[str, object]) -> dict[str, object]:
     """Copies JSON values and refuses everything else, booleans included.
 
-    A key whose value is None is left out: absent and null are the same, since REST does not transport nulls.
+    A key with the value None is left out: absent and null are the same, since REST does not transport nulls.
     """
     return {
         _text(key, "a key"): _plain(value, at=str(key), depth=1) for key, value in mapping.items() if value is not None

@@ -29,7 +29,7 @@ from xcomp_model.base import (
     Runtime,
     Sampling,
     Text,
-    never_cancelled,
+    never,
 )
 from xcomp_model.families import find_family
 from xcomp_model.openai_api.calls import CallerLeft, CancellableCalls
@@ -83,15 +83,13 @@ class OpenAIModel:
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._calls.prepare]}),
         )  # fmt: skip
 
-    def stream(
-        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never_cancelled
-    ) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never) -> Iterator[str]:
         """Yields the answer in pieces; ends once `is_cancelled` is true, even if the endpoint sends nothing.
 
         Raises:
             ModelFailure: the endpoint does not answer, refuses, or cannot obey the sampling.
         """
-        _refuse_unsupported(sampling)
+        _check_sampling(sampling)
         messages = self._messages(prompt)
 
         def request() -> "Iterator[ChatCompletionChunk]":
@@ -116,7 +114,7 @@ class OpenAIModel:
                 if chunk.choices and (text := chunk.choices[0].delta.content):
                     yield text
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never_cancelled) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never) -> Choice:
         """Returns how likely each option is to be the answer.
 
         The methods are tried from the best on, until the endpoint obeys one; later choices start with that one.
@@ -232,7 +230,7 @@ def open_model(name: str, runtime: Runtime) -> OpenAIModel:
     )
 
 
-def _refuse_unsupported(sampling: Sampling) -> None:
+def _check_sampling(sampling: Sampling) -> None:
     for value, neutral, name in (
         (sampling.top_k, 0, "top_k"),
         (sampling.repetition_penalty, 1.0, "repetition_penalty"),

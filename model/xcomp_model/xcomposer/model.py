@@ -17,7 +17,7 @@ from xcomp_model.base import (
     Prompt,
     Prompts,
     Sampling,
-    never_cancelled,
+    never,
 )
 from xcomp_model.decoding import GrammarMask, StopStrings, TokenSampler, option_probabilities
 from xcomp_model.families import XCOMPOSER
@@ -75,9 +75,7 @@ class XComposer:
         """Counts the positions of a prompt."""
         return sum(map(self._runner.count_rows, self._tokenizer.encode_prompt(prompt)))
 
-    def stream(
-        self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never_cancelled
-    ) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never) -> Iterator[str]:
         """Yields the answer while it is drawn; a beam search yields it at its end."""
         units = self._encode(prompt)
         decoder, stops = Decoder(self._tokenizer), StopStrings(sampling.stop)
@@ -95,7 +93,7 @@ class XComposer:
         if rest:
             yield rest
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never_cancelled) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never) -> Choice:
         """Returns the probabilities of the options: of all their spellings, after all lead-ins."""
         if not options or len(set(options)) < len(options) or not all(options):
             raise ModelFailure(f"cannot choose from {list(options)}: offer different options")

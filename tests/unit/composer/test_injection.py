@@ -1,6 +1,6 @@
 """Texts that try to act never do: not in the prompts of any model, not in pages, Markdown, HTML or JSON.
 
-The one idea: whatever a text says, the structure around it is that of a harmless one.
+The idea: whatever a text says, the structure around it is that of a harmless one.
 """
 
 import re

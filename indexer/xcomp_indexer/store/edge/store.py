@@ -290,11 +290,9 @@ def _to_hit(point: qe.ScoredPoint, score: float) -> ScoredPoint:
 
 
 def _to_point(record: qe.Record) -> ScoredPoint:
-    found = ScoredPoint(str(record.id), 0.0, record.payload or {})
-    held = record.vector
-    if not isinstance(held, dict):
-        return found
-    return found._replace(vectors={space: np.asarray(vector, np.float32) for space, vector in held.items()})
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    rows = {space: np.asarray(vector, np.float32) for space, vector in vectors.items()}
+    return ScoredPoint(str(record.id), 0.0, record.payload or {}, rows)
 
 
 def _translate_optional(where: Filter | None) -> qe.Filter | None:

@@ -87,7 +87,7 @@ class ContextBudget:
     def __init__(self, count: Callable[[Sequence[Part]], int]) -> None:
         self._count = count
 
-    def count_dropped(self, blocks: Sequence[list[Part]], *, room: int, keep: int = 1) -> int:
+    def count_to_drop(self, blocks: Sequence[list[Part]], *, room: int, keep: int = 1) -> int:
         """Returns how many blocks to drop from the start; the last `keep` blocks always stay."""
         costs = [self._count(block) for block in blocks]
         excess = sum(costs) - room
@@ -107,13 +107,13 @@ class ContextBudget:
 
     def fit_last_lines(self, sections: Sequence[str], *, room: int) -> list[Part]:
         """Returns numbered lines of the last sections, at least two; drops the farthest first if they do not fit."""
-        start = self.count_dropped(number_lines(sections), room=room, keep=2)
+        start = self.count_to_drop(number_lines(sections), room=room, keep=2)
         return flatten(number_lines(self._heads(sections[start:], first=start, room=room), first=start))
 
     def fit_context(self, sections: Sequence[Section], *, room: int) -> list[Part]:
         """Returns sections with their images; drops the farthest first if they do not fit."""
         blocks = image_blocks(sections)
-        kept = blocks[self.count_dropped(blocks, room=room) :]
+        kept = blocks[self.count_to_drop(blocks, room=room) :]
         if kept and self._count(flatten(kept)) > room:
             text, *rest = kept[-1]
             assert isinstance(text, Text), "a block starts with its text"

@@ -138,7 +138,7 @@ class Prompts1(common.ReleasedPrompts):
             return _interface_chat(turns)
         blocks = [_chat_turn(turn) for turn in turns]
         room = self._room("chat") - self._count((BEGIN, _META, _BOT))
-        return (BEGIN, _META, *common.flatten(blocks[self._budget.count_dropped(blocks, room=room) :]), _BOT)
+        return (BEGIN, _META, *common.flatten(blocks[self._budget.count_to_drop(blocks, room=room) :]), _BOT)
 
     def edit(self, change: Change, sections: Sequence[str], section: int, *, hint: str = "") -> Prompt:
         """Asks in a chat turn, because this release was not trained for edits."""

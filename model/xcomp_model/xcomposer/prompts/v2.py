@@ -162,7 +162,7 @@ class Prompts2(common.ReleasedPrompts):
         system: Prompt = (BEGIN, TURN, Template(f"system\n{self._meta}"), TURN_END, Template("\n"))
         blocks = [_chat_turn(turn) for turn in turns]
         room = self._max_prompt("chat") - self._count((*system, *_answer("")))
-        return (*system, *common.flatten(blocks[self._budget.count_dropped(blocks, room=room) :]), *_answer(""))
+        return (*system, *common.flatten(blocks[self._budget.count_to_drop(blocks, room=room) :]), *_answer(""))
 
     def edit(self, change: Change, sections: Sequence[str], section: int, *, hint: str = "") -> Prompt:
         """Asks for a new version of a paragraph, or for a new one between two others."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
-from xcomp_model.base import CancelCheck, ImagePart, ModelFailure, Sampling, never_cancelled
+from xcomp_model.base import CancelCheck, ImagePart, ModelFailure, Sampling, never
 from xcomp_model.decoding import TokenPath
 from xcomp_model.xcomposer.architecture.build import Network
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
@@ -162,7 +162,7 @@ class Runner:
         """Reads one token of each of several answers."""
         if len(rows) == 1:
             ((prefix, token),) = rows
-            return [self._feed(prefix, [token], is_cancelled=never_cancelled)]
+            return [self._feed(prefix, [token], is_cancelled=never)]
         prefixes = [prefix for prefix, _ in rows]
         lengths = [prefix.rows for prefix in prefixes]
         with self._take_turn():

@@ -13,7 +13,7 @@ from tests.images import plain
 from tests.nearness import ROUNDING
 from xcomp_composer.server import main
 from xcomp_model import load
-from xcomp_model.base import Choice, ImagePart, ModelFailure, Runtime, Sampling, Section, never_cancelled
+from xcomp_model.base import Choice, ImagePart, ModelFailure, Runtime, Sampling, Section, never
 from xcomp_model.xcomposer.model import XComposer
 from xcomp_model.xcomposer.runtime.kv_cache import GenerationCancelled, Prefix, PrefixCache
 from xcomp_model.xcomposer.runtime.memory_plan import MemoryPlan, kv_bytes_per_position, prompt_cache_bytes
@@ -24,7 +24,7 @@ IMAGES = [ImagePart(f"p{i}", plain((20 * i, 200 - 9 * i, 40))) for i in range(12
 
 def read(prefixes: PrefixCache, units: Sequence[int]) -> int:
     """Reads a prompt into a cache of one layer; returns how many positions were new."""
-    with prefixes.reserve(units, more=0, count_rows=lambda _: 1, is_cancelled=never_cancelled) as prefix:
+    with prefixes.reserve(units, more=0, count_rows=lambda _: 1, is_cancelled=never) as prefix:
         new = units[len(prefix.units) :]
         rows = torch.tensor(new, dtype=torch.float32).view(1, 1, -1, 1).expand(1, 2, -1, 4)
         prefix.kv.update(rows, -rows, 0)
@@ -102,10 +102,10 @@ def test_a_cropped_prefix_frees_its_memory() -> None:
 def test_a_call_waits_for_room_until_it_is_cancelled() -> None:
     prefixes = cache_of(11)
     wait = partial(prefixes.reserve, [9], more=4, count_rows=lambda _: 1)
-    with prefixes.reserve([1, 2], more=4, count_rows=lambda _: 1, is_cancelled=never_cancelled):
-        with wait(is_cancelled=never_cancelled), pytest.raises(GenerationCancelled), wait(is_cancelled=lambda: True):
+    with prefixes.reserve([1, 2], more=4, count_rows=lambda _: 1, is_cancelled=never):
+        with wait(is_cancelled=never), pytest.raises(GenerationCancelled), wait(is_cancelled=lambda: True):
             pass
-        with wait(is_cancelled=never_cancelled):  # one of the two calls has left
+        with wait(is_cancelled=never):  # one of the two calls has left
             pass
 
 

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from tests.checkpoints import write_checkpoint
 from xcomp_composer.model_pool.pool import EndpointConfig, LocalRuntime, ModelPool
 from xcomp_model import load
-from xcomp_model.base import Brief, Prompt, Runtime, Sampling, never_cancelled
+from xcomp_model.base import Brief, Prompt, Runtime, Sampling, never
 from xcomp_model.xcomposer.model import XComposer
 from xcomp_model.xcomposer.runtime.kv_cache import BatchedKVCache, Prefix
 from xcomp_model.xcomposer.tokenizer import Unit
@@ -38,7 +38,7 @@ def request(model: XComposer, number: int, *, tokens: int = 30) -> tuple[Prompt,
     return prompt, Sampling(temperature=heat, repetition_penalty=3.0, seed=number, max_new_tokens=tokens)
 
 
-def answer(model: XComposer, number: int, is_cancelled: Callable[[], bool] = never_cancelled) -> list[str]:
+def answer(model: XComposer, number: int, is_cancelled: Callable[[], bool] = never) -> list[str]:
     return list(model.stream(*request(model, number), is_cancelled=is_cancelled))
 
 
@@ -82,14 +82,14 @@ def test_a_shared_pass_gives_every_row_the_scores_of_its_own_pass(folder: Path) 
 
     @contextmanager
     def read(units: Sequence[Unit]) -> Iterator[Prefix]:
-        with runner.read_prompt(units, more=3, is_cancelled=never_cancelled) as (prefix, _):
+        with runner.read_prompt(units, more=3, is_cancelled=never) as (prefix, _):
             yield prefix
 
     with read(prompts[0]) as a, read(prompts[1]) as b, read(prompts[2]) as c, read(prompts[3]) as d:
         shared = [runner._step([(prefix, 9) for prefix in (a, b, c, d)]) for _ in range(3)][-1]
         assert [prefix.rows for prefix in (a, b, c, d)] == [len(units) + 3 for units in prompts]
     for units, scores in zip(prompts, shared, strict=True):
-        with runner.read_prompt([*units, 9, 9, 9], more=0, is_cancelled=never_cancelled) as (_, alone):
+        with runner.read_prompt([*units, 9, 9, 9], more=0, is_cancelled=never) as (_, alone):
             torch.testing.assert_close(scores, alone, atol=1e-4, rtol=1e-4)
 
 
@@ -97,7 +97,7 @@ def test_a_cancelled_answer_ends_within_a_token_and_the_others_continue(folder: 
     together, alone = open_model(folder), open_model(folder)
     cancel_checks = iter([False] * 6)
     answers = at_once(
-        lambda number: answer(together, number, (lambda: next(cancel_checks, True)) if number == 0 else never_cancelled)
+        lambda number: answer(together, number, (lambda: next(cancel_checks, True)) if number == 0 else never)
     )
     expected = [answer(alone, number) for number in range(AT_ONCE)]
     assert answers[1:] == expected[1:]
