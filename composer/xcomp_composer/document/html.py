@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import accumulate
 
-from xcomp_composer.document.blocks import GENERATOR_SYNTAX, Block, Kind, has_prose, join_lines
+from xcomp_composer.document.blocks import GENERATOR_SYNTAX, Block, Kind, has_prose, join_lines, split_lines
+from xcomp_composer.document.front_matter import count_front_matter_lines
 
 _CONTAINERS = frozenset({"html", "body", "main", "article", "section", "div"})
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -185,8 +186,8 @@ class _HtmlReader(HTMLParser):
 
 def split_html(source: str) -> list[Block]:
     """Cuts an HTML source into blocks; white space after a block belongs to it."""
-    blocks: list[Block] = []
-    position = 0
+    position = _measure_front_matter(source)
+    blocks = [Block(Kind.FRONT_MATTER, source[:position])] if position else []
     for span in _parse(source).spans:
         blocks += _fill_gap(blocks, source[position : span.start])
         blocks.append(Block(span.kind, source[span.start : span.end], span.prose))
@@ -220,7 +221,16 @@ def strip_comments(source: str) -> str:
     return "".join([*pieces, source[position:]])
 
 
+def _measure_front_matter(source: str) -> int:
+    """Returns the number of characters of the front matter that a site generator reads before a page."""
+    count = count_front_matter_lines(source, with_heads=False)
+    return sum(map(len, split_lines(source)[:count])) if count else 0
+
+
 def _parse(source: str) -> _HtmlReader:
+    """Reads a source; its front matter is blank to the parser, so that positions stay right."""
+    front = source[: _measure_front_matter(source)]
+    source = re.sub(r"[^\r\n]", " ", front) + source[len(front) :]
     reader = _HtmlReader(source)
     try:
         reader.feed(source)  # without `close`, which would guess at what is unfinished
