@@ -19,7 +19,7 @@ from xcomp_composer.document.markdown import parse
 from xcomp_composer.document.splitting import split_blocks
 
 _MARK = re.compile(r"<!-- xcomp:(begin|end)(\+?) ([0-9a-f]{12}) -->")
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>~&|$])")
+_PUNCTUATION = re.compile(r"([\\`*_\[\]>~&|$])|([{}<])|(%)(?=%)")
 _UNSAFE_IN_LINK = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})|[\s<>()\\\"']")
 _IMAGE_STYLE = "max-width: 100%; height: auto"  # the author's styles may not limit the width
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -70,8 +70,13 @@ def detect_line_end(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Returns a text as one line that Markdown shows literally."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+    """Returns a text as one line that Markdown shows literally, and in which no template language finds a tag."""
+    return _PUNCTUATION.sub(_escape_mark, " ".join(text.split()))
+
+
+def _escape_mark(match: re.Match[str]) -> str:
+    """Marks of templates become references: a backslash would leave `{%` and `<%` whole."""
+    return f"\\{match[1]}" if match[1] else f"&#{ord(match[0])};"
 
 
 def _find_image_blocks(text: str, format_: str) -> Iterator[_Range]:

@@ -10,7 +10,8 @@ from enum import Enum
 
 # The beginning of a paragraph that is an instruction to a site generator, not prose; the last line is of MDX.
 GENERATOR_SYNTAX = re.compile(
-    r"""\s*(?: \{\{ | \{% | ::: | \$\$ | \[\^ | \[toc\] | \\(?:begin|end)\{ | <!-- | (?:!!!|\?\?\?\+?)\s+\w
+    r"""\s*(?: \{\{ | \{[%\#:!] | <% | %% | ::: | /// | \$\$ | \[\^ | \[{1,2}_?toc_?\] | \\[a-z]{2} | <!--
+      | (?:!!!|\?\?\?\+?)\s+\w | ===[!+]*\s+["'] | -+8<-+ | \*\[[^\]\n]+\]: | <<< | \([\w-]+\)=\s*(?:\n|\Z)
       | \{/\* | (?-i: import\s[^\n]*["'] | export\s+(?:const|default|function|let)\s ) )""",
     re.IGNORECASE | re.VERBOSE,
 )
