@@ -72,7 +72,7 @@ WINGS: dict[str, dict[str, set[str]]] = {
         },
         "evaluation": {"requests", "output"},
         "articles": {"local_server", "output"},
-        "indexing": {"local_server", "output"},
+        "indexing": {"local_server", "model_catalog", "output"},
         "diagnostics": {"local_server", "output", "model_catalog"},
         "requests": {"options"},
         "local_server": {"output"},

@@ -113,6 +113,11 @@ def is_watched() -> bool:
     return sys.stderr.isatty() and not _is_dumb()
 
 
+def is_asking() -> bool:
+    """Whether a person can be asked: questions go to stderr, answers come from stdin."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def strong(text: str) -> str:
     """Returns the text in bold if styles are shown."""
     return _style(text, bold=True)
