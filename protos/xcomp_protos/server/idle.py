@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class ActiveCalls:
@@ -33,3 +34,14 @@ class ActiveCalls:
         """Returns the seconds since the last call ended; 0 while a call is active."""
         with self._lock:
             return 0.0 if self._active else time.monotonic() - self._since
+
+
+def free_regularly(free: Callable[[float], None], *, after_s: float) -> None:
+    """Calls `free(after_s)` in the background until the process ends, often enough to be at most a tenth late."""
+
+    def run() -> None:
+        pause = threading.Event()
+        while not pause.wait(after_s / 10):
+            free(after_s)
+
+    threading.Thread(target=run, name="free-models", daemon=True).start()
