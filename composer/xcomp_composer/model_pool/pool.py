@@ -78,12 +78,13 @@ class ModelPool:
         """Returns the names of the models in memory."""
         return sorted(self._loaded)
 
-    def free_idle(self, after_s: float) -> None:
-        """Removes models from memory that had no turn and no waiting call for `after_s` seconds."""
-        for name, loaded in list(self._loaded.items()):
-            if loaded.queue.idle_s() > after_s:
-                del self._loaded[name]
-                log.info("event=model_freed model=%s", name)
+    def free_idle(self, after_s: float) -> bool:
+        """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""
+        unused = [name for name, loaded in list(self._loaded.items()) if loaded.queue.idle_s() > after_s]
+        for name in unused:
+            del self._loaded[name]
+            log.info("event=model_freed model=%s", name)
+        return bool(unused)
 
     def load_illustrator(self, model: str, profile: str, check: Check) -> "LoadedModel | None":
         """Returns the model that places and chooses images; None if the scores of the repository do.
