@@ -51,9 +51,11 @@ class EmbedderCache:
         with self._lock:
             return sorted(self._loaded)
 
-    def free_idle(self, after_s: float) -> None:
-        """Free the models that were not used for `after_s` seconds."""
+    def free_idle(self, after_s: float) -> bool:
+        """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""
         with self._lock:
-            for model in [name for name, used in self._used.items() if time.monotonic() - used > after_s]:
+            unused = [name for name, used in self._used.items() if time.monotonic() - used > after_s]
+            for model in unused:
                 del self._loaded[model], self._used[model]
                 log.info("event=model_freed model=%s", model)
+            return bool(unused)
