@@ -43,13 +43,19 @@ class EmbedderCache:
             embedder = self._load(model)
         except ModelError as error:
             raise Conflict(str(error)) from error
-        log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        log.info("event=model_loaded model=%s runs_on=%r seconds=%.1f", model, embedder.runs_on, seconds)
         return embedder
 
     def names(self) -> list[str]:
         """Return the names of the models in memory."""
         with self._lock:
             return sorted(self._loaded)
+
+    def engines(self) -> dict[str, str]:
+        """Return what runs each model in memory: engine, device and precision."""
+        with self._lock:
+            return {name: embedder.runs_on for name, embedder in self._loaded.items()}
 
     def free_idle(self, after_s: float) -> bool:
         """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from xcomp_indexer import embed
+from xcomp_indexer.embed.engine.execution import ENGINES, PRECISIONS, Execution
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -55,7 +57,8 @@ def _serve(options: argparse.Namespace) -> None:
     spaces_of(options.profile)  # a wrong name fails at the start, not at the first request
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
-    models = EmbedderCache()
+    execution = Execution(options.engine, options.precision)
+    models = EmbedderCache(partial(embed.load, execution=execution))
     catalog = RepositoryCatalog(stores, models, default_profile=options.profile)
     roots = [Path(root) for root in options.allow_root or ["/"]]
     service = IndexerService(catalog, roots=roots, upload_dir=UploadDir(home / FOLDER))
@@ -114,6 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--profile", "XCOMP_PROFILE", default=DEFAULT_PROFILE, help="of new repositories: clip, xcomposer, lite"
     )
     add_option(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
+    add_option(
+        parser, "--engine", "XCOMP_ENGINE", default="auto", choices=ENGINES,
+        help="of embedding models; auto: torch on a GPU, else OpenVINO where it has a graph of the model, else torch",
+    )  # fmt: skip
+    add_option(
+        parser, "--precision", "XCOMP_EMBED_PRECISION", default="auto", choices=PRECISIONS,
+        help="of embedding models; auto: bf16 where it is fast and the vectors stay alike, else fp32",
+    )  # fmt: skip
     add_option(
         parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose images may be read; default: all"
     )
