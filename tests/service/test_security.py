@@ -20,7 +20,7 @@ from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Denied, InvalidRequest, Unauthenticated, Unavailable
 from xcomp_protos.server.auth import Access, Grant
-from xcomp_protos.server.options import _is_private
+from xcomp_protos.server.options import is_private
 from xcomp_protos.server.run import RunningServer, ServerEndpoint, ServiceSpec, start_server
 from xcomp_protos.tls import ClientTls, ServerTls, client_tls, server_tls
 
@@ -176,7 +176,7 @@ def test_a_server_open_to_the_network_needs_a_token_or_a_certificate(
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:1", "[::1]:0", "127.8.8.8:1", "unix:/run/x.sock"])
 def test_a_private_address_needs_no_token(listen: str) -> None:
-    assert _is_private(listen)
+    assert is_private(listen)
 
 
 def test_a_header_that_is_nearly_right_is_unauthenticated() -> None:

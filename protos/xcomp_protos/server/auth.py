@@ -1,11 +1,14 @@
 """Which caller may call which method: bearer tokens, each with a role and optionally a list of repositories.
 
 A token file has one token on each line: `ROLE TOKEN`, `ROLE TOKEN REPOSITORY,REPOSITORY`, or a token alone, which
-allows everything. Empty lines and lines that begin with `#` are ignored. This module uses the names of methods and
+allows everything. Empty lines and lines that begin with `#` are ignored. A line that could open more than its author
+meant is refused, and so is a file that other users may read or change. This module uses the names of methods and
 fields; it does not depend on what the methods do.
 """
 
 import hmac
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,8 @@ from xcomp_protos.errors import Denied, InvalidRequest
 
 Role = Literal["read", "write", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each includes the ones before it
+MIN_SECRET_CHARACTERS = 16
+_FOREIGN = stat.S_IRWXO | stat.S_IWGRP  # a group may read it, as where a container's user has the file by its group
 
 # The role that a method of either service needs; a method that is not listed needs `admin`.
 NEEDS: Mapping[str, Role] = {
@@ -124,12 +129,10 @@ def read_tokens(path: str, *, option: str) -> Access:
     """Reads a token file.
 
     Raises:
-        InvalidRequest: it cannot be read, has no token, or has a wrong line; the message begins with `option`.
+        InvalidRequest: it cannot be read, other users may read it, it has no token, or it has a wrong line; the message
+            begins with `option`.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{option} {path} cannot be read: {error}") from None
+    lines = _read_private(path, option).splitlines()
     grants = [
         _grant(line.split(), f"{option} {path}, line {number}")
         for number, line in enumerate(lines, start=1)
@@ -145,14 +148,41 @@ def read_secret(path: str, *, option: str) -> str:
     return read_tokens(path, option=option).grants[0].token
 
 
+def check_secret(secret: str, where: str) -> str:
+    """Returns a secret that nobody guesses; raises `InvalidRequest` for a short one and for the name of a role."""
+    if secret.lower() in ROLES or len(secret) < MIN_SECRET_CHARACTERS:  # the message does not repeat it
+        raise InvalidRequest(
+            f"{where}: a token has {MIN_SECRET_CHARACTERS} characters or more, and this one has {len(secret)}: "
+            "make one with xcomp token"
+        )
+    return secret
+
+
+def check_private(mode: int, where: str) -> None:
+    """Raises `InvalidRequest` if a file of this mode is open to all users, or to changes by a group."""
+    if os.name == "posix" and mode & _FOREIGN:
+        raise InvalidRequest(f"{where} is open to other users (mode {mode & 0o777:04o}): run chmod 600 on it")
+
+
+def _read_private(path: str, option: str) -> str:
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            check_private(os.fstat(file.fileno()).st_mode, f"{option} {path}")
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{option} {path} cannot be read: {error}") from None
+
+
 def _grant(words: Sequence[str], where: str) -> Grant:
     if len(words) == 1:
-        return Grant(token=words[0])
+        return Grant(token=check_secret(words[0], where))
     role = next((each for each in ROLES if each == words[0]), None)
     if role is None or len(words) > 3:  # the words may be secret, so the message does not repeat them
         raise InvalidRequest(f"{where}: write ROLE TOKEN [REPOSITORY,…], with a role of {', '.join(ROLES)}")
-    repositories = frozenset(filter(None, words[2].split(","))) if len(words) == 3 else frozenset[str]()
-    return Grant(role, repositories, words[1])
+    names = words[2].split(",") if len(words) == 3 else []
+    if not all(names):
+        raise InvalidRequest(f"{where}: the list of repositories has an empty name: name them, or leave the list out")
+    return Grant(role, frozenset(names), check_secret(words[1], where))
 
 
 def _repositories_in(message: Message) -> Iterator[str]:
