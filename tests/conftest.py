@@ -41,7 +41,7 @@ def short() -> Iterator[Path]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """An empty folder for pictures."""
+    """An empty folder for images."""
     folder = tmp_path / "photos"
     folder.mkdir()
     return folder

@@ -191,7 +191,7 @@ class IngestSummary(google.protobuf.message.Message):
     renamed: builtins.int
     """known content that moved to another path"""
     removed: builtins.int
-    """images whose file is gone, or no picture any more"""
+    """images whose file is gone or no longer an image"""
     failed: builtins.int
     """files that are no readable image"""
     removable: builtins.int
@@ -302,7 +302,7 @@ class UploadResponse(google.protobuf.message.Message):
     """it was, and its sidecar changed"""
     @property
     def failure(self) -> global___IngestFailure:
-        """the file is no readable picture, and nothing of it was kept; its path is the name"""
+        """the file could not be read as an image and was not kept; its path is the name"""
 
     def __init__(
         self,
@@ -329,7 +329,7 @@ class QueryPart(google.protobuf.message.Message):
     WEIGHT_FIELD_NUMBER: builtins.int
     text: builtins.str
     image: builtins.bytes
-    """an encoded picture, up to 3 MiB"""
+    """an encoded image, up to 3 MiB"""
     image_id: builtins.str
     """an image of the repository"""
     weight: builtins.float
@@ -419,7 +419,7 @@ class SearchRequest(google.protobuf.message.Message):
     profile: builtins.str
     """empty: the recorded one; another one is an error"""
     collapse: builtins.float
-    """0..1: cosine from which on two hits are one picture, and the better one is kept"""
+    """0..1: cosine from which two hits count as duplicates; the better one is kept"""
     min_confidence: builtins.float
     """alone, in each space that answers; 0: never
     0..1: hits below it are left out, so that none at all is an answer
@@ -609,7 +609,7 @@ class EmbedInput(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     text: builtins.str
     image: builtins.bytes
-    """an encoded picture, up to 3 MiB"""
+    """an encoded image, up to 3 MiB"""
     def __init__(
         self,
         *,
@@ -1673,7 +1673,7 @@ global___DuplicatesProgress = DuplicatesProgress
 
 @typing.final
 class DuplicateGroup(google.protobuf.message.Message):
-    """Images that are one picture."""
+    """A group of duplicate images."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1681,7 +1681,7 @@ class DuplicateGroup(google.protobuf.message.Message):
     COUNT_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
     copies: builtins.bool
-    """all of the same bytes; else some were resized or encoded anew"""
+    """all of the same bytes; else some were resized or encoded again"""
     count: builtins.int
     """images of the group"""
     @property

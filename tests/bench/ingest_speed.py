@@ -26,13 +26,14 @@ from xcomp_indexer.embed.base import Embedder, Encoded, Prepared, Vectors
 from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
-from xcomp_indexer.ingest.loader import LoadedImage, Loader, cores
+from xcomp_indexer.ingest.loader import LoadedImage, Loader
 from xcomp_indexer.ingest.points import build_payload, image_id
 from xcomp_indexer.ingest.scan import Entry, scan
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.factory import open_stores
+from xcomp_protos.machine import core_count
 
 Spaces = Mapping[str, Embedder]
 
@@ -86,9 +87,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="1 megapixel and ViT-B/32 only")
     options = parser.parse_args()
-    torch.set_num_threads(cores())
+    torch.set_num_threads(core_count())
     print(machine.line(f"taskset -c 0 python -m tests.bench.ingest_speed --images {options.images}"))
-    print(f"\n{cores()} core(s), torch {torch.__version__}, best of {options.rounds} rounds\n")
+    print(f"\n{core_count()} core(s), torch {torch.__version__}, best of {options.rounds} rounds\n")
     stages = "decode s | forward s | upsert s"
     print(f"| spaces | MP | images | {stages} | ideal img/s | ingest img/s | of the ideal | in cpu time |")
     print("|---|---|---|---|---|---|---|---|---|---|")

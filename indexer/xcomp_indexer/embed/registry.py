@@ -134,8 +134,7 @@ FAMILIES = {
                     profile="lite",
                     what="EfficientNet-lite0 and -lite2 see 1000 everyday classes, all-MiniLM-L6-v2 understands"
                     " English, and CC-CEDICT translates Chinese word by word; runs offline on a CPU",
-                    cannot="knows no people, no places by name, no art, no actions, no counts and no relations such as"
-                    " 'left of'",
+                    cannot="does not know people, places by name, art, actions, counts or relations such as 'left of'",
                     licence="weights Apache-2.0, dictionary CC BY-SA 4.0",
                 ),
             ),

@@ -1,4 +1,4 @@
-"""The embedders in memory: each loaded once, when the first request needs it, and freed after a while without one."""
+"""Caches the embedders in memory: loads each when the first request needs it, frees it when it is idle."""
 
 import logging
 import threading
@@ -18,26 +18,26 @@ class EmbedderCache:
     def __init__(self, load: Callable[[str], Embedder] = embed.load) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}  # by model, so that one that loads does not hold up another
+        self._loading: dict[str, threading.Lock] = {}  # by model, so that loading one does not delay another
         self._loaded: dict[str, Embedder] = {}
         self._used: dict[str, float] = {}
 
     def get(self, model: str) -> Embedder:
-        """Returns an embedder, loading it if need be; callers that come meanwhile wait.
+        """Return an embedder; load it if it is not in memory, while other callers of the same model wait.
 
         Raises:
-            Conflict: it cannot be loaded, and nothing that a caller says would change that.
+            Conflict: it cannot be loaded, whatever the request says.
         """
         with self._lock:
             loading = self._loading.setdefault(model, threading.Lock())
         with loading:
-            embedder = self._loaded.get(model) or self._fresh(model)
+            embedder = self._loaded.get(model) or self._load_model(model)
             with self._lock:
                 self._loaded[model] = embedder
                 self._used[model] = time.monotonic()
             return embedder
 
-    def _fresh(self, model: str) -> Embedder:
+    def _load_model(self, model: str) -> Embedder:
         started = time.monotonic()
         try:
             embedder = self._load(model)
@@ -47,12 +47,12 @@ class EmbedderCache:
         return embedder
 
     def names(self) -> list[str]:
-        """Names the models in memory."""
+        """Return the names of the models in memory."""
         with self._lock:
             return sorted(self._loaded)
 
     def free_idle(self, after_s: float) -> None:
-        """Lets go of models that nobody asked for since `after_s` seconds."""
+        """Free the models that were not used for `after_s` seconds."""
         with self._lock:
             for model in [name for name, used in self._used.items() if time.monotonic() - used > after_s]:
                 del self._loaded[model], self._used[model]

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from xcomp_indexer.ingest.loader import cores
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -23,6 +22,7 @@ from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, Unavailable, one_line, run_main
+from xcomp_protos.machine import core_count
 from xcomp_protos.server.options import add_endpoint, add_option, add_telemetry, read_endpoint, wants_traces
 from xcomp_protos.server.run import ServiceSpec, serve
 from xcomp_protos.telemetry import logs, setup
@@ -51,7 +51,7 @@ def _serve(options: argparse.Namespace) -> None:
     models = EmbedderCache()
     catalog = RepositoryCatalog(stores, models, default_profile=options.profile)
     roots = [Path(root) for root in options.allow_root or ["/"]]
-    service = IndexerService(catalog, roots=roots, inbox=UploadDir(home / FOLDER))
+    service = IndexerService(catalog, roots=roots, upload_dir=UploadDir(home / FOLDER))
     service_spec = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     stop = threading.Event()
     threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
@@ -132,7 +132,7 @@ def tune_memory() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
         if mallopt is not None:
-            mallopt(_M_ARENA_MAX, cores())
+            mallopt(_M_ARENA_MAX, core_count())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import BertTokenizer, ChineseCLIPModel
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 
-from tests.clip_checkpoints import VOCABULARY, cached, chinese_clip_folder, pictures
+from tests.clip_checkpoints import VOCABULARY, cached, chinese_clip_folder, sample_images
 from tests.nearness import assert_close
 from xcomp_indexer import embed
 from xcomp_indexer.embed import registry
@@ -78,8 +78,8 @@ def changed(folder: Path, home: Path, file: str, said: Mapping[str, object]) -> 
 
 
 def test_images_get_the_vectors_of_the_library(embedder: Embedder, reference: Reference) -> None:
-    vectors = embedder.encode_images(pictures()).vectors
-    assert np.abs(vectors - reference.images(pictures())).max() < NEAR
+    vectors = embedder.encode_images(sample_images()).vectors
+    assert np.abs(vectors - reference.images(sample_images())).max() < NEAR
     assert vectors.dtype == np.float32
 
 
@@ -93,10 +93,10 @@ def test_of_the_last_layer_only_the_first_token_is_computed(towers: ChineseClipB
     *_, last = (module for path, module in towers.network.get_submodule(part).named_modules() if path.endswith(name))
     shapes: list[torch.Size] = []
     watch = last.register_forward_hook(lambda _, inputs, __: shapes.append(inputs[0].shape))
-    towers.image_features(torch.stack([towers.pixels(picture) for picture in pictures()]))
+    towers.image_features(torch.stack([towers.pixels(picture) for picture in sample_images()]))
     towers.text_features(towers.windows(TEXTS).input_ids)
     watch.remove()
-    assert shapes == [(len(pictures()) if part.startswith("vision") else len(TEXTS), 32)]
+    assert shapes == [(len(sample_images()) if part.startswith("vision") else len(TEXTS), 32)]
 
 
 def test_the_largest_tensor_of_an_image_is_known(towers: ChineseClipBackend) -> None:
@@ -106,7 +106,7 @@ def test_the_largest_tensor_of_an_image_is_known(towers: ChineseClipBackend) -> 
 def test_pixels_are_those_of_the_authors(towers: ChineseClipBackend) -> None:
     authors = pytest.importorskip("cn_clip.clip.utils", reason="the package cn-clip is not installed")
     transform = authors.image_transform(towers.image_size)
-    for picture in pictures():
+    for picture in sample_images():
         assert (towers.pixels(picture) - transform(picture)).abs().max() < 1e-6
 
 
@@ -124,7 +124,7 @@ def test_tokens_are_those_of_the_authors(tmp_path: Path) -> None:
 
 
 def test_a_batch_gives_what_single_calls_give(embedder: Embedder) -> None:
-    many = pictures() * 5  # more than a batch of the CPU
+    many = sample_images() * 5  # more than a batch of the CPU
     singly = np.concatenate([embedder.encode_images([image]).vectors for image in many])
     assert np.abs(embedder.encode_images(many).vectors - singly).max() < 1e-5
     singly = np.concatenate([embedder.encode_texts([text]) for text in TEXTS])
@@ -149,9 +149,9 @@ def test_any_text_gets_a_vector(embedder: Embedder) -> None:
 
 
 def test_threads_share_an_embedder(embedder: Embedder) -> None:
-    images, texts = embedder.encode_images(pictures()).vectors, embedder.encode_texts(TEXTS)
+    images, texts = embedder.encode_images(sample_images()).vectors, embedder.encode_texts(TEXTS)
     with ThreadPoolExecutor(8) as pool:
-        seen = [pool.submit(embedder.encode_images, pictures()) for _ in range(8)]
+        seen = [pool.submit(embedder.encode_images, sample_images()) for _ in range(8)]
         read = [pool.submit(embedder.encode_texts, TEXTS) for _ in range(16)]
         assert all(np.abs(each.result().vectors - images).max() < 1e-5 for each in seen)
         assert all(np.abs(each.result() - texts).max() < 1e-5 for each in read)
@@ -159,8 +159,8 @@ def test_threads_share_an_embedder(embedder: Embedder) -> None:
 
 def test_bf16_keeps_the_vectors(folder: Path, embedder: Embedder) -> None:
     half = load(registry.FAMILIES["chinese_clip"].release(f"chinese_clip:{folder}"), precision="bf16")
-    exact = np.concatenate([embedder.encode_images(pictures()).vectors, embedder.encode_texts(TEXTS)])
-    rough = np.concatenate([half.encode_images(pictures()).vectors, half.encode_texts(TEXTS)])
+    exact = np.concatenate([embedder.encode_images(sample_images()).vectors, embedder.encode_texts(TEXTS)])
+    rough = np.concatenate([half.encode_images(sample_images()).vectors, half.encode_texts(TEXTS)])
     assert (exact * rough).sum(axis=1).min() > 0.999
 
 
@@ -187,8 +187,8 @@ def test_other_weights_have_another_digest(tmp_path: Path, embedder: Embedder) -
 @pytest.mark.parametrize("size", [32, {"height": 32, "width": 32}])
 def test_both_ways_of_writing_the_size_are_read(folder: Path, tmp_path: Path, size: object, embedder: Embedder) -> None:
     other = changed(folder, tmp_path, "preprocessor_config.json", {"size": size})
-    vectors = embed.load(f"chinese_clip:{other}").encode_images(pictures()).vectors
-    assert_close(vectors, embedder.encode_images(pictures()).vectors)
+    vectors = embed.load(f"chinese_clip:{other}").encode_images(sample_images()).vectors
+    assert_close(vectors, embedder.encode_images(sample_images()).vectors)
 
 
 @pytest.mark.parametrize(
@@ -256,5 +256,7 @@ def test_a_vocabulary_of_another_model_is_refused(folder: Path, tmp_path: Path, 
 def test_the_fast_last_block_keeps_the_vectors_and_can_be_turned_off(folder: Path) -> None:
     release = registry.FAMILIES["chinese_clip"].release(f"chinese_clip:{folder}")
     fast, plain = load(release, precision="fp32"), load(release, precision="fp32", fast=False)
-    assert np.abs(fast.encode_images(pictures()).vectors - plain.encode_images(pictures()).vectors).max() < NEAR
+    assert (
+        np.abs(fast.encode_images(sample_images()).vectors - plain.encode_images(sample_images()).vectors).max() < NEAR
+    )
     assert np.abs(fast.encode_texts(TEXTS) - plain.encode_texts(TEXTS)).max() < NEAR

@@ -101,7 +101,7 @@ def test_a_folder_without_its_files_is_an_error_that_names_them(tmp_path: Path) 
         "open_clip:hf-hub:a/b/c",
         "chinese_clip:a b",
         "chinese_clip:org/model@../../x",
-        "nobody:x",
+        "unknown:x",
     ],
 )
 def test_a_name_that_names_nothing_is_refused(model: str) -> None:
