@@ -83,7 +83,7 @@ def local_composer(indexer_address: str) -> State:
     if not indexer_address:
         state = local_indexer()
         options = ("--indexer", state.address, *_token_option(state.token_file))
-    options = (*options, "--idle-timeout", _idle_s())
+    options = (*options, "--allow-model", "*", "--idle-timeout", _idle_s())  # its callers are this user
     return manager.ensure(COMPOSER, server_paths(COMPOSER), options=options, waiting=progress.show_wait)
 
 
