@@ -32,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(options.log_level, options.log_format)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub learns nothing about the user
     os.environ["HF_HUB_OFFLINE"] = "1"  # a request never fetches weights: `xcomp models pull` does
-    os.umask(0o077)
     return run_main(lambda: _serve(options))
 
 

@@ -9,7 +9,8 @@ fields; it does not depend on what the methods do.
 import hmac
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -93,6 +94,8 @@ class Grant:
         """Removes repositories that the token does not open from an answer."""
         if not self.repositories or not hasattr(response, "repositories"):
             return
+        if hasattr(response, "models_loaded"):
+            del response.models_loaded[:]  # they tell which models other repositories use
         kept = [each for each in response.repositories if each.name in self.repositories]
         del response.repositories[:]
         response.repositories.extend(kept)
@@ -102,6 +105,20 @@ class Grant:
 
 
 ALL = Grant()
+current_grant: ContextVar[Grant] = ContextVar("current_grant", default=ALL)  # of the call that this thread serves
+
+
+def check_may_create(repository: str) -> None:
+    """Raises `Denied` unless the current call may create a repository."""
+    grant = current_grant.get()
+    if grant.role != "admin":
+        raise Denied(f"repository {repository!r} does not exist, and creating one needs a token of role admin")
+
+
+def keep_visible(names: Iterable[str]) -> list[str]:
+    """Returns the names of repositories that the current call may know of."""
+    grant = current_grant.get()
+    return [name for name in names if not grant.repositories or name in grant.repositories]
 
 
 @dataclass(frozen=True)

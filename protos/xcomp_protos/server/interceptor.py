@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from xcomp_protos.client.channel import MAX_MESSAGE_BYTES
 from xcomp_protos.errors import Cancelled, DeadlineExceeded, InvalidRequest, TooLarge, XcompError
 from xcomp_protos.server.admission import CallAdmission
-from xcomp_protos.server.auth import ALL, Access, Grant
+from xcomp_protos.server.auth import ALL, Access, Grant, current_grant
 from xcomp_protos.server.idle import ActiveCalls
 from xcomp_protos.server.lanes import SmallLane, WatcherContext, Watchers
 from xcomp_protos.server.timeouts import call_timeouts
@@ -126,6 +126,7 @@ class _RpcCall:
         return CallAdmission(self._method, self._activity, context, self._grant)
 
     def _behave(self, parts: Iterator[object], context: grpc.ServicerContext, grant: Grant) -> Any:
+        current_grant.set(grant)  # each call has its own context: no reset is needed
         given = map(_check_readable, _receive(parts, context))
         name = self._method.rpartition("/")[2]
         if self._handler.request_streaming:

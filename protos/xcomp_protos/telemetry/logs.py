@@ -17,6 +17,19 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _WORDS = re.compile(r"\w+=\S*(?: \w+=\S*)*")
 
 
+class LineFormatter(logging.Formatter):
+    """Writes a record as one line that nothing in it can end or color; a traceback follows on lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name that logging calls
+        """Returns the line, with escapes for what is not printable."""
+        line = super().formatMessage(record)
+        return line if line.isprintable() else "".join(map(_escape, line))
+
+
+def _escape(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
+
+
 class JsonFormatter(logging.Formatter):
     """Writes a record as one JSON object."""
 
@@ -73,7 +86,7 @@ class LineLimit:
 def configure(level: str, format_: str) -> None:
     """Sends the log of this process to stderr, with the warnings of libraries."""
     handler = logging.StreamHandler()
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    plain = LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonFormatter() if format_ == "json" else plain)
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(capture=True)
