@@ -84,7 +84,7 @@ def local_composer(indexer_address: str) -> State:
     if not indexer_address:
         state = local_indexer()
         options = ("--indexer", state.address, *_token_option(state.token_file))
-    options = (*options, *_idle_options())
+    options = (*options, "--allow-model", "*", *_idle_options())  # its callers are this user
     return manager.ensure(COMPOSER, server_paths(COMPOSER), options=options, waiting=progress.show_wait)
 
 

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logs.configure(options.log_level, options.log_format)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub learns nothing about the user
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a request never fetches weights: `xcomp models pull` does
     return run_main(lambda: _serve(options))
 
 
@@ -46,6 +47,7 @@ def _serve(options: argparse.Namespace) -> None:
     models = ModelPool(
         EndpointConfig(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
         LocalRuntime(options.device, options.precision, options.procedure, options.prompt_memory),
+        allowed=frozenset(options.allow_model or ()),
     )
     token = auth.read_secret(options.indexer_token_file, option=_TOKEN) if options.indexer_token_file else None
     trust = client_tls(options.tls_ca, options.tls_client_cert, options.tls_client_key)
@@ -91,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     add_option(
         parser, "--openai-url", "OPENAI_BASE_URL", help="of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY"
     )
+    add_option(
+        parser, "--allow-model", "XCOMP_ALLOW_MODEL", many=True,
+        help="model or folder that callers may name beside the known models; *: any, for a server of one user",
+    )  # fmt: skip
     add_option(
         parser, "--device", "XCOMP_DEVICE", default="auto", help="of local models: auto, cpu, cuda, cuda:N, spread"
     )

@@ -31,6 +31,7 @@ from xcomp_protos.server.options import (
     add_free_models,
     add_option,
     add_telemetry,
+    is_private,
     read_endpoint,
     wants_traces,
 )
@@ -55,12 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> None:
     spaces_of(options.profile)  # a wrong name fails at the start, not at the first request
+    endpoint, roots = read_endpoint(options), _read_roots(options)
+    os.umask(0o077)  # what the store and uploads hold is for this account alone
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
     execution = Execution(options.engine, options.precision)
     models = EmbedderCache(partial(embed.load, execution=execution))
     catalog = RepositoryCatalog(stores, models, default_profile=options.profile)
-    roots = [Path(root) for root in options.allow_root or ["/"]]
     service = IndexerService(catalog, roots=roots, upload_dir=UploadDir(home / FOLDER))
     service_spec = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     free_regularly(models.free_idle, after_s=options.free_models)
@@ -68,9 +70,18 @@ def _serve(options: argparse.Namespace) -> None:
         with setup.observe_process(
             "xcomp-indexer", _readings(models), metrics_listen=options.metrics_listen, traces=wants_traces()
         ):
-            serve([service_spec], read_endpoint(options), prepare=partial(_prepare, catalog, options))
+            serve([service_spec], endpoint, prepare=partial(_prepare, catalog, options))
     finally:
         catalog.close()
+
+
+def _read_roots(options: argparse.Namespace) -> list[Path]:
+    """Returns the folders whose images may be read; a server that the network can reach must be told."""
+    if not options.allow_root and not is_private(options.listen):
+        raise InvalidRequest(
+            f"--listen {options.listen} is open to the network: name the folders that it may read with --allow-root"
+        )
+    return [Path(root) for root in options.allow_root or ["/"]]
 
 
 def _readings(models: EmbedderCache) -> setup.Readings:
@@ -126,7 +137,11 @@ def _parser() -> argparse.ArgumentParser:
         help="of embedding models; auto: bf16 where it is fast and the vectors stay alike, else fp32",
     )  # fmt: skip
     add_option(
-        parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose images may be read; default: all"
+        parser,
+        "--allow-root",
+        "XCOMP_ALLOW_ROOT",
+        many=True,
+        help="folder whose images may be read; default on loopback: all",
     )
     add_free_models(parser)
     add_telemetry(parser, port=9411)

@@ -52,7 +52,8 @@ def test_a_path_too_long_for_sockets_is_said(monkeypatch: pytest.MonkeyPatch, sh
 
 
 @pytest.mark.parametrize(
-    ("mode", "content", "fault"), [(0o600, "secret", ""), (0o644, "secret", "chmod 600"), (0o600, "", "empty")]
+    ("mode", "content", "fault"),
+    [(0o600, "secret-of-the-test", ""), (0o644, "secret-of-the-test", "chmod 600"), (0o600, "", "empty")],
 )
 def test_a_token_file_must_be_private_and_hold_a_token(
     mode: int, content: str, fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
