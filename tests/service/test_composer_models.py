@@ -409,8 +409,10 @@ def test_the_echo_rewords(composer: ComposerClient) -> None:
 
 
 def test_the_reference_procedure_reaches_the_model(folder: str) -> None:
-    released = ModelPool(EndpointConfig(), LocalRuntime(device="cpu", precision="fp32", procedure="reference"))
-    ours = ModelPool(EndpointConfig(), LocalRuntime(device="cpu", precision="fp32"))
+    released = ModelPool(
+        EndpointConfig(), LocalRuntime(device="cpu", precision="fp32", procedure="reference"), allowed={"*"}
+    )
+    ours = ModelPool(EndpointConfig(), LocalRuntime(device="cpu", precision="fp32"), allowed={"*"})
     as_released = released.load_chat(folder, "", lambda: 60.0).model
     assert not as_released.capabilities.logprobs  # it reads a letter off an answer
     assert as_released.prompts.sampling("choose") != ours.load_chat(folder, "", lambda: 60.0).model.prompts.sampling(

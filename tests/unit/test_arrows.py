@@ -72,7 +72,7 @@ WINGS: dict[str, dict[str, set[str]]] = {
         },
         "evaluation": {"requests", "output"},
         "articles": {"local_server", "output"},
-        "indexing": {"local_server", "output"},
+        "indexing": {"local_server", "model_catalog", "output"},
         "diagnostics": {"local_server", "output", "model_catalog"},
         "requests": {"options"},
         "local_server": {"output"},
@@ -172,7 +172,10 @@ def below(name: str, prefixes: tuple[str, ...]) -> bool:
 def test_the_walk_sees_every_package() -> None:
     assert {name.partition(".")[0] for name in modules()} == set(PACKAGES)
     assert Import("xcomp_indexer.server.service", "xcomp_indexer.server.messages", at_once=True) in imports()
-    assert Import("xcomp_indexer.embed", "xcomp_indexer.embed.selftest", at_once=False) in imports()
+    assert (
+        Import("xcomp_indexer.embed.clip.openclip", "xcomp_indexer.embed.clip.openclip_torch", at_once=False)
+        in imports()
+    )
 
 
 @pytest.mark.parametrize("package", ARROWS)
@@ -294,3 +297,7 @@ def test_the_page_of_the_architecture_names_every_sub_package(package: str) -> N
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folders = {path.parent.name for path in PACKAGES[package].glob("*/__init__.py")} - {"transport"}
     assert {folder for folder in folders if f"`{folder}`" not in page and f"`{folder}/`" not in page} == set()
+
+
+def test_every_package_says_that_it_is_typed() -> None:
+    assert all((folder / "py.typed").is_file() for folder in PACKAGES.values())

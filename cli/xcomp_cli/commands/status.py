@@ -55,10 +55,12 @@ def _inspect(indexer: str, composer: str) -> _ServerStatus:
     own = None if indexer else find_running(clients.server_paths(INDEXER))
     beside = None if indexer or composer else find_running(clients.server_paths(COMPOSER))
     of_composer, is_reached = _check_composer(composer, address, beside)
+    is_local = not clients.is_remote(indexer)
     findings = [
         *servers.check_indexer(healthy=healthy, log=log),
+        *servers.check_default_profile(described, local=is_local),
         *of_composer,
-        *servers.check_repositories(described, local=not clients.is_remote(indexer)),
+        *servers.check_repositories(described, local=is_local),
     ]
     return _ServerStatus(address, described, own, beside, findings, is_reached)
 

@@ -31,6 +31,7 @@ class FakeIndexer(rpc.IndexerServicer):
     def __init__(self) -> None:
         self.events = [pb.IngestEvent(summary=pb.IngestSummary(repository="default"))]
         self.hits: list[common.Hit] = []
+        self.images: list[common.Image] = []  # of every listing
         self.language = common.LANGUAGE_EN  # of every query
         self.best_confidence = 0.0
         self.repositories: list[pb.Repository] = []
@@ -91,7 +92,8 @@ class FakeIndexer(rpc.IndexerServicer):
         return pb.DeleteRepositoryResponse(deleted=3)
 
     def List(self, request: pb.ListRequest, context: grpc.ServicerContext) -> pb.ListResponse:  # noqa: N802
-        return pb.ListResponse()
+        self._heard(request, context)
+        return pb.ListResponse(images=self.images)
 
     def GetImages(  # noqa: N802
         self, request: pb.GetImagesRequest, context: grpc.ServicerContext
