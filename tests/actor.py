@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from xcomp_model.base import (
     Capabilities,
     Choice,
-    ModelError,
-    Picture,
+    ImagePart,
+    ModelFailure,
     Prompt,
     Sampling,
     Section,
@@ -16,7 +16,7 @@ from xcomp_model.base import (
 )
 from xcomp_model.echo import EchoModel, EchoPrompts
 
-Line = str | ModelError  # an answer, or a failure
+Line = str | ModelFailure  # an answer, or a failure
 
 
 class ActorPrompts(EchoPrompts):
@@ -24,20 +24,20 @@ class ActorPrompts(EchoPrompts):
 
     version = "actor/1"
 
-    def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
-        return (Template("spot"), *super().spot(sections, count=count, pictures=pictures))
+    def spot(self, sections: Sequence[str], *, count: int | None = None, images: Sequence[ImagePart] = ()) -> Prompt:
+        return (Template("spot"), *super().spot(sections, count=count, images=images))
 
     def query(
         self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
     ) -> Prompt:
         return (Template("query"), *super().query(sections, place, earlier=earlier, language=language))
 
-    def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Prompt:
-        parts = (part for each in sections for part in (*super(ActorPrompts, self).choose([each], ()), each.picture))
+    def choose(self, sections: Sequence[Section], candidates: Sequence[ImagePart]) -> Prompt:
+        parts = (part for each in sections for part in (*super(ActorPrompts, self).choose([each], ()), each.image))
         return (Template("choose"), *(part for part in parts if part is not None), *candidates)
 
-    def describe(self, picture: Picture, *, language: str) -> Prompt:
-        return (Template("describe"), *super().describe(picture, language=language))
+    def describe(self, image: ImagePart, *, language: str) -> Prompt:
+        return (Template("describe"), *super().describe(image, language=language))
 
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
         return Sampling(seed=seed, max_new_tokens=64)
@@ -52,7 +52,7 @@ class Actor(EchoModel):
     def __init__(self, **lines: Sequence[Line]) -> None:
         self.prompts = ActorPrompts()
         self.lines = {stage: list(said) for stage, said in lines.items()}
-        self.choices: list[tuple[float, ...] | ModelError] = []
+        self.choices: list[tuple[float, ...] | ModelFailure] = []
         self.mass = 0.9
         self.asked: list[tuple[str, Prompt]] = []
         self.on_choice: Callable[[], None] = lambda: None
@@ -61,24 +61,24 @@ class Actor(EchoModel):
         """The stages asked for, in order."""
         return [stage for stage, _ in self.asked]
 
-    def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never) -> Iterator[str]:
         stage = prompt[0].text if isinstance(prompt[0], Template) else "chat"
         self.asked.append((stage, prompt))
         lines = self.lines.get(stage)
         if not lines:
-            yield from super().stream(prompt, sampling, cancelled=cancelled)
+            yield from super().stream(prompt, sampling, is_cancelled=is_cancelled)
             return
         line = lines.pop(0)
-        if isinstance(line, ModelError):
+        if isinstance(line, ModelFailure):
             raise line
         yield line
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never) -> Choice:
         self.asked.append(("choose", prompt))
         self.on_choice()
         if not self.choices:
             return super().choose(prompt, options)
         choice = self.choices.pop(0)
-        if isinstance(choice, ModelError):
+        if isinstance(choice, ModelFailure):
             raise choice
         return Choice(choice[: len(options)], self.mass)

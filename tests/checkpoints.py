@@ -1,7 +1,7 @@
 """Model folders in the released formats, small enough for tests: from the golden weights, or made up.
 
-A made-up model has habits: its decoder hardly looks back, so the last token decides what it says next. After the cue of
-a selection it names a letter, after that of a place `<Seg1>`, after that of a description `cat`.
+A made-up model has habits: its decoder hardly looks back, so the last token decides the next one. After the cue of a
+selection it names a letter, after the cue of a spot `<Seg1>`, after the cue of a description `cat`.
 """
 
 import io
@@ -16,7 +16,7 @@ from torch import Tensor
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# The sizes of tests/golden/xcomposer1/config.json, said as a model folder says them.
+# The sizes of tests/golden/xcomposer1/config.json, in the form of a model folder.
 SIZES_1 = {
     "model_type": "InternLMXComposer", "vocab_size": 200, "hidden_size": 64, "intermediate_size": 172,
     "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
@@ -54,7 +54,7 @@ _NORMS = {1: "internlm_model.model.norm.weight", 2: "model.norm.weight"}
 # What a layer adds to the stream of a position.
 _ADDS = {1: ("o_proj", "down_proj.weight", "down_proj.lora_B"), 2: ("attention.wo.", "feed_forward.w2.")}
 _CUES = ("最合适的图是", "适合插入图像的行是", '标题是"', "<Seg", "cat", "assistant\n", "<|Bot|>:")
-# Sentences of the prompts, so that they take about as many tokens as in the releases.
+# Sentences of the prompts, which take about as many tokens as in the releases.
 _SENTENCES = (
     "根据给定上下文和候选图像，选择合适的配图：", "候选图像包括: ", "给定文章", "根据上述文章，选择适合插入图像的",
     " <|User|>:", "给出适合在", "后插入的图像对应的标题。", "根据给定标题写一个图文并茂，不重复的文章：",
@@ -69,15 +69,15 @@ _HABITS: Mapping[str, Mapping[str, float]] = {
     "assistant\n": {"cat": 2.0},
     "<|Bot|>:": {"cat": 2.0},
 }
-_FULL_PICTURES: dict[int, tuple[str, tuple[int, ...], dict[str, object]]] = {
+_FULL_IMAGES: dict[int, tuple[str, tuple[int, ...], dict[str, object]]] = {
     1: ("query_tokens", (1, 64, 48), {"num_query_token": 64}),
     2: ("vit.vision_tower.vision_model.embeddings.position_embedding.weight", (257, 64), {"img_size": 224}),
 }
-_FIRM = 12.0  # logit of a habit, far over the others
+_FIRM = 12.0  # logit of a habit, far above the others
 
 
 def golden_folder(version: int, folder: Path, **changes: object) -> Path:
-    """Lays the golden weights out as a model folder; `changes` go into its configuration."""
+    """Writes the golden weights as a model folder; `changes` go into its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(_SIZES[version] | changes), encoding="utf-8")
     (folder / "model.safetensors").symlink_to(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
@@ -85,24 +85,24 @@ def golden_folder(version: int, folder: Path, **changes: object) -> Path:
 
 
 def golden_weights(version: int) -> dict[str, Tensor]:
-    """The golden weights under their released names."""
+    """Returns the golden weights under their released names."""
     return load_file(GOLDEN / f"xcomposer{version}" / "weights.safetensors")
 
 
 def write_checkpoint(
-    version: int, folder: Path, *, shards: int = 2, full_pictures: bool = False, is_fair: bool = False
+    version: int, folder: Path, *, shards: int = 2, full_images: bool = False, is_fair: bool = False
 ) -> Path:
     """Writes a made-up model with its tokenizer, as pickled shards with an index.
 
-    With `full_pictures` a picture takes as many positions as in the releases: 66 in version 1.0, 256 in version 2. A
-    fair model has no favourite letter: what it chooses is left to its random weights.
+    With `full_images`, an image takes as many positions as in the releases: 66 in version 1.0, 256 in version 2. A fair
+    model has no favourite letter: its random weights decide.
     """
     pieces = _write_tokenizer(version, folder)
     weights = made_up_weights(version, pieces, is_fair=is_fair)
     changes: dict[str, object] = {"vocab_size": len(pieces)}
-    if full_pictures:
+    if full_images:
         generator = torch.Generator().manual_seed(7)
-        key, shape, more = _FULL_PICTURES[version]
+        key, shape, more = _FULL_IMAGES[version]
         weights[key] = torch.randn(shape, generator=generator)
         changes |= more
     write_config(version, folder, **changes)
@@ -131,7 +131,7 @@ def write_safetensors(weights: Mapping[str, Tensor], folder: Path) -> None:
 
 
 def made_up_weights(version: int, pieces: Sequence[str], *, is_fair: bool = False) -> dict[str, Tensor]:
-    """The golden weights with another vocabulary, and habits."""
+    """Returns the golden weights with another vocabulary, and habits."""
     weights = golden_weights(version)
     for key, tensor in weights.items():
         if any(part in key for part in _ADDS[version]):
@@ -141,8 +141,8 @@ def made_up_weights(version: int, pieces: Sequence[str], *, is_fair: bool = Fals
     embeddings = torch.randn(len(pieces), width, generator=generator)
     head = 0.02 * torch.randn(len(pieces), width, generator=generator)
     habits = {**_HABITS, _CUES[0]: dict.fromkeys(_HABITS[_CUES[0]], 0.0)} if is_fair else _HABITS
-    for said, nexts in {**habits, '"': {_END[version]: 2.0}, ">": {_END[version]: 2.0}}.items():
-        stream = embeddings[pieces.index(said)] if said in pieces else torch.zeros(width)
+    for piece, nexts in {**habits, '"': {_END[version]: 2.0}, ">": {_END[version]: 2.0}}.items():
+        stream = embeddings[pieces.index(piece)] if piece in pieces else torch.zeros(width)
         normed = weights[_NORMS[version]] * stream / stream.square().mean().add(1e-5).sqrt()
         for following, more in nexts.items():
             head[pieces.index(following)] += (_FIRM + more) * normed / normed.square().sum().clamp(min=1e-6)

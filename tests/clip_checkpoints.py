@@ -87,7 +87,7 @@ def cached(folder: Path, hub: Path, repository: str, *, commit: str = "c0ffee" +
     return commit
 
 
-def pictures() -> list[Image.Image]:
+def sample_images() -> list[Image.Image]:
     """Real photographs, square, wide and tall, none of them near the model's size."""
     folder = Path(skimage.__file__).parent / "data"
     square, wide, wider = (

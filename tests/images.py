@@ -187,12 +187,12 @@ READABLE: Mapping[str, Callable[[], bytes]] = {
     "sixteen.png": sixteen_bits,
     "one_bit.png": lambda: encoded(plain().convert("1"), "PNG"),
     "animated.gif": gif,
-    "picture.webp": lambda: encoded(plain(), "WEBP"),
-    "picture.avif": lambda: encoded(plain(), "AVIF"),
-    "picture.heic": heic,
-    "picture.tif": lambda: encoded(plain(), "TIFF"),
+    "image.webp": lambda: encoded(plain(), "WEBP"),
+    "image.avif": lambda: encoded(plain(), "AVIF"),
+    "image.heic": heic,
+    "image.tif": lambda: encoded(plain(), "TIFF"),
     "float.tif": lambda: encoded(Image.fromarray(np.linspace(0, 9, 6144, dtype=np.float32).reshape(64, 96)), "TIFF"),
-    "picture.bmp": lambda: encoded(plain(), "BMP"),
+    "image.bmp": lambda: encoded(plain(), "BMP"),
 }
 
 BROKEN: Mapping[str, tuple[Callable[[], bytes], str]] = {  # with the reason it is skipped for

@@ -115,7 +115,7 @@ def serving(
     library = RepositoryCatalog(
         _stores(home, store, seal_from=seal_from, graph_from=graph_from), EmbedderCache(load), default_profile="color"
     )
-    service = IndexerService(library, roots=roots, inbox=UploadDir(home.parent / FOLDER))
+    service = IndexerService(library, roots=roots, upload_dir=UploadDir(home.parent / FOLDER))
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
         with start_server([register], ServerEndpoint(listen, access=access)) as running:

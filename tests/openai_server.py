@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint of the tests' own: answers what it is told to, kindly or not."""
+"""An OpenAI-compatible endpoint for tests; a function decides its answers, valid or not."""
 
 import json
 import math
@@ -13,7 +13,7 @@ Answer = Callable[[dict[str, object]], Reply]
 
 
 def message(text: str, *, scores: dict[str, float] | None = None) -> Reply:
-    """A whole answer, with the log-probabilities of its first token if given."""
+    """Returns a whole answer, with the log-probabilities of its first token if given."""
     choice: dict[str, object] = {
         "index": 0,
         "finish_reason": "stop",
@@ -27,7 +27,7 @@ def message(text: str, *, scores: dict[str, float] | None = None) -> Reply:
 
 
 def pieces(*texts: str) -> Reply:
-    """A streamed answer."""
+    """Returns a streamed answer."""
     lines = []
     for text in texts:
         choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
@@ -39,7 +39,7 @@ def pieces(*texts: str) -> Reply:
 def composing(
     *, spots: str = "1", query: str = "a ginger cat", choice: Reply | None = None, other: str = "Words of a model."
 ) -> Answer:
-    """An endpoint that knows the stages by their questions."""
+    """Returns an endpoint that recognises the stages by their questions."""
     scored = message("B", scores={"A": math.log(0.1), " B": math.log(0.7), "C": math.log(0.1)})
 
     def answer(body: dict[str, object]) -> Reply:
@@ -54,13 +54,13 @@ def composing(
 
 
 def failure(status: int, text: str = "no") -> Reply:
-    """A refusal."""
+    """Returns a refusal."""
     return status, json.dumps({"error": {"message": text}}).encode()
 
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """Serves on loopback; yields the base URL and the requests that came in."""
+    """Serves on loopback; yields the base URL and the received requests."""
     requests: list[dict[str, object]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,7 +75,7 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, object]]]]:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Writes no log."""
 
     with loopback.serving(Handler) as url:
         yield f"{url}/v1", requests

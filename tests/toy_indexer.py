@@ -1,6 +1,6 @@
-"""A small indexer in this process that obeys the protos: pictures are known by a few words that say what they show.
+"""A small indexer in this process that obeys the protos: images are described by a few words each.
 
-Texts and pictures share a space of word vectors with one direction of its own for "this can be seen", so that what a
+Texts and images share a space of word vectors with one direction of its own for "this can be seen", so that what a
 composer does with a repository can be said beforehand.
 """
 
@@ -72,13 +72,13 @@ class ToyIndexer(rpc.IndexerServicer):
         self.images = {image.id: image for image in images}
         self.calls: list[str] = []
         self.restricted: set[str] = set()  # ids that are fetched only by who may see them
-        self.away_from = 10**9  # number of the call from which on nobody answers
+        self.away_from = 10**9  # number of the call from which on no call is answered
         self.held = threading.Event()  # while it is not set, searches wait
         self.held.set()
         self.searching = threading.Event()
         self._seen = self._concrete()
         self._vectors = {id_: self.embed(image.shows) for id_, image in self.images.items()}
-        texts = [*background.ENGLISH, *background.CHINESE] if images else []
+        texts = background.texts(("en", "zh")) if images else []
         self._background = np.sort([_standouts(self._scores(self.embed(text))).max() for text in texts])
 
     def _concrete(self) -> set[str]:

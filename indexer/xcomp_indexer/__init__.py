@@ -1,1 +1,1 @@
-"""The image repository: brings pictures in, embeds them, finds them, hands out their bytes."""
+"""The image repository: ingests images, embeds them, finds them and returns their bytes."""

@@ -1,6 +1,6 @@
-"""`python -m xcomp_model.__main__ plan|pull|convert …`: upkeep of local models, in a process of its own.
+"""`python -m xcomp_model.__main__ plan|pull|convert …`: maintenance of local models, in a process of its own.
 
-It loads no model: a plan counts, a conversion passes tensors through.
+It never loads a model: `plan` counts parameters, and `convert` reads one tensor at a time.
 """
 
 import argparse
@@ -11,26 +11,27 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from xcomp_model.base import ModelError, Runtime
+from xcomp_model.base import ModelFailure, Runtime
+from xcomp_model.families import XCOMPOSER
 
 FAILED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one of them; returns the exit status."""
+    """Runs one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except ModuleNotFoundError as error:
-        return _failed(f"needs the Python package {error.name}, which is not installed: pip install 'xcomp[composer]'")
-    except ModelError as error:
-        return _failed(str(error))
+        return _fail(f"needs the Python package {error.name}, which is not installed: {XCOMPOSER.install}")
+    except ModelFailure as error:
+        return _fail(str(error))
     except OSError as error:
         if error.filename:
-            return _failed(f"{error.filename}: {error.strerror}")
-        # Nobody takes the result: it goes nowhere, for the end of the process would try again.
+            return _fail(f"{error.filename}: {error.strerror}")
+        # The output cannot be written. Redirect it, or Python would try again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED if isinstance(error, BrokenPipeError) else _failed(str(error))
+        return FAILED if isinstance(error, BrokenPipeError) else _fail(str(error))
     return 0
 
 
@@ -39,39 +40,39 @@ def _plan(options: argparse.Namespace) -> None:
 
     plan = plan_model(options.model, Runtime(device=options.device, precision=options.precision))
     if options.json:
-        _say(json.dumps({**asdict(plan), "needed": plan.needed, "headroom": plan.headroom}, indent=2))
+        _print(json.dumps({**asdict(plan), "needed": plan.total, "headroom": plan.headroom}, indent=2))
         return
-    _say("\n".join(plan.lines()))
+    _print("\n".join(plan.lines()))
     if plan.headroom < 0:
-        _say("it does not fit: use --model retrieval or --model openai:MODEL")
+        _print("it does not fit: use --model retrieval or --model openai:MODEL")
 
 
 def _pull(options: argparse.Namespace) -> None:
-    from xcomp_model.xcomposer.loading import digest, find_folder
+    from xcomp_model.xcomposer.loading import compute_digest, find_folder
 
     for model in options.models:
         folder = find_folder(model)
-        _say(f"{model}  {digest(folder)[:12]}  {folder}")
+        _print(f"{model}  {compute_digest(folder)[:12]}  {folder}")
 
 
 def _convert(options: argparse.Namespace) -> None:
     from xcomp_model.xcomposer.loading import convert_model
 
     convert_model(options.source, options.destination, precision=options.precision)
-    _say(f"{options.destination} holds the model; it loads without conversion")
+    _print(f"{options.destination} holds the model; it loads without conversion")
 
 
-def _say(words: str) -> None:
-    print(words, flush=True)  # noqa: T201  # its result
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  # the result on stdout
 
 
-def _failed(words: str) -> int:
-    print(f"error: {' '.join(words.split())}", file=sys.stderr)  # noqa: T201  # its last word
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201  # the error on stderr
     return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("xcomp models", description="Upkeep of local composer models.")
+    parser = argparse.ArgumentParser("xcomp models", description="Maintain local composer models.")
     commands = parser.add_subparsers(required=True)
     plan = commands.add_parser("plan")
     plan.add_argument("model")

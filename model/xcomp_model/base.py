@@ -1,49 +1,53 @@
-"""The seam of the composing models: structured prompts in, text and choices out.
+"""The interface of a composing model: structured prompts go in, text and choices come out.
 
-The one idea: a prompt is a tuple of parts, never a string with markup. Whoever builds it says which words are the
-user's, which are ours, where a picture stands and where a turn ends; so user text is data, whatever it contains. This
-file knows no model, no library and no service.
+A prompt is a tuple of parts, never a string with markup. Its builder says which words are the user's, which are ours,
+where an image stands and where a turn ends, so the text of a user is data, whatever it contains. This file does not
+depend on a model, a model library or a service.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from typing import Literal, Protocol
 
 from PIL import Image
 
 Stage = Literal["write", "spot", "query", "choose", "describe", "chat", "edit"]
 Change = Literal["rewrite", "expand", "shorten", "insert_before", "insert_after"]
+LETTERS = ascii_uppercase  # name the candidates of a choice
+MIN_MASS = 0.5  # of the probability on the options of a choice; below it the model did not answer the question
+CancelCheck = Callable[[], bool]  # true once the caller no longer waits for the answer
 
 
-class ModelError(Exception):
-    """A model that cannot be loaded, asked or believed; the message is one line and names the way out."""
+class ModelFailure(Exception):
+    """A model cannot be loaded or cannot answer; the message is one line and names the way out."""
 
 
-class UnknownModel(ModelError):
-    """A name that stands for no model."""
+class UnknownModel(ModelFailure):
+    """A name that belongs to no model."""
 
 
-class EndpointUnavailable(ModelError):
-    """The server behind a model does not answer now; asking it something else will not help."""
+class EndpointUnavailable(ModelFailure):
+    """The server behind a model does not answer now; another question would fail, too."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Words of a user or an article: never parsed for marks of any kind."""
+    """Words of a user or an article; they are never searched for marks."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Template:
-    """Trusted wording of ours."""
+    """Trusted words of xcomp."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A place where the model sees an image; equal keys are equal pictures.
+class ImagePart:
+    """An image that the model sees at this point of the prompt; parts with equal keys are equal.
 
     Attributes:
         key: hash of the content; features are cached under it.
@@ -56,26 +60,30 @@ class Picture:
 
 @dataclass(frozen=True)
 class Control:
-    """A control mark by its name in the model's family, such as the end of a turn; only our builders write it."""
+    """A control mark by its name in the model's family, such as the end of a turn; only prompt builders create it."""
 
     name: str
 
 
-Part = Text | Template | Picture | Control
+# The names of earlier versions; programs that import them keep working.
+ModelError = ModelFailure
+Picture = ImagePart
+
+Part = Text | Template | ImagePart | Control
 Prompt = tuple[Part, ...]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A piece of the article, with the picture that already stands after it."""
+    """A piece of the article, with the image that already stands after it."""
 
     text: str
-    picture: Picture | None = None
+    image: ImagePart | None = None
 
 
 @dataclass(frozen=True)
 class Brief:
-    """What an article is to be written from; empty fields say nothing."""
+    """What an article is to be written from; empty fields are left out."""
 
     instruction: str
     title: str = ""
@@ -83,56 +91,53 @@ class Brief:
     keywords: tuple[str, ...] = ()
     requirements: str = ""  # on style, length, audience
     material: str = ""  # facts and texts to write from
-    references: tuple[Picture, ...] = ()
+    references: tuple[ImagePart, ...] = ()
     language: str = "zh"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a conversation; only the user shows pictures."""
+    """One turn of a conversation; only the turns of the user have images."""
 
     speaker: Literal["user", "assistant"]
     text: str
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[ImagePart, ...] = ()
 
 
 class AnswerGrammar(Protocol):
-    """What an answer must look like, told by how it may begin."""
+    """The texts that are allowed as an answer, described by their prefixes."""
 
     @property
     def characters(self) -> frozenset[str]:
-        """All that it may consist of."""
+        """All characters that occur in these texts."""
 
-    def may_begin(self, said: str) -> bool:
-        """Whether what is said can become such an answer, or is one."""
+    def is_prefix(self, text: str) -> bool:
+        """Whether an allowed answer starts with this text; a whole answer counts, too."""
 
-    def may_end(self, said: str) -> bool:
-        """Whether what is said is such an answer."""
+    def is_complete(self, text: str) -> bool:
+        """Whether this text is an allowed answer."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. A backend that cannot obey a field says so in a ModelError.
+    """How tokens are drawn. A backend that cannot obey a field raises ModelFailure.
 
     Attributes:
-        temperature: 0 is greedy.
-        top_k: 0 keeps all tokens.
-        top_p: 1 keeps all tokens.
-        repetition_penalty: divides the scores of tokens already in the answer (not in the prompt); 1 is none.
-        beams: more than 1 searches instead of streaming token by token, and yields the answer at its end.
+        repetition_penalty: divides the scores of tokens that are in the answer (not in the prompt); 1 has no effect.
+        beams: more than 1 runs a beam search, which yields the whole answer at its end instead of a stream of tokens.
         stop: strings that end the answer; they are not part of it.
-        form: what the answer must look like; tokens that would leave it are never drawn. None leaves it free.
+        grammar: what the answer must look like; tokens that would leave it are never drawn. None allows everything.
     """
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: float = 0.0  # 0 is greedy
+    top_k: int = 0  # 0 keeps all tokens
+    top_p: float = 1.0  # 1 keeps all tokens
     repetition_penalty: float = 1.0
     seed: int = 0
     max_new_tokens: int = 512
     beams: int = 1
     stop: tuple[str, ...] = ()
-    form: AnswerGrammar | None = None
+    grammar: AnswerGrammar | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ class Choice:
 
     Attributes:
         probabilities: one per option, in their order; they sum to 1.
-        mass: share of the model's whole probability that fell on the options, 0..1; 1 where it cannot be known.
+        mass: share of the model's whole probability that fell on the options, 0..1; 1 if it is unknown.
         orders: in how many orders the options were shown; the probabilities are the mean.
         flipped: the two orders preferred different options.
     """
@@ -157,24 +162,19 @@ class Runtime:
     """Where and how a model runs.
 
     Attributes:
-        device: auto, cpu, cuda, cuda:N, or spread (layers over all GPUs).
-        precision: auto, bf16, fp16 or fp32.
-        procedure: `reference` decodes as released, to compare with.
-        wording: of a local model's prompts: as trained, or in English, which nobody has proven.
-        prompts_bytes: of a local model's keys and values: of what it reads, and of prompts it has read before. None
-            is what a GPU has free once the model is loaded, less its workspace, or 2 GiB on a CPU; never less than two
-            prompts take.
-        base_url: of an OpenAI-compatible endpoint, up to and including `/v1`.
-        api_key: of that endpoint.
+        procedure: `reference` decodes as the released code does, for comparisons.
+        wording: of a local model's prompts: as it was trained, or in English, which was never tested on real weights.
+        prompts_bytes: memory for a local model's keys and values, those of earlier prompts included. None is what a GPU
+            has free beside the model and its workspace, or 2 GiB on a CPU; never less than the size of two prompts.
     """
 
-    device: str = "auto"
-    precision: str = "auto"
+    device: str = "auto"  # or cpu, cuda, cuda:N, or spread (layers over all GPUs)
+    precision: str = "auto"  # or bf16, fp16, fp32
     procedure: Literal["native", "reference"] = "native"
     wording: Literal["trained", "english"] = "trained"
     prompts_bytes: int | None = None
-    base_url: str = ""
-    api_key: str = field(default="", repr=False)
+    base_url: str = ""  # of an OpenAI-compatible endpoint, up to and including `/v1`
+    api_key: str = field(default="", repr=False)  # of that endpoint
 
 
 @dataclass(frozen=True)
@@ -182,27 +182,27 @@ class Capabilities:
     """What a model can do.
 
     Attributes:
-        sees: pictures in the prompt reach it.
+        sees: it reads the images of a prompt.
         languages: of the articles it writes: `en`, `zh`.
-        logprobs: `choose` rests on scores, not on a drawn answer.
-        context_tokens: prompt and answer together.
-        at_once: calls that it serves at the same time; who shares it keeps the queue of the others.
-        writes_markdown: articles come in Markdown; the other models end each paragraph with a line break.
+        logprobs: `choose` uses the scores of the options, not a generated answer.
+        context_tokens: prompt and answer together; 0 before loading where only loading tells.
+        at_once: calls that it serves at the same time; the caller queues the others.
+        writes_markdown: its articles are Markdown, with a blank line between paragraphs; else each line is a paragraph.
     """
 
     sees: bool
     languages: frozenset[str]
     logprobs: bool
-    context_tokens: int
+    context_tokens: int = 0
     at_once: int = 1
     writes_markdown: bool = True
 
 
 class Prompts(Protocol):
-    """The wording of every stage in the way its model was trained, and how its answers are drawn and read.
+    """The prompts of every stage in the wording that the model was trained with, and how its answers are read.
 
-    Builders keep to the model's context: the farthest context is shortened or dropped first; question and candidates
-    always stay. ModelError where even those do not fit.
+    Builders keep to the model's context: they shorten or drop the context that is farthest away first; the question
+    and the candidates always stay. They raise ModelFailure if even those do not fit.
     """
 
     @property
@@ -211,59 +211,53 @@ class Prompts(Protocol):
 
     @property
     def candidates_at_once(self) -> int:
-        """How many pictures the model was trained to choose from."""
+        """How many images the model was trained to choose from."""
 
     def write(self, brief: Brief) -> Prompt:
         """Asks for an article."""
 
-    def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
-        """Asks after which sections pictures belong; `count` None leaves their number to the model."""
+    def spot(self, sections: Sequence[str], *, count: int | None = None, images: Sequence[ImagePart] = ()) -> Prompt:
+        """Asks after which sections images belong; with `count` None, the model decides how many."""
 
     def query(
-        self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
+        self, sections: Sequence[str], section: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
     ) -> Prompt:
-        """Asks for the description of the wished picture after section `place`, in the article's language by default.
+        """Asks for a description of the image that belongs after a section of the article.
 
-        Args:
-            sections: the article.
-            place: the picture follows this section.
-            earlier: places with their descriptions.
-            language: of the description.
+        `earlier` has the descriptions of other sections, by their numbers; `language` is by default the article's own.
         """
 
-    def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Prompt:
-        """Asks which candidate belongs after the last section; the options are the letters from A."""
+    def choose(self, sections: Sequence[Section], candidates: Sequence[ImagePart]) -> Prompt:
+        """Asks which candidate belongs after the last section; the options are the first of LETTERS."""
 
-    def describe(self, picture: Picture, *, language: str) -> Prompt:
-        """Asks for one sentence about the picture itself."""
+    def describe(self, image: ImagePart, *, language: str) -> Prompt:
+        """Asks for one sentence about the image itself."""
 
     def chat(self, turns: Sequence[Turn]) -> Prompt:
-        """Asks the last turn, the user's, with the turns before it as history."""
+        """Asks the question of the last turn, which is the user's, with the turns before it as history."""
 
-    def edit(self, change: Change, sections: Sequence[str], place: int, *, hint: str = "") -> Prompt:
-        """Asks for section `place` anew, or for a new section before or after it."""
+    def edit(self, change: Change, sections: Sequence[str], section: int, *, hint: str = "") -> Prompt:
+        """Asks for a new version of a section, or for a new section before or after it."""
 
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
-        """How the stage's answer is drawn."""
+        """Returns how the answer of a stage is drawn."""
 
-    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
-        """What the answer to `spot` must look like; None where the backend cannot be bound to it.
+    def spot_grammar(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
+        """Returns the grammar of the answer to `spot`; None if the backend cannot be bound to one.
 
-        Args:
-            free: sections that may be named.
-            count: so many are; None: one at least.
-            apart: the least distance between two of them; free are `count * (2 * apart - 1)` at least.
+        The answer names `count` (None: one or more) of the `free` sections, at least `apart` from each other; at least
+        `count * (2 * apart - 1)` sections are free.
         """
 
-    def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
+    def parse_spots(self, answer: str, *, sections: int) -> tuple[int, ...]:
         """Reads the answer to `spot`: existing sections only, ascending, each once."""
 
-    def query_in(self, answer: str) -> str:
+    def parse_query(self, answer: str) -> str:
         """Reads the answer to `query`; may be empty."""
 
 
 def never() -> bool:
-    """The `cancelled` of a call that nobody cancels."""
+    """Returns False: the `is_cancelled` of a call that cannot be cancelled."""
     return False
 
 
@@ -276,7 +270,7 @@ class VisionLanguageModel(Protocol):
 
     @property
     def digest(self) -> str:
-        """Hex digest that tells one set of weights from another; empty where nobody can know."""
+        """Hex digest that tells one set of weights from another; empty if the weights are unknown."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -284,21 +278,21 @@ class VisionLanguageModel(Protocol):
 
     @property
     def prompts(self) -> Prompts:
-        """The wording it was trained with."""
+        """Its prompts."""
 
-    def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
-        """Yields the answer in pieces; ends within one token once `cancelled` is true or the generator is closed.
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never) -> Iterator[str]:
+        """Yields the answer in pieces; ends within one token after `is_cancelled` is true or the generator is closed.
 
         Raises:
-            ModelError: an empty prompt, a prompt over the context, pictures for a model that does not see, no memory.
+            ModelFailure: the prompt is empty, exceeds the context or has images that the model cannot see; no memory.
         """
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
-        """Says how likely each option is to be the answer, over all of its spellings.
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never) -> Choice:
+        """Returns how likely each option is to be the answer, over all of its spellings.
 
         Raises:
-            ModelError: as `stream`; or less than half of all probability fell on the options; or nobody waits any more.
+            ModelFailure: as `stream`; or the mass is below MIN_MASS; or it was cancelled.
         """
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Counts the positions that the prompt takes, pictures included, without running the model."""
+        """Counts the positions of the prompt, images included, without running the model."""

@@ -1,6 +1,6 @@
-"""From scores to answers: drawing tokens, stopping at words, and weighing options.
+"""From scores to answers: draw tokens, obey a grammar, stop at strings, and add up the probabilities of options.
 
-It knows scores and ids; where they come from, a model or a test, is the caller's matter.
+It takes scores and token ids from its caller and does not depend on a network or a tokenizer.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,13 +17,13 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from xcomp_model.base import AnswerGrammar, ModelError, Sampling
+from xcomp_model.base import AnswerGrammar, ModelFailure, Sampling
 
-Path = tuple[int, ...]  # ids of an answer's beginning
+TokenPath = tuple[int, ...]  # the first tokens of an answer
 
 
 class TokenSampler:
-    """Draws the next token again and again; its state is the answer so far and the seed."""
+    """Draws one token after the other; its state is the answer so far and the random generator."""
 
     def __init__(self, sampling: Sampling, *, device: torch.device) -> None:
         self._is_greedy = sampling.temperature == 0
@@ -33,10 +33,10 @@ class TokenSampler:
         self._generator = torch.Generator(device=device).manual_seed(sampling.seed)
 
     def draw(self, logits: Tensor, allowed: Tensor | None = None) -> int:
-        """Picks the next token from its scores [V], among those that are allowed [V]."""
+        """Draws the next token from its scores [V], restricted to the `allowed` tokens [V]."""
         scores = logits.float()[None].to(self._answer.device)
         if bool(scores.isnan().any()):
-            raise ModelError("the model's scores are no numbers: try the precision bf16 or fp32")
+            raise ModelFailure("the scores of the model are not numbers: try the precision bf16 or fp32")
         if allowed is not None:
             scores = scores.masked_fill(~allowed, -torch.inf)
         scores = self._penalty(self._answer, scores)
@@ -51,113 +51,113 @@ class TokenSampler:
 
 
 class GrammarMask:
-    """Says which tokens may come next, so that an answer keeps to its form.
+    """Says which tokens may come next so that the answer obeys a grammar.
 
     Args:
-        form: of the answer.
-        pieces: text of every token that has one.
+        grammar: of the answer.
+        texts: of the tokens that have one.
         ends: tokens that end an answer.
         size: of the vocabulary.
-        device: where scores are.
+        device: of the scores.
     """
 
     def __init__(
-        self, form: AnswerGrammar, pieces: Mapping[int, str], ends: Sequence[int], *, size: int, device: torch.device
+        self, grammar: AnswerGrammar, texts: Mapping[int, str], ends: Sequence[int], *, size: int, device: torch.device
     ) -> None:
-        self._form = form
-        self._pieces = {token: piece for token, piece in pieces.items() if form.characters.issuperset(piece)}
-        self._tree = _Tree()
-        for token, piece in self._pieces.items():
-            self._tree.add(piece, token)
+        self._grammar = grammar
+        self._texts = {token: text for token, text in texts.items() if grammar.characters.issuperset(text)}
+        self._trie = _Trie()
+        for token, text in self._texts.items():
+            self._trie.add(text, token)
         self._ends = list(ends)
         self._size, self._device = size, device
-        self._said = ""
+        self._answer = ""
 
-    def allowed(self) -> Tensor:
-        """Returns the tokens that may come next, [V]."""
-        next_ = list(self._tree.tokens(self._said, self._form))
-        next_ += self._ends if self._form.may_end(self._said) else []
-        if not next_:
-            raise ModelError(f"the tokens of the model cannot go on from {self._said!r} in the form that is asked for")
+    def allowed_tokens(self) -> Tensor:
+        """Returns a mask [V] of the tokens that may come next."""
+        tokens = list(self._trie.allowed_tokens(self._answer, self._grammar))
+        tokens += self._ends if self._grammar.is_complete(self._answer) else []
+        if not tokens:
+            raise ModelFailure(f"no token of the model continues {self._answer!r} as the grammar of the answer demands")
         mask = torch.zeros(self._size, dtype=torch.bool)
-        mask[next_] = True
+        mask[tokens] = True
         return mask.to(self._device)
 
     def push(self, token: int) -> None:
-        """Takes a token that was drawn."""
-        self._said += self._pieces[token]
+        """Appends a drawn token to the answer."""
+        self._answer += self._texts[token]
 
 
 @dataclass
-class _Tree:
-    """Tokens by their text, character by character: what no answer begins with is passed over with all below it."""
+class _Trie:
+    """Tokens by their text, character by character; a branch that no answer can take is skipped as a whole."""
 
     here: list[int] = field(default_factory=list)
-    below: dict[str, "_Tree"] = field(default_factory=dict)
+    below: dict[str, "_Trie"] = field(default_factory=dict)
 
-    def add(self, piece: str, token: int) -> None:
-        tree = self
-        for character in piece:
-            tree = tree.below.setdefault(character, _Tree())
-        tree.here.append(token)
+    def add(self, text: str, token: int) -> None:
+        node = self
+        for character in text:
+            node = node.below.setdefault(character, _Trie())
+        node.here.append(token)
 
-    def tokens(self, said: str, form: AnswerGrammar) -> Iterator[int]:
-        for character, tree in self.below.items():
-            if form.may_begin(longer := said + character):
-                yield from tree.here
-                yield from tree.tokens(longer, form)
+    def allowed_tokens(self, answer: str, grammar: AnswerGrammar) -> Iterator[int]:
+        for character, node in self.below.items():
+            if grammar.is_prefix(longer := answer + character):
+                yield from node.here
+                yield from node.allowed_tokens(longer, grammar)
 
 
 class StopStrings:
-    """Holds text back while it may be the beginning of a stop string, and cuts at the first one."""
+    """Cuts an answer at the first stop string, and holds text back while it may be the start of one."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [stop for stop in stops if stop]
-        self._held = ""
+        self._pending = ""
         self.is_done = False
 
     def push(self, text: str) -> str:
-        """Takes text; returns what is certain to belong to the answer."""
-        self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        """Appends text; returns what certainly belongs to the answer."""
+        self._pending += text
+        found = [at for stop in self._stops if (at := self._pending.find(stop)) >= 0]
         if found:
             self.is_done = True
             return self._release(min(found))
-        return self._release(len(self._held) - self._doubtful())
+        return self._release(len(self._pending) - self._held_length())
 
     def flush(self) -> str:
-        """Returns what was held back."""
-        return "" if self.is_done else self._release(len(self._held))
+        """Returns the text that was held back."""
+        return "" if self.is_done else self._release(len(self._pending))
 
-    def _doubtful(self) -> int:
-        lengths = (n for stop in self._stops for n in range(1, len(stop)) if self._held.endswith(stop[:n]))
+    def _held_length(self) -> int:
+        lengths = (n for stop in self._stops for n in range(1, len(stop)) if self._pending.endswith(stop[:n]))
         return max(lengths, default=0)
 
     def _release(self, count: int) -> str:
-        text, self._held = self._held[:count], self._held[count:]
+        text, self._pending = self._pending[:count], self._pending[count:]
         return text
 
 
-def weigh(
-    spellings: Mapping[Path, int],
+def option_probabilities(
+    spellings: Mapping[TokenPath, int],
     first: Tensor,
     *,
     options: int,
-    after: Callable[[Sequence[Path]], Sequence[Tensor]],
+    after: Callable[[Sequence[TokenPath]], Sequence[Tensor]],
 ) -> list[float]:
-    """Adds up, for every option, the probabilities of all its spellings among everything that could have been said.
+    """Returns, for each option, the sum of the probabilities of all its spellings among all possible answers.
 
-    A spelling that goes on to be one of another option counts for the longer one where it does go on.
+    If a spelling can be continued to a spelling of another option, its continuation counts for that other option only.
 
     Args:
-        spellings: ids, lead-in included, to the number of their option.
+        spellings: token ids, lead-in included, with the number of their option.
         first: scores [V] of the first token.
         options: how many there are.
-        after: scores [V] of the token after each of some paths; asked once, for all that any spelling passes.
+        after: returns the scores [V] of the next token after each path; called once, with all paths that are needed.
     """
-    passed = sorted({path[:n] for path in spellings for n in range(1, len(path))})
-    log_probs: dict[Path, Tensor] = {(): first.float().log_softmax(dim=-1)}
-    for path, scores in zip(passed, after(passed) if passed else (), strict=True):
+    prefixes = sorted({path[:n] for path in spellings for n in range(1, len(path))})
+    log_probs: dict[TokenPath, Tensor] = {(): first.float().log_softmax(dim=-1)}
+    for path, scores in zip(prefixes, after(prefixes) if prefixes else (), strict=True):
         log_probs[path] = scores.float().log_softmax(dim=-1)
     shares = [0.0] * options
     for path, option in spellings.items():

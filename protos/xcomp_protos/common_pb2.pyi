@@ -50,7 +50,7 @@ global___Language = Language
 
 @typing.final
 class Label(google.protobuf.message.Message):
-    """A class that a classifying embedder saw in a picture."""
+    """A class that a classifying embedder saw in an image."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -106,7 +106,7 @@ class Image(google.protobuf.message.Message):
 
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Label]:
-        """most probable first; empty where the embedder knows no classes"""
+        """most probable first; empty where the embedder has no classes"""
 
     def __init__(
         self,

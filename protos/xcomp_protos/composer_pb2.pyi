@@ -65,7 +65,7 @@ class Options(google.protobuf.message.Message):
     WRITER_MODEL_FIELD_NUMBER: builtins.int
     POOL_FIELD_NUMBER: builtins.int
     repository: builtins.str
-    """where the pictures come from"""
+    """where the images come from"""
     profile: builtins.str
     """empty: the repository's"""
     model: builtins.str
@@ -151,7 +151,7 @@ class ComposeRequest(google.protobuf.message.Message):
     def keywords(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def reference_images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """encoded pictures, together below 3 MiB"""
+        """encoded images, together below 3 MiB"""
 
     @property
     def options(self) -> global___Options: ...
@@ -214,7 +214,7 @@ class ComposeEvent(google.protobuf.message.Message):
 
     @property
     def spot(self) -> global___Spot:
-        """a place for a picture was found"""
+        """a place for an image was found"""
 
     @property
     def query(self) -> global___SpotQuery:
@@ -275,9 +275,9 @@ class Spot(google.protobuf.message.Message):
     SEGMENT_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     segment: builtins.int
-    """the picture belongs after this segment, from 0"""
+    """the image belongs after this segment, from 0"""
     score: builtins.float
-    """how much the segment asks for a picture, larger is more"""
+    """how much the segment asks for an image, larger is more"""
     def __init__(
         self,
         *,
@@ -439,7 +439,7 @@ class Evidence(google.protobuf.message.Message):
     prompt: builtins.str
     """version of the prompts; empty: no model was asked"""
     model_digest: builtins.str
-    """of the weights; empty where nobody can know"""
+    """of the weights; empty where it cannot be known"""
     mass: builtins.float
     """share of all probability that fell on the candidates, 0..1"""
     orders: builtins.int
@@ -491,7 +491,7 @@ class Illustration(google.protobuf.message.Message):
     query: builtins.str
     """never printed"""
     caption: builtins.str
-    """about the picture itself; may be empty"""
+    """about the image itself; may be empty"""
     alt: builtins.str
     credit: builtins.str
     probability: builtins.float
@@ -588,7 +588,7 @@ class Unfilled(google.protobuf.message.Message):
 
     @property
     def evidence(self) -> global___Evidence:
-        """of the choice that was none; absent: there was no choice"""
+        """of the choice that chose no candidate; absent: no choice was made"""
 
     def __init__(
         self,
@@ -723,7 +723,7 @@ class SelectRequest(google.protobuf.message.Message):
     procedure: global___Procedure.ValueType
     """how to choose; the others than the default are there to be compared with it"""
     without_pixels: builtins.bool
-    """a control: the model sees grey areas instead of all pictures"""
+    """a control: the model sees grey areas instead of all images"""
     @property
     def candidates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SelectCandidate]:
         """1..64"""
@@ -732,7 +732,7 @@ class SelectRequest(google.protobuf.message.Message):
     def options(self) -> global___Options: ...
     @property
     def shown(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ShownPicture]:
-        """pictures that stand in the context already, in the order of the text"""
+        """images that stand in the context already, in the order of the text"""
 
     @property
     def order(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -762,7 +762,7 @@ class ShownPicture(google.protobuf.message.Message):
     AFTER_FIELD_NUMBER: builtins.int
     PICTURE_FIELD_NUMBER: builtins.int
     after: builtins.int
-    """Paragraph of the context that it follows, from 0, headings and the like not counted. Absent in all: the pictures
+    """Paragraph of the context that it follows, from 0, headings and the like not counted. Absent in all: the images
     follow the last paragraphs before the place, one each.
     """
     @property
@@ -788,7 +788,7 @@ class SelectCandidate(google.protobuf.message.Message):
     image_id: builtins.str
     """an image of the repository"""
     image: builtins.bytes
-    """an encoded picture; together below 3 MiB"""
+    """an encoded image; together below 3 MiB"""
     def __init__(
         self,
         *,
@@ -862,7 +862,7 @@ class EditOperation(google.protobuf.message.Message):
     exclude: builtins.int
     """the illustration after this segment goes and is never offered again; the next one comes"""
     fill: builtins.bool
-    """looks again for pictures for the spots that stayed empty; the others stay as they are"""
+    """looks again for images for the spots that stayed empty; the others stay as they are"""
     @property
     def pick(self) -> global___PickCandidate: ...
     @property
@@ -1082,7 +1082,7 @@ class ChatTurn(google.protobuf.message.Message):
     text: builtins.str
     @property
     def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """encoded pictures, together below 3 MiB"""
+        """encoded images, together below 3 MiB"""
 
     def __init__(
         self,

@@ -98,7 +98,7 @@ class ComposerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Chat(self, request, context):
-        """Answers a question, about pictures if there are any; streams text.
+        """Answers a question about the given images, if any; streams text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class ComposerStub:
         xcomp_protos.composer_pb2.ChatRequest,
         xcomp_protos.composer_pb2.ChatEvent,
     ]
-    """Answers a question, about pictures if there are any; streams text."""
+    """Answers a question about the given images, if any; streams text."""
 
     Describe: grpc.UnaryUnaryMultiCallable[
         xcomp_protos.composer_pb2.DescribeComposerRequest,
@@ -84,7 +84,7 @@ class ComposerAsyncStub:
         xcomp_protos.composer_pb2.ChatRequest,
         xcomp_protos.composer_pb2.ChatEvent,
     ]
-    """Answers a question, about pictures if there are any; streams text."""
+    """Answers a question about the given images, if any; streams text."""
 
     Describe: grpc.aio.UnaryUnaryMultiCallable[
         xcomp_protos.composer_pb2.DescribeComposerRequest,
@@ -131,7 +131,7 @@ class ComposerServicer(metaclass=abc.ABCMeta):
         request: xcomp_protos.composer_pb2.ChatRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[xcomp_protos.composer_pb2.ChatEvent], collections.abc.AsyncIterator[xcomp_protos.composer_pb2.ChatEvent]]:
-        """Answers a question, about pictures if there are any; streams text."""
+        """Answers a question about the given images, if any; streams text."""
 
     @abc.abstractmethod
     def Describe(

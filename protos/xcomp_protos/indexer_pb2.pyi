@@ -191,7 +191,7 @@ class IngestSummary(google.protobuf.message.Message):
     renamed: builtins.int
     """known content that moved to another path"""
     removed: builtins.int
-    """images whose file is gone, or no picture any more"""
+    """images whose file is gone or no longer an image"""
     failed: builtins.int
     """files that are no readable image"""
     removable: builtins.int
@@ -302,7 +302,7 @@ class UploadResponse(google.protobuf.message.Message):
     """it was, and its sidecar changed"""
     @property
     def failure(self) -> global___IngestFailure:
-        """the file is no readable picture, and nothing of it was kept; its path is the name"""
+        """the file could not be read as an image and was not kept; its path is the name"""
 
     def __init__(
         self,
@@ -329,7 +329,7 @@ class QueryPart(google.protobuf.message.Message):
     WEIGHT_FIELD_NUMBER: builtins.int
     text: builtins.str
     image: builtins.bytes
-    """an encoded picture, up to 3 MiB"""
+    """an encoded image, up to 3 MiB"""
     image_id: builtins.str
     """an image of the repository"""
     weight: builtins.float
@@ -419,7 +419,7 @@ class SearchRequest(google.protobuf.message.Message):
     profile: builtins.str
     """empty: the recorded one; another one is an error"""
     collapse: builtins.float
-    """0..1: cosine from which on two hits are one picture, and the better one is kept"""
+    """0..1: cosine from which two hits count as duplicates; the better one is kept"""
     min_confidence: builtins.float
     """alone, in each space that answers; 0: never
     0..1: hits below it are left out, so that none at all is an answer
@@ -609,7 +609,7 @@ class EmbedInput(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     text: builtins.str
     image: builtins.bytes
-    """an encoded picture, up to 3 MiB"""
+    """an encoded image, up to 3 MiB"""
     def __init__(
         self,
         *,
@@ -1560,6 +1560,22 @@ global___DescribeRequest = DescribeRequest
 class DescribeResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class EnginesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     VERSION_FIELD_NUMBER: builtins.int
     BUILD_FIELD_NUMBER: builtins.int
     STORE_FIELD_NUMBER: builtins.int
@@ -1568,6 +1584,7 @@ class DescribeResponse(google.protobuf.message.Message):
     REPOSITORIES_FIELD_NUMBER: builtins.int
     DEFAULT_PROFILE_FIELD_NUMBER: builtins.int
     UNIX_TIME_MS_FIELD_NUMBER: builtins.int
+    ENGINES_FIELD_NUMBER: builtins.int
     version: builtins.str
     build: builtins.str
     """changes with the code"""
@@ -1584,6 +1601,10 @@ class DescribeResponse(google.protobuf.message.Message):
 
     @property
     def repositories(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Repository]: ...
+    @property
+    def engines(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """by id in models_loaded: engine, device, precision, as in "openvino cpu fp32" """
+
     def __init__(
         self,
         *,
@@ -1595,8 +1616,9 @@ class DescribeResponse(google.protobuf.message.Message):
         repositories: collections.abc.Iterable[global___Repository] | None = ...,
         default_profile: builtins.str = ...,
         unix_time_ms: builtins.int = ...,
+        engines: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["build", b"build", "default_profile", b"default_profile", "memory_bytes", b"memory_bytes", "models_loaded", b"models_loaded", "repositories", b"repositories", "store", b"store", "unix_time_ms", b"unix_time_ms", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["build", b"build", "default_profile", b"default_profile", "engines", b"engines", "memory_bytes", b"memory_bytes", "models_loaded", b"models_loaded", "repositories", b"repositories", "store", b"store", "unix_time_ms", b"unix_time_ms", "version", b"version"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 
@@ -1673,7 +1695,7 @@ global___DuplicatesProgress = DuplicatesProgress
 
 @typing.final
 class DuplicateGroup(google.protobuf.message.Message):
-    """Images that are one picture."""
+    """A group of duplicate images."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1681,7 +1703,7 @@ class DuplicateGroup(google.protobuf.message.Message):
     COUNT_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
     copies: builtins.bool
-    """all of the same bytes; else some were resized or encoded anew"""
+    """all of the same bytes; else some were resized or encoded again"""
     count: builtins.int
     """images of the group"""
     @property

@@ -244,7 +244,7 @@ class IndexerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Export(self, request, context):
-        """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format.
+        """Hands out a repository as a stream of bytes: vectors and payloads, no images. docs/repositories.md has the format.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,7 +280,7 @@ class IndexerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Duplicates(self, request, context):
-        """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+        """Finds duplicate images: copies of the same bytes, and near duplicates that were resized or encoded again.
         Streams progress, then the groups, then a summary.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

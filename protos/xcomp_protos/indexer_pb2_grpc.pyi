@@ -109,7 +109,7 @@ class IndexerStub:
         xcomp_protos.indexer_pb2.ExportRequest,
         xcomp_protos.indexer_pb2.ExportResponse,
     ]
-    """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format."""
+    """Hands out a repository as a stream of bytes: vectors and payloads, no images. docs/repositories.md has the format."""
 
     Import: grpc.StreamUnaryMultiCallable[
         xcomp_protos.indexer_pb2.ImportRequest,
@@ -141,7 +141,7 @@ class IndexerStub:
         xcomp_protos.indexer_pb2.DuplicatesRequest,
         xcomp_protos.indexer_pb2.DuplicatesEvent,
     ]
-    """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+    """Finds duplicate images: copies of the same bytes, and near duplicates that were resized or encoded again.
     Streams progress, then the groups, then a summary.
     """
 
@@ -242,7 +242,7 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.ExportRequest,
         xcomp_protos.indexer_pb2.ExportResponse,
     ]
-    """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format."""
+    """Hands out a repository as a stream of bytes: vectors and payloads, no images. docs/repositories.md has the format."""
 
     Import: grpc.aio.StreamUnaryMultiCallable[
         xcomp_protos.indexer_pb2.ImportRequest,
@@ -274,7 +274,7 @@ class IndexerAsyncStub:
         xcomp_protos.indexer_pb2.DuplicatesRequest,
         xcomp_protos.indexer_pb2.DuplicatesEvent,
     ]
-    """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+    """Finds duplicate images: copies of the same bytes, and near duplicates that were resized or encoded again.
     Streams progress, then the groups, then a summary.
     """
 
@@ -405,7 +405,7 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         request: xcomp_protos.indexer_pb2.ExportRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[xcomp_protos.indexer_pb2.ExportResponse], collections.abc.AsyncIterator[xcomp_protos.indexer_pb2.ExportResponse]]:
-        """Hands out a repository as a stream of bytes: vectors and payloads, no pictures. docs/repositories.md has the format."""
+        """Hands out a repository as a stream of bytes: vectors and payloads, no images. docs/repositories.md has the format."""
 
     @abc.abstractmethod
     def Import(
@@ -447,7 +447,7 @@ class IndexerServicer(metaclass=abc.ABCMeta):
         request: xcomp_protos.indexer_pb2.DuplicatesRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[xcomp_protos.indexer_pb2.DuplicatesEvent], collections.abc.AsyncIterator[xcomp_protos.indexer_pb2.DuplicatesEvent]]:
-        """Finds the images that are one picture: copies of the same bytes, and near ones that were resized or encoded anew.
+        """Finds duplicate images: copies of the same bytes, and near duplicates that were resized or encoded again.
         Streams progress, then the groups, then a summary.
         """
 

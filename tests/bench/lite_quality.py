@@ -83,9 +83,9 @@ def paired(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> str:
 
 def confidences(texts: Vectors, background_texts: Vectors, images: Vectors) -> NDArray[np.float64]:
     """Returns the confidence of each request's first hit, as a search in a repository of these images reports it."""
-    scale = Calibration(images).measured(background_texts, (background_texts @ images.T).max(axis=1).tolist())
+    scale = Calibration(images).with_background(background_texts, (background_texts @ images.T).max(axis=1).tolist())
     best = (texts @ images.T).max(axis=1, keepdims=True)
-    return np.asarray([scale.weigh(*each)[1][0] for each in zip(scale.yardsticks(texts), best, strict=True)])
+    return np.asarray([scale.weigh(*each)[1][0] for each in zip(scale.query_stats(texts), best, strict=True)])
 
 
 def signals(scores: Scores) -> dict[str, NDArray[np.float64]]:
@@ -136,14 +136,16 @@ def main() -> None:
 def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
     photos, requests = list(pool.photos.values()), pool.requests
     vectors = embedder.encode_images(photos).vectors
-    network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
-    probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos]).astype(np.float64)
-    dictionary = Dictionary(weights.read(weights.CEDICT, None), {each.zh: each.en for each in load_classes()})
+    network = Classifier(weights.find(weights.EFFICIENTNET_LITE2, None), LITE2)
+    probabilities = np.stack([network.classify(photo)[0] for photo in photos]).astype(np.float64)
+    dictionary = Dictionary(
+        weights.find(weights.CEDICT, None).read_bytes(), {each.zh: each.en for each in load_classes()}
+    )
     print(f"{len(photos)} images, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n")
     print(f"{'':22}R@1   R@5   MRR")
     print(f"{'chance':20}{_percent(chance(requests, k=1, pool=len(photos)))}", end="")
     print(_percent(chance(requests, k=5, pool=len(photos))))
-    idle = embedder.encode_texts([*background.ENGLISH, *background.CHINESE])
+    idle = embedder.encode_texts(background.texts(("en", "zh")))
     for language in ("en", "zh"):
         texts = [request.texts[language] for request in requests]
         words = ranks(word_scores([dictionary.translate(text) for text in texts], probabilities), requests)
@@ -152,7 +154,7 @@ def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
         _print_recall(f"{language}, words (TF-IDF)", words)
         _print_recall(f"{language}, lite", found)
         print(f"    lite against words: {paired(found, words)}\n")
-        half = len(background.ENGLISH)
+        half = len(background.texts(("en",)))
         _print_confidence(confidences(asked, idle, vectors), found == 1)
         of_language = idle[:half] if language == "en" else idle[half:]
         _print_signals(_cosines(asked, vectors), _cosines(of_language, vectors), requests)

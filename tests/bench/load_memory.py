@@ -78,7 +78,7 @@ def _write(folder: Path, *, layers: int) -> None:
 
 def _released(folder: Path) -> Iterator[tuple[str, torch.Size, torch.dtype]]:
     """Released names, shapes and dtypes; those of two low-rank parts beside the weights that have them."""
-    for name, shape in build.shapes(build.build(read_config(folder))).items():
+    for name, shape in build.parameter_shapes(build.build(read_config(folder))).items():
         if not name.startswith("llm."):
             yield from _image_side(name, shape)
             continue

@@ -22,7 +22,7 @@ from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig
 
 from tests.bench import machine
 from tests.checkpoints import write_checkpoint
-from xcomp_model.base import ModelError, Picture, Prompt, Prompts, Sampling, Section, never
+from xcomp_model.base import ImagePart, ModelFailure, Prompt, Prompts, Sampling, Section, never
 from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture import build
 from xcomp_model.xcomposer.architecture.config import Config, XComposer1Config, read_config
@@ -30,7 +30,7 @@ from xcomp_model.xcomposer.architecture.plora import PLoRALinear
 from xcomp_model.xcomposer.architecture.xcomposer2 import XComposer2
 from xcomp_model.xcomposer.model import ModelInfo, XComposer
 from xcomp_model.xcomposer.prompts import v1, v2
-from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_placement
 from xcomp_model.xcomposer.runtime.memory_plan import FEATURES_BYTES, make_plan
 from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Tokenizer, Unit
@@ -51,31 +51,31 @@ _TRUE_SIZES = {
 
 def main() -> None:
     """Prints a table for each version."""
-    place = find_place("auto", "auto")
-    layers = 32 if place.main.type == "cuda" else _REDUCED_LAYERS
+    placement = find_placement("auto", "auto")
+    layers = 32 if placement.main.type == "cuda" else _REDUCED_LAYERS
     print(machine.line(f"python -m tests.bench.model_speed {' '.join(sys.argv[1:])}".strip()))
-    what = torch.cuda.get_device_name() if place.main.type == "cuda" else "CPU, reduced to two layers each"
-    print(f"{what}, {place.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    bandwidth, rate = _bandwidth(place), _matmul_rate(place)
+    what = torch.cuda.get_device_name() if placement.main.type == "cuda" else "CPU, reduced to two layers each"
+    print(f"{what}, {placement.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    bandwidth, rate = _bandwidth(placement), _matmul_rate(placement)
     print(f"measured: {bandwidth / 1e9:.1f} GB/s read, {rate / 1e12:.3f} TFLOP/s in matrix products\n")
     for version in [int(v) for v in sys.argv[1:]] or [1, 2]:
-        _measure(version, place, layers=layers, bandwidth=bandwidth, rate=rate)
+        _measure(version, placement, layers=layers, bandwidth=bandwidth, rate=rate)
 
 
-def _measure(version: int, place: DevicePlacement, *, layers: int, bandwidth: float, rate: float) -> None:
+def _measure(version: int, placement: DevicePlacement, *, layers: int, bandwidth: float, rate: float) -> None:
     config = _config(version, layers=layers)
-    network = _random(config, place)
-    model, reader = _model(config, network, place)
+    network = _random(config, placement)
+    model, runner = _model(config, network, placement)
     weights = {n: p for n, p in network.llm.model.layers.named_parameters() if "plora" not in n}
     read_bytes = sum(p.nbytes for p in weights.values()) + network.llm.lm_head.weight.nbytes
     operations = 2 * sum(p.numel() for p in weights.values() if p.dim() > 1)
 
-    first, text_only = model.prompts.choose(_sections(2), _pictures(0)), model.prompts.spot(_lines(10))
+    first, text_only = model.prompts.choose(_sections(2), _images(0)), model.prompts.spot(_lines(10))
     rows, text_rows = model.count_tokens(first), model.count_tokens(text_only)
-    cold_s = _timed(place, lambda: _choose(model, first))
-    warm_s = _timed(place, lambda: _choose(model, model.prompts.choose(_sections(3), _pictures(4))))
-    prefill_s = _timed(place, lambda: _read(reader, model._tokenizer.units(text_only)))
-    decode_s = _decode_s(reader, model._tokenizer.units(model.prompts.spot(_lines(1))), place)
+    cold_s = _timed(placement, lambda: _choose(model, first))
+    warm_s = _timed(placement, lambda: _choose(model, model.prompts.choose(_sections(3), _images(4))))
+    prefill_s = _timed(placement, lambda: _read(runner, model._tokenizer.encode_prompt(text_only)))
+    decode_s = _decode_s(runner, model._tokenizer.encode_prompt(model.prompts.spot(_lines(1))), placement)
 
     print(
         f"version {version}, {layers} layers, {sum(p.nbytes for p in network.parameters()) / 2**30:.2f} GiB of weights"
@@ -88,11 +88,11 @@ def _measure(version: int, place: DevicePlacement, *, layers: int, bandwidth: fl
     print(f"  selection, cold    {cold_s:8.2f} s: {rows} positions, 4 images to encode")
     print(f"  selection, cached  {warm_s:8.2f} s: the next spot, 4 images to encode")
     if isinstance(network, XComposer2):
-        decoding, reading = _plora_overhead(network, place)
+        decoding, reading = _plora_overhead(network, placement)
         print(f"  partial LoRA       {decoding:+8.1%} on decoding, {reading:+.1%} on reading the rows of four images")
-    if place.main.type == "cuda":
-        plan, peak = make_plan("", config, place, context_tokens=2048), torch.cuda.max_memory_allocated()
-        print(f"  memory             {peak / 2**30:8.2f} GiB at its peak, {plan.needed / 2**30:.2f} planned")
+    if placement.main.type == "cuda":
+        plan, peak = make_plan("", config, placement, context_tokens=2048), torch.cuda.max_memory_allocated()
+        print(f"  memory             {peak / 2**30:8.2f} GiB at its peak, {plan.total / 2**30:.2f} planned")
     print()
 
 
@@ -113,36 +113,36 @@ def _config(version: int, *, layers: int) -> Config:
     return replace(config, vision=tower, llm=llm, image_size=224, patches=256, plora_rank=256)
 
 
-def _random(config: Config, place: DevicePlacement) -> build.Network:
+def _random(config: Config, placement: DevicePlacement) -> build.Network:
     network = build.build(config)
-    owners = convert._owners(network)
-    for name, shape in build.shapes(network).items():
-        tensor = torch.empty(shape, dtype=build.dtype_of(name, config, place.dtype), device=place.main)
+    owners = convert._find_owners(network)
+    for name, shape in build.parameter_shapes(network).items():
+        tensor = torch.empty(shape, dtype=build.dtype_of(name, config, placement.dtype), device=placement.main)
         parameter = torch.nn.Parameter(tensor.uniform_(-0.03, 0.03), requires_grad=False)
         for module, attribute in owners[name]:
             setattr(module, attribute, parameter)
-    convert._fill_buffers(network, place.main)
+    convert._fill_buffers(network, placement.main)
     return network
 
 
 def _model(
-    config: Config, network: build.Network, place: DevicePlacement, *, context_tokens: int = _CONTEXT
+    config: Config, network: build.Network, placement: DevicePlacement, *, context_tokens: int = _CONTEXT
 ) -> tuple[XComposer, Runner]:
     is_first = isinstance(config, XComposer1Config)
     family = v1 if is_first else v2
     with tempfile.TemporaryDirectory() as name:
         folder = write_checkpoint(1 if is_first else 2, Path(name))
         tokenizer = Tokenizer(folder / "tokenizer.model", family.MARKS)
-    plan = make_plan("", config, place, context_tokens=context_tokens)
-    reader = Runner(network, place, features_bytes=FEATURES_BYTES, prompts_bytes=plan.kv)
-    card = ModelInfo("random", "", context_tokens, ends=family.ENDS, lead_ins=family.LEAD_INS)
+    plan = make_plan("", config, placement, context_tokens=context_tokens)
+    runner = Runner(network, placement, features_bytes=FEATURES_BYTES, prompts_bytes=plan.kv)
+    info = ModelInfo("random", "", context_tokens, ends=family.ENDS, lead_ins=family.LEAD_INS)
 
     def prompts(count: Callable[[Prompt], int]) -> Prompts:
         if is_first:
             return v1.Prompts1(count, context_tokens=context_tokens)
         return v2.Prompts2(count, context_tokens=context_tokens)
 
-    return XComposer(reader, tokenizer, card, prompts=prompts), reader
+    return XComposer(runner, tokenizer, info, build_prompts=prompts), runner
 
 
 def _lines(count: int) -> list[str]:
@@ -153,54 +153,54 @@ def _sections(count: int) -> list[Section]:
     return [Section(f"{i} {_SECTION}") for i in range(count)]
 
 
-def _pictures(first: int) -> Sequence[Picture]:
-    return [Picture(f"{i}", Image.new("RGB", (224, 224), (i * 20, 9, 9))) for i in range(first, first + 4)]
+def _images(first: int) -> Sequence[ImagePart]:
+    return [ImagePart(f"{i}", Image.new("RGB", (224, 224), (i * 20, 9, 9))) for i in range(first, first + 4)]
 
 
 def _choose(model: XComposer, prompt: Prompt) -> None:
-    with suppress(ModelError):  # random weights follow no prompt; the work is done all the same
+    with suppress(ModelFailure):  # random weights do not follow the prompt; the work is the same
         model.choose(prompt, "ABCD")
 
 
-def _decode_s(reader: Runner, units: Sequence[Unit], place: DevicePlacement) -> float:
-    """Seconds of a greedy token, its drawing included, after a short prompt."""
-    drawer = TokenSampler(Sampling(), device=reader.device)
+def _decode_s(runner: Runner, units: Sequence[Unit], placement: DevicePlacement) -> float:
+    """Returns the seconds of a greedy token after a short prompt, including its drawing."""
+    drawer = TokenSampler(Sampling(), device=runner.device)
     with (
-        reader.reading(units, more=_NEW_TOKENS, cancelled=never) as (prefix, logits),
-        reader.drawing(prefix) as read_on,
+        runner.read_prompt(units, more=_NEW_TOKENS, is_cancelled=never) as (prefix, logits),
+        runner.join_batch(prefix) as read_token,
     ):
 
         def decode() -> None:
             scores = logits
             for _ in range(_NEW_TOKENS):
-                scores = read_on(drawer.draw(scores))
+                scores = read_token(drawer.draw(scores))
 
-        return _timed(place, decode) / _NEW_TOKENS
+        return _timed(placement, decode) / _NEW_TOKENS
 
 
-def _read(reader: Runner, units: Sequence[Unit]) -> None:
-    with reader.reading(units, more=0, cancelled=never):
+def _read(runner: Runner, units: Sequence[Unit]) -> None:
+    with runner.read_prompt(units, more=0, is_cancelled=never):
         pass
 
 
 @torch.inference_mode()
-def _plora_overhead(network: XComposer2, place: DevicePlacement) -> tuple[float, float]:
-    """What the low-rank parts add to one position of text, and to 1,024 rows of images; medians of paired runs."""
+def _plora_overhead(network: XComposer2, placement: DevicePlacement) -> tuple[float, float]:
+    """Returns what the low-rank parts add to one position of text and to 1,024 image rows; medians of paired runs."""
     width = network.llm.config.hidden_size
-    rows = torch.randn(1, 4 * network.rows_per_image, width, device=place.main, dtype=place.dtype)
-    pictures, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
+    rows = torch.randn(1, 4 * network.rows_per_image, width, device=placement.main, dtype=placement.dtype)
+    images, text = torch.ones(rows.shape[:2], dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
 
     def run(embeds: Tensor, mask: Tensor) -> float:
-        with network.image_rows(mask.to(place.main)):
-            return _timed(place, lambda: network.llm.model(inputs_embeds=embeds, use_cache=False))
+        with network.image_rows(mask.to(placement.main)):
+            return _timed(placement, lambda: network.llm.model(inputs_embeds=embeds, use_cache=False))
 
     decoding = [_against_plain(lambda: run(rows[:, :1], text)) for _ in range(_PAIRS)]
-    reading = [_against_plain(lambda: run(rows, pictures)) for _ in range(_PAIRS)]
+    reading = [_against_plain(lambda: run(rows, images)) for _ in range(_PAIRS)]
     return statistics.median(decoding), statistics.median(reading)
 
 
 def _against_plain(seconds: Callable[[], float]) -> float:
-    """The share of time that the low-rank parts add, against the same linears without them."""
+    """Returns the share of time that the low-rank parts add to the same linears."""
 
     def plain(linear: PLoRALinear, x: Tensor) -> Tensor:
         return torch.nn.functional.linear(x, linear.weight, linear.bias)
@@ -211,32 +211,32 @@ def _against_plain(seconds: Callable[[], float]) -> float:
         return with_parts / seconds() - 1
 
 
-def _timed(place: DevicePlacement, work: Callable[[], object]) -> float:
-    _wait(place)
+def _timed(placement: DevicePlacement, work: Callable[[], object]) -> float:
+    _wait(placement)
     started = time.perf_counter()
     work()
-    _wait(place)
+    _wait(placement)
     return time.perf_counter() - started
 
 
-def _wait(place: DevicePlacement) -> None:
-    if place.main.type == "cuda":
+def _wait(placement: DevicePlacement) -> None:
+    if placement.main.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _bandwidth(place: DevicePlacement) -> float:
-    """Bytes per second of a sum over far more than any cache."""
-    data = torch.ones(1 << 28, dtype=torch.float32, device=place.main)
+def _bandwidth(placement: DevicePlacement) -> float:
+    """Returns the bytes per second of a sum over much more memory than any cache has."""
+    data = torch.ones(1 << 28, dtype=torch.float32, device=placement.main)
     data.sum()
-    return data.nbytes * 3 / _timed(place, lambda: [data.sum() for _ in range(3)])
+    return data.nbytes * 3 / _timed(placement, lambda: [data.sum() for _ in range(3)])
 
 
-def _matmul_rate(place: DevicePlacement) -> float:
-    """Operations per second of a product as large as the decoder's."""
-    a = torch.randn(512, 4096, dtype=place.dtype, device=place.main)
-    b = torch.randn(4096, 11008, dtype=place.dtype, device=place.main)
+def _matmul_rate(placement: DevicePlacement) -> float:
+    """Returns the operations per second of a product as large as the decoder's."""
+    a = torch.randn(512, 4096, dtype=placement.dtype, device=placement.main)
+    b = torch.randn(4096, 11008, dtype=placement.dtype, device=placement.main)
     a @ b
-    return 3 * 2 * 512 * 4096 * 11008 / _timed(place, lambda: [a @ b for _ in range(3)])
+    return 3 * 2 * 512 * 4096 * 11008 / _timed(placement, lambda: [a @ b for _ in range(3)])
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from xcomp_composer.indexer_client.repository import Conditions, RepositoryClien
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
 from xcomp_model import load
-from xcomp_model.base import Choice, Picture, Prompt, Runtime, Sampling, Section, Template, Text, never
+from xcomp_model.base import Choice, ImagePart, Prompt, Runtime, Sampling, Section, Template, Text, never
 from xcomp_model.xcomposer.model import XComposer
 from xcomp_model.xcomposer.prompts.v1 import Prompts1
 from xcomp_model.xcomposer.prompts.v2 import Prompts2
@@ -70,33 +70,33 @@ class Given:
         """Counts as the model does."""
         return self._model.count_tokens(prompt)
 
-    def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: Callable[[], bool] = never) -> Iterator[str]:
         """Reads the prompt with its given answer, and yields the answer."""
         stage, answer = self._answer(prompt)
         before = self._model.positions_read
-        self.say(prompt, answer, sampling, cancelled)
+        self.say(prompt, answer, sampling, is_cancelled)
         self.read[stage] += self._model.positions_read - before
         yield answer
 
-    def say(self, prompt: Prompt, answer: str, sampling: Sampling, cancelled: Callable[[], bool]) -> None:
+    def say(self, prompt: Prompt, answer: str, sampling: Sampling, is_cancelled: Callable[[], bool]) -> None:
         """Has the model read the answer behind its prompt."""
         whole = (*prompt, Template(answer))
-        list(self._model.stream(whole, replace(sampling, form=None, max_new_tokens=1), cancelled=cancelled))
+        list(self._model.stream(whole, replace(sampling, grammar=None, max_new_tokens=1), is_cancelled=is_cancelled))
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: Callable[[], bool] = never) -> Choice:
         """Has the model choose, and answers closely: the same image in both orders."""
-        offered = [part.key for part in prompt if isinstance(part, Picture)][-len(options) :]
+        offered = [part.key for part in prompt if isinstance(part, ImagePart)][-len(options) :]
         stage = "second look" if frozenset(offered) == self._before else "choose"
         self._before = frozenset(offered)
         before = self._model.positions_read
-        mass = self.weigh(prompt, options, cancelled)
+        mass = self.weigh(prompt, options, is_cancelled)
         self.read[stage] += self._model.positions_read - before
         shares = dict(zip(sorted(offered), _CLOSE, strict=True))
         return Choice(tuple(shares[key] for key in offered), mass)
 
-    def weigh(self, prompt: Prompt, options: Sequence[str], cancelled: Callable[[], bool]) -> float:
+    def weigh(self, prompt: Prompt, options: Sequence[str], is_cancelled: Callable[[], bool]) -> float:
         """Has the model weigh the options; returns the share of its probability that fell on them."""
-        return self._model.choose(prompt, options, cancelled=cancelled).mass
+        return self._model.choose(prompt, options, is_cancelled=is_cancelled).mass
 
     def _answer(self, prompt: Prompt) -> tuple[str, str]:
         cue = prompt[-1].text if isinstance(prompt[-1], Template) else ""
@@ -139,7 +139,7 @@ def pictures() -> list[ToyImage]:
 
 
 def _made_up(version: int, folder: str) -> str:
-    return str(write_checkpoint(version, Path(folder) / str(version), full_pictures=True))
+    return str(write_checkpoint(version, Path(folder) / str(version), full_images=True))
 
 
 def _loaded(folder: str, device: str) -> XComposer:
@@ -189,8 +189,8 @@ def _places_answer(places: Sequence[int]) -> str:
     return ", ".join(f"<Seg{place}>" for place in places) + "."
 
 
-def _blank(key: str) -> Picture:
-    return Picture(key, Image.new("RGB", (32, 32)))
+def _blank(key: str) -> ImagePart:
+    return ImagePart(key, Image.new("RGB", (32, 32)))
 
 
 def _print_positions(model: XComposer, given: Given, spots: int) -> None:

@@ -21,9 +21,9 @@ from tests.bench.pipeline_cost import SPOTS, Given, illustrated, pictures
 from tests.checkpoints import write_checkpoint
 from tests.toy_indexer import ToyIndexer, serving
 from xcomp_model import load
-from xcomp_model.base import ModelError, Prompt, Runtime, Sampling
+from xcomp_model.base import ModelFailure, Prompt, Runtime, Sampling
 from xcomp_model.xcomposer.model import XComposer
-from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_placement
 from xcomp_protos import indexer_pb2_grpc as rpc
 
 _CONTEXT = {1: 2048, 2: 8192}
@@ -36,11 +36,11 @@ class Exactly:
         self.characters = frozenset(answer)
         self._answer = answer
 
-    def may_begin(self, said: str) -> bool:
+    def is_prefix(self, said: str) -> bool:
         """Whether the answer begins so."""
         return self._answer.startswith(said)
 
-    def may_end(self, said: str) -> bool:
+    def is_complete(self, said: str) -> bool:
         """Whether it is the answer."""
         return said == self._answer
 
@@ -48,16 +48,16 @@ class Exactly:
 class Drawn(Given):
     """A model that draws its answers, and has no say in them."""
 
-    def say(self, prompt: Prompt, answer: str, sampling: Sampling, cancelled: Callable[[], bool]) -> None:
+    def say(self, prompt: Prompt, answer: str, sampling: Sampling, is_cancelled: Callable[[], bool]) -> None:
         """Has the model draw the answer."""
-        bound = replace(sampling, form=Exactly(answer), stop=())
-        said = "".join(self._model.stream(prompt, bound, cancelled=cancelled))
+        bound = replace(sampling, grammar=Exactly(answer), stop=())
+        said = "".join(self._model.stream(prompt, bound, is_cancelled=is_cancelled))
         assert said == answer, said
 
-    def weigh(self, prompt: Prompt, options: Sequence[str], cancelled: Callable[[], bool]) -> float:
+    def weigh(self, prompt: Prompt, options: Sequence[str], is_cancelled: Callable[[], bool]) -> float:
         """Has the model weigh the options; random weights follow no prompt."""
-        with suppress(ModelError):
-            return super().weigh(prompt, options, cancelled)
+        with suppress(ModelFailure):
+            return super().weigh(prompt, options, is_cancelled)
         return 1.0
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--version", type=int, choices=(1, 2), nargs="+", default=(1, 2))
     parser.add_argument("--spots", type=int, nargs="+", default=SPOTS)
     options = parser.parse_args()
-    place = find_place("auto", "auto")
+    place = find_placement("auto", "auto")
     print(machine.line(f"python -m tests.bench.pipeline_time --size {options.size}"))
     depth = "" if options.size == "tiny" else f", {_layers(place)} layers"
     print(f"{place.device}, {place.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}{depth}")
@@ -90,7 +90,7 @@ def main() -> None:
 
 def _tiny(version: int) -> XComposer:
     with tempfile.TemporaryDirectory() as folder:
-        model = load(str(write_checkpoint(version, Path(folder) / "m", full_pictures=True)), Runtime())
+        model = load(str(write_checkpoint(version, Path(folder) / "m", full_images=True)), Runtime())
     assert isinstance(model, XComposer)
     return model
 

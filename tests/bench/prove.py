@@ -1,8 +1,8 @@
-"""Proves a release on the machine that is to run it: `python -m tests.bench.prove MODEL [REPORT.md]`.
+"""Tests a release on the machine that will run it: `python -m tests.bench.prove MODEL [REPORT.md]`.
 
-It loads the model in every precision that fits, asks it twelve selections whose answers are known, and writes a report:
-how much probability falls on the letters, whether precisions and caches agree, what memory is taken against the plan,
-and what the model says in its own words. Failed checks are marked FAILED and end it with status 1.
+It loads the model in every precision that fits, asks it twelve selections with known answers, and writes a report: how
+much probability falls on the letters, whether precisions and caches agree, how the memory compares with the plan, and
+what the model answers freely. Failed checks are marked FAILED and end the program with status 1.
 """
 
 import gc
@@ -17,12 +17,11 @@ from PIL import Image, ImageDraw
 
 from tests.bench import machine
 from xcomp_model import load
-from xcomp_model.base import Choice, ModelError, Picture, Runtime, Sampling, Section, VisionLanguageModel
+from xcomp_model.base import MIN_MASS, Choice, ImagePart, ModelFailure, Runtime, Sampling, Section, VisionLanguageModel
 from xcomp_model.xcomposer.loading import plan_model
 
 _COLOURS = {"red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色"}
 _SHAPES = {"circle": "圆形", "square": "正方形", "triangle": "三角形"}
-_LEAST_MASS = 0.5
 _SAME = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}  # largest difference of a probability by the cache
 _MEMORY_TOLERANCE = 0.05
 
@@ -32,13 +31,13 @@ class Case:
     """A selection with a known answer."""
 
     sections: list[Section]
-    candidates: list[Picture]
+    candidates: list[ImagePart]
     right: int
 
 
 @dataclass
 class Report:
-    """Lines of the report, and whether all checks held."""
+    """Lines of the report, and whether all checks passed."""
 
     lines: list[str] = field(default_factory=list)
     is_good: bool = True
@@ -68,7 +67,7 @@ def main() -> int:
     report.say(f"{where}, torch {torch.__version__}")
     try:
         _prove(name, report)
-    except ModelError as error:
+    except ModelFailure as error:
         report.check(str(error), holds=False)
     path.write_text("\n".join([*report.lines, ""]), encoding="utf-8")
     return 0 if report.is_good else 1
@@ -85,7 +84,7 @@ def _prove(name: str, report: Report) -> None:
             continue
         report.say("\n".join(plan.lines()))
         found[precision] = _prove_precision(name, runtime, report)
-        _check_memory(plan.needed - plan.workspace, report)
+        _check_memory(plan.total - plan.workspace, report)
         gc.collect()
     report.say("\n## Agreement")
     if not found:
@@ -103,31 +102,31 @@ def _prove_precision(name: str, runtime: Runtime, report: Report) -> list[Choice
     model = load(name, runtime)
     report.say(f"digest {model.digest[:16]}, prompts {model.prompts.version}, {model.capabilities}")
     cases = list(_cases())
-    choices = [_chosen(model, case) for case in cases]
+    choices = [_choose(model, case) for case in cases]
     masses = [choice.mass for choice in choices]
-    report.check(f"probability on the letters, least {min(masses):.3f}", holds=min(masses) >= _LEAST_MASS)
+    report.check(f"probability on the letters, minimum {min(masses):.3f}", holds=min(masses) >= MIN_MASS)
     right = sum(_best(choice) == case.right for choice, case in zip(choices, cases, strict=True))
     report.say(f"- right images: {right} of {len(cases)} (chance {len(cases) / 4:g})")
     prompt = model.prompts.choose(cases[0].sections, cases[0].candidates)
-    report.say(f"- its own words to the first case: {''.join(model.stream(prompt, Sampling(max_new_tokens=10)))!r}")
+    report.say(f"- its free answer to the first case: {''.join(model.stream(prompt, Sampling(max_new_tokens=10)))!r}")
     del model
     gc.collect()
-    fresh = _chosen(load(name, runtime), cases[-1])
+    fresh = _choose(load(name, runtime), cases[-1])
     distance = max(abs(a - b) for a, b in zip(fresh.probabilities, choices[-1].probabilities, strict=True))
     report.check(f"with and without cache within {distance:.1e}", holds=distance <= _SAME[runtime.precision])
     return choices
 
 
-def _chosen(model: VisionLanguageModel, case: Case) -> Choice:
+def _choose(model: VisionLanguageModel, case: Case) -> Choice:
     letters = "ABCD"[: len(case.candidates)]
     try:
         return model.choose(model.prompts.choose(case.sections, case.candidates), letters)
-    except ModelError:
+    except ModelFailure:
         return Choice(tuple(1 / len(letters) for _ in letters), mass=0.0)
 
 
 def _cases() -> Iterator[Case]:
-    """Twelve sentences, Chinese and English, each about one of four drawn shapes."""
+    """Yields twelve sentences, Chinese and English, each about one of four drawn shapes."""
     colours = list(_COLOURS)
     for number, (shape, chinese) in enumerate((s, c) for s, c in _SHAPES.items() for _ in range(4)):
         right = number % 4
@@ -135,11 +134,11 @@ def _cases() -> Iterator[Case]:
             f"墙上挂着一个{_COLOURS[colours[right]]}的{chinese}。" if number % 2 else
             f"There is a {colours[right]} {shape} on the wall."
         )  # fmt: skip
-        candidates = [Picture(f"{colour} {shape}", _drawn(colour, shape)) for colour in colours]
+        candidates = [ImagePart(f"{colour} {shape}", _draw_shape(colour, shape)) for colour in colours]
         yield Case([Section("Shapes"), Section(text)], candidates, right)
 
 
-def _drawn(colour: str, shape: str) -> Image.Image:
+def _draw_shape(colour: str, shape: str) -> Image.Image:
     image = Image.new("RGB", (224, 224), "white")
     draw = ImageDraw.Draw(image)
     if shape == "circle":

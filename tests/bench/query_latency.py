@@ -82,7 +82,7 @@ def _in_turn(home: Path, space: str, model: Embedder, texts: Sequence[str]) -> t
     """Times the tower and the engine alone: the nearest points with their payloads, nothing else asked."""
     repository = home / "repositories" / filled.REPOSITORY
     shard = qe.EdgeShard.load(str(repository / manifest.read(repository).shard))
-    params = config.search(shard.info().points_count)
+    params = config.search_params_for(shard.info().points_count)
     encoding: list[float] = []
     engine: list[float] = []
     try:

@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.bench import filled, machine
 from xcomp_indexer import embed
 from xcomp_indexer.repository.profiles import spaces_of
-from xcomp_indexer.search.text_encoder import AT_ONCE
+from xcomp_indexer.search.text_encoder import MAX_BATCH
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import XcompError
@@ -122,13 +122,13 @@ def _limit_on(cpu: int, profile: str) -> float:
 def _limit(profile: str) -> float:
     """Returns texts per second of processor time, in full batches."""
     model = embed.load(spaces_of(profile)[0].model)
-    texts = [f"{text} {number}" for number, text in enumerate(filled.texts(50 * AT_ONCE))]
-    model.encode_texts(texts[:AT_ONCE])
+    texts = [f"{text} {number}" for number, text in enumerate(filled.texts(50 * MAX_BATCH))]
+    model.encode_texts(texts[:MAX_BATCH])
     begun, done = time.process_time(), 0
     while time.process_time() - begun < LIMIT_S:
         at = done % len(texts)
-        model.encode_texts(texts[at : at + AT_ONCE])
-        done += AT_ONCE
+        model.encode_texts(texts[at : at + MAX_BATCH])
+        done += MAX_BATCH
     return done / (time.process_time() - begun)
 
 

@@ -1,4 +1,4 @@
-"""What choosing images costs in positions read by the decoder: `python -m tests.bench.selection_cost`.
+"""The cost of choosing images, in positions that the decoder reads: `python -m tests.bench.selection_cost`.
 
 An article of 1,200 tokens in twelve sections, ten spots with four candidates each, on made-up models whose images
 take as many positions as the releases' (66 and 256). The minimum reads the prompt's opening, the article up to the
@@ -16,7 +16,7 @@ from PIL import Image
 from tests.bench import machine
 from tests.checkpoints import write_checkpoint
 from xcomp_model import load
-from xcomp_model.base import Picture, Prompt, Section, Text
+from xcomp_model.base import ImagePart, Prompt, Section, Text
 from xcomp_model.xcomposer.model import XComposer
 
 _SECTIONS, _TOKENS, _SPOTS, _CANDIDATES = 12, 1200, 10, 4
@@ -41,15 +41,15 @@ def main() -> None:
 def measure(version: int) -> tuple[int, int, list[int]]:
     """Returns the minimum, the positions read, and the positions of every prompt."""
     with tempfile.TemporaryDirectory() as folder:
-        model = load(str(write_checkpoint(version, Path(folder), full_pictures=True)))
+        model = load(str(write_checkpoint(version, Path(folder), full_images=True)))
     assert isinstance(model, XComposer)
     texts = [_section(model, i) for i in range(_SECTIONS)]
-    pictures = [Picture(f"{i}", Image.new("RGB", (32, 32), (i * 5, 90, 90))) for i in range(_SPOTS * _CANDIDATES)]
-    chosen: list[Picture] = []
+    images = [ImagePart(f"{i}", Image.new("RGB", (32, 32), (i * 5, 90, 90))) for i in range(_SPOTS * _CANDIDATES)]
+    chosen: list[ImagePart] = []
     prompts: list[int] = []
     minimum = 0
     for spot in range(_SPOTS):
-        candidates = pictures[spot * _CANDIDATES : (spot + 1) * _CANDIDATES]
+        candidates = images[spot * _CANDIDATES : (spot + 1) * _CANDIDATES]
         prompt = model.prompts.choose(_context(texts, chosen, spot=spot), candidates)
         model.choose(prompt, "ABCD"[:_CANDIDATES])
         prompts.append(model.count_tokens(prompt))
@@ -58,30 +58,30 @@ def measure(version: int) -> tuple[int, int, list[int]]:
     context = _context(texts, chosen, spot=_SPOTS - 1)
     minimum += sum(model.count_tokens((Text(f"{section.text}\n"),)) for section in context)
     minimum += model.count_tokens(_opening(model, candidates))
-    minimum += sum(model.count_tokens((section.picture,)) for section in context if section.picture)
+    minimum += sum(model.count_tokens((section.image,)) for section in context if section.image)
     return minimum, model.positions_read, prompts
 
 
-def _opening(model: XComposer, candidates: Sequence[Picture]) -> Prompt:
-    """Everything before the first words of the article."""
+def _opening(model: XComposer, candidates: Sequence[ImagePart]) -> Prompt:
+    """Returns everything before the first words of the article."""
     marked = model.prompts.choose([Section("article")], candidates)
     return marked[: marked.index(Text("article"))]
 
 
-def _closing(model: XComposer, candidates: Sequence[Picture]) -> Prompt:
-    """The candidates and all words around them, which differ from spot to spot or come after what does."""
+def _closing(model: XComposer, candidates: Sequence[ImagePart]) -> Prompt:
+    """Returns the candidates and the words around them, which differ between spots or follow a part that does."""
     return model.prompts.choose([], candidates)[len(_opening(model, candidates)) :]
 
 
-def _context(texts: Sequence[str], chosen: Sequence[Picture], *, spot: int) -> list[Section]:
-    """Spot i is after section i + 1; the images chosen before stand after theirs."""
-    placed = {i + 1: picture for i, picture in enumerate(chosen) if i < spot}
-    return [Section(text, placed.get(i)) for i, text in enumerate(texts[: spot + 2])]
+def _context(texts: Sequence[str], chosen: Sequence[ImagePart], *, spot: int) -> list[Section]:
+    """Returns the sections up to a spot, with the images chosen before. Spot i is after section i + 1."""
+    image_after = {i + 1: image for i, image in enumerate(chosen) if i < spot}
+    return [Section(text, image_after.get(i)) for i, text in enumerate(texts[: spot + 2])]
 
 
 def _section(model: XComposer, number: int) -> str:
     words = f"section {number} "
-    while model.count_tokens((Text(words),)) < _TOKENS // _SECTIONS - 1:  # its newline is one more
+    while model.count_tokens((Text(words),)) < _TOKENS // _SECTIONS - 1:  # the newline is one more token
         words += "a cat on a mat " if model.count_tokens((Text(words),)) % 3 else "dog "
     return words.strip()
 

@@ -210,7 +210,7 @@ def _print(figures: dict[str, Figures], options: argparse.Namespace) -> None:
     print(f"{machine.name()}; {options.points:,} points of {WIDTH} dimensions, seed {options.seed}")
     print(
         f"HNSW m 16, ef_construct 100; int8, quantile {search_params.QUANTILE}; "
-        f"ef {search_params.explored(options.points)}, ",
+        f"ef {search_params.hnsw_ef(options.points)}, ",
         end="",
     )
     print(f"rescored, oversampling {search_params.OVERSAMPLING}; {QUERIES} queries, top {TOP}\n")

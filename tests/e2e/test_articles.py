@@ -101,7 +101,7 @@ def test_an_endpoint_illustrates_both() -> None:
     for article, text in zip(made, TEXTS.values(), strict=True):
         check(article, text, spots=6)
         assert len(article.illustrations) >= 1
-        assert all("chat-1" in image.evidence.prompt for _, image in article.illustrations if image.evidence)
+        assert all("chat-2" in image.evidence.prompt for _, image in article.illustrations if image.evidence)
 
 
 def test_the_articles_have_twenty_segments() -> None:

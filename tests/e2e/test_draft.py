@@ -11,7 +11,7 @@ from tests import toy_indexer
 from tests.service.test_composer_models import serving
 from tests.toy_indexer import ToyIndexer
 from xcomp_composer.model_pool.pool import EndpointConfig, ModelPool
-from xcomp_model.base import Brief, Control, ModelError, Picture, Prompt, Sampling, Text
+from xcomp_model.base import Brief, Control, ImagePart, ModelFailure, Prompt, Runtime, Sampling, Text
 from xcomp_model.openai_api import prompts
 from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_protos import composer_pb2 as pb
@@ -25,9 +25,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def real() -> OpenAIModel:
     """The real server; it lives as long as the process."""
-    from xcomp_model.draft import open_draft
+    from xcomp_model.draft import open_model
 
-    return open_draft(threads=int(os.environ.get("OMP_NUM_THREADS", "2")))  # a worker has one processor
+    threads = int(os.environ.get("OMP_NUM_THREADS", "2"))  # a worker has one processor
+    return open_model("draft", Runtime(), threads=threads)
 
 
 def test_draft_writes_english_through_the_endpoint_client(real: OpenAIModel) -> None:
@@ -41,8 +42,8 @@ def test_draft_writes_english_through_the_endpoint_client(real: OpenAIModel) -> 
     assert len(text.split()) > 15
     assert text == again
     assert model.capabilities.languages == {"en"}
-    with pytest.raises(ModelError, match="sees no pictures"):
-        model.choose(model.prompts.describe(Picture("k", Image.new("RGB", (8, 8))), language="en"), ("A",))
+    with pytest.raises(ModelFailure, match="does not see images"):
+        model.choose(model.prompts.describe(ImagePart("k", Image.new("RGB", (8, 8))), language="en"), ("A",))
 
 
 def test_a_draft_does_not_say_the_same_again_and_again(real: OpenAIModel) -> None:
@@ -67,7 +68,7 @@ def test_a_real_endpoint_gives_scores_of_letters(real: OpenAIModel) -> None:
 
 
 def test_a_real_endpoint_without_scores_answers_by_schema(real: OpenAIModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real, "_way", 2)
+    monkeypatch.setattr(real, "_method", 2)
     choice = real.choose(ASK, ("A", "B", "C"))
     assert sorted(choice.probabilities) == [0, 0, 1]
     assert not real.capabilities.logprobs
@@ -79,7 +80,7 @@ def test_a_real_endpoint_stops_at_its_mark_and_when_nobody_waits(real: OpenAIMod
     mark = whole[len(whole) // 2]
     assert mark not in "".join(real.stream(prompt, Sampling(max_new_tokens=16, stop=(mark,))))
     asked = iter([False] * 3 + [True] * 100)
-    assert len(list(real.stream(prompt, Sampling(max_new_tokens=16), cancelled=lambda: next(asked)))) <= 3
+    assert len(list(real.stream(prompt, Sampling(max_new_tokens=16), is_cancelled=lambda: next(asked)))) <= 3
 
 
 def test_a_real_endpoint_writes_an_article_and_retrieval_illustrates_it(

@@ -194,7 +194,7 @@ def test_the_echo_writes_and_rewords_and_retrieval_illustrates(desk: Desk) -> No
         (("chat", "hello", "--image", "nowhere.png"), 2, "no such file"),
         (("chat", "hello", "--model", "gpt"), 2, "unknown composer model"),
         (("chat", "hello", "--model", "./home"), 1, "home"),
-        (("illustrate", "post.md", "--model", "./nowhere"), 1, "is no folder"),
+        (("illustrate", "post.md", "--model", "./nowhere"), 1, "is not a folder"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(desk: Desk, arguments: tuple[str, ...], status: int, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Every key of the released indices has a place in a model of full size, and no place stays empty."""
+"""Every key of the released indices has a parameter in a model of full size, and every parameter is filled."""
 
 import json
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.parity.reference import reference_folder
-from xcomp_model.base import ModelError
+from xcomp_model.base import ModelFailure
 from xcomp_model.xcomposer.architecture.build import (
     Network,
     build,
-    shapes,
+    parameter_shapes,
 )
 from xcomp_model.xcomposer.architecture.config import XComposer1Config, XComposer2Config, read_config
 from xcomp_model.xcomposer.runtime.device import DevicePlacement
@@ -43,13 +43,13 @@ def folder_of(name: str, tmp_path: Path, version: int) -> Path:
 
 
 def sources_needed(layout: Layout, network: Network) -> Iterator[tuple[str, str]]:
-    for target in shapes(network):
+    for target in parameter_shapes(network):
         for role in layout.needs(target):
             yield target, role
 
 
 @pytest.mark.parametrize("name", ["internlm-xcomposer-7b", "internlm-xcomposer-vl-7b"])
-def test_every_released_key_is_consumed_and_none_is_missing(tmp_path: Path, name: str) -> None:
+def test_every_released_key_is_used_and_every_parameter_filled(tmp_path: Path, name: str) -> None:
     index = reference_folder("xcomposer-1") / f"{name}.index.json"
     keys = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
     config = read_config(folder_of(name, tmp_path, 1))
@@ -59,7 +59,7 @@ def test_every_released_key_is_consumed_and_none_is_missing(tmp_path: Path, name
     assert len(fed) == len(keys) == 1480, "each key has exactly one place"
     assert sum(target is None for target, _ in fed) == 33
     assert sum(role in LORA - {"weight"} for _, role in fed) == 256
-    places = [place for place in fed if place[0] is not None]
+    places = [placement for placement in fed if placement[0] is not None]
     assert len(places) == len(set(places)), "no place is fed twice"
     assert set(places) == set(sources_needed(layout, network))
 
@@ -92,13 +92,13 @@ def test_keys_of_version_2_fill_a_full_size_model(tmp_path: Path) -> None:
     config = read_config(folder_of("internlm-xcomposer2-7b", tmp_path, 2))
     assert isinstance(config, XComposer2Config)
     layout, network = rules_v2.layout(config), build(config)
-    fed = {place for key in released_keys_2() for place in layout.targets(key)}
+    fed = {placement for key in released_keys_2() for placement in layout.targets(key)}
     assert all(layout.targets(key) for key in released_keys_2())
-    assert {place for place in fed if place[0] is not None} == set(sources_needed(layout, network))
+    assert {placement for placement in fed if placement[0] is not None} == set(sources_needed(layout, network))
 
 
 def released_keys_2() -> Iterator[str]:
-    """The names of the fact sheet; no index of this release is at hand."""
+    """Yields the names of the fact sheet; no index of this release was available."""
     yield from ("model.tok_embeddings.weight", "model.norm.weight", "output.weight")
     yield from (f"vision_proj.{part}" for part in ("0.weight", "0.bias", "2.weight", "2.bias"))
     yield from (f"vit.vision_tower.vision_model.{key}" for key in released_tower_keys())
@@ -145,16 +145,16 @@ def is_half(name: str) -> bool:
     return name.startswith("vision.") and not is_norm
 
 
-def test_a_machine_that_is_too_small_is_told_the_plan(tmp_path: Path) -> None:
+def test_a_model_that_does_not_fit_is_refused_with_its_plan(tmp_path: Path) -> None:
     config = read_config(folder_of("internlm-xcomposer-7b", tmp_path, 1))
     plan = make_plan("internlm-xcomposer-7b", config, DevicePlacement("cpu", torch.float16), context_tokens=2048)
     assert plan.kv_per_token == 524_288
     assert "GiB" in plan.refusal()
     assert "\n" not in plan.refusal()
-    assert plan.headroom == plan.free - plan.needed
+    assert plan.headroom == plan.free - plan.total
 
 
 def test_other_models_are_refused_by_their_type(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
-    with pytest.raises(ModelError, match="type 'llama'"):
+    with pytest.raises(ModelFailure, match="type 'llama'"):
         read_config(tmp_path)

@@ -27,7 +27,7 @@ def random_points(seed: int, count: int) -> list[Point]:
         vectors = {name: noise.normal(size=size).astype(np.float32) for name, size in SPACES.items()}
         if chance.random() < 0.2:
             del vectors["zh"]
-        if number % 7 == 0 and points and "en" in points[-1].vectors:  # a copy of the picture before
+        if number % 7 == 0 and points and "en" in points[-1].vectors:  # a copy of the image before
             vectors["en"] = points[-1].vectors["en"]
         unit = {name: vector / np.linalg.norm(vector) for name, vector in vectors.items()}
         payload: dict[str, object] = {"width": chance.randrange(5), "restricted": int(chance.random() < 0.1)}
@@ -99,7 +99,7 @@ def test_random_searches_find_the_same(pair: tuple[Store, Store]) -> None:
             noise.normal(size=SPACES[space]).astype(np.float32),
             limit=chance.randrange(1, 40),
             offset=chance.choice([0, 0, 7]),
-            minimum=chance.choice([None, 0.1]),
+            score_threshold=chance.choice([None, 0.1]),
             where=chance.choice([None, random_filter(chance)]),
         )
         (ours,), (theirs,) = edge.near([near]), memory.near([near])

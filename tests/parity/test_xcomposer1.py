@@ -1,4 +1,4 @@
-"""Every stage of version 1.0 against numbers that its released code gave at small size (tests/golden/xcomposer1)."""
+"""Every stage of version 1.0 against numbers of its released code at small size (tests/golden/xcomposer1)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.checkpoints import GOLDEN, golden_folder
-from xcomp_model.base import Picture, Sampling, never
+from xcomp_model.base import ImagePart, Sampling, never
 from xcomp_model.decoding import TokenSampler
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
-from xcomp_model.xcomposer.architecture.rotary import HalfPrecisionRotary
-from xcomp_model.xcomposer.architecture.xcomposer1 import XComposer1
+from xcomp_model.xcomposer.architecture.xcomposer1 import HalfPrecisionRotary, XComposer1
 from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.runtime.runner import beam_search
 from xcomp_model.xcomposer.weights.convert import load
@@ -87,7 +86,7 @@ def test_linears_carry_their_biases_and_merged_updates(network: XComposer1, gold
 
 
 @torch.inference_mode()
-def test_decoder_matches_on_text_pictures_and_padding(network: XComposer1, golden: dict[str, Tensor]) -> None:
+def test_decoder_matches_on_text_images_and_padding(network: XComposer1, golden: dict[str, Tensor]) -> None:
     out = network.llm(input_ids=golden["in.text_ids"], output_hidden_states=True)
     assert distance(out.logits, golden["text.logits"]) < TOLERANCE
     for i, hidden in enumerate(out.hidden_states):
@@ -106,13 +105,13 @@ def test_greedy_ids_match(
     network: XComposer1, golden: dict[str, Tensor], case: str, penalty: float, wanted: str
 ) -> None:
     embeds = _embeds(network, golden, case)
-    drawer = TokenSampler(Sampling(repetition_penalty=penalty), device=torch.device("cpu"))
+    sampler = TokenSampler(Sampling(repetition_penalty=penalty), device=torch.device("cpu"))
     out = network.llm(inputs_embeds=embeds, use_cache=True)
     ids = []
     for step in range(8):
         if penalty == 1.0:
             assert distance(out.logits[0, -1], golden[f"{case}.greedy_logits"][0, step]) < TOLERANCE
-        ids.append(drawer.draw(out.logits[0, -1]))
+        ids.append(sampler.draw(out.logits[0, -1]))
         out = network.llm(input_ids=torch.tensor([ids[-1:]]), cache=out.cache, use_cache=True)
     assert ids == golden[f"{case}.{wanted}"][0].tolist()
 
@@ -121,13 +120,13 @@ def test_greedy_ids_match(
 @pytest.mark.parametrize("case", ["text", "interleaved"])
 def test_beam_ids_match(network: XComposer1, golden: dict[str, Tensor], case: str) -> None:
     sampling = Sampling(beams=5, repetition_penalty=1.5, max_new_tokens=8)
-    ids = beam_search(network, _embeds(network, golden, case), sampling, ends=[2], cancelled=never)
+    ids = beam_search(network, _embeds(network, golden, case), sampling, ends=[2], is_cancelled=never)
     assert ids == golden[f"{case}.beam5_rep1p5_ids"][0].tolist()
 
 
 def test_preprocessing_is_exact(golden: dict[str, Tensor]) -> None:
-    picture = Picture("p", Image.fromarray(golden["pre.image_u8_hwc"].numpy()))
-    assert torch.equal(pixel_values(picture, size=224), golden["pre.pixel_values_224"])
+    image = ImagePart("p", Image.fromarray(golden["pre.image_u8_hwc"].numpy()))
+    assert torch.equal(pixel_values(image, size=224), golden["pre.pixel_values_224"])
 
 
 def test_gptq_unpacking_is_exact(golden: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Every stage of version 2 against numbers that its released code gave at small size (tests/golden/xcomposer2)."""
+"""Every stage of version 2 against numbers of its released code at small size (tests/golden/xcomposer2)."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.activations import QuickGELUActivation
 
 from tests.checkpoints import GOLDEN, SIZES_2, golden_folder
-from xcomp_model.base import Picture
+from xcomp_model.base import ImagePart
 from xcomp_model.xcomposer.architecture.plora import ImageRows, PLoRALinear
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
 from xcomp_model.xcomposer.architecture.xcomposer2 import (
@@ -54,8 +54,8 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize("size", [56, 126])
 def test_preprocessing_is_exact(golden: Golden, size: int) -> None:
-    picture = Picture("p", Image.fromarray(golden["pre/raw_uint8_hwc"].numpy()))
-    assert distance(pixel_values(picture, size=size), golden[f"pre/pixel_{size}"]) < 1e-6
+    image = ImagePart("p", Image.fromarray(golden["pre/raw_uint8_hwc"].numpy()))
+    assert distance(pixel_values(image, size=size), golden[f"pre/pixel_{size}"]) < 1e-6
 
 
 @torch.inference_mode()
@@ -83,7 +83,7 @@ def test_position_tables_resized_otherwise_would_show(golden: Golden, mistake: d
     assert distance(resized.flatten(2)[0].T, golden[f"pos/resized_grid{grid}"][1:]) > 0.1
 
 
-def test_a_table_of_another_grid_is_resized_once_and_said(
+def test_a_table_of_another_grid_is_resized_once_with_a_warning(
     golden: Golden, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = fresh(tmp_path, img_size=126)  # the weights have the table of 56 pixels
@@ -101,7 +101,7 @@ def test_partial_lora_adds_to_marked_rows_only(golden: Golden) -> None:
     layer.weight.data, layer.bias.data = unit["weight"], unit["bias"]
     layer.plora_a.data, layer.plora_b.data = unit["Plora_A.weight"], unit["Plora_B.weight"]
     with torch.inference_mode():
-        with rows.marked(unit["mask"].bool()):
+        with rows.mark(unit["mask"].bool()):
             assert distance(layer(unit["x"]), unit["y"]) < TOLERANCE
         assert distance(layer(unit["x"]), unit["y_nomask"]) < TOLERANCE
 
@@ -192,20 +192,20 @@ def test_text_and_answers_do_not_touch_the_low_rank_parts(golden: Golden, tmp_pa
         out = network.llm(inputs_embeds=golden["mix/inputs_embeds"], use_cache=True)
         for module in network.modules():
             if isinstance(module, PLoRALinear):
-                del module.plora_b  # whoever multiplies by it fails
+                del module.plora_b  # a product with it would fail
         network.llm(input_ids=torch.tensor([[5]]), cache=out.cache)
     network.llm(input_ids=golden["text/input_ids"])
 
 
-def test_the_vectors_that_queries_keys_and_values_share_are_made_once(golden: Golden) -> None:
+def test_the_products_that_queries_keys_and_values_share_are_computed_once(golden: Golden) -> None:
     rows, weight = ImageRows(), torch.ones(4, 64)
-    with rows.marked(golden["mix/im_mask"].bool()):
+    with rows.mark(golden["mix/im_mask"].bool()):
         x = golden["mix/inputs_embeds"]
         first, again = rows.lower(x, weight), rows.lower(x, weight)
         assert first is not None
         assert again is not None
         assert first[1] is again[1]
-        assert first[1].shape == (32, 4), "only the rows of the two pictures"
+        assert first[1].shape == (32, 4), "only the rows of the two images"
 
 
 def _cut_without_groups(network: XComposer2) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 
-from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder, pictures
+from tests.clip_checkpoints import chinese_clip_folder, open_clip_folder, sample_images
 from xcomp_indexer import embed
 from xcomp_indexer.images.decode import decode
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
@@ -49,7 +49,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     root = tmp_path_factory.mktemp("clip")
     made = Clip(root / "home", open_clip_folder(root / "en"), chinese_clip_folder(root / "zh"), root / "photos")
     made.photos.mkdir()
-    for at, picture in enumerate(pictures()):
+    for at, picture in enumerate(sample_images()):
         for turn in range(3):
             picture.rotate(90 * turn, expand=True).save(made.photos / f"{at}-{turn}.png")
     with serving(made) as client:
@@ -67,7 +67,7 @@ def client(clip: Clip) -> Iterator[IndexerClient]:
 @contextmanager
 def serving(clip: Clip) -> Iterator[IndexerClient]:
     library = RepositoryCatalog(open_stores(f"edge:{clip.home}"), EmbedderCache(), default_profile=clip.profile)
-    service = IndexerService(library, roots=[Path("/")], inbox=UploadDir(clip.home.parent / FOLDER))
+    service = IndexerService(library, roots=[Path("/")], upload_dir=UploadDir(clip.home.parent / FOLDER))
     register = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     try:
         with start_server([register], ServerEndpoint("127.0.0.1:0")) as running:
@@ -145,7 +145,7 @@ def test_another_profile_is_a_conflict(clip: Clip, client: IndexerClient) -> Non
 
 def test_a_model_that_is_not_there_makes_no_repository(clip: Clip, client: IndexerClient) -> None:
     with pytest.raises(XcompError, match="xcomp models pull"):
-        ingest(client, clip, profile="en=open_clip:hf-hub:nobody/none", repository="none")
+        ingest(client, clip, profile="en=open_clip:hf-hub:missing/none", repository="none")
     assert "none" not in [each.name for each in client.list_repositories()]
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests import images
-from tests.clip_checkpoints import pictures
+from tests.clip_checkpoints import sample_images
 from tests.indexing import Indexer
 from xcomp_indexer.admin.duplicates import Comparison, Group
 from xcomp_protos import indexer_pb2 as pb
@@ -32,15 +32,15 @@ def report(indexer: Indexer, **wishes: object) -> tuple[list[tuple[bool, list[st
 def album(indexer: Indexer, photos: Path) -> Path:
     """A photograph as it is, copied, at half the size and badly encoded; one turned and cropped; and two others."""
     photos.mkdir(exist_ok=True)
-    cat = pictures()[1]
+    cat = sample_images()[1]
     cat.save(photos / "cat.jpg", quality=92)
     (photos / "copy.jpg").write_bytes((photos / "cat.jpg").read_bytes())
     cat.resize((cat.width // 2, cat.height // 2)).save(photos / "half.webp")
     cat.save(photos / "rough.jpg", quality=30)
     cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "mirrored.jpg")
     cat.crop((60, 40, cat.width, cat.height)).save(photos / "crop.jpg")
-    pictures()[2].save(photos / "coffee.jpg")
-    pictures()[0].save(photos / "astronaut.jpg")
+    sample_images()[2].save(photos / "coffee.jpg")
+    sample_images()[0].save(photos / "astronaut.jpg")
     (photos / "again.jpg").write_bytes((photos / "coffee.jpg").read_bytes())
     indexer.ingest(photos)
     return photos

@@ -147,7 +147,7 @@ def test_choices_without_a_usable_answer_are_counted_and_the_others_go_on(
     bench.write([0, 1])
     options = ("--model", models["biased"], "--no-controls")
     assert bench.figures(*options)["abstention"]["failed"] == 0
-    monkeypatch.setattr(XComposer, "_weighed", lambda *_: [0.0] * 4)
+    monkeypatch.setattr(XComposer, "_option_probabilities", lambda *_: [0.0] * 4)
     figures = bench.figures(*options)
     assert figures["abstention"]["failed"] == 2
     assert figures["accuracy"]["clip"]["count"] == 2

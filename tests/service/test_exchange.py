@@ -28,10 +28,10 @@ COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": 
 
 @pytest.fixture
 def filled(indexer: Indexer, photos: Path) -> Indexer:
-    """An indexer with three images and a file that is none."""
+    """An indexer with three images and a file that is not an image."""
     images.library(photos, COLORS)
     (photos / "red.jpg.json").write_text('{"license": "CC-BY", "title": "红", "internal": true}')
-    (photos / "text.jpg").write_text("no picture")
+    (photos / "text.jpg").write_text("not an image")
     indexer.ingest(photos)
     return indexer
 
@@ -250,7 +250,7 @@ def test_a_copy_of_an_upload_does_not_take_the_file_with_it(indexer: Indexer) ->
 
 def test_a_crash_in_an_import_leaves_something_that_can_be_deleted(home: Path) -> None:
     with serving(home) as first:
-        store = first.library._made("half", first.library.create("whole").record, {"importing": 1})
+        store = first.library._create_store("half", first.library.create("whole").record, {"importing": 1})
         store.upsert([Point("00000000-0000-4000-8000-000000000000", {}, {})])
         store.close()
     with serving(home) as second:

@@ -17,7 +17,7 @@ COLORS = {"red.jpg": images.RED, "sub/green.jpg": images.GREEN, "sub/blue.jpg": 
 
 def test_ingest_streams_progress_and_ends_with_the_summary(indexer: Indexer, photos: Path) -> None:
     images.library(photos, COLORS)
-    (photos / "text.jpg").write_text("no picture")
+    (photos / "text.jpg").write_text("not an image")
     events = list(indexer.client.ingest(pb.IngestRequest(repository="default", paths=[str(photos)])))
     kinds = [event.WhichOneof("event") for event in events]
     assert kinds[-1] == "summary"
@@ -32,7 +32,7 @@ def test_ingest_streams_progress_and_ends_with_the_summary(indexer: Indexer, pho
 
 def test_a_second_run_embeds_nothing_and_loads_no_model(home: Path, photos: Path) -> None:
     images.library(photos, COLORS)
-    (photos / "text.jpg").write_text("no picture")
+    (photos / "text.jpg").write_text("not an image")
     with serving(home) as first:
         first.ingest(photos)
         assert first.loads == ["color:hsv"]
@@ -240,7 +240,7 @@ def test_names_that_are_not_utf8_are_indexed_found_and_fetched(indexer: Indexer,
     with open(os.path.join(os.fsencode(photos), b"caf\xe9 100%.jpg"), "wb") as file:  # noqa: PTH118
         file.write(images.jpeg())
     with open(os.path.join(os.fsencode(photos), b"bad\xe9.jpg"), "wb") as file:  # noqa: PTH118
-        file.write(b"no picture")
+        file.write(b"not an image")
     summary, failures = indexer.ingest(photos)
     assert (summary.added, failures) == (1, {"bad%E9.jpg": "not_an_image"})
     assert indexer.search("red") == ["caf%E9 100%25.jpg"]

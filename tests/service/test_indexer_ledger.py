@@ -94,7 +94,7 @@ def test_the_failure_log_keeps_files_elsewhere_and_in_unreadable_folders(
 ) -> None:
     images.library(photos, {"here/red.jpg": images.RED, "there/blue.jpg": images.BLUE})
     for folder in ("here", "there"):
-        (photos / folder / "bad.jpg").write_bytes(b"no picture")
+        (photos / folder / "bad.jpg").write_bytes(b"not an image")
     indexer.ingest(photos)
     (photos / "there" / "bad.jpg").unlink()
     indexer.ingest(photos / "here")
@@ -167,7 +167,7 @@ def test_a_retry_of_a_repository_that_is_not_there_makes_none(indexer: Indexer, 
 
 def test_more_failures_than_a_batch_are_kept(indexer: Indexer, photos: Path, opened: list[str]) -> None:
     for at in range(230):
-        (photos / f"{at}.jpg").write_bytes(b"no picture %d" % at)
+        (photos / f"{at}.jpg").write_bytes(b"not an image %d" % at)
     indexer.ingest(photos)
     opened.clear()
     assert indexer.ingest(photos)[0].failed == 230
@@ -177,7 +177,7 @@ def test_more_failures_than_a_batch_are_kept(indexer: Indexer, photos: Path, ope
 
 def test_names_that_are_not_utf8_are_remembered(indexer: Indexer, photos: Path, opened: list[str]) -> None:
     with open(os.path.join(os.fsencode(photos), b"bad\xe9.jpg"), "wb") as file:  # noqa: PTH118
-        file.write(b"no picture")
+        file.write(b"not an image")
     indexer.ingest(photos)
     opened.clear()
     assert indexer.ingest(photos)[1] == {"bad%E9.jpg": "not_an_image"}

@@ -1,4 +1,4 @@
-"""Search over gRPC: texts, pictures, ids and their sums; filters, exclusions, diversity, terms; and what is refused."""
+"""Search over gRPC: texts, images, ids and their sums; filters, exclusions, diversity, terms; and what is refused."""
 
 import json
 import math
@@ -27,7 +27,7 @@ COLORS = {
 
 @pytest.fixture
 def library(indexer: Indexer, photos: Path) -> Indexer:
-    """An indexer that holds one picture per colour."""
+    """An indexer that holds one image per colour."""
     images.library(photos, COLORS)
     indexer.ingest(photos)
     return indexer
@@ -47,7 +47,7 @@ def text(words: str, weight: float = 1.0) -> pb.QueryPart:
 
 
 @pytest.mark.parametrize(("query", "name"), [("a red door", "red.jpg"), ("蓝天", "blue.jpg"), ("yellow", "yellow.jpg")])
-def test_a_text_finds_its_picture(shared: Indexer, query: str, name: str) -> None:
+def test_a_text_finds_its_image(shared: Indexer, query: str, name: str) -> None:
     assert shared.search(query)[0] == name
 
 
@@ -85,13 +85,13 @@ def test_searches_at_once_find_what_each_finds_alone(shared: Indexer) -> None:
         assert_alike(found, expected)
 
 
-def test_a_picture_finds_its_like(shared: Indexer) -> None:
+def test_an_image_finds_similar_ones(shared: Indexer) -> None:
     answer = shared.hits(pb.QueryPart(image=images.jpeg(images.GREEN, (30, 30))))
     assert Path(answer.hits[0].image.path).name == "green.jpg"
     assert answer.language == common_pb2.LANGUAGE_ALL
 
 
-def test_a_known_picture_finds_itself_by_id(shared: Indexer) -> None:
+def test_a_known_image_finds_itself_by_id(shared: Indexer) -> None:
     image_id = shared.images()["blue.jpg"]
     assert shared.search(pb.QueryPart(image_id=image_id), k=1) == ["blue.jpg"]
     assert "blue.jpg" not in shared.search(pb.QueryPart(image_id=image_id), exclude_ids=[image_id])
@@ -318,13 +318,13 @@ PNG_BOMB = images.bomb()
         ({"collapse": 1.1}, "collapse: must be 0 to 1"),
         ({"min_confidence": math.nan}, "min_confidence: must be 0 to 1"),
         ({"space_weights": {"color": -1.0}}, "space_weights: that of 'color' must be"),
-        ({"space_weights": {"color": 0.0}}, "space_weights: leave no space"),
+        ({"space_weights": {"color": 0.0}}, "space_weights: no space is left"),
         ({"min_similarity": 1.1}, "min_similarity: must be 0 to 1"),
-        ({"language": 9}, "language: 9 is none"),
+        ({"language": 9}, "language: 9 is not a value"),
         ({"where": ["nonsense"]}, "where 'nonsense'"),
         ({"where": ["(" * 5000]}, "where: an expression is longer"),
-        ({"repository": "../x"}, "repository '../x' is no name"),
-        ({"repository": ""}, "repository '' is no name"),
+        ({"repository": "../x"}, "repository '../x' is not a valid name"),
+        ({"repository": ""}, "repository '' is not a valid name"),
         ({"profile": "sepia"}, "profile 'sepia' is unknown"),
     ],
 )
@@ -372,8 +372,8 @@ def test_queries_are_embedded_into_a_space_of_the_callers_choice(shared: Indexer
     answer = shared.client.embed(pb.EmbedRequest(repository="default", inputs=inputs))
     assert (answer.space, answer.model, len(answer.digest)) == ("color", "color:hsv", 64)
     assert [math.hypot(*vector.values) for vector in answer.vectors] == pytest.approx([1, 1], abs=1e-6)
-    pictures = [pb.EmbedInput(image=images.jpeg(images.BLUE))]
-    shown = shared.client.embed(pb.EmbedRequest(repository="default", space="color", inputs=pictures)).vectors[0]
+    inputs = [pb.EmbedInput(image=images.jpeg(images.BLUE))]
+    shown = shared.client.embed(pb.EmbedRequest(repository="default", space="color", inputs=inputs)).vectors[0]
     assert shown.values[5] == pytest.approx(1, abs=0.01)
 
 

@@ -160,11 +160,11 @@ def test_an_ingest_that_waited_for_a_repository_that_went_is_told(
         except NotFound as error:
             failed.append(str(error))
 
-    monkeypatch.setattr(api, "waiting", waiting)
+    monkeypatch.setattr(api, "count_waiting", waiting)
     thread = threading.Thread(target=ingest)
     with indexer.library.get("default").ingesting:
         thread.start()
         assert waits.wait(60)
-        indexer.library._emptied("default")  # as `drop` does, which has the turn then
+        indexer.library._close_and_count("default")  # as `drop` does, which has the turn then
     thread.join(60)
     assert failed == ["repository 'default' was deleted while this ingest waited: run it again"]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tests import fake_hub
-from tests.clip_checkpoints import cached, chinese_clip_folder, open_clip_folder, pictures
+from tests.clip_checkpoints import cached, chinese_clip_folder, open_clip_folder, sample_images
 
 # Every socket of Python, and every look-up of a name, goes through these audit events.
 PROGRAM = """
@@ -41,7 +41,7 @@ def test_indexing_and_searching_open_no_socket(tmp_path: Path) -> None:
     cached(open_clip_folder(tmp_path / "en"), hub, "me/en")
     cached(chinese_clip_folder(tmp_path / "zh"), hub, "me/zh")
     (tmp_path / "photos").mkdir()
-    for at, picture in enumerate(pictures()):
+    for at, picture in enumerate(sample_images()):
         picture.save(tmp_path / "photos" / f"{at}.png")
     profile = "en=open_clip:hf-hub:me/en,zh=chinese_clip:me/zh"
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), str(tmp_path / "photos"), profile]

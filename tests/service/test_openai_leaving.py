@@ -1,4 +1,4 @@
-"""Requests to an endpoint that says nothing: they end soon after their caller leaves, and the endpoint notices."""
+"""Requests to an endpoint that does not answer: they end soon after their caller leaves, and the endpoint notices."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from tests.openai_server import message
 from tests.toy_indexer import PatientCallContext
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import LoadedModel, ModelSession
-from xcomp_model.base import Control, ModelError, Picture, Sampling, Section, Text
+from xcomp_model.base import Control, ImagePart, ModelFailure, Sampling, Section, Text
 from xcomp_model.openai_api.model import OpenAIModel
 from xcomp_protos.errors import DeadlineExceeded
 
@@ -28,12 +28,12 @@ RETRY_S = 1.5  # longer than the pause after which the client would try again
 
 
 class Silent:
-    """An endpoint that answers so many requests and no more; it notes when one is given up."""
+    """An endpoint that answers a number of requests and no more; it records when a caller gives up."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-        self.kind = 0  # requests that are still answered
+        self.kind = 0  # requests that it still answers
         self.begins = False  # whether the others get the first piece of a stream
         self.asked, self.left = threading.Event(), threading.Event()  # of a request that is not answered
         self.connections = 0
@@ -65,7 +65,7 @@ class Silent:
 
 
 def _request(lines: BinaryIO) -> bool:
-    """Reads a request; false where the connection was shut instead."""
+    """Reads a request; False if the connection was closed instead."""
     length = 0
     while (line := lines.readline()).strip():
         name, _, value = line.partition(b":")
@@ -80,13 +80,13 @@ def silent() -> Iterator[Silent]:
     endpoint.close()
 
 
-def choose(model: OpenAIModel, cancelled: Callable[[], bool]) -> None:
-    with pytest.raises(ModelError, match="broken off"):
-        model.choose(ASK, ("A", "B"), cancelled=cancelled)
+def choose(model: OpenAIModel, is_cancelled: Callable[[], bool]) -> None:
+    with pytest.raises(ModelFailure, match="cancelled"):
+        model.choose(ASK, ("A", "B"), is_cancelled=is_cancelled)
 
 
-def stream(model: OpenAIModel, cancelled: Callable[[], bool]) -> None:
-    assert list(model.stream(ASK, Sampling(), cancelled=cancelled)) == []
+def stream(model: OpenAIModel, is_cancelled: Callable[[], bool]) -> None:
+    assert list(model.stream(ASK, Sampling(), is_cancelled=is_cancelled)) == []
 
 
 @pytest.mark.parametrize("ask", [choose, stream])
@@ -101,23 +101,23 @@ def test_a_request_ends_when_its_caller_leaves(
     assert silent.connections == 1
 
 
-def test_a_stream_that_falls_silent_ends_when_its_caller_leaves(silent: Silent) -> None:
+def test_a_stream_without_new_pieces_ends_when_its_caller_leaves(silent: Silent) -> None:
     silent.begins = True
     taken: list[str] = []
-    for piece in OpenAIModel("m", base_url=silent.url).stream(ASK, Sampling(), cancelled=lambda: bool(taken)):
-        taken.append(piece)  # noqa: PERF402  # the stream looks at it meanwhile
+    for piece in OpenAIModel("m", base_url=silent.url).stream(ASK, Sampling(), is_cancelled=lambda: bool(taken)):
+        taken.append(piece)  # noqa: PERF402  # the stream checks it meanwhile
     assert taken == ["Once"]
     assert silent.left.wait(SOON_S)
 
 
-def test_a_stream_whose_reader_stops_is_shut(silent: Silent) -> None:
+def test_a_stream_whose_reader_stops_is_closed(silent: Silent) -> None:
     silent.begins = True
     with closing(cast("Generator[str]", OpenAIModel("m", base_url=silent.url).stream(ASK, Sampling()))) as pieces:
         assert next(pieces) == "Once"
     assert silent.left.wait(SOON_S)
 
 
-def test_no_connection_is_kept_that_could_not_be_shut(silent: Silent) -> None:
+def test_every_request_opens_its_own_connection(silent: Silent) -> None:
     model = OpenAIModel("m", base_url=silent.url)
     silent.kind = 1
     assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
@@ -144,14 +144,14 @@ class HalfSecondCall(PatientCallContext):
         return time.monotonic() >= self._end
 
 
-def test_a_deadline_ends_the_choice_and_frees_the_lane(silent: Silent) -> None:
-    lane = FairQueue(width=1, waiting=0)
+def test_a_deadline_ends_the_choice_and_frees_the_queue(silent: Silent) -> None:
+    queue = FairQueue(width=1, waiting=0)
     model = OpenAIModel("m", base_url=silent.url)
-    consultation = ModelSession(LoadedModel(model, lane), HalfSecondCall(silent.asked))
+    consultation = ModelSession(LoadedModel(model, queue), HalfSecondCall(silent.asked))
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        consultation.choose([Section("text")], [Picture("a", plain()), Picture("b", plain())])
+        consultation.choose([Section("text")], [ImagePart("a", plain()), ImagePart("b", plain())])
     assert time.monotonic() - started < 0.5 + SOON_S
     assert silent.left.wait(SOON_S)
-    with lane.enter(lambda: 1.0):
+    with queue.enter(lambda: 1.0):
         pass

@@ -1,4 +1,4 @@
-"""The client of OpenAI-compatible endpoints, against kind and hostile servers on loopback."""
+"""The client of OpenAI-compatible endpoints, against correct and hostile servers on loopback."""
 
 import json
 import math
@@ -11,16 +11,27 @@ from PIL import Image
 
 from tests import openai_server
 from tests.openai_server import Answer, failure, message, pieces
-from xcomp_model.base import Brief, Capabilities, Control, ModelError, Picture, Prompt, Sampling, Section, Text, Turn
+from xcomp_model.base import (
+    Brief,
+    Capabilities,
+    Control,
+    ImagePart,
+    ModelFailure,
+    Prompt,
+    Sampling,
+    Section,
+    Text,
+    Turn,
+)
 from xcomp_model.openai_api import model as adapter
 from xcomp_model.openai_api.model import OpenAIModel
 
-PICTURE = Picture("k", Image.new("RGB", (2000, 10), "red"))
+IMAGE = ImagePart("k", Image.new("RGB", (2000, 10), "red"))
 ASK: Prompt = (Control("user"), Text("hello"))
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "RETRIES", 0)
     monkeypatch.setattr(adapter, "TIMEOUT_S", 5.0)
 
@@ -43,8 +54,8 @@ def test_stream_yields_pieces_and_sends_sampling_and_key() -> None:
 def test_stream_stops_when_cancelled() -> None:
     with endpoint(lambda _: pieces(*"abcdef")) as (model, _):
         taken: list[str] = []
-        for piece in model.stream(ASK, Sampling(), cancelled=lambda: len(taken) == 2):
-            taken.append(piece)  # noqa: PERF402  # the stream looks at it meanwhile
+        for piece in model.stream(ASK, Sampling(), is_cancelled=lambda: len(taken) == 2):
+            taken.append(piece)  # noqa: PERF402  # the stream checks it meanwhile
         assert taken == ["a", "b"]
 
 
@@ -55,9 +66,9 @@ def test_control_tokens_in_user_text_are_broken() -> None:
     assert not any(mark in sent for mark in ("<|", "[INST", "</s"))
 
 
-def test_pictures_travel_as_bounded_jpeg_data_urls() -> None:
+def test_images_are_sent_as_bounded_jpeg_data_urls() -> None:
     with endpoint(lambda _: pieces("x")) as (model, requests):
-        list(model.stream(model.prompts.describe(PICTURE, language="en"), Sampling()))
+        list(model.stream(model.prompts.describe(IMAGE, language="en"), Sampling()))
     content = requests[0]["messages"][0]["content"]  # type: ignore[index]  # JSON
     assert content[0]["image_url"]["url"].startswith("data:image/jpeg;base64,")
     assert len(content[0]["image_url"]["url"]) < 4000
@@ -73,7 +84,7 @@ def test_choice_adds_the_probabilities_of_every_spelling() -> None:
 
 def test_choice_without_mass_is_an_error_naming_the_prompt() -> None:
     reply = message("The", scores={"The": 0.0, "A": -5.0})
-    with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelError, match="chat-1"):
+    with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelFailure, match="chat-2"):
         model.choose(ASK, ("A", "B"))
 
 
@@ -84,26 +95,29 @@ def test_choice_without_scores_reads_the_letter() -> None:
 
 def test_choice_without_scores_refuses_prose() -> None:
     reply = message("All of them are lovely")
-    with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelError, match="none of the options"):
+    with (
+        endpoint(lambda _: reply) as (model, _),
+        pytest.raises(ModelFailure, match="did not answer with one of the options"),
+    ):
         model.choose(ASK, ("A", "B"))
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, 1e308, 0.5, None, "x"])
-def test_scores_that_are_no_log_probabilities_are_no_choice(score: object) -> None:
+def test_scores_that_are_not_log_probabilities_are_an_error(score: object) -> None:
     status, body = message("A", scores={"A": -0.1})
     wrong = body.replace(b"-0.1", json.dumps(score).encode())
-    with endpoint(lambda _: (status, wrong)) as (model, _), pytest.raises(ModelError, match="no log-probabilities"):
+    with endpoint(lambda _: (status, wrong)) as (model, _), pytest.raises(ModelFailure, match="not log-probabilities"):
         model.choose(ASK, ("A", "B"))
 
 
-def test_a_token_that_cannot_be_has_a_score_of_minus_infinity() -> None:
+def test_an_impossible_token_may_have_a_score_of_minus_infinity() -> None:
     reply = message("A", scores={"A": 1e-6, "B": -math.inf})
     with endpoint(lambda _: reply) as (model, _):
         assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("given", [None, {}])
-def test_an_endpoint_that_leaves_the_scores_out_is_bound_to_the_options(given: dict[str, float] | None) -> None:
+def test_an_endpoint_that_omits_the_scores_is_bound_to_the_options(given: dict[str, float] | None) -> None:
     def answer(body: dict[str, object]) -> openai_server.Reply:
         return message('{"choice": "B"}') if "response_format" in body else message("A", scores=given)
 
@@ -116,7 +130,7 @@ def test_an_endpoint_that_leaves_the_scores_out_is_bound_to_the_options(given: d
 
 
 def refusing(*words: str) -> Answer:
-    """An endpoint that refuses requests with these parameters, and answers by schema where it is asked to."""
+    """Returns an endpoint that refuses requests with these parameters, and answers by schema if asked to."""
 
     def answer(body: dict[str, object]) -> openai_server.Reply:
         for word in words:
@@ -133,7 +147,7 @@ def refusing(*words: str) -> Answer:
     ("refused", "asked", "has_scores"),
     [((), 1, True), (('"top_logprobs": 20',), 2, True), (("logprobs",), 3, False), (("logprobs", "schema"), 4, False)],
 )
-def test_an_endpoint_is_asked_in_the_best_way_that_it_obeys(
+def test_an_endpoint_is_asked_with_the_best_method_that_it_obeys(
     refused: tuple[str, ...], asked: int, has_scores: bool
 ) -> None:
     with endpoint(refusing(*refused)) as (model, requests):
@@ -141,10 +155,10 @@ def test_an_endpoint_is_asked_in_the_best_way_that_it_obeys(
         assert len(requests) == asked
         assert model.capabilities.logprobs is has_scores
         model.choose(ASK, ("A", "B"))
-        assert len(requests) == asked + 1  # what it can do is remembered
+        assert len(requests) == asked + 1  # the method is remembered
 
 
-def test_an_endpoint_that_talks_is_bound_to_the_options() -> None:
+def test_an_endpoint_that_answers_in_prose_is_bound_to_the_options() -> None:
     def answer(body: dict[str, object]) -> openai_server.Reply:
         return message('{"choice": "A"}' if "response_format" in body else "Well, I would say the first one")
 
@@ -152,13 +166,13 @@ def test_an_endpoint_that_talks_is_bound_to_the_options() -> None:
         assert model.choose(ASK, ("A", "B")).probabilities == (1.0, 0.0)
 
 
-def test_a_refusal_in_every_way_is_told_once_as_it_was_said() -> None:
-    with endpoint(lambda _: failure(422, "no pictures here")) as (model, _), pytest.raises(ModelError) as caught:
+def test_a_refusal_of_every_method_is_reported_once_in_its_own_words() -> None:
+    with endpoint(lambda _: failure(422, "no images here")) as (model, _), pytest.raises(ModelFailure) as caught:
         model.choose(ASK, ("A", "B"))
-    assert "no pictures here" in str(caught.value)
+    assert "no images here" in str(caught.value)
 
 
-def test_a_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "RETRIES", 2)
     replies = iter([failure(503), failure(429), message("A", scores={"A": 0.0})])
     with endpoint(lambda _: next(replies)) as (model, requests):
@@ -166,7 +180,7 @@ def test_a_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(requests) == 3
 
 
-def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "TIMEOUT_S", 0.2)
     hold = threading.Event()
 
@@ -175,7 +189,7 @@ def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPa
         return message("A")
 
     with endpoint(answer) as (model, _):
-        with pytest.raises(ModelError, match="does not answer"):
+        with pytest.raises(ModelFailure, match="does not answer"):
             model.choose(ASK, ("A", "B"))
         hold.set()
 
@@ -191,34 +205,34 @@ def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_hostile_answers_end_in_one_line(reply: openai_server.Reply, words: str) -> None:
-    with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelError, match=words) as caught:
+    with endpoint(lambda _: reply) as (model, _), pytest.raises(ModelFailure, match=words) as caught:
         model.choose(ASK, ("A", "B"))
     assert "\n" not in str(caught.value)
 
 
-def test_nobody_there_ends_in_one_line() -> None:
-    with pytest.raises(ModelError, match="does not answer"):
+def test_an_absent_endpoint_is_an_error_of_one_line() -> None:
+    with pytest.raises(ModelFailure, match="does not answer"):
         list(OpenAIModel("m", base_url="http://127.0.0.1:9/v1").stream(ASK, Sampling()))
 
 
 def test_missing_base_url_names_the_variable() -> None:
-    with pytest.raises(ModelError, match="OPENAI_BASE_URL"):
+    with pytest.raises(ModelFailure, match="OPENAI_BASE_URL"):
         OpenAIModel("m", base_url="")
 
 
 def test_sampling_that_cannot_be_obeyed_is_refused() -> None:
     model = OpenAIModel("m", base_url="http://127.0.0.1:9/v1")
     for sampling in (Sampling(beams=5), Sampling(top_k=3), Sampling(repetition_penalty=1.5)):
-        with pytest.raises(ModelError, match="cannot obey"):
+        with pytest.raises(ModelFailure, match="cannot obey"):
             list(model.stream(ASK, sampling))
 
 
-def test_blind_model_refuses_pictures_and_everybody_refuses_nothing() -> None:
+def test_a_model_that_does_not_see_refuses_images_and_every_model_an_empty_prompt() -> None:
     blind = Capabilities(sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=10)
     model = OpenAIModel("m", base_url="http://127.0.0.1:9/v1", capabilities=blind)
-    with pytest.raises(ModelError, match="sees no pictures"):
-        model.choose((Control("user"), PICTURE), ("A",))
-    with pytest.raises(ModelError, match="empty"):
+    with pytest.raises(ModelFailure, match="does not see images"):
+        model.choose((Control("user"), IMAGE), ("A",))
+    with pytest.raises(ModelFailure, match="empty"):
         model.choose((Control("user"),), ("A",))
 
 
@@ -232,21 +246,21 @@ def test_prompts_keep_the_articles_language_and_number_sections() -> None:
     assert "photograph" not in chinese
 
 
-def test_prompts_place_pictures_in_order_of_letters() -> None:
-    prompt = OpenAIModel.prompts.choose([Section("text", PICTURE)], [PICTURE, PICTURE])
-    assert sum(isinstance(part, Picture) for part in prompt) == 3
+def test_prompts_show_images_in_the_order_of_their_letters() -> None:
+    prompt = OpenAIModel.prompts.choose([Section("text", IMAGE)], [IMAGE, IMAGE])
+    assert sum(isinstance(part, ImagePart) for part in prompt) == 3
     texts = [getattr(part, "text", "") for part in prompt]
     assert [text for text in texts if text.endswith(". ")] == ["A. ", "B. "]
 
 
 def test_chat_keeps_turns_apart() -> None:
-    turns = [Turn("user", "one", (PICTURE,)), Turn("assistant", "two"), Turn("user", "three")]
+    turns = [Turn("user", "one", (IMAGE,)), Turn("assistant", "two"), Turn("user", "three")]
     roles = [part.name for part in OpenAIModel.prompts.chat(turns) if isinstance(part, Control)]
     assert roles == ["user", "assistant", "user"]
 
 
 def test_answers_are_read_within_bounds() -> None:
     prompts = OpenAIModel.prompts
-    assert prompts.spots_in("after 3, 1, 1 and 99", sections=5) == (1, 3)
-    assert prompts.query_in('"A red boat."\nand more') == "A red boat."
+    assert prompts.parse_spots("after 3, 1, 1 and 99", sections=5) == (1, 3)
+    assert prompts.parse_query('"A red boat."\nand more') == "A red boat."
     assert "outline" not in str(prompts.write(Brief("x")))

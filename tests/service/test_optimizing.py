@@ -25,7 +25,7 @@ from xcomp_indexer.repository.embedder_cache import EmbedderCache
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.compactor import (
-    _RESTS_S,
+    _PAUSE_S,
     BackgroundCompactor,
 )
 from xcomp_indexer.store.edge.shard import ROOM_BYTES
@@ -171,7 +171,7 @@ def test_what_could_not_be_sealed_is_tried_again_after_a_rest(
         sealing.begin()
         list(sealing.wait())
     assert sealing.begin() == 0
-    rested = time.monotonic() + _RESTS_S
+    rested = time.monotonic() + _PAUSE_S
     monkeypatch.setattr(time, "monotonic", lambda: rested)
     assert sealing.begin() == 1
     list(sealing.wait())

@@ -33,7 +33,7 @@ def other() -> OtherEmbedder:
 
 @pytest.fixture
 def indexer(home: Path, photos: Path, other: OtherEmbedder) -> Iterator[Indexer]:
-    """An indexer with four pictures in the space `color`, that has a second model."""
+    """An indexer with four images in the space `color`, that has a second model."""
     with serving(home, others={OTHER: other}) as running:
         images.library(photos, COLORS)
         running.ingest(photos)
@@ -97,11 +97,11 @@ def test_a_switch_writes_the_record_once(indexer: Indexer, monkeypatch: pytest.M
     written: list[Meta] = []
     before, write = dict(store.meta()), store.set_meta
 
-    def noted(patch: Meta) -> None:
+    def note(patch: Meta) -> None:
         written.append(patch)
         write(patch)
 
-    monkeypatch.setattr(store, "set_meta", noted)
+    monkeypatch.setattr(store, "set_meta", note)
     switch(indexer, "new", force=True)
     assert len(written) == 1
     assert {key for key, value in store.meta().items() if value != before[key]} == {"active"}
@@ -116,7 +116,7 @@ def test_a_language_is_not_lost_unasked(indexer: Indexer) -> None:
 def test_a_switch_waits_for_every_vector_unless_it_is_forced(indexer: Indexer, photos: Path) -> None:
     (photos / "red.jpg").unlink()
     (photos / "green.jpg").write_bytes(images.jpeg(images.YELLOW))
-    (photos / "blue.jpg").write_bytes(b"no picture")
+    (photos / "blue.jpg").write_bytes(b"no image")
     summary, failures = add(indexer)
     assert failures == {"red.jpg": "vanished", "green.jpg": "changed", "blue.jpg": "not_an_image"}
     assert (summary.filled, summary.failed, summary.lacking, summary.space.state) == (1, 3, 3, "filling")
@@ -140,7 +140,7 @@ def test_a_forced_switch_is_made_good_by_the_next_ingest(indexer: Indexer, photo
     assert indexer.search("red")[0] == "red.jpg"
 
 
-def test_new_pictures_get_the_vectors_of_every_space(indexer: Indexer, photos: Path) -> None:
+def test_new_images_get_the_vectors_of_every_space(indexer: Indexer, photos: Path) -> None:
     add(indexer)
     images.library(photos, {"white.jpg": (250, 250, 250)})
     indexer.ingest(photos)
@@ -177,7 +177,7 @@ def test_searches_and_ingests_go_on_while_a_space_is_filled(
     indexer.ingest(photos)
     filling.join(60)
     assert done
-    for point in indexer.library.get("default").store.scan(vectors=True):  # no vector of what a picture was before
+    for point in indexer.library.get("default").store.scan(vectors=True):  # no vector of what the image was before
         if "new" in point.vectors:
             np.testing.assert_allclose(point.vectors["new"][:-1], point.vectors["color"][::-1], atol=1e-6)
     add(indexer)
@@ -232,15 +232,15 @@ def test_files_outside_the_allowed_roots_are_not_read(
 def test_a_space_that_was_dropped_while_a_switch_was_prepared_does_not_come_to_answer(
     indexer: Indexer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the record would name a space that it does not describe, and nobody could open the repository."""
+    """Else the record would name a space that it does not describe, and the repository could not be opened."""
     add(indexer)
     prepare = SearchEngine.prepare
 
-    def prepared(search: SearchEngine, repository: Repository, spaces: Sequence[str]) -> None:
+    def prepare_and_drop(search: SearchEngine, repository: Repository, spaces: Sequence[str]) -> None:
         prepare(search, repository, spaces)
         change.drop_space(repository, "new")
 
-    monkeypatch.setattr(SearchEngine, "prepare", prepared)
+    monkeypatch.setattr(SearchEngine, "prepare", prepare_and_drop)
     with pytest.raises(NotFound, match="no space 'new'"):
         switch(indexer, "new", force=True)
     assert states(indexer) == {"color": ("active", 4)}
@@ -254,11 +254,11 @@ def test_a_space_that_came_to_answer_meanwhile_is_not_dropped(
     repository = indexer.library.get("default")
     count = repository.store.count
 
-    def counted(where: Filter | None = None) -> int:
+    def count_slowly(where: Filter | None = None) -> int:
         change.switch_spaces(repository, ["new"])
         return count(where)
 
-    monkeypatch.setattr(repository.store, "count", counted)
+    monkeypatch.setattr(repository.store, "count", count_slowly)
     with pytest.raises(Conflict, match="answers searches"):
         change.drop_space(repository, "new")
     monkeypatch.undo()
@@ -398,7 +398,7 @@ def test_another_server_of_the_same_store_notices(home: Path, monkeypatch: pytes
     here, there = (RepositoryCatalog(stores, models, default_profile="color") for _ in range(2))
     repository = here.create("shared")
     mirror = there.get("shared")
-    repository.rewrite(lambda record: record.with_space(record.spaces["color"]).answering(("color",)))
+    repository.rewrite(lambda record: record.with_space(record.spaces["color"]).with_active(("color",)))
     store = mirror.store
     store.set_meta({"models": {**store.meta()["models"], "b": store.meta()["models"]["color"]}, "active": ["b"]})  # type: ignore[dict-item,index]  # JSON
     assert [space.name for space in mirror.spaces] == ["color"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import images
-from tests.clip_checkpoints import open_clip_folder, pictures
+from tests.clip_checkpoints import open_clip_folder, sample_images
 from tests.processes import process
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2 as pb
@@ -36,8 +36,8 @@ def vectors(home: Path, space: str) -> np.ndarray:
 def test_a_killed_fill_is_completed_by_the_next_one_as_if_nothing_had_happened(
     home: Path, photos: Path, tmp_path: Path
 ) -> None:
-    # Large, so that filling takes longer than a kill; one content each, by a byte behind the picture.
-    kinds = [images.encoded(picture.resize((1600, 1200))) for picture in pictures()]
+    # Large, so that filling takes longer than a kill; one content each, by a byte after the image.
+    kinds = [images.encoded(image.resize((1600, 1200))) for image in sample_images()]
     for at in range(COUNT):
         (photos / f"{at:03}.jpg").write_bytes(kinds[at % len(kinds)] + bytes([at]))
     model = f"open_clip:{open_clip_folder(tmp_path / 'model')}"

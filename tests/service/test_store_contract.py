@@ -96,7 +96,7 @@ def test_a_real_server_takes_part() -> None:
         stores.close()
 
 
-def refused(act: Callable[[], object]) -> bool:
+def is_refused(act: Callable[[], object]) -> bool:
     try:
         act()
     except InvalidRequest as error:
@@ -190,7 +190,7 @@ BAD = {
 
 
 def test_one_bad_point_refuses_the_batch_and_writes_nothing(store: Store) -> None:
-    assert [kind for kind, bad in BAD.items() if not refused(partial(store.upsert, [point(1), bad, point(2)]))] == []
+    assert [kind for kind, bad in BAD.items() if not is_refused(partial(store.upsert, [point(1), bad, point(2)]))] == []
     assert store.count() == 0
 
 
@@ -212,7 +212,7 @@ def test_payload_values_come_back_as_they_went_in(store: Store) -> None:
 
 def test_set_payload_overwrites_and_removes_single_keys(store: Store) -> None:
     store.upsert([point(1, a=1, b={"x": 1, "y": 2}, c=3), point(2, a=1)])
-    store.set_payload([an_id(1), an_id(7), "nobody"], {"b": {"z": 0}, "c": None, "d": ["new"]})
+    store.set_payload([an_id(1), an_id(7), "unknown"], {"b": {"z": 0}, "c": None, "d": ["new"]})
     assert [found.payload for found in store.scan()] == [{"a": 1, "b": {"z": 0}, "d": ["new"]}, {"a": 1}]
     assert store.near([VectorQuery("en", toward(1, 1, 0, 0), 1)])[0][0].id == an_id(1)
     with pytest.raises(InvalidRequest):
@@ -233,7 +233,7 @@ def test_set_vectors_leaves_the_other_space_and_unknown_points_alone(store: Stor
 
 def test_delete_ignores_the_unknown(store: Store) -> None:
     store.upsert([point(1), point(2)])
-    store.delete([an_id(1), an_id(7), "nobody"])
+    store.delete([an_id(1), an_id(7), "unknown"])
     assert numbers(store) == [2]
     store.delete([])
 
@@ -245,7 +245,7 @@ def test_near_returns_the_best_first(store: Store) -> None:
     assert [hit.score for hit in hits] == pytest.approx([1, 2**-0.5, 5**-0.5], abs=1e-6)
 
 
-def test_copies_of_a_picture_are_paged_by_id_without_gap_or_repetition(store: Store) -> None:
+def test_copies_of_an_image_are_paged_by_id_without_gap_or_repetition(store: Store) -> None:
     store.upsert([point(number, toward(1, 2, 3, 4)) for number in range(70, 0, -1)] + [point(99, toward(1, 2, 3, 5))])
     pages = [VectorQuery("en", toward(1, 2, 3, 4), 10, offset=start) for start in range(0, 80, 10)]
     hits = [hit for page in store.near(pages) for hit in page]
@@ -254,7 +254,7 @@ def test_copies_of_a_picture_are_paged_by_id_without_gap_or_repetition(store: St
 
 def test_near_leaves_equal_scores_to_chance_where_that_will_do(store: Store) -> None:
     store.upsert([point(number, toward(1, 2, 3, 4)) for number in range(70)] + [point(99, toward(1, 2, 3, 5))])
-    (hits,) = store.near([VectorQuery("en", toward(1, 2, 3, 4), 3, ties=False)])
+    (hits,) = store.near([VectorQuery("en", toward(1, 2, 3, 4), 3, stable_order=False)])
     assert [hit.score for hit in hits] == pytest.approx([1, 1, 1], abs=1e-6)
     assert len({hit.id for hit in hits} - {an_id(99)}) == 3
 
@@ -263,7 +263,7 @@ def test_near_obeys_limit_offset_minimum_and_filter(store: Store) -> None:
     store.upsert([point(number, kind=number % 2) for number in range(6)])
     query = toward(1, 0, 0, 0)
     assert store.near([VectorQuery("en", query, 0), VectorQuery("en", query, 3, offset=9)]) == [[], []]
-    (above,) = store.near([VectorQuery("en", query, 9, minimum=0.7)])
+    (above,) = store.near([VectorQuery("en", query, 9, score_threshold=0.7)])
     assert [hit.id for hit in above] == [an_id(0), an_id(1)]
     (odd,) = store.near([VectorQuery("en", query, 2, where=Match("kind", (1,)))])
     assert [hit.id for hit in odd] == [an_id(1), an_id(3)]
@@ -271,7 +271,9 @@ def test_near_obeys_limit_offset_minimum_and_filter(store: Store) -> None:
 
 def test_near_tells_payloads_of_so_many_as_are_asked_for(store: Store) -> None:
     store.upsert([point(number, kind=number) for number in range(6)])
-    whole, part, none = store.near([VectorQuery("en", toward(1, 0, 0, 0), 4, told=count) for count in (None, 2, 0)])
+    whole, part, none = store.near(
+        [VectorQuery("en", toward(1, 0, 0, 0), 4, payload_limit=count) for count in (None, 2, 0)]
+    )
     assert [hit.payload for hit in whole] == [{"kind": number} for number in range(4)]
     assert [hit.payload for hit in part[:2]] == [hit.payload for hit in whole[:2]]
     bare = [[(hit.id, hit.score) for hit in hits] for hits in (whole, part, none)]
@@ -300,7 +302,7 @@ SENSELESS_SEARCHES = [
 
 
 def test_a_senseless_search_is_refused(store: Store) -> None:
-    assert [near for near in SENSELESS_SEARCHES if not refused(partial(store.near, [near]))] == []
+    assert [near for near in SENSELESS_SEARCHES if not is_refused(partial(store.near, [near]))] == []
 
 
 def test_many_queries_are_answered_in_their_order(store: Store) -> None:
@@ -312,7 +314,7 @@ def test_many_queries_are_answered_in_their_order(store: Store) -> None:
 
 def test_get_keeps_the_order_asked_for(store: Store) -> None:
     store.upsert([point(number) for number in range(3)])
-    assert [found.id for found in store.get([an_id(2), an_id(7), "nobody", an_id(0), an_id(2)])] == [
+    assert [found.id for found in store.get([an_id(2), an_id(7), "unknown", an_id(0), an_id(2)])] == [
         an_id(2), an_id(0), an_id(2),
     ]  # fmt: skip
     assert store.get([]) == []
@@ -372,7 +374,7 @@ FILTERS: list[tuple[Filter, list[int]]] = [
     (Range("tags", gte=0), []),
     (And((Range("gps.lat", gte=52.5, lt=52.6), Range("gps.lon", lt=0))), [0]),
     (Range("gps.lat", lt=52.5), []),
-    (Ids(frozenset({an_id(1), an_id(9), "nobody"})), [1]),
+    (Ids(frozenset({an_id(1), an_id(9), "unknown"})), [1]),
     (Ids(frozenset()), []),
     (InSpace("en"), [0, 1, 2, 3]),
     (InSpace("zh"), []),
@@ -417,7 +419,7 @@ SENSELESS_FILTERS: list[Filter] = [
 
 
 def test_a_senseless_filter_is_refused(store: Store) -> None:
-    assert [bad for bad in SENSELESS_FILTERS if not refused(partial(store.count, bad))] == []
+    assert [bad for bad in SENSELESS_FILTERS if not is_refused(partial(store.count, bad))] == []
 
 
 def test_a_space_is_added_to_a_live_store(store: Store) -> None:
@@ -440,8 +442,8 @@ def test_a_space_is_dropped_from_a_live_store(stores: Stores, store: Store, name
     assert numbers(store) == [1, 2]
     assert [sorted(found.vectors) for found in store.get([an_id(1), an_id(2)], vectors=True)] == [["en"], ["en"]]
     assert store.get([an_id(1)])[0].payload == {"title": "海港"}
-    assert refused(partial(store.near, [VectorQuery("zh", toward(1, 0, 0), 5)]))
-    assert refused(partial(store.set_vectors, "zh", {an_id(1): toward(1, 0, 0)}))
+    assert is_refused(partial(store.near, [VectorQuery("zh", toward(1, 0, 0), 5)]))
+    assert is_refused(partial(store.set_vectors, "zh", {an_id(1): toward(1, 0, 0)}))
     store.close()
     reopened = stores.open(name)
     assert reopened.spaces() == {"en": 4}

@@ -15,11 +15,11 @@ import pytest
 
 from tests.service.test_store_contract import an_id, point, toward
 from xcomp_indexer.store import Filter, Match, Missing, Range, Stores, VectorQuery
-from xcomp_indexer.store.edge import config
 from xcomp_indexer.store.edge.store import EdgeStore
 from xcomp_indexer.store.edge.stores import EdgeStores
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos.errors import Conflict, Exhausted, InvalidRequest, NotFound, Unavailable
+from xcomp_protos.machine import core_count
 
 HOLDER = """
 import sys, time
@@ -200,7 +200,7 @@ def test_lost_or_damaged_engine_files_end_in_one_line(stores: Stores, tmp_path: 
 def test_the_engine_searches_in_no_more_threads_than_there_are_cores(stores: Stores, tmp_path: Path) -> None:
     stores.create("a", {"en": 4}).close()
     kept = json.loads((tmp_path / "a" / "shard" / "edge_config.json").read_text())
-    assert kept["max_search_threads"] == config.cores() >= 1
+    assert kept["max_search_threads"] == core_count() >= 1
 
 
 def test_a_panic_of_the_engine_ends_in_one_line(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_filters_are_indexed_once_a_repository_is_large(tmp_path: Path) -> None:
 
     stores = EdgeStores(tmp_path, indexes={"kind": "integer", "date": "datetime", "tags": "keyword"}, index_from=100)
     store = stores.create("a", {"en": 4})
-    pictures = [
+    images = [
         point(
             each,
             kind=each % 5,
@@ -236,7 +236,7 @@ def test_filters_are_indexed_once_a_repository_is_large(tmp_path: Path) -> None:
         )
         for each in range(99)
     ]
-    store.upsert(pictures)
+    store.upsert(images)
     schema, before = found(store)
     assert schema == set()
     store.upsert([point(1000)])
@@ -286,7 +286,7 @@ def test_a_full_disk_is_searched_without_the_indexes_that_it_has_no_room_for(
 
 
 def indexed_keys(store: EdgeStore) -> set[str]:
-    with store._held.reading() as engine:
+    with store._handle.use_engine() as engine:
         return set(engine.info().payload_schema)
 
 

@@ -1,4 +1,4 @@
-"""The embedded store is rebuilt while it serves: nothing is lost, nobody waits, and a crash costs the rebuild alone."""
+"""The embedded store is rebuilt while it serves: nothing is lost, no call waits, and a crash loses only the rebuild."""
 
 import os
 import random
@@ -34,7 +34,7 @@ store = EdgeStores(Path(sys.argv[1]), indexes={}, graph_from=300).open("a")
 for step in store.optimize():
     if step.name == sys.argv[2]:
         store.set_payload(sys.argv[3:], {"late": 1})
-        print(store._held.builder.pid if store._held.builder else 0, flush=True)
+        print(store._handle.builder.pid if store._handle.builder else 0, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -65,8 +65,8 @@ def shards(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "a").glob("shard*"))
 
 
-def indexed(store: EdgeStore) -> int:
-    with store._held.reading() as engine:
+def count_indexed(store: EdgeStore) -> int:
+    with store._handle.use_engine() as engine:
         return engine.info().indexed_vectors_count
 
 
@@ -77,7 +77,7 @@ def test_a_large_repository_gets_a_graph_and_finds_what_an_exact_search_finds(
     names = list(dict.fromkeys(step.name for step in store.optimize()))
     assert names == ["copy", "build", "carry over", "clean up"]
     assert not store.wants_optimizing()
-    assert indexed(store) == SIZE
+    assert count_indexed(store) == SIZE
     assert shards(tmp_path) == ["shard-1"]
     found = [query(store, seed, exact=False) for seed in range(50)]
     exact = [query(store, seed, exact=True) for seed in range(50)]
@@ -104,10 +104,10 @@ def test_a_small_repository_is_compacted_and_searched_exactly(store: EdgeStore) 
     assert not store.wants_optimizing()
     for _ in store.optimize():
         pass
-    assert indexed(store) == 200  # sealed: the engine counts that as indexed
+    assert count_indexed(store) == 200  # sealed: the engine counts that as indexed
     assert store.count() == 200
     assert query(store, 1, exact=False) == query(store, 1, exact=True)
-    with store._held.reading() as engine:
+    with store._handle.use_engine() as engine:
         assert engine.info().points_count == 200
 
 
@@ -118,7 +118,7 @@ def test_a_graph_wants_to_be_rebuilt_when_much_was_added(store: EdgeStore) -> No
     store.upsert(points(range(SIZE + 149, SIZE + 150)))
     assert store.wants_optimizing()
     list(store.optimize())
-    assert indexed(store) == SIZE + 150
+    assert count_indexed(store) == SIZE + 150
     assert query(store, 3, exact=False) == query(store, 3, exact=True)
 
 
@@ -133,7 +133,7 @@ def test_what_was_written_is_sealed_and_searched_as_before(tmp_path: Path) -> No
     assert {step.name for step in store.seal()} == {"copy", "build", "carry over", "clean up"}
     assert store.backlog() == 0
     assert not store.wants_optimizing()
-    for again in ("at once", "opened anew"):
+    for again in ("at once", "opened again"):
         assert [query(store, seed, exact=False) for seed in range(10)] == before[0], again
         same = zip(store.scan(vectors=True), before[1], strict=True)
         assert all(
@@ -165,7 +165,7 @@ def test_sealing_leaves_a_graph_its_links_and_makes_none(tmp_path: Path) -> None
     assert not store.wants_optimizing()
     store.upsert(points(range(SIZE, SIZE + 100)))
     list(store.seal())
-    assert indexed(store) == SIZE + 100
+    assert count_indexed(store) == SIZE + 100
     assert not store.wants_optimizing()
     store.upsert(points(range(SIZE + 100, SIZE + 100 + GRAPH_FROM // 2)))
     assert store.wants_optimizing()
@@ -289,7 +289,7 @@ def test_a_crash_at_any_step_leaves_one_whole_shard(
     assert store.count() == SIZE
     assert [found.id for found in store.scan(where=Match("late", (1,)))] == late
     list(store.optimize())
-    assert indexed(store) == SIZE
+    assert count_indexed(store) == SIZE
     store.close()
 
 
@@ -304,22 +304,22 @@ def wait_until_gone(pid: int) -> None:
 def test_a_builder_that_is_killed_costs_only_the_rebuild(store: EdgeStore, tmp_path: Path) -> None:
     steps = store.optimize()
     assert [next(steps).name, next(steps).name] == ["copy", "build"]
-    assert store._held.builder
-    store._held.builder.kill()
-    with pytest.raises(Unavailable, match="ended by signal 9, perhaps for want of memory") as failed:
+    assert store._handle.builder
+    store._handle.builder.kill()
+    with pytest.raises(Unavailable, match="ended by signal 9, perhaps because memory ran out") as failed:
         list(steps)
     assert "\n" not in str(failed.value)
     assert shards(tmp_path) == ["shard"]
     assert store.count() == SIZE
     list(store.optimize())
-    assert indexed(store) == SIZE
+    assert count_indexed(store) == SIZE
 
 
 def test_a_builder_that_fails_gives_its_reason(store: EdgeStore, tmp_path: Path) -> None:
     steps = store.optimize()
     assert [next(steps).name, next(steps).name] == ["copy", "build"]
     shutil.rmtree(tmp_path / "a" / "shard-1")
-    with pytest.raises(Unavailable, match=r"it is as it was: .*shard-1") as failed:
+    with pytest.raises(Unavailable, match=r"it is unchanged: .*shard-1") as failed:
         list(steps)
     assert "\n" not in str(failed.value)
     assert store.count() == SIZE
@@ -328,12 +328,12 @@ def test_a_builder_that_fails_gives_its_reason(store: EdgeStore, tmp_path: Path)
 def test_a_rebuild_that_is_given_up_leaves_nothing(store: EdgeStore, tmp_path: Path) -> None:
     steps = store.optimize()
     assert [next(steps).name, next(steps).name] == ["copy", "build"]
-    builder = store._held.builder
+    builder = store._handle.builder
     assert builder
     steps.close()
     assert builder.returncode == -signal.SIGKILL
     assert shards(tmp_path) == ["shard"]
-    assert store._held.journal is None
+    assert store._handle.journal is None
 
 
 def test_a_store_that_closes_ends_its_rebuild(stores: EdgeStores, store: EdgeStore, tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_one_rebuild_at_a_time(store: EdgeStore) -> None:
 
 def test_a_full_disk_is_told_beforehand(store: EdgeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(Exhausted, match=r"takes 0\.1 GB for a while, and the disk has 0\.0 GB left") as refused:
+    with pytest.raises(Exhausted, match=r"takes 0\.1 GB meanwhile, and the disk has 0\.0 GB left") as refused:
         list(store.optimize())
     assert "\n" not in str(refused.value)
     assert shards(tmp_path) == ["shard"]

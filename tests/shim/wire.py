@@ -60,11 +60,11 @@ def _vectors(request: Any) -> Any:
     return GrpcToRest.convert_with_vectors_selector(request.with_vectors) if request.HasField("with_vectors") else False
 
 
-def _retrieved(records: list[models.Record]) -> Any:
+def _retrieve(records: list[models.Record]) -> Any:
     return [RestToGrpc.convert_record(record) for record in records]
 
 
-def _scrolled(on: Backend, request: Any) -> Any:
+def _scroll(on: Backend, request: Any) -> Any:
     body = models.ScrollRequest(
         limit=request.limit if request.HasField("limit") else None,
         offset=GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None,
@@ -75,10 +75,10 @@ def _scrolled(on: Backend, request: Any) -> Any:
     result = on.scroll(request.collection_name, body)
     following = result.next_page_offset
     offset = None if following is None else RestToGrpc.convert_extended_point_id(following)
-    return wire.ScrollResponse(result=_retrieved(result.points), next_page_offset=offset)
+    return wire.ScrollResponse(result=_retrieve(result.points), next_page_offset=offset)
 
 
-def _queried(on: Backend, request: Any) -> Any:
+def _query(on: Backend, request: Any) -> Any:
     searches = [GrpcToRest.convert_query_points(each) for each in request.query_points]
     answers = on.query(request.collection_name, searches)
     return wire.QueryBatchResponse(
@@ -139,7 +139,7 @@ _POINTS: dict[str, Callable[[Backend, Any], Any]] = {
         on.client.upsert(request.collection_name, [GrpcToRest.convert_point_struct(point) for point in request.points])
     ),
     "Get": lambda on, request: wire.GetResponse(
-        result=_retrieved(
+        result=_retrieve(
             on.client.retrieve(
                 request.collection_name,
                 [GrpcToRest.convert_point_id(each) for each in request.ids],
@@ -170,11 +170,11 @@ _POINTS: dict[str, Callable[[Backend, Any], Any]] = {
     "Delete": lambda on, request: _written(
         on.client.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
     ),
-    "Scroll": _scrolled,
+    "Scroll": _scroll,
     "Count": lambda on, request: wire.CountResponse(
         result=wire.CountResult(count=on.count(request.collection_name, _where(request), request.exact).count)
     ),
-    "QueryBatch": _queried,
+    "QueryBatch": _query,
 }
 
 _SNAPSHOTS: dict[str, Callable[[Backend, Any], Any]] = {

@@ -59,8 +59,8 @@ def _decoded(photos: Path, current: Path) -> dict[str, str]:
         current.write_text(name)
         try:
             loader.read(entry)
-            picture = decode.decode(Path(entry.path).read_bytes()).image  # at full size as well
-            said[name] = "" if picture.mode == "RGB" else f"mode {picture.mode}"
+            image = decode.decode(Path(entry.path).read_bytes()).image  # at full size as well
+            said[name] = "" if image.mode == "RGB" else f"mode {image.mode}"
         except ImageError as error:
             said[name] = error.reason if len(str(error).splitlines()) == 1 else "a message of several lines"
     return said

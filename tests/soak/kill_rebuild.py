@@ -162,7 +162,7 @@ def _work(home: Path) -> None:
     threading.Thread(target=write, daemon=True).start()
     while True:
         for step in store.optimize():
-            builder = store._held.builder
+            builder = store._handle.builder
             say(step=step.name, builder=builder.pid if builder else 0)
 
 

@@ -62,8 +62,8 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "document": set(),
     },
     "xcomp_model": {
-        "xcomposer": {"base", "decoding"},
-        "openai_api": {"base"},
+        "xcomposer": {"base", "decoding", "families"},
+        "openai_api": {"base", "families"},
     },
     "xcomp_cli": {
         "commands": {
@@ -80,12 +80,20 @@ WINGS: dict[str, dict[str, set[str]]] = {
     },
 }  # fmt: skip
 
+# The modules that run networks through torch, or ask whether it has a GPU. Nothing else of the indexer needs it.
+TORCH = (
+    "xcomp_indexer.embed.clip.torch_networks", "xcomp_indexer.embed.clip.openclip_torch",
+    "xcomp_indexer.embed.clip.openclip_tokenizer", "xcomp_indexer.embed.clip.chinese_clip_torch",
+    "xcomp_indexer.embed.clip.pooled_attention", "xcomp_indexer.embed.engine.execution",
+)  # fmt: skip
+
 # Heavy library: the modules that are about it, as prefixes.
 ABOUT = {
-    "torch": ("xcomp_indexer.embed.", "xcomp_model."),
-    "transformers": ("xcomp_indexer.embed.", "xcomp_model."),
-    "open_clip": ("xcomp_indexer.embed.",),
-    "msgspec": ("xcomp_composer.article.serialize",),
+    "torch": (*TORCH, "xcomp_model."),
+    "openvino": ("xcomp_indexer.embed.engine.openvino",),
+    "transformers": (*TORCH, "xcomp_model."),
+    "open_clip": (*TORCH, "xcomp_indexer.embed.weights.sources", "xcomp_indexer.embed.clip.openclip_config"),
+    "msgspec": ("xcomp_composer.article.serialize", "xcomp_indexer.repository.spaces"),
     "watchfiles": ("xcomp_cli.indexing.watch",),
     "prometheus_client": ("xcomp_protos.telemetry.metrics",),
     "opentelemetry": ("xcomp_protos.telemetry.tracing",),
@@ -164,7 +172,10 @@ def below(name: str, prefixes: tuple[str, ...]) -> bool:
 def test_the_walk_sees_every_package() -> None:
     assert {name.partition(".")[0] for name in modules()} == set(PACKAGES)
     assert Import("xcomp_indexer.server.service", "xcomp_indexer.server.messages", at_once=True) in imports()
-    assert Import("xcomp_indexer.store.factory", "xcomp_indexer.store.edge.stores", at_once=False) in imports()
+    assert (
+        Import("xcomp_indexer.embed.clip.openclip", "xcomp_indexer.embed.clip.openclip_torch", at_once=False)
+        in imports()
+    )
 
 
 @pytest.mark.parametrize("package", ARROWS)
@@ -248,6 +259,7 @@ HEAVY = (
     "torch",
     "transformers",
     "open_clip",
+    "openvino",
     "qdrant_client",
     "qdrant_edge",
     "prometheus_client",

@@ -112,9 +112,10 @@ def _show(seen: _ServerStatus, *, named: bool, composer: str) -> None:
         console.print_result(f"composer   {local}")
     if not named:
         console.print_result(f"home       {console.printable(str(data_home()))}")
-    console.print_result(
-        f"models     {', '.join(described.models_loaded) or 'none in memory: they load when they are needed'}"
+    loaded = ", ".join(
+        f"{name} ({engine})" if (engine := described.engines.get(name)) else name for name in described.models_loaded
     )
+    console.print_result(f"models     {console.printable(loaded) or 'none in memory: they load when they are needed'}")
     console.print_result(f"profile    {console.printable(described.default_profile)} for new repositories")
     for one in described.repositories:
         if not one.problem:
@@ -131,7 +132,7 @@ def _as_json(seen: _ServerStatus, *, servers: bool) -> console.Json:
     return {
         **to_json(described, "version", "build"),
         "indexer": seen.address,
-        **to_json(described, "store", "models_loaded", "memory_bytes", "default_profile"),
+        **to_json(described, "store", "models_loaded", "engines", "memory_bytes", "default_profile"),
         "servers": {
             name: {"pid": state.pid, "address": state.address} if state else None for name, state in states.items()
         },

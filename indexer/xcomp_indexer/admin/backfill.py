@@ -71,7 +71,7 @@ class Backfill:
         left = self._store.count(lacks_vector(self._space))
         self._store.flush()
         if not left:
-            self._repository.rewrite(lambda record: record.filled(self._space))
+            self._repository.rewrite(lambda record: record.with_complete(self._space))
         yield self._progress()
         yield FillSummary(self._filled, len(self._failed), left, time.monotonic() - self._started)
 

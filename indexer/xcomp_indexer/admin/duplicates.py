@@ -16,7 +16,7 @@ from PIL import Image
 
 from xcomp_indexer.images.decode import decode
 from xcomp_indexer.repository.image_record import IMAGES
-from xcomp_indexer.repository.visibility import now, offered
+from xcomp_indexer.repository.visibility import now, offered_filter
 from xcomp_indexer.store import And, InSpace, ScoredPoint, Store, VectorQuery
 from xcomp_protos.errors import XcompError
 
@@ -93,7 +93,7 @@ class Comparison:
         self, store: Store, space: str, read: Callable[[ScoredPoint], bytes], *, alike: float, allow_restricted: bool
     ) -> None:
         self._store, self._space, self._read, self._alike = store, space, read, alike
-        self._where = And((IMAGES, InSpace(space), *(() if allow_restricted else (offered(now()),))))
+        self._where = And((IMAGES, InSpace(space), *(() if allow_restricted else (offered_filter(now()),))))
         self._signatures: dict[str, Signature | None] = {}  # by content; None: the file cannot be read
         self._leader: dict[str, str] = {}  # by content: another content of the same image
 
@@ -117,7 +117,9 @@ class Comparison:
 
     def _compare(self, points: Sequence[ScoredPoint]) -> None:
         queries = [
-            VectorQuery(self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, minimum=self._alike)
+            VectorQuery(
+                self._space, point.vectors[self._space], NEIGHBOURS, where=self._where, score_threshold=self._alike
+            )
             for point in points
         ]
         for point, found in zip(points, self._store.near(queries), strict=True):

@@ -49,7 +49,7 @@ def import_repository(catalog: RepositoryCatalog, name: str, reader: "ExportRead
         Exists: there is a repository of this name.
         InvalidRequest: a line cannot be used.
     """
-    with catalog.filling(name, reader.record) as store:
+    with catalog.create_for_import(name, reader.record) as store:
         points, compactor = reader.points(name), BackgroundCompactor(store, name)
         while batch := list(islice(points, BATCH)):
             store.upsert(batch)
@@ -106,7 +106,7 @@ class ExportReader:
                 f"the file has format {values.get('format')}, this version reads up to {FORMAT}: upgrade xcomp"
             )
         try:
-            return spaces.read(values)
+            return spaces.parse_config(values)
         except ValueError as error:
             raise InvalidRequest(
                 f"line 1 names profile {values.get('profile')!r} and models that this version does not have: {error}"

@@ -50,7 +50,7 @@ def add_space(
         raise InvalidRequest(f"model: name the model of the new space {spec.name!r}")
     embedder = catalog.models.get(spec.model or (known.source if known else ""))
     if known is None:
-        space = spaces.of_embedder(spec, embedder, templates=templates, filling=True)
+        space = spaces.create_space(spec, embedder, templates=templates, filling=True)
         with repository.writing:  # a space of the record is also in the store
             repository.rewrite(lambda record: record.with_space(space))
             repository.store.add_space(space.name, space.dimension)
@@ -83,7 +83,7 @@ def check_switch(repository: Repository, names: Sequence[str], *, force: bool) -
                 f"{count} images have no vector in space {name!r} yet, searches would not find them: complete it with: "
                 f"xcomp repo space add {repository.name} {name}, or switch with --force"
             )
-    lost = record.languages() - record.answering(tuple(names)).languages()
+    lost = record.languages() - record.with_active(tuple(names)).languages()
     if lost:
         raise Conflict(
             f"no space would understand {', '.join(sorted(lost))}: "
@@ -101,7 +101,7 @@ def switch_spaces(repository: Repository, names: Sequence[str]) -> None:
     def activate(record: RepositoryConfig) -> RepositoryConfig:
         for name in names:
             _require(repository, record, name)
-        return record.answering(tuple(names))
+        return record.with_active(tuple(names))
 
     repository.rewrite(activate)
 

@@ -72,7 +72,7 @@ class FailureLog:
         return entry.path in self._previous
 
     def add(self, path: str, *, reason: str, message: str, entry: Entry | None = None) -> None:
-        """Adds a failure; `entry` is None if the file could not be examined."""
+        """Adds a failure; without `entry` if the file could not be examined."""
         stats = (entry.size, entry.mtime_ns, entry.sidecar_mtime_ns) if entry else (0, 0, 0)
         failure = LoggedFailure(path, *stats, reason, message)
         self._current.add(path)

@@ -67,7 +67,7 @@ class Ingest:
         """
         self._load_state()
         keep = self._failure_log.has_failed if self._request.retry_failed else None
-        found = yield from discover(self._request, self._roots, self._known.select_changed, keep=keep)
+        found = yield from discover(self._request, self._roots, self._known.select_changes, keep=keep)
         if not self._request.retry_failed:
             self._mark_missing(found)
         self._discovery_s = time.monotonic() - self._started

@@ -67,7 +67,7 @@ class KnownImages:
         self.present = np.zeros(len(ids), np.bool_)
         self.missing = np.zeros(len(ids), np.bool_)
 
-    def select_changed(self, entries: Sequence[Entry]) -> list[Entry]:
+    def select_changes(self, entries: Sequence[Entry]) -> list[Entry]:
         """Returns the files that are new, incomplete, or have another stat; marks the images of all as present."""
         if not len(self._ids) or not entries:
             return list(entries)

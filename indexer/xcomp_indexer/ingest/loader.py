@@ -3,7 +3,6 @@
 Does not depend on a model or a store; the caller says which contents need no decoding.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
@@ -16,6 +15,7 @@ from xcomp_indexer.embed.base import Prepared
 from xcomp_indexer.images import decode, metadata
 from xcomp_indexer.ingest.scan import Entry
 from xcomp_protos.errors import ImageError
+from xcomp_protos.machine import core_count
 from xcomp_protos.telemetry import api
 
 
@@ -54,7 +54,7 @@ class Loader:
 
         `look_ahead` returns how many files may be loaded ahead; it is called for each file.
         """
-        pool = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
+        pool = ThreadPoolExecutor(core_count(), thread_name_prefix="decode")
         waiting: deque[tuple[Entry, Future[tuple[LoadedImage | ImageError, float]]]] = deque()
         try:
             for entry in entries:
@@ -97,13 +97,8 @@ class Loader:
         return entry, item
 
 
-def cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def read_facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
-    """Returns what is known about an opened decoded.
+    """Returns what is known about an opened image.
 
     Raises:
         ImageError: its sidecar cannot be used.

@@ -81,7 +81,7 @@ class Uploads:
             entry = _create_entry(draft, header.sidecar)
             encoder = self._encoder_of(repository)
             item = Loader((), encoder.prepare, image_size=repository.image_size).read(entry)
-            assert item.prepared  # the loader knows no contents
+            assert item.prepared  # no content is known to the loader
             encoded = encoder.encode([item.prepared], [item.size])[0]
             with repository.placing:
                 result, replaced = self._find_known(repository, header)

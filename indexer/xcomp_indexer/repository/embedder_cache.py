@@ -1,4 +1,4 @@
-"""The embedders in memory: each loaded once, when the first request needs it, and freed after a while without one."""
+"""Caches the embedders in memory: loads each when the first request needs it, frees it when it is idle."""
 
 import logging
 import threading
@@ -18,38 +18,44 @@ class EmbedderCache:
     def __init__(self, load: Callable[[str], Embedder] = embed.load) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}  # by model, so that one that loads does not hold up another
+        self._loading: dict[str, threading.Lock] = {}  # by model, so that loading one does not delay another
         self._loaded: dict[str, Embedder] = {}
         self._used: dict[str, float] = {}
 
     def get(self, model: str) -> Embedder:
-        """Returns an embedder, loading it if need be; callers that come meanwhile wait.
+        """Return an embedder; load it if it is not in memory, while other callers of the same model wait.
 
         Raises:
-            Conflict: it cannot be loaded, and nothing that a caller says would change that.
+            Conflict: it cannot be loaded, whatever the request says.
         """
         with self._lock:
             loading = self._loading.setdefault(model, threading.Lock())
         with loading:
-            embedder = self._loaded.get(model) or self._fresh(model)
+            embedder = self._loaded.get(model) or self._load_model(model)
             with self._lock:
                 self._loaded[model] = embedder
                 self._used[model] = time.monotonic()
             return embedder
 
-    def _fresh(self, model: str) -> Embedder:
+    def _load_model(self, model: str) -> Embedder:
         started = time.monotonic()
         try:
             embedder = self._load(model)
         except ModelError as error:
             raise Conflict(str(error)) from error
-        log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        log.info("event=model_loaded model=%s runs_on=%r seconds=%.1f", model, embedder.runs_on, seconds)
         return embedder
 
     def names(self) -> list[str]:
-        """Names the models in memory."""
+        """Return the names of the models in memory."""
         with self._lock:
             return sorted(self._loaded)
+
+    def engines(self) -> dict[str, str]:
+        """Return what runs each model in memory: engine, device and precision."""
+        with self._lock:
+            return {name: embedder.runs_on for name, embedder in self._loaded.items()}
 
     def free_idle(self, after_s: float) -> bool:
         """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""

@@ -1,6 +1,6 @@
-"""Which paths a server may read: those below its allowed roots, links resolved, and its own uploads.
+"""Checks which paths a server may read: below its allowed roots, links resolved, and its own uploads.
 
-Only what is allowed and still is what was indexed is handed out.
+A file is returned only if it may be read and its content is what was indexed.
 """
 
 import os
@@ -20,22 +20,22 @@ class FileAccess:
         self._uploads = uploads.resolve()
 
     def check_indexable(self, path: str) -> None:
-        """Raises `Denied` unless a path may be indexed: it lies below a root, and is no upload."""
-        resolved = _resolved(path)
+        """Raise `Denied` unless a path may be indexed: it lies below a root and is not an upload."""
+        resolved = _resolve(path)
         if resolved.is_relative_to(self._uploads):
             raise Denied(f"{path} holds uploads, which are in their repositories already: name another folder")
         self._check(path, resolved, self.roots)
 
     def check_readable(self, path: str) -> None:
-        """Raises `Denied` unless the bytes of an image may be handed out."""
-        self._check(path, _resolved(path), [*self.roots, self._uploads])
+        """Raise `Denied` unless the bytes of an image may be returned."""
+        self._check(path, _resolve(path), [*self.roots, self._uploads])
 
     def content_of(self, image: ImagePayload) -> bytes:
-        """Reads the file of an image.
+        """Read the file of an image.
 
         Raises:
             Denied: it may not be read.
-            NotFound: it is gone or cannot be read.
+            NotFound: it does not exist or cannot be read.
             Conflict: it has changed since it was indexed.
         """
         self.check_readable(str(image.path))
@@ -52,7 +52,7 @@ class FileAccess:
             raise Denied(f"{path} is outside the folders this server may read: start it with --allow-root")
 
 
-def _resolved(path: str) -> Path:
+def _resolve(path: str) -> Path:
     if not os.path.isabs(path) or "\0" in path:  # noqa: PTH117  # paths may hold undecodable bytes
         raise InvalidRequest(f"paths: {path!r} is not absolute")
     return Path(os.path.realpath(os.path.abspath(path)))  # noqa: PTH100  # without '..', as the scan walks it

@@ -1,12 +1,12 @@
-"""What the payload of an image holds: written by ingest, asked for by filters, read by search.
+"""The payload of an image: ingest writes it, filters select by it, search reads it.
 
-    path          absolute path as text; bytes that are not UTF-8 stand as %XX (and then % itself as %25)
+    path          absolute path as text; bytes that are not UTF-8 are written as %XX (and then % itself as %25)
     path_bytes    hex of the true path, only where `path` had to be escaped
     root          the indexed root, as text
     dirs          every folder above the file: below the root relative ("trips", "trips/2024"), and all absolute ones
     folder        the folder that holds it, relative ("" is the root itself) and absolute
     file, suffix  name ("a.JPG") and its ending in lower case (".jpg")
-    uploaded      the name an upload gave, by which `dirs`, `folder`, `file` go then; absent for a user's own file
+    uploaded      the name in an upload, to which `dirs`, `folder`, `file` refer then; absent for other files
     size          bytes
     mtime_ns      time of the last change, nanoseconds
     sidecar_mtime_ns  the same of its sidecar, 0 if it has none
@@ -15,16 +15,16 @@
     orientation   landscape, portrait or square; absent in points that older versions wrote
     date          when it was taken, RFC 3339 in UTC; absent if unknown
     tags, rights, creator   folded by `fold`, so that filters ignore case; rights and creator absent if unknown
-    gps           where it was taken, {"lat", "lon"} in degrees; absent if unknown. For filters: no answer shows it
+    gps           where it was taken, {"lat", "lon"} in degrees; absent if unknown. Used by filters only, never returned
     restricted    1 if it must not be offered, else 0
-    expires, embargo  moments from which and until which it must not be offered; absent if there are none
-    metadata      what the sidecar and the file say, spelled as they say it
+    expires, embargo  moments from which and until which it must not be offered; absent if not set
+    metadata      metadata of the sidecar and the file, spelled as there
     labels        [{"en", "zh", "p"}], best first
 
-A point that holds `failure` is no image but an entry of `failure_log.py`.
+A point with the key `failure` is not an image but an entry of `failure_log.py`.
 
-Texts in `dirs`, `folder` and `file` are NFC, as file systems differ. `filter_parser.py` turns the written filters into
-conditions on these keys.
+Texts in `dirs`, `folder` and `file` are NFC, since file systems differ. `filter_parser.py` turns filter expressions
+into conditions on these keys.
 """
 
 import math
@@ -42,13 +42,13 @@ from xcomp_indexer.store import Filter, Missing, ScoredPoint
 
 IMAGES: Filter = Missing("failure")  # the points that are images
 
-_UNDECODED = re.compile("[\udc80-\udcff]")  # how Python spells the bytes of a name that is not UTF-8
+_UNDECODED = re.compile("[\udc80-\udcff]")  # how Python decodes the bytes of a name that is not UTF-8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class ImagePayload:
-    """An image as the store keeps it beside its vectors."""
+    """The record of an image, which the store keeps beside its vectors."""
 
     path: Path  # absolute
     root: Path  # absolute, above `path`
@@ -68,13 +68,13 @@ class ImagePayload:
     metadata: Mapping[str, object] = field(default_factory=dict)
     labels: Sequence[ClassLabel] = ()
     place: tuple[float, float] | None = None  # latitude and longitude, degrees
-    uploaded: str = ""  # the name that an upload gave
+    uploaded: str = ""  # the name in an upload
 
     def write(self) -> dict[str, object]:
         """Returns the payload for the store."""
         content: dict[str, object] = {
             **locate(self.path, self.root),
-            **(_located_by_name(self.uploaded) if self.uploaded else {}),
+            **(_locate_by_name(self.uploaded) if self.uploaded else {}),
             "size": self.size,
             "mtime_ns": self.mtime_ns,
             "sidecar_mtime_ns": self.sidecar_mtime_ns,
@@ -99,7 +99,7 @@ class ImagePayload:
 
     @staticmethod
     def read(payload: Mapping[str, object]) -> "ImagePayload":
-        """Reads a payload that `write` made."""
+        """Parse a payload that `write` returned."""
         labels = cast("list[Mapping[str, object]]", payload["labels"])
         return ImagePayload(
             path=true_path(payload),
@@ -125,14 +125,14 @@ class ImagePayload:
 
 
 def orientation(width: int, height: int) -> str:
-    """Returns how a picture stands."""
+    """Return whether an image is in landscape or portrait format, or square."""
     if width == height:
         return "square"
     return "landscape" if width > height else "portrait"
 
 
 def locate(path: Path, root: Path) -> dict[str, object]:
-    """Returns the keys that say where a file lies; a rename changes these and no other."""
+    """Return the keys for the location of a file; a rename changes only these."""
     below = path.relative_to(root).parent
     relative = [_nfc(each) for each in (below, *below.parents) if each.parts]
     absolute = [_nfc(each) for each in path.parents]
@@ -147,25 +147,25 @@ def locate(path: Path, root: Path) -> dict[str, object]:
     return content | ({"path_bytes": os.fsencode(path).hex()} if content["path"] != str(path) else {})
 
 
-def _located_by_name(name: str) -> dict[str, object]:
+def _locate_by_name(name: str) -> dict[str, object]:
     where = locate(Path("/", name), Path("/"))
     return {"uploaded": name} | {key: where[key] for key in ("dirs", "folder", "file", "suffix")}
 
 
 def true_path(payload: Mapping[str, object]) -> Path:
-    """Returns the path under which the file can be opened."""
+    """Return the path under which the file can be opened."""
     return Path(spelled_path(payload))
 
 
 def spelled_path(payload: Mapping[str, object]) -> str:
-    """Returns the same as the os module spells it."""
+    """Return the same path as text, as the os module decodes it."""
     if "path_bytes" in payload:
         return os.fsdecode(bytes.fromhex(str(payload["path_bytes"])))
     return str(payload["path"])
 
 
 def printable(path: str) -> str:
-    """Returns a path as text: bytes that are not UTF-8 as %XX, and then % as %25."""
+    """Return a path as text: bytes that are not UTF-8 as %XX, and then % as %25."""
     if not _UNDECODED.search(path):
         return path
     return _UNDECODED.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", path.replace("%", "%25"))
@@ -191,9 +191,9 @@ def _place(known: object) -> tuple[float, float] | None:
 
 
 def plain(value: object, depth: int = 0) -> object:
-    """Turns what a sidecar may say into values that the store takes: a strange one must not end an ingest.
+    """Convert the values of a sidecar to values that the store accepts; an odd value must not end an ingest.
 
-    Booleans become 0 and 1, dates and everything else that has no place in JSON becomes text.
+    Booleans become 0 and 1; dates and other values that JSON lacks become text.
     """
     if isinstance(value, Mapping) and depth < 16:
         return {_clean(str(key)): plain(part, depth + 1) for key, part in value.items()}
@@ -217,5 +217,5 @@ def _nfc(path: PurePath) -> str:
 
 
 def is_failure(point: ScoredPoint) -> bool:
-    """Whether a point is an entry of the ledger and no image."""
+    """Whether a point is an entry of the failure log and not an image."""
     return "failure" in point.payload

@@ -1,7 +1,7 @@
-"""Work of calls that come at the same time, done together: one call leads, the others wait for what it brings.
+"""Groups the jobs of concurrent calls into batches. Does not depend on what the jobs are.
 
-Whoever finds nobody at work leads: it takes what waits, its own job with it, and hands the lead to the next in the
-queue. So a lone call waits for nobody, and under load the batches grow by themselves. It knows nothing of the work.
+The first caller becomes the leader and runs a batch of all queued jobs of its kind in its own thread; then the next
+caller in the queue leads. A single caller therefore never waits, and batches grow with the load.
 """
 
 import threading
@@ -17,59 +17,59 @@ LONGEST_QUEUE = 256  # calls that wait
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-Gone = Callable[[], bool]
+IsCancelled = Callable[[], bool]
 
 
-def never_cancelled() -> bool:
-    """Says of a caller in this process that it is not gone."""
+def is_never_cancelled() -> bool:
+    """Return False: a caller in this process does not go away."""
     return False
 
 
 @dataclass(eq=False)
-class _Job(Generic[Job, Result]):
-    """A caller's job, and what came of it once `ready` is set."""
+class _QueuedCall(Generic[Job, Result]):
+    """A job with its result or error, one of which is there once `ready` is set and the call does not lead."""
 
     job: Job
     kind: Hashable
-    gone: Gone
+    is_cancelled: IsCancelled
     ready: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
-    results: Sequence[Result] = ()  # one; none yet, or an error
+    results: Sequence[Result] = ()  # one, unless there is an error
     error: BaseException | None = None
 
 
 class Batcher(Generic[Job, Result]):
-    """Does jobs in the threads of those who ask.
+    """Runs jobs in the threads of their callers.
 
     Args:
-        do: does jobs of one kind; a result for each, in their order.
-        at_once: so many jobs at most go together.
+        run: runs jobs of one kind; returns a result for each, in their order.
+        max_batch: jobs that are run together at most.
     """
 
-    def __init__(self, do: Callable[[Sequence[Job]], Sequence[Result]], *, at_once: int) -> None:
-        self._do = do
-        self._at_once = at_once
+    def __init__(self, run: Callable[[Sequence[Job]], Sequence[Result]], *, max_batch: int) -> None:
+        self._run = run
+        self._max_batch = max_batch
         self._lock = threading.Lock()
-        self._waiting: deque[_Job[Job, Result]] = deque()
+        self._queue: deque[_QueuedCall[Job, Result]] = deque()
         self._is_led = False
 
     def __len__(self) -> int:
-        """Counts the calls that wait for others."""
-        return len(self._waiting)
+        """Count the calls in the queue."""
+        return len(self._queue)
 
-    def result(self, job: Job, *, kind: Hashable = None, gone: Gone = never_cancelled) -> Result:
-        """Returns what comes of a job, which goes together with others of its kind; one of no kind goes alone.
+    def submit(self, job: Job, *, kind: Hashable = None, is_cancelled: IsCancelled = is_never_cancelled) -> Result:
+        """Run a job together with others of its kind and return its result; a job without a kind runs alone.
 
         Raises:
-            Exhausted: too many wait already.
-            Cancelled: `gone` called the caller gone while the job waited.
-            Exception: whatever went wrong with the jobs that it went together with.
+            Exhausted: the queue is full.
+            Cancelled: `is_cancelled` returned True when the turn of the job came.
+            Exception: the batch of the job failed.
         """
-        call = _Job[Job, Result](job, kind, gone)
+        call = _QueuedCall[Job, Result](job, kind, is_cancelled)
         with self._lock:
-            if len(self._waiting) >= LONGEST_QUEUE:
-                raise Exhausted(f"{len(self._waiting)} calls wait for the same model: try again in a second")
-            self._waiting.append(call)
+            if len(self._queue) >= LONGEST_QUEUE:
+                raise Exhausted(f"{len(self._queue)} calls wait for the same model: try again in a second")
+            self._queue.append(call)
             call.leads, self._is_led = not self._is_led, True
         if not call.leads:
             with api.count_waiting("texts"):
@@ -81,51 +81,51 @@ class Batcher(Generic[Job, Result]):
         return call.results[0]
 
     def _lead(self) -> None:
-        """Does the leader's job, and what goes together with it, then lets the next one lead."""
+        """Run the leader's batch, then make the next call in the queue the leader."""
         try:
-            self._run(self._taken())
+            self._run_batch(self._take_batch())
         finally:
             with self._lock:
-                self._is_led = bool(self._waiting)
-                if self._waiting:
-                    self._waiting[0].leads = True
-                    self._waiting[0].ready.set()
+                self._is_led = bool(self._queue)
+                if self._queue:
+                    self._queue[0].leads = True
+                    self._queue[0].ready.set()
 
-    def _taken(self) -> list[_Job[Job, Result]]:
-        """Takes the first call out of the queue, which is the leader's, and what goes together with it."""
+    def _take_batch(self) -> list[_QueuedCall[Job, Result]]:
+        """Remove the first call, which is the leader's, and calls of the same kind from the queue."""
         with self._lock:
-            first = self._waiting[0]
-            alike = [call for call in self._waiting if call is first or (call.kind == first.kind is not None)]
-            taken = alike[: self._at_once]
-            for call in taken:
-                self._waiting.remove(call)
-        return taken
+            first = self._queue[0]
+            same = [call for call in self._queue if call is first or (call.kind == first.kind is not None)]
+            batch = same[: self._max_batch]
+            for call in batch:
+                self._queue.remove(call)
+        return batch
 
-    def _run(self, calls: Sequence[_Job[Job, Result]]) -> None:
-        """Does what is still wanted; what goes wrong belongs to everyone who waits for it."""
-        left = []
+    def _run_batch(self, calls: Sequence[_QueuedCall[Job, Result]]) -> None:
+        """Run the calls that are not cancelled; an error is raised in each of their threads."""
+        active = []
         for call in calls:
-            if call.gone():
+            if call.is_cancelled():
                 call.error = Cancelled("the caller went away")
             else:
-                left.append(call)
+                active.append(call)
         try:
-            if left:
-                self._do_all(left)
+            if active:
+                self._run_active(active)
         except BaseException as raised:  # noqa: BLE001  # raised again in each thread that waits
-            for call in left:
+            for call in active:
                 call.error = raised
         for call in calls:
             call.ready.set()
 
-    def _do_all(self, calls: Sequence[_Job[Job, Result]]) -> None:
+    def _run_active(self, calls: Sequence[_QueuedCall[Job, Result]]) -> None:
         try:
-            results = self._do([call.job for call in calls])
+            results = self._run([call.job for call in calls])
         except InvalidRequest:
             if len(calls) == 1:
                 raise
-            for call in calls:  # one is bad, and must not spoil the others
-                self._run([call])
+            for call in calls:  # an invalid job must not fail the others
+                self._run_batch([call])
             return
         for call, result in zip(calls, results, strict=True):
             call.results = (result,)

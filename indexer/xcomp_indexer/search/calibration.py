@@ -1,10 +1,11 @@
-"""How far a score stands out of a repository, so that "nothing fits" can be an answer.
+"""Measures how far a score stands out of a repository, so that a search can answer "nothing fits".
 
-A cosine means little by itself: it depends on the model, the query and the pictures around. So a score is compared
-with the scores of the same query over a sample of the repository (`standout`, in standard deviations). Standing out
-tells right hits from wrong ones, the more so the clearer the lead over the runners-up, but not wishes from idle talk;
-the cosine does the opposite. Their product, the evidence, does both (docs/benchmarks.md). A hit's `confidence` compares
-it with the evidence that the best hits of background queries give, which ask for nothing in particular.
+A cosine alone means little: it depends on the model, the query and the other images. A score is therefore compared
+with the scores of the same query over a sample of the repository (`standout`, a z-score). A large standout tells right
+hits from wrong ones, the more so the larger the lead over the runners-up, but it does not tell requests for an image
+from idle text; the cosine does the opposite. Their product, the evidence, does both (docs/benchmarks.md). The
+`confidence` of a hit compares its evidence with that of the best hits of background queries, which ask for nothing in
+particular.
 """
 
 import itertools
@@ -27,7 +28,7 @@ _LEAD = 4.0  # weight of the lead over them beside the standout
 
 
 class QueryStats(NamedTuple):
-    """What a query scores over the sample of a space."""
+    """Statistics of the scores of a query over the sample of a space."""
 
     mean: float
     spread: float  # standard deviation
@@ -36,55 +37,50 @@ class QueryStats(NamedTuple):
 
 @dataclass(frozen=True)
 class Calibration:
-    """The scale of one space of one repository at one moment."""
+    """Score statistics of one space of one repository at one moment."""
 
     sample: Vectors  # [N, D], at most 2000 of the repository's vectors
-    standing: NDArray[np.float64] = field(
-        default_factory=lambda: np.empty(0)
-    )  # of the background's best hits, ascending
-    evidence: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # of the same hits, ascending
+    standouts: Scores = field(default_factory=lambda: np.empty(0))  # of the background's best hits, ascending
+    evidence: Scores = field(default_factory=lambda: np.empty(0))  # of the same hits, ascending
 
-    def yardsticks(self, queries: Vectors) -> list[QueryStats | None]:
-        """Measures queries [B, D] at the sample, all of them in one go; None where there is nothing to measure at."""
+    def query_stats(self, queries: Vectors) -> list[QueryStats | None]:
+        """Compute the statistics of queries [B, D] over the sample; None where the sample is too small."""
         if len(self.sample) < 2:
             return [None] * len(queries)
-        everywhere = (queries @ self.sample.T).astype(np.float64)  # [B, N]
-        spreads = np.maximum(everywhere.std(axis=1), 1e-6)
-        return list(
-            map(QueryStats, everywhere.mean(axis=1).tolist(), spreads.tolist(), _runners_up(everywhere).tolist())
-        )
+        scores = (queries @ self.sample.T).astype(np.float64)  # [B, N]
+        spreads = np.maximum(scores.std(axis=1), 1e-6)
+        return list(map(QueryStats, scores.mean(axis=1).tolist(), spreads.tolist(), _runners_up(scores).tolist()))
 
-    def weigh(self, yardstick: QueryStats | None, scores: Scores) -> tuple[Scores, Scores]:
-        """Returns the standouts and the confidences of scores [N] that the query of a yardstick gave.
+    def weigh(self, stats: QueryStats | None, scores: Scores) -> tuple[Scores, Scores]:
+        """Return the standouts and the confidences of scores [N] of one query.
 
         A standout counts standard deviations above the query's mean score over the sample; a confidence is the share
         of background queries whose best hit gives less evidence, 0..1.
         """
-        standouts, evidence = _weighed(yardstick, scores)
+        standouts, evidence = _weigh(stats, scores)
         confidences = np.searchsorted(self.evidence, evidence) / max(len(self.evidence), 1)
         return standouts, np.asarray(confidences, dtype=np.float64)
 
-    def measured(self, queries: Vectors, best: Sequence[float]) -> "Calibration":
-        """Returns the scale with a background: queries [B, D] with the scores of their best hits."""
+    def with_background(self, queries: Vectors, best: Sequence[float]) -> "Calibration":
+        """Return the calibration with a background: queries [B, D] and the scores of their best hits."""
         tops = [
-            _weighed(yardstick, np.asarray([score]))
-            for yardstick, score in zip(self.yardsticks(queries), best, strict=True)
+            _weigh(stats, np.asarray([score])) for stats, score in zip(self.query_stats(queries), best, strict=True)
         ]
-        standing = np.sort(np.asarray([standouts[0] for standouts, _ in tops], dtype=np.float64))
+        standouts = np.sort(np.asarray([standouts[0] for standouts, _ in tops], dtype=np.float64))
         evidence = np.sort(np.asarray([evidence[0] for _, evidence in tops], dtype=np.float64))
-        return Calibration(self.sample, standing, evidence)
+        return Calibration(self.sample, standouts, evidence)
 
     @cached_property
     def background(self) -> tuple[float, float] | None:
         """Median and ninth decile of the background's standouts; None in an empty repository."""
-        if not len(self.standing):
+        if not len(self.standouts):
             return None
-        median, ninth_decile = np.quantile(self.standing, (0.5, 0.9))
+        median, ninth_decile = np.quantile(self.standouts, (0.5, 0.9))
         return float(median), float(ninth_decile)
 
 
 def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
-    """Samples a space and sends the background queries through it.
+    """Sample a space and search it for the background queries.
 
     Ids are hashes, so the first points in their order are a random sample.
     """
@@ -92,23 +88,24 @@ def calibrate(store: Store, space: str, background: Vectors) -> Calibration:
     vectors = [point.vectors[space] for point in first]
     if not vectors:
         return Calibration(np.empty((0, background.shape[1]), dtype=np.float32))
-    scale = Calibration(np.stack(vectors))
-    best = store.near([VectorQuery(space, query, limit=1, told=0, ties=False) for query in background])
-    answered = [at for at, found in enumerate(best) if found]
-    return scale.measured(background[answered], [best[at][0].score for at in answered])
+    calibration = Calibration(np.stack(vectors))
+    queries = [VectorQuery(space, query, limit=1, payload_limit=0, stable_order=False) for query in background]
+    best = store.near(queries)
+    answered = [at for at, hits in enumerate(best) if hits]
+    return calibration.with_background(background[answered], [best[at][0].score for at in answered])
 
 
-def _weighed(yardstick: QueryStats | None, scores: Scores) -> tuple[Scores, Scores]:
-    """Returns the standouts and the evidence of scores."""
-    if yardstick is None:
+def _weigh(stats: QueryStats | None, scores: Scores) -> tuple[Scores, Scores]:
+    """Return the standouts and the evidence of scores."""
+    if stats is None:
         return np.zeros_like(scores), np.zeros_like(scores)
-    standouts = (scores - yardstick.mean) / yardstick.spread
-    leads = (scores - yardstick.runners_up) / yardstick.spread
+    standouts = (scores - stats.mean) / stats.spread
+    leads = (scores - stats.runners_up) / stats.spread
     return standouts, (standouts + _LEAD * leads) * np.maximum(scores, 0.0)
 
 
 def _runners_up(scores: Scores) -> Scores:
-    """Returns the mean of the best scores without the very best, of each row [B, N]."""
+    """Return the mean of the best scores without the very best, of each row [B, N]."""
     count = min(_RUNNERS_UP + 1, scores.shape[1])
     best = np.partition(scores, scores.shape[1] - count, axis=1)[:, -count:]
     return np.asarray((best.sum(axis=1) - best.max(axis=1)) / (count - 1))

@@ -1,7 +1,8 @@
-"""The calibrations of all open repositories, each taken when it is first needed and anew when it no longer fits.
+"""Caches the calibrations of all open repositories; computes one when it is first needed, and again when it is stale.
 
-Taking one sends a hundred queries through the repository, so it is done once for all who wait for it, and whoever can
-use the one before does not wait at all. Counting a large repository costs as much as a search; it is not done for each.
+A calibration sends a hundred queries through the repository, so it is computed once for all callers that wait for it.
+Callers that can use the previous one do not wait. Counting a large repository costs as much as a search, so it is not
+counted for every search.
 """
 
 import threading
@@ -16,83 +17,84 @@ from xcomp_indexer.repository.spaces import Space
 from xcomp_indexer.search.calibration import Calibration, calibrate
 from xcomp_protos.telemetry import api
 
-COUNT_S = 5.0  # a repository is counted this often while it is searched, and when something was written to it
-GROWN = 0.1  # share by which a repository may grow or shrink until its scales are taken anew
+COUNT_S = 5.0  # interval at which a searched repository is counted; it is also counted after a write
+GROWN = 0.1  # share by which a repository may grow or shrink before its calibrations are computed again
 
 Background = Callable[[Repository, str], Vectors]  # the background queries in a space
 
 
 @dataclass
-class _CachedScale:
+class _CachedCalibration:
     calibration: Calibration
-    count: int  # points of the repository when it was taken; -1: it was not, and fits none
+    count: int  # points of the repository when it was computed; -1: stale
 
 
 @dataclass
-class _Known:
-    locks: dict[Space, threading.Lock] = field(default_factory=dict)  # its holder counts, and takes the scale anew
-    scales: dict[Space, _CachedScale] = field(default_factory=dict)
+class _RepositoryEntry:
+    locks: dict[Space, threading.Lock] = field(default_factory=dict)  # held while counting and computing
+    calibrations: dict[Space, _CachedCalibration] = field(default_factory=dict)
     forgotten: int = 0  # times
     count: int = -1
-    counted: float = 0.0  # monotonic seconds; 0: not since something was written
+    counted_at: float = 0.0  # monotonic seconds; 0: not since the last write
 
 
 class CalibrationCache:
-    """Keeps the scale of every space of every open repository."""
+    """Caches the calibration of every space of every open repository."""
 
     def __init__(self, background: Background) -> None:
         self._background = background
         self._lock = threading.Lock()
-        self._known: WeakKeyDictionary[Repository, _Known] = WeakKeyDictionary()
+        self._entries: WeakKeyDictionary[Repository, _RepositoryEntry] = WeakKeyDictionary()
 
-    def of(self, repository: Repository, space: str) -> Calibration:
-        """Returns the scale of a space.
+    def get(self, repository: Repository, space: str) -> Calibration:
+        """Return the calibration of a space.
 
-        It is taken anew when the repository has grown or shrunk by a tenth; meanwhile other threads get the one before.
+        It is computed again when the repository has grown or shrunk by a tenth; other threads get the previous one
+        meanwhile.
         """
         key = repository.record.spaces[space]
         with self._lock:
-            known = self._known.setdefault(repository, _Known())
-            lock = known.locks.setdefault(key, threading.Lock())
-        before = known.scales.get(key)
-        if not lock.acquire(blocking=before is None):
-            assert before is not None
-            return before.calibration
+            entry = self._entries.setdefault(repository, _RepositoryEntry())
+            lock = entry.locks.setdefault(key, threading.Lock())
+        previous = entry.calibrations.get(key)
+        if not lock.acquire(blocking=previous is None):
+            assert previous is not None
+            return previous.calibration
         try:
-            scale = known.scales.get(key)
-            count = _counted(known, repository)
-            stale = scale is None or abs(count - scale.count) > GROWN * scale.count
-            api.count("cache_lookups", 1, "calibration", "miss" if stale else "hit")
-            if scale is None or stale:
-                begun = known.forgotten
-                taken = calibrate(repository.store, space, self._background(repository, space))
-                scale = _CachedScale(taken, count if known.forgotten == begun else -1)
-                known.scales[key] = scale
-            return scale.calibration
+            cached = entry.calibrations.get(key)
+            count = _count_points(entry, repository)
+            is_stale = cached is None or abs(count - cached.count) > GROWN * cached.count
+            api.count("cache_lookups", 1, "calibration", "miss" if is_stale else "hit")
+            if cached is None or is_stale:
+                forgotten = entry.forgotten
+                calibration = calibrate(repository.store, space, self._background(repository, space))
+                cached = _CachedCalibration(calibration, count if entry.forgotten == forgotten else -1)
+                entry.calibrations[key] = cached
+            return cached.calibration
         finally:
             lock.release()
 
     def recount(self, repository: Repository) -> None:
-        """Lets the next search count a repository that may have grown or shrunk."""
+        """Make the next search count a repository that may have grown or shrunk."""
         with self._lock:
-            known = self._known.get(repository)
-        if known:
-            known.counted = 0.0
+            entry = self._entries.get(repository)
+        if entry:
+            entry.counted_at = 0.0
 
     def forget(self, repository: Repository) -> None:
-        """Lets the scales of a repository that changed be taken anew."""
+        """Mark the calibrations of a repository that changed as stale."""
         with self._lock:
-            known = self._known.get(repository)
-        if known:
-            known.forgotten += 1
-            known.counted = 0.0
-            for scale in list(known.scales.values()):
-                scale.count = -1
+            entry = self._entries.get(repository)
+        if entry:
+            entry.forgotten += 1
+            entry.counted_at = 0.0
+            for cached in list(entry.calibrations.values()):
+                cached.count = -1
 
 
-def _counted(known: _Known, repository: Repository) -> int:
-    """Counts the points of a repository, now and then: others may write to its store as well."""
-    if not known.counted or time.monotonic() - known.counted > COUNT_S:
-        known.counted = time.monotonic()
-        known.count = repository.store.count()
-    return known.count
+def _count_points(entry: _RepositoryEntry, repository: Repository) -> int:
+    """Count the points of a repository at intervals, since other servers may write to its store as well."""
+    if not entry.counted_at or time.monotonic() - entry.counted_at > COUNT_S:
+        entry.counted_at = time.monotonic()
+        entry.count = repository.store.count()
+    return entry.count

@@ -26,7 +26,7 @@ class SimilarPair(NamedTuple):
 
 
 def add_space_scores(
-    hits: Sequence[RankedHit], points: Mapping[str, ScoredPoint], *, space: str, query: Vector, scale: Calibration
+    hits: Sequence[RankedHit], points: Mapping[str, ScoredPoint], *, space: str, query: Vector, calibration: Calibration
 ) -> list[RankedHit]:
     """Adds the scores of a space to the hits that it did not find; `points` have the vectors of the hits by id."""
     rows = {hit.found.id: points[hit.found.id].vectors[space] for hit in hits
@@ -34,7 +34,7 @@ def add_space_scores(
     if not rows:
         return list(hits)
     scores = np.round(np.stack(list(rows.values())).astype(np.float64) @ query, 6)
-    standouts, _ = scale.weigh(scale.yardsticks(query[None])[0], scores)
+    standouts, _ = calibration.weigh(calibration.query_stats(query[None])[0], scores)
     ranks = np.empty(len(scores), dtype=int)
     ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
     columns = zip(ranks.tolist(), scores.tolist(), standouts.tolist(), strict=True)

@@ -1,7 +1,7 @@
-"""The fields that written filters may name, and what each of their comparisons asks of the store.
+"""The fields that filter expressions can name, and the condition that each comparison becomes.
 
-Every form becomes an exact condition on the payload that `image_record.py` describes, or is refused; nothing
-is matched approximately. Values are data throughout. The grammar around them is in `filter_parser.py`.
+Every comparison becomes an exact condition on the payload that `image_record.py` describes, or is refused; nothing
+is matched approximately. Values are never interpreted as code. `filter_parser.py` has the grammar.
 """
 
 import re
@@ -22,7 +22,7 @@ _ENDING = re.compile(r"\*(\.[^.*/]+)")
 
 @dataclass(frozen=True)
 class Field:
-    """A field of written filters."""
+    """A field of filter expressions."""
 
     operators: tuple[str, ...]
     meaning: str  # one line for the documentation
@@ -33,7 +33,7 @@ def field(name: str) -> Field:
     """Returns the field of that name, `meta.KEY` included.
 
     Raises:
-        ValueError: there is none; the message lists those that are.
+        ValueError: there is no such field; the message lists all fields.
     """
     if name in FIELDS:
         return FIELDS[name]
@@ -44,32 +44,32 @@ def field(name: str) -> Field:
 
 
 def _words(key: str, meaning: str) -> Field:
-    def compiled(operator: str, value: str) -> Filter:
-        return _signed(operator, Match(key, (fold(value),)))
+    def compile_filter(operator: str, value: str) -> Filter:
+        return _negate_if_unequal(operator, Match(key, (fold(value),)))
 
-    return Field(("=", "!="), meaning, compiled)
+    return Field(("=", "!="), meaning, compile_filter)
 
 
 def _numbers(key: str, meaning: str) -> Field:
-    def compiled(operator: str, value: str) -> Filter:
+    def compile_filter(operator: str, value: str) -> Filter:
         if not _NUMBER.fullmatch(value) or "." in value:
-            raise ValueError(f"{value!r} is no whole number")
-        return _compared(key, operator, int(value))
+            raise ValueError(f"{value!r} is not a whole number")
+        return _compare(key, operator, int(value))
 
-    return Field(_ALL, meaning, compiled)
+    return Field(_ALL, meaning, compile_filter)
 
 
 def _degrees(key: str, meaning: str) -> Field:
-    def compiled(operator: str, value: str) -> Filter:
+    def compile_filter(operator: str, value: str) -> Filter:
         if not _NUMBER.fullmatch(value):
-            raise ValueError(f"{value!r} is no number: write degrees as in 52.5163")
-        return _compared(key, operator, float(value))
+            raise ValueError(f"{value!r} is not a number: write degrees as in 52.5163")
+        return _compare(key, operator, float(value))
 
-    return Field(_ALL, meaning, compiled)
+    return Field(_ALL, meaning, compile_filter)
 
 
 def _dates(key: str, meaning: str) -> Field:
-    def compiled(operator: str, value: str) -> Filter:
+    def compile_filter(operator: str, value: str) -> Filter:
         start, end = _period(value)
         ranges = {
             "=": Range(key, gte=start, lt=end),
@@ -78,25 +78,25 @@ def _dates(key: str, meaning: str) -> Field:
             "<=": Range(key, lt=end),
             "<": Range(key, lt=start),
         }
-        return _signed(operator, ranges["=" if operator == "!=" else operator])
+        return _negate_if_unequal(operator, ranges["=" if operator == "!=" else operator])
 
-    return Field(_ALL, meaning, compiled)
+    return Field(_ALL, meaning, compile_filter)
 
 
 def _meta(path: str) -> Field:
     parts = re.findall(r'"([^"]+)"|([^."]+)', path)
     key = "metadata." + ".".join(f'"{quoted or plain}"' for quoted, plain in parts)
 
-    def compiled(operator: str, value: str) -> Filter:
+    def compile_filter(operator: str, value: str) -> Filter:
         number = _meta_number(value)
         if operator in ("=", "!="):
             either: tuple[Value, ...] = (value,) if number is None else (value, number)
-            return _signed(operator, Match(key, either))
+            return _negate_if_unequal(operator, Match(key, either))
         if number is None:
-            raise ValueError(f"{value!r} is no number: texts of the metadata are compared with = or !=")
-        return _compared(key, operator, number)
+            raise ValueError(f"{value!r} is not a number: texts of the metadata are compared with = or !=")
+        return _compare(key, operator, number)
 
-    return Field(_ALL, "a key of the metadata: its exact text, or a number", compiled)
+    return Field(_ALL, "a key of the metadata: its exact text, or a number", compile_filter)
 
 
 def _meta_number(value: str) -> float | None:
@@ -105,14 +105,14 @@ def _meta_number(value: str) -> float | None:
     return float(value) if _NUMBER.fullmatch(value) else None
 
 
-def _compared(key: str, operator: str, number: float) -> Filter:
+def _compare(key: str, operator: str, number: float) -> Filter:
     if operator in ("=", "!="):
-        return _signed(operator, Match(key, (number,)))
+        return _negate_if_unequal(operator, Match(key, (number,)))
     bound = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[operator]
     return Range(key, **{bound: number})
 
 
-def _signed(operator: str, part: Filter) -> Filter:
+def _negate_if_unequal(operator: str, part: Filter) -> Filter:
     return Not(part) if operator == "!=" else part
 
 
@@ -120,7 +120,7 @@ def _period(text: str) -> tuple[str, str]:
     """Returns the start and the end of the year, month, day, minute or second that a text names."""
     match = _DATE.fullmatch(text)
     if not match:
-        raise ValueError(f"{text!r} is no date: write 2024, 2024-01, 2024-01-31 or 2024-01-31T18:00Z")
+        raise ValueError(f"{text!r} is not a date: write 2024, 2024-01, 2024-01-31 or 2024-01-31T18:00Z")
     year, month, day, hour, minute, second = (int(part) if part else None for part in match.groups()[:6])
     zone = datetime.fromisoformat(f"2000-01-01T00:00:00{match[7] or 'Z'}").tzinfo
     try:
@@ -132,17 +132,17 @@ def _period(text: str) -> tuple[str, str]:
         end = start.replace(year=start.year + 1) if month in (None, 12) else start.replace(month=start.month + 1)
         return utc(start), utc(end.replace(month=1) if month == 12 else end)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no date: {error}") from None
+        raise ValueError(f"{text!r} is not a date: {error}") from None
 
 
 def _orientation(operator: str, value: str) -> Filter:
     if fold(value) not in ("landscape", "portrait", "square"):
-        raise ValueError(f"{value!r} is no orientation: write landscape, portrait or square")
-    return _signed(operator, Match("orientation", (fold(value),)))
+        raise ValueError(f"{value!r} is not an orientation: write landscape, portrait or square")
+    return _negate_if_unequal(operator, Match("orientation", (fold(value),)))
 
 
 def _camera(operator: str, value: str) -> Filter:
-    return _signed(operator, Match('metadata."camera"', (value,)))
+    return _negate_if_unequal(operator, Match('metadata."camera"', (value,)))
 
 
 def _path(_: str, pattern: str) -> Filter:
@@ -164,10 +164,10 @@ def _path(_: str, pattern: str) -> Filter:
         head = "/"
     below = Match("dirs", (head,)) if head else EVERYTHING
     inside = below if deep or name == "**" else Match("folder", (head,))
-    return _named(inside, name, folder=None if deep else "/".join([*folders, name]))
+    return _match_name(inside, name, folder=None if deep else "/".join([*folders, name]))
 
 
-def _named(inside: Filter, name: str, *, folder: str | None) -> Filter:
+def _match_name(inside: Filter, name: str, *, folder: str | None) -> Filter:
     if name in ("*", "**"):
         return inside
     ending = _ENDING.fullmatch(name)

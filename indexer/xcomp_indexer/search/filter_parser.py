@@ -1,13 +1,13 @@
-"""The written filters of `--where`: `rights=cc-by and (date>=2024-01 or path:trips/**) and not tag=draft`.
+"""Parses the filter expressions of `--where`: `rights=cc-by and (date>=2024-01 or path:trips/**) and not tag=draft`.
 
     expression  = term { "or" term }
     term        = factor { "and" factor }
     factor      = "not" factor | "(" expression ")" | FIELD OPERATOR VALUE
     OPERATOR    = "=" | "!=" | ">=" | "<=" | ">" | "<" | ":"
-    VALUE       = what stands before a blank or a parenthesis, or a text in "…" or '…', with \\ before a quote or a \\
+    VALUE       = all up to a blank or a parenthesis, or a text in "…" or '…', with \\ before a quote or a \\
 
 `not` binds closest, then `and`; the three words may be written in any case. An image that lacks a field is unequal to
-every value and lies in no range. `filter_fields.py` says which fields there are; this file knows only the grammar.
+every value and lies in no range. `filter_fields.py` defines the fields.
 """
 
 import re
@@ -29,17 +29,17 @@ _BARE = re.compile(r"[^\s()]+")
 
 
 def parse(expressions: Sequence[str]) -> Filter | None:
-    """Reads written filters, all of which must hold; none at all is no filter.
+    """Parse filter expressions, all of which must hold; return None if there are none.
 
     Raises:
-        InvalidRequest: one cannot be read; the message names the place and the way out.
+        InvalidRequest: an expression cannot be parsed; the message names the position and the remedy.
     """
     parts = tuple(_TokenReader(expression).read() for expression in expressions)
     return And(parts) if len(parts) > 1 else next(iter(parts), None)
 
 
 class _TokenReader:
-    """Reads one expression from left to right."""
+    """Parses one expression from left to right."""
 
     def __init__(self, text: str) -> None:
         self._text, self._at, self._depth = text, 0, 0
@@ -47,42 +47,42 @@ class _TokenReader:
     def read(self) -> Filter:
         if len(self._text) > _LONGEST:
             raise InvalidRequest(f"where: an expression is longer than {_LONGEST} characters: use several")
-        part = self._any()
+        part = self._parse_or()
         if not self._take(_END):
             raise self._error("expected 'and', 'or' or the end; put values with blanks or parentheses in quotes")
         return part
 
-    def _any(self) -> Filter:
-        parts = [self._all()]
-        while self._word("or"):
-            parts.append(self._all())
+    def _parse_or(self) -> Filter:
+        parts = [self._parse_and()]
+        while self._take_word("or"):
+            parts.append(self._parse_and())
         return Or(tuple(parts)) if len(parts) > 1 else parts[0]
 
-    def _all(self) -> Filter:
-        parts = [self._factor()]
-        while self._word("and"):
-            parts.append(self._factor())
+    def _parse_and(self) -> Filter:
+        parts = [self._parse_factor()]
+        while self._take_word("and"):
+            parts.append(self._parse_factor())
         return And(tuple(parts)) if len(parts) > 1 else parts[0]
 
-    def _factor(self) -> Filter:
+    def _parse_factor(self) -> Filter:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise self._error(f"nested deeper than {_DEEPEST} levels")
-        part = self._inner()
+        part = self._parse_inner()
         self._depth -= 1
         return part
 
-    def _inner(self) -> Filter:
-        if self._word("not"):
-            return Not(self._factor())
+    def _parse_inner(self) -> Filter:
+        if self._take_word("not"):
+            return Not(self._parse_factor())
         if not self._take(_OPENING):
-            return self._comparison()
-        part = self._any()
+            return self._parse_comparison()
+        part = self._parse_or()
         if not self._take(_CLOSING):
             raise self._error("expected ')'")
         return part
 
-    def _comparison(self) -> Filter:
+    def _parse_comparison(self) -> Filter:
         name = self._expect(_FIELD, "expected a field, as in tag=harbour")[0]
         start = self._at - len(name)
         try:
@@ -93,13 +93,13 @@ class _TokenReader:
         operator = self._expect(_OPERATOR, allowed)[0]
         if operator not in known.operators:
             raise self._error(allowed, at=self._at - len(operator))
-        value, at = self._value(allowed)
+        value, at = self._parse_value(allowed)
         try:
             return known.compile(operator, value)
         except ValueError as error:
             raise self._error(str(error), at=at) from None
 
-    def _value(self, allowed: str) -> tuple[str, int]:
+    def _parse_value(self, allowed: str) -> tuple[str, int]:
         quoted = self._take(_QUOTED)
         if quoted:
             inner = quoted[1] if quoted[1] is not None else quoted[2]
@@ -109,15 +109,15 @@ class _TokenReader:
             raise self._error("a quote is not closed", at=bare.start())
         return bare[0], bare.start()
 
-    def _word(self, word: str) -> bool:
-        match = _WORD.match(self._text, self._blank())
+    def _take_word(self, word: str) -> bool:
+        match = _WORD.match(self._text, self._skip_blank())
         if not match or match[1].lower() != word:
             return False
         self._at = match.end()
         return True
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        match = pattern.match(self._text, self._blank())
+        match = pattern.match(self._text, self._skip_blank())
         self._at = match.end() if match else self._at
         return match
 
@@ -127,10 +127,10 @@ class _TokenReader:
             raise self._error(otherwise)
         return match
 
-    def _blank(self) -> int:
+    def _skip_blank(self) -> int:
         blank = _BLANK.match(self._text, self._at)
         return blank.end() if blank else self._at
 
     def _error(self, problem: str, *, at: int | None = None) -> InvalidRequest:
-        place = self._blank() if at is None else at
+        place = self._skip_blank() if at is None else at
         return InvalidRequest(f"where {self._text[:80]!r}, character {place + 1}: {problem}")

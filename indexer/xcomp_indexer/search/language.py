@@ -1,4 +1,4 @@
-"""Which language a text is in: English, Chinese, or both. Counts characters, knows no words."""
+"""Detects whether a text is English, Chinese, or both, by counting characters."""
 
 from typing import Literal
 
@@ -16,10 +16,10 @@ def is_chinese(character: str) -> bool:
 
 
 def detect(text: str) -> Language:
-    """Returns the language of a text; one without any letters is English.
+    """Return the language of a text; a text without letters counts as English.
 
-    A Chinese character says about as much as a word, so Latin letters are counted in words. A text is mixed where the
-    smaller part is a third or more.
+    A Chinese character carries about as much meaning as an English word, so Latin letters are counted in words. A
+    text is mixed if the smaller part is a third or more.
     """
     chinese = 0 if text.isascii() else sum(map(is_chinese, text))
     if not chinese:

@@ -1,6 +1,7 @@
-"""From the vectors of queries to the ranking of each: one call of the store for all of them.
+"""Retrieves the nearest images for the vectors of queries and fuses them into one ranking per query.
 
-What may not be offered is left out here; how a ranking becomes an answer is the business of `engine.py`.
+All queries of a call go to the store together. Images that may not be offered are left out here. `engine.py` chooses
+the answer from a ranking.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,106 +9,92 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xcomp_indexer.repository.visibility import is_offered, now, offered
+from xcomp_indexer.repository.visibility import is_offered, now, offered_filter
 from xcomp_indexer.search.calibration import Calibration, QueryStats
-from xcomp_indexer.search.query import (
-    POOL,
-    SearchRequest,
-    Vector,
-)
+from xcomp_indexer.search.query import POOL, SearchRequest, Vector
 from xcomp_indexer.search.ranking import RankedHit, fuse
 from xcomp_indexer.store import And, ScoredPoint, Store, VectorQuery
 from xcomp_protos.telemetry import api
 
-SPARE = 4  # hits asked for beyond the limit, in the place of those that may not be offered
+SPARE = 4  # hits beyond the limit, which replace those that may not be offered
 
 
 @dataclass(frozen=True)
 class PreparedQuery:
-    """A query on its way: whose it is, its vector in each of the spaces that answer, and their scales."""
+    """One query of a request: its vector and the calibration of each space that answers."""
 
-    question: SearchRequest
+    request: SearchRequest
     vectors: Mapping[str, Vector]
-    scales: Mapping[str, Calibration]  # by space; queries that go together share them
+    calibrations: Mapping[str, Calibration]  # by space; queries that are ranked together share them
     limit: int  # hits that are ranked
 
-
-@dataclass(frozen=True)
-class _Sought:
-    """A search in one space, and whether what may not be offered is found as well."""
-
-    near: VectorQuery
-    restricted: bool
+    def vector_queries(self) -> list[VectorQuery]:
+        """Return the searches in the store, one for each space."""
+        limit = max(self.limit, POOL) if len(self.vectors) > 1 else self.limit
+        where, exact = self.request.condition, self.request.exact
+        return [VectorQuery(space, row, limit=limit, where=where, exact=exact) for space, row in self.vectors.items()]
 
 
-def ranked(store: Store, asked: Sequence[PreparedQuery]) -> list[list[RankedHit]]:
-    """Returns the ranking of each query; they go to the store together."""
+def rank(store: Store, queries: Sequence[PreparedQuery]) -> list[list[RankedHit]]:
+    """Return the ranking of each query, with one call of the store for all of them."""
     with api.stage("store"):
-        found = iter(_found(store, [each for one in asked for each in _sought(one)]))
+        found = iter(_search(store, queries))
     with api.stage("fuse"):
-        yardsticks = {space: iter(each) for space, each in _yardsticks(asked).items()}
+        stats = {space: iter(each) for space, each in _query_stats(queries).items()}
         return [
             fuse(
-                one.scales,
-                {space: (next(yardsticks[space]), next(found)) for space in one.vectors},
-                weights=one.question.space_weights,
+                query.calibrations,
+                {space: (next(stats[space]), next(found)) for space in query.vectors},
+                weights=query.request.space_weights,
             )
-            for one in asked
+            for query in queries
         ]
 
 
-def _yardsticks(asked: Sequence[PreparedQuery]) -> dict[str, list[QueryStats | None]]:
-    """Measures each query in its spaces, those of a space together; a space's are in the order of its queries."""
+def _query_stats(queries: Sequence[PreparedQuery]) -> dict[str, list[QueryStats | None]]:
+    """Compute the statistics of all queries of a space at once; those of a space are in the order of its queries."""
     vectors: dict[str, list[Vector]] = {}
-    for one in asked:
-        for space, vector in one.vectors.items():
+    for query in queries:
+        for space, vector in query.vectors.items():
             vectors.setdefault(space, []).append(vector)
-    scales = {space: scale for one in asked for space, scale in one.scales.items()}
-    return {space: scales[space].yardsticks(np.stack(rows)) for space, rows in vectors.items()}
+    calibrations = {space: each for query in queries for space, each in query.calibrations.items()}
+    return {space: calibrations[space].query_stats(np.stack(rows)) for space, rows in vectors.items()}
 
 
-def _sought(one: PreparedQuery) -> list[_Sought]:
-    limit = max(one.limit, POOL) if len(one.vectors) > 1 else one.limit
-    where, exact = one.question.condition, one.question.exact
-    return [
-        _Sought(VectorQuery(space, vector, limit=limit, where=where, exact=exact), one.question.allow_restricted)
-        for space, vector in one.vectors.items()
-    ]
+def _search(store: Store, queries: Sequence[PreparedQuery]) -> list[list[ScoredPoint]]:
+    """Search for images that may be offered.
 
-
-def _found(store: Store, sought: Sequence[_Sought]) -> list[list[ScoredPoint]]:
-    """Searches for what may be shown.
-
-    Images that may not be offered are few. So they are dropped from what was found, which costs nothing, and filtered
-    by the store, which looks at every image then, only where too little is left.
+    Few images may not be offered. They are dropped from the hits, which costs nothing. Only where too few hits are
+    left, the store filters them out, which makes it look at every image.
     """
     moment = now()
-    found = store.near([each.near if each.restricted else _spared(each.near) for each in sought])
+    sought = [(each, query.request.allow_restricted) for query in queries for each in query.vector_queries()]
+    found = store.near([query if restricted else _with_spare(query) for query, restricted in sought])
     kept = [
-        hits if each.restricted else _kept(store, hits, limit=each.near.limit, moment=moment)
-        for each, hits in zip(sought, found, strict=True)
+        hits if restricted else _drop_hidden(store, hits, limit=query.limit, moment=moment)
+        for (query, restricted), hits in zip(sought, found, strict=True)
     ]
-    short = [at for at, each in enumerate(sought) if len(kept[at]) < each.near.limit and len(kept[at]) < len(found[at])]
+    short = [at for at, (query, _) in enumerate(sought) if len(kept[at]) < min(query.limit, len(found[at]))]
     if short:
-        strict = [_strict(sought[at].near, moment) for at in short]
-        for at, hits in zip(short, store.near(strict), strict=True):
+        filtered = [_with_visibility(sought[at][0], moment) for at in short]
+        for at, hits in zip(short, store.near(filtered), strict=True):
             kept[at] = hits
-    return [hits[: each.near.limit] for each, hits in zip(sought, kept, strict=True)]
+    return [hits[: query.limit] for (query, _), hits in zip(sought, kept, strict=True)]
 
 
-def _spared(near: VectorQuery) -> VectorQuery:
-    return replace(near, limit=near.limit + SPARE, told=near.limit)
+def _with_spare(query: VectorQuery) -> VectorQuery:
+    return replace(query, limit=query.limit + SPARE, payload_limit=query.limit)
 
 
-def _kept(store: Store, hits: Sequence[ScoredPoint], *, limit: int, moment: str) -> list[ScoredPoint]:
-    """Drops what may not be offered; the spare hits are read only where one of them has to stand in."""
+def _drop_hidden(store: Store, hits: Sequence[ScoredPoint], *, limit: int, moment: str) -> list[ScoredPoint]:
+    """Drop hits that may not be offered; read the payloads of the spare hits only where they are needed."""
     kept = [hit for hit in hits if hit.payload and is_offered(hit.payload, moment)]
     spare = {hit.id: hit.score for hit in hits if not hit.payload}
     if len(kept) < limit and spare:
-        read = [point._replace(score=spare[point.id]) for point in store.get(list(spare))]
-        kept += [hit for hit in read if is_offered(hit.payload, moment)]
+        points = [point._replace(score=spare[point.id]) for point in store.get(list(spare))]
+        kept += [point for point in points if is_offered(point.payload, moment)]
     return kept
 
 
-def _strict(near: VectorQuery, moment: str) -> VectorQuery:
-    return replace(near, where=And((near.where, offered(moment))) if near.where else offered(moment))
+def _with_visibility(query: VectorQuery, moment: str) -> VectorQuery:
+    return replace(query, where=And((query.where, offered_filter(moment))) if query.where else offered_filter(moment))

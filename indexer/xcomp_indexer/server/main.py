@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from xcomp_indexer.ingest.loader import cores
+from xcomp_indexer import embed
+from xcomp_indexer.embed.engine.execution import ENGINES, PRECISIONS, Execution
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -23,6 +24,7 @@ from xcomp_indexer.server.service import IndexerService
 from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, Unavailable, one_line, run_main
+from xcomp_protos.machine import core_count
 from xcomp_protos.server.idle import free_regularly
 from xcomp_protos.server.options import (
     add_endpoint,
@@ -55,10 +57,11 @@ def _serve(options: argparse.Namespace) -> None:
     spaces_of(options.profile)  # a wrong name fails at the start, not at the first request
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
-    models = EmbedderCache()
+    execution = Execution(options.engine, options.precision)
+    models = EmbedderCache(partial(embed.load, execution=execution))
     catalog = RepositoryCatalog(stores, models, default_profile=options.profile)
     roots = [Path(root) for root in options.allow_root or ["/"]]
-    service = IndexerService(catalog, roots=roots, inbox=UploadDir(home / FOLDER))
+    service = IndexerService(catalog, roots=roots, upload_dir=UploadDir(home / FOLDER))
     service_spec = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
     free_regularly(models.free_idle, after_s=options.free_models)
     try:
@@ -115,6 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_option(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
     add_option(
+        parser, "--engine", "XCOMP_ENGINE", default="auto", choices=ENGINES,
+        help="of embedding models; auto: torch on a GPU, else OpenVINO where it has a graph of the model, else torch",
+    )  # fmt: skip
+    add_option(
+        parser, "--precision", "XCOMP_EMBED_PRECISION", default="auto", choices=PRECISIONS,
+        help="of embedding models; auto: bf16 where it is fast and the vectors stay alike, else fp32",
+    )  # fmt: skip
+    add_option(
         parser, "--allow-root", "XCOMP_ALLOW_ROOT", many=True, help="folder whose images may be read; default: all"
     )
     add_free_models(parser)
@@ -133,7 +144,7 @@ def tune_memory() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
         if mallopt is not None:
-            mallopt(_M_ARENA_MAX, cores())
+            mallopt(_M_ARENA_MAX, core_count())
 
 
 if __name__ == "__main__":

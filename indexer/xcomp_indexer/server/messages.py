@@ -1,4 +1,4 @@
-"""Between messages and the indexer's own words: checks what came in, builds what goes out."""
+"""Converts between messages and the indexer's own types: parses and checks requests, builds responses."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ MAX_K = 1000
 MAX_QUERY_CHARACTERS = 100_000
 
 
-def order_of(request: pb.IngestRequest, *, within: Sequence[Path]) -> IngestRequest:
-    """Reads what an ingest is asked to do; `within` are the folders that may be read."""
+def parse_ingest(request: pb.IngestRequest, *, within: Sequence[Path]) -> IngestRequest:
+    """Parse a request to ingest; `within` are the folders that may be read."""
     if not request.paths:
         raise InvalidRequest("paths: name at least one file or folder")
     prune = request.prune if request.HasField("prune") else None
@@ -37,27 +37,27 @@ def order_of(request: pb.IngestRequest, *, within: Sequence[Path]) -> IngestRequ
     )
 
 
-def text_of(text: str, *, field: str = "query") -> str:
-    """Checks a text that is to be embedded."""
+def check_text(text: str, *, field: str = "query") -> str:
+    """Check a text that is to be embedded and return it."""
     if not text.strip():
-        raise InvalidRequest(f"{field}: is empty: say what the picture should show")
+        raise InvalidRequest(f"{field}: is empty: say what the image should show")
     if len(text) > MAX_QUERY_CHARACTERS:
         raise InvalidRequest(f"{field}: has {len(text)} characters, more than {MAX_QUERY_CHARACTERS}")
     return text
 
 
-def page_token_of(request: pb.ListRequest) -> str | None:
-    """Reads where a page starts: after the id of an image."""
+def parse_page_token(request: pb.ListRequest) -> str | None:
+    """Parse the token of a page: the id of the image after which it starts."""
     if not request.page_token:
         return None
     try:
         return str(uuid.UUID(request.page_token))
     except ValueError:
-        raise InvalidRequest("page_token: is none that a previous page gave") from None
+        raise InvalidRequest("page_token: is not one that a previous page returned") from None
 
 
 def event_message(event: Event) -> pb.IngestEvent:
-    """Builds the message of an event; the summary's is complete but for the repository's name."""
+    """Build the message of an event; a summary lacks the repository's name."""
     if isinstance(event, Progress):
         return pb.IngestEvent(progress=pb.IngestProgress(**vars(event)))
     if isinstance(event, Failure):
@@ -66,7 +66,7 @@ def event_message(event: Event) -> pb.IngestEvent:
 
 
 def fill_message(event: FillEvent) -> pb.AddSpaceEvent:
-    """Builds the message of an event; the summary's is complete but for the space."""
+    """Build the message of an event; a summary lacks the space."""
     if isinstance(event, FillProgress):
         return pb.AddSpaceEvent(progress=pb.FillProgress(**vars(event)))
     if isinstance(event, Failure):
@@ -74,8 +74,8 @@ def fill_message(event: FillEvent) -> pb.AddSpaceEvent:
     return pb.AddSpaceEvent(summary=pb.FillSummary(**vars(event)))
 
 
-def offer_of(first: pb.UploadRequest) -> UploadHeader:
-    """Reads what a caller offers to upload."""
+def parse_upload(first: pb.UploadRequest) -> UploadHeader:
+    """Parse the header of an upload."""
     if first.WhichOneof("part") != "header":
         raise InvalidRequest("header: is missing: it comes first, then the chunks")
     header = first.header
@@ -89,45 +89,45 @@ def offer_of(first: pb.UploadRequest) -> UploadHeader:
     )
 
 
-def import_of(first: pb.ImportRequest) -> str:
-    """Reads the name of the repository that is to be made."""
+def parse_import(first: pb.ImportRequest) -> str:
+    """Parse the name of the repository to create."""
     if first.WhichOneof("part") != "header":
         raise InvalidRequest("header: is missing: it comes first, then the chunks")
     return first.header.name
 
 
-def chunk_of(part: pb.UploadRequest | pb.ImportRequest) -> bytes:
-    """Reads a piece of what is streamed in."""
+def parse_chunk(part: pb.UploadRequest | pb.ImportRequest) -> bytes:
+    """Parse a chunk of a stream."""
     if part.WhichOneof("part") != "chunk":
-        raise InvalidRequest("header: comes once, then chunks alone")
+        raise InvalidRequest("header: comes once, only chunks follow")
     return part.chunk
 
 
-def taken_message(taken: UploadResult | None) -> pb.UploadResponse:
-    """Builds the answer to an upload."""
-    return pb.UploadResponse(**vars(taken)) if taken else pb.UploadResponse()
+def upload_message(result: UploadResult | None) -> pb.UploadResponse:
+    """Build the answer to an upload."""
+    return pb.UploadResponse(**vars(result)) if result else pb.UploadResponse()
 
 
 def image_message(found: ScoredPoint, repository: str) -> common_pb2.Image:
-    """Builds the message of an image."""
+    """Build the message of an image."""
     message = common_pb2.Image()
     write_image(message, found, repository)
     return message
 
 
 def write_image(message: common_pb2.Image, found: ScoredPoint, repository: str) -> None:
-    """Fills the empty message of an image in, where it stands in another one: those of a search would all be copied."""
+    """Fill in an empty message of an image within another one, which saves a search one copy per image."""
     content = found.payload
     message.id, message.repository, message.path = found.id, repository, str(content["path"])
     message.width, message.height = cast("int", content["width"]), cast("int", content["height"])
     message.content_hash = str(content["content_hash"])
-    message.metadata.update(cast("dict[str, str]", content["metadata"]))  # of any JSON: see `struct`
+    message.metadata.update(cast("dict[str, str]", content["metadata"]))  # any JSON, see `struct`
     for each in cast("Sequence[Mapping[str, object]]", content["labels"]):
         message.labels.add(en=str(each["en"]), zh=str(each["zh"]), probability=cast("float", each["p"]))
 
 
 def repository_message(repository: Repository) -> pb.Repository:
-    """Builds the message of a repository with its spaces."""
+    """Build the message of a repository with its spaces."""
     failures = failure_log.count_failures(repository.store)
     images = repository.store.count() - sum(failures.values())
     last = repository.store.meta().get("last_ingest")
@@ -143,7 +143,7 @@ def repository_message(repository: Repository) -> pb.Repository:
 
 
 def space_message(repository: Repository, space: Space) -> pb.Space:
-    """Builds the message of a space, its images counted."""
+    """Build the message of a space, with the number of its images."""
     return pb.Space(
         name=space.name,
         model=space.model,
@@ -158,7 +158,7 @@ def space_message(repository: Repository, space: Space) -> pb.Space:
 
 
 def struct(values: Mapping[str, object]) -> Struct:
-    """Builds a JSON object."""
+    """Build the message of a JSON object."""
     message = Struct()
-    message.update(cast("dict[str, str]", dict(values)))  # of any JSON: the stubs spell that out recursively
+    message.update(cast("dict[str, str]", dict(values)))  # any JSON, which the stubs define recursively
     return message

@@ -1,4 +1,4 @@
-"""Between the messages of a search and the indexer's own words: checks what came in, builds what goes out."""
+"""Converts between the messages of a search and the indexer's own types: parses requests, builds responses."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,13 +6,9 @@ from xcomp_indexer.admin.duplicates import Compared, Duplicate, DuplicateReport,
 from xcomp_indexer.search.comparison import SimilarPair
 from xcomp_indexer.search.engine import QueryResult
 from xcomp_indexer.search.filter_parser import parse
-from xcomp_indexer.search.query import (
-    Part,
-    Route,
-    SearchRequest,
-)
+from xcomp_indexer.search.query import Part, Route, SearchRequest
 from xcomp_indexer.search.ranking import RankedHit
-from xcomp_indexer.server.messages import MAX_K, image_message, text_of, write_image
+from xcomp_indexer.server.messages import MAX_K, check_text, image_message, write_image
 from xcomp_protos import common_pb2
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.errors import InvalidRequest
@@ -28,60 +24,60 @@ _ROUTES: Mapping[int, Route] = {
 _LANGUAGES = {"en": common_pb2.LANGUAGE_EN, "zh": common_pb2.LANGUAGE_ZH, "mixed": common_pb2.LANGUAGE_ALL}
 
 
-def question_of(request: pb.SearchRequest) -> SearchRequest:
-    """Reads a batch of queries."""
+def parse_search(request: pb.SearchRequest) -> SearchRequest:
+    """Parse and check a batch of queries."""
     if not 1 <= len(request.queries) <= MAX_QUERIES:
         raise InvalidRequest(f"queries: send 1 to {MAX_QUERIES} of them, not {len(request.queries)}")
     if not 1 <= request.k <= MAX_K:
         raise InvalidRequest(f"k: must be 1 to {MAX_K}, not {request.k}")
     if request.language not in _ROUTES:
-        raise InvalidRequest(f"language: {request.language} is none of the enum's values")
+        raise InvalidRequest(f"language: {request.language} is not a value of the enum")
     return SearchRequest(
-        queries=[[_part(part) for part in _parts(query)] for query in request.queries],
+        queries=[[_parse_part(part) for part in _check_parts(query)] for query in request.queries],
         k=request.k,
         route=_ROUTES[request.language],
         where=parse(list(request.where)),
         exclude_ids=frozenset(request.exclude_ids),
         only_ids=frozenset(request.only_ids),
-        diversity=share_of(request.diversity, field="diversity"),
+        diversity=check_share(request.diversity, field="diversity"),
         allow_restricted=request.allow_restricted,
-        collapse=share_of(request.collapse, field="collapse"),
-        min_confidence=share_of(request.min_confidence, field="min_confidence"),
-        space_weights=_weights(request.space_weights),
+        collapse=check_share(request.collapse, field="collapse"),
+        min_confidence=check_share(request.min_confidence, field="min_confidence"),
+        space_weights=_check_weights(request.space_weights),
         exact=request.exact,
         all_spaces=request.all_spaces,
-        min_similarity=share_of(request.min_similarity, field="min_similarity"),
+        min_similarity=check_share(request.min_similarity, field="min_similarity"),
         compare_ids=frozenset(request.compare_ids),
     )
 
 
-def share_of(number: float, *, field: str) -> float:
-    """Checks a number from 0 to 1."""
+def check_share(number: float, *, field: str) -> float:
+    """Check a number from 0 to 1 and return it."""
     if not 0 <= number <= 1:  # NaN as well
         raise InvalidRequest(f"{field}: must be 0 to 1, not {number}")
     return number
 
 
-def _weights(weights: Mapping[str, float]) -> dict[str, float]:
+def _check_weights(weights: Mapping[str, float]) -> dict[str, float]:
     for space, weight in weights.items():
         if not 0 <= weight <= 100:
             raise InvalidRequest(f"space_weights: that of {space!r} must be 0 to 100, not {weight}")
     return dict(weights)
 
 
-def _parts(query: pb.Query) -> list[pb.QueryPart]:
+def _check_parts(query: pb.Query) -> list[pb.QueryPart]:
     if not query.parts:
         raise InvalidRequest("queries: a query has no part: give it a text, an image or an image_id")
     return list(query.parts)
 
 
-def _part(part: pb.QueryPart) -> Part:
+def _parse_part(part: pb.QueryPart) -> Part:
     kind = part.WhichOneof("content")
     weight = part.weight if part.HasField("weight") else 1.0
     if not -100 <= weight <= 100:
         raise InvalidRequest(f"weight: must be -100 to 100, not {weight}")
     if kind == "text":
-        return Part(text=text_of(part.text), weight=weight)
+        return Part(text=check_text(part.text), weight=weight)
     if kind == "image" and part.image:
         return Part(image=part.image, weight=weight)
     if kind == "image_id" and part.image_id:
@@ -90,11 +86,11 @@ def _part(part: pb.QueryPart) -> Part:
 
 
 def response_message(
-    answers: Sequence[QueryResult], repository: str, *, pairs: Sequence[SimilarPair] = (), has_vectors: bool = False
+    results: Sequence[QueryResult], repository: str, *, pairs: Sequence[SimilarPair] = (), has_vectors: bool = False
 ) -> pb.SearchResponse:
-    """Builds the message of what all queries found, with the vectors of the queries if wanted."""
+    """Build the message of the results of all queries, with the vectors of the queries if wanted."""
     message = pb.SearchResponse(similarities=[pb.Similarity(**pair._asdict()) for pair in pairs])
-    for answer in answers:
+    for answer in results:
         result = message.results.add(
             language=_LANGUAGES[answer.language], spaces=answer.spaces, best_confidence=answer.best_confidence
         )
@@ -112,12 +108,12 @@ def _write_hit(message: common_pb2.Hit, hit: RankedHit, repository: str) -> None
     message.score, message.standout, message.confidence = hit.score, hit.standout, hit.confidence
     message.folded = hit.folded
     for name, score in hit.spaces.items():
-        told = message.spaces[name]
-        told.rank, told.score, told.standout = score.rank, score.score, score.standout
+        rank_of = message.spaces[name]
+        rank_of.rank, rank_of.score, rank_of.standout = score.rank, score.score, score.standout
 
 
 def duplicates_message(event: Event, repository: str) -> pb.DuplicatesEvent:
-    """Builds the message of an event of a comparison."""
+    """Build the message of an event of a comparison."""
     if isinstance(event, Compared):
         return pb.DuplicatesEvent(progress=pb.DuplicatesProgress(**vars(event)))
     if isinstance(event, DuplicateReport):

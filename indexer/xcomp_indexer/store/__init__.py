@@ -1,8 +1,8 @@
-"""The seam of the vector stores: points of one repository, searched by space.
+"""The interface of the vector stores: points of one repository, searched by space.
 
-One store holds one repository. Adapters beside this file speak to an engine; nothing of an engine leaves them. The
-store knows vectors and payloads; it knows no files and no models. What the payload of an image holds is written in
-`repository/image_record.py`; `factory.py` finds the adapter for an address.
+One store holds one repository. Adapters in sub-packages call an engine; no type of an engine leaves them. A store has
+vectors and payloads and does not depend on files or models. `repository/image_record.py` defines the payload of an
+image; `factory.py` finds the adapter for an address.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ Payload = Mapping[str, object]
 Meta = Mapping[str, object]  # the same kind of values, about the repository as a whole
 IndexKind = Literal["keyword", "integer", "float", "datetime"]
 
-# The payload keys that filters ask for (`filter_parser.py`); any other key is filtered without an index.
+# The payload keys with an index (see `filter_parser.py`); other keys are filtered without one.
 INDEXES: Mapping[str, IndexKind] = {
     "dirs": "keyword",
     "folder": "keyword",
@@ -95,18 +95,18 @@ class VectorQuery:
     limit: int
     where: Filter | None = None
     offset: int = 0
-    minimum: float | None = None  # cosine similarity below which nothing is returned
+    score_threshold: float | None = None  # cosine similarity below which nothing is returned
     exact: bool = False  # compare with every vector, whatever index there is: slow, for evaluations
-    told: int | None = None  # payloads are needed of the first so many alone, others may come empty; None: of all
-    ties: bool = True  # equal scores at the cut go by id, whatever that costs; else chance chooses among them
+    payload_limit: int | None = None  # hits with payload, the first ones; others may come without; None: all
+    stable_order: bool = True  # order equal scores at the cut by id, whatever that costs; else by chance
 
 
 @dataclass(frozen=True)
 class Step:
-    """What an optimising store is about to do, or still doing."""
+    """A step of a rebuild that begins or goes on."""
 
     name: str  # copy, build, carry over, clean up
-    seconds: float  # since it began
+    seconds: float  # since the start
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ class Store(Protocol):
     """The points of one repository. Safe to call from several threads; writes are visible when they return."""
 
     def spaces(self) -> Mapping[str, int]:
-        """Names and dimensions of the spaces it holds."""
+        """Return the names and dimensions of its spaces."""
 
     def add_space(self, name: str, dimension: int) -> None:
-        """Adds a space to a live store; the points have no vector in it yet. A no-op if it is there."""
+        """Add a space while the store serves; no point has a vector in it yet. A no-op if it exists."""
 
     def drop_space(self, name: str) -> None:
-        """Removes a space of a live store with all its vectors; the points stay. A no-op if it is not there."""
+        """Remove a space with all its vectors while the store serves; the points stay. A no-op if it does not exist."""
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Writes whole points, replacing those with the same id; none of them if one is invalid.
@@ -136,8 +136,8 @@ class Store(Protocol):
         A crash leaves at most the first `BATCH`, `2 * BATCH`, … of them written.
 
         Raises:
-            InvalidRequest: a vector of an unknown space, a wrong width, not finite, or no unit length; an id that is no
-                canonical UUID or occurs twice; a payload that is no JSON or holds a boolean.
+            InvalidRequest: a vector of an unknown space or a wrong dimension, not finite, or not of unit length; an id
+                that is not a canonical UUID or occurs twice; a payload that is not JSON or has a boolean.
         """
 
     def set_payload(self, ids: Sequence[str], patch: Payload) -> None:
@@ -172,7 +172,7 @@ class Store(Protocol):
         """Counts points exactly."""
 
     def meta(self) -> Meta:
-        """What the repository layer keeps beside the vectors."""
+        """Return the record that the repository layer keeps beside the vectors."""
 
     def set_meta(self, patch: Meta) -> None:
         """Overwrites single keys of `meta`, None removes one. Survives a power cut when it returns."""
@@ -181,41 +181,41 @@ class Store(Protocol):
         """Space taken on disk, holes of sparse files left out; 0 where the disk is not ours."""
 
     def backlog(self) -> float:
-        """Says how much of what was written waits in memory to be sealed, in shares of what is worth it: from 1 on."""
+        """Return the number of unsealed points divided by the sealing threshold; seal when it is 1 or more."""
 
     def seal(self) -> Generator[Step, None, None]:
-        """Gives back the memory that what was written takes, while it serves; otherwise like `optimize`, but quick."""
+        """Move what was written from memory to disk while it serves; like `optimize`, but fast."""
 
     def wants_optimizing(self) -> bool:
-        """Says whether searches would gain by `optimize`."""
+        """Return whether `optimize` would make searches faster."""
 
     def optimize(self) -> Generator[Step, None, None]:
-        """Makes searches fast at the size that it has by now, while it serves; closing the generator gives it up.
+        """Rebuild the store for fast search at its current size while it serves; closing the generator cancels it.
 
-        Yields nothing where a server does so by itself.
+        Yields nothing where a server does this by itself.
 
         Raises:
-            Conflict: it is being done already.
-            Exhausted: the disk has no room for it.
-            Unavailable: it failed, and the repository is as it was.
+            Conflict: a rebuild is running already.
+            Exhausted: the disk has not enough room.
+            Unavailable: it failed; the repository is unchanged.
         """
 
     def snapshot(self) -> Snapshot:
-        """Takes a snapshot where the store keeps them; docs/repositories.md says how one comes back.
+        """Take a snapshot where the store keeps them; docs/repositories.md says how to restore one.
 
         Raises:
-            InvalidRequest: this store keeps none.
-            Exhausted: the disk has no room for it.
+            InvalidRequest: this store keeps no snapshots.
+            Exhausted: the disk has not enough room.
         """
 
     def snapshots(self) -> list[Snapshot]:
         """Names the snapshots of this repository, the oldest first."""
 
     def flush(self) -> None:
-        """Makes what was written survive a power cut."""
+        """Make what was written survive a power cut."""
 
     def close(self) -> None:
-        """Lets go of files and connections; the store is unusable afterwards."""
+        """Release files and connections; the store cannot be used afterwards."""
 
 
 class Stores(Protocol):
@@ -223,38 +223,38 @@ class Stores(Protocol):
 
     @property
     def place(self) -> str:
-        """Kind and place, for people; holds no secret."""
+        """The address, for messages; without secrets."""
 
     def names(self) -> list[str]:
         """Names of the repositories, sorted."""
 
     def exists(self, name: str) -> bool:
-        """Says whether there is such a repository."""
+        """Return whether there is such a repository."""
 
     def create(self, name: str, spaces: Mapping[str, int]) -> Store:
         """Creates a repository with at least one space, by name and dimension, and opens it.
 
         Raises:
-            InvalidRequest: not a name, or no space.
-            Conflict: it is there already, or held by another process.
+            InvalidRequest: the name is not valid, or there is no space.
+            Conflict: it exists already, or another process has it open.
         """
 
     def open(self, name: str) -> Store:
         """Opens a repository.
 
         Raises:
-            NotFound: no such repository.
-            Conflict: held by another process, or written by a newer version.
+            NotFound: there is no such repository.
+            Conflict: another process has it open, or a newer version wrote it.
             Unavailable: the engine or the server does not answer.
         """
 
     def drop(self, name: str) -> None:
-        """Removes a repository and all its vectors; not to be called while this process has it open.
+        """Remove a repository and all its vectors; must not be called while this process has it open.
 
         Raises:
-            NotFound: no such repository.
-            Conflict: held by a process.
+            NotFound: there is no such repository.
+            Conflict: a process has it open.
         """
 
     def close(self) -> None:
-        """Lets go of connections. Open stores are closed by who opened them."""
+        """Release connections. The callers of `open` and `create` close their stores."""

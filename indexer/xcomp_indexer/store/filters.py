@@ -1,7 +1,7 @@
-"""Conditions on points, in the words of no engine: `check.where` brings them to a form on which all engines agree.
+"""Conditions on points, the same for all engines; `validate.where` normalises them.
 
 Keys are paths into the payload: a dot descends, and a name with other characters than letters, digits, `-` and `_`
-stands in double quotes (`metadata."exif.iso"`).
+is put in double quotes (`metadata."exif.iso"`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Match:
-    """The field holds one of `values`, or, being a list, contains one of them.
+    """The field is one of `values`, or a list that contains one of them.
 
     Whole numbers match whole numbers; a float matches any number of its value.
     """
@@ -22,7 +22,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Range:
-    """The field lies between bounds; unset ones are open. Strings are RFC 3339 dates in UTC."""
+    """The field lies between bounds; unset bounds are open. Strings are RFC 3339 dates in UTC."""
 
     key: str
     gt: Value | None = None
@@ -61,14 +61,14 @@ class Not:
 
 @dataclass(frozen=True)
 class And:
-    """All hold; none at all holds always."""
+    """All parts hold; always true without parts."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True)
 class Or:
-    """At least one holds; none at all holds never."""
+    """At least one part holds; never true without parts."""
 
     parts: tuple["Filter", ...]
 

@@ -1,7 +1,7 @@
-"""The order of results: best first, equal scores by id, the same on every engine.
+"""Orders results in the same way on every engine: best first, equal scores by id.
 
-Engines sum in different orders and cut equal scores at random. So scores are rounded, and where a cut would fall
-between equal ones more is fetched until it does not: copies of a picture are common, and a page must stay put.
+Engines sum in different orders and cut equal scores at random. Scores are therefore rounded, and where a page would
+end between equal scores, more results are fetched. Copies of an image are common, and a page must be stable.
 """
 
 import math
@@ -16,7 +16,7 @@ _MARGIN = 8  # fetched beyond the cut, so that a few equal scores need no second
 
 
 class Scored(Protocol):
-    """A result as an engine gives it."""
+    """A result of an engine."""
 
     @property
     def score(self) -> float:
@@ -26,19 +26,19 @@ class Scored(Protocol):
 Result = TypeVar("Result", bound=Scored)
 
 
-def rounded(score: float) -> float:
-    """Returns a score as the store gives it out."""
+def round_score(score: float) -> float:
+    """Round a score as the store returns it."""
     return round(score, _DECIMALS)
 
 
 def threshold(near: VectorQuery) -> float | None:
-    """Returns the least score to ask an engine for: rounding may lift a score over the minimum."""
-    return None if near.minimum is None else near.minimum - 10**-_DECIMALS
+    """Return the least score to ask an engine for: rounding can lift a score over the threshold."""
+    return None if near.score_threshold is None else near.score_threshold - 10**-_DECIMALS
 
 
 def reach(near: VectorQuery) -> int:
-    """Returns how many results to fetch first."""
-    return near.offset + near.limit + (_MARGIN if near.ties else 0)
+    """Return the number of results to fetch first."""
+    return near.offset + near.limit + (_MARGIN if near.stable_order else 0)
 
 
 def page(
@@ -48,23 +48,25 @@ def page(
     fetch: Callable[[int], Sequence[Result]],
     read: Callable[[Result, float], ScoredPoint],
 ) -> list[ScoredPoint]:
-    """Cuts the page that `near` asks for out of the first `reach(near)` results of an engine.
+    """Return the page that `near` asks for, out of the first `reach(near)` results of an engine.
 
     Args:
         near: the search.
         found: what the engine returned first, best first.
         fetch: asks the engine again for that many results.
-        read: makes a result with its rounded score ours; only of those that may be on the page, since it costs as
-            much as finding them.
+        read: converts a result with its rounded score; called only for results that may be on the page, since it
+            costs as much as finding them.
     """
     if not near.limit:
         return []
     end, take = near.offset + near.limit, reach(near)
-    while near.ties and len(found) >= take and rounded(found[-1].score) == rounded(found[end - 1].score):
+    while (
+        near.stable_order and len(found) >= take and round_score(found[-1].score) == round_score(found[end - 1].score)
+    ):
         take *= 2
         found = fetch(take)
-    least = rounded(found[end - 1].score) if len(found) >= end else -math.inf
-    scores = takewhile(lambda score: score >= least, (rounded(each.score) for each in found))
+    least = round_score(found[end - 1].score) if len(found) >= end else -math.inf
+    scores = takewhile(lambda score: score >= least, (round_score(each.score) for each in found))
     candidates = list(map(read, found, scores))
     ordered = sorted(candidates, key=lambda each: (-each.score, each.id))[near.offset : end]
-    return [each for each in ordered if near.minimum is None or each.score >= near.minimum]
+    return [each for each in ordered if near.score_threshold is None or each.score >= near.score_threshold]

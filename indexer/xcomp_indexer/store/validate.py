@@ -1,7 +1,7 @@
-"""What may enter a store: every adapter checks with this file before it calls its engine.
+"""Checks what enters a store; every adapter does this before it calls its engine.
 
-The embedded engine applies half of a bad batch and stores NaN without a word, and the engines differ in what they
-refuse. So a batch is checked as a whole, and filters are brought to a form on which all engines agree.
+The embedded engine applies half of an invalid batch and stores NaN without an error, and the engines refuse different
+input. A batch is therefore checked as a whole, and filters are normalised to a form that means the same on all engines.
 """
 
 import math
@@ -44,7 +44,7 @@ def rows(points: Sequence[Point], spaces: Mapping[str, int]) -> list[Row]:
     checked: dict[str, Row] = {}
     for point in points:
         if not is_id(point.id):
-            raise InvalidRequest(f"id {point.id!r} is no lower-case UUID")
+            raise InvalidRequest(f"id {point.id!r} is not a lower-case UUID")
         if point.id in checked:
             raise InvalidRequest(f"id {point.id} occurs twice in one batch: send it once")
         checked[point.id] = Row(point.id, {}, payload(point.payload))
@@ -109,7 +109,7 @@ def spaces(dimensions: Mapping[str, int]) -> None:
 
 
 def is_id(text: str) -> bool:
-    """Says whether a text is the one spelling of a UUID that the engines return."""
+    """Return whether a text is a UUID as the engines spell it."""
     try:
         return str(UUID(text)) == text
     except (ValueError, AttributeError, TypeError):
@@ -117,12 +117,12 @@ def is_id(text: str) -> bool:
 
 
 def known_form(ids: Sequence[str]) -> list[str]:
-    """Drops repetitions and texts that can be nobody's id, and keeps the order."""
+    """Drop repetitions and texts that cannot be an id; keep the order."""
     return [point_id for point_id in dict.fromkeys(ids) if is_id(point_id)]
 
 
 def batches(items: Sequence[T]) -> Iterator[list[T]]:
-    """Cuts a sequence into pieces of `BATCH`."""
+    """Split a sequence into batches of `BATCH`."""
     for start in range(0, len(items), BATCH):
         yield list(items[start : start + BATCH])
 
@@ -130,7 +130,7 @@ def batches(items: Sequence[T]) -> Iterator[list[T]]:
 def payload(mapping: Mapping[str, object]) -> dict[str, object]:
     """Copies JSON values and refuses everything else, booleans included.
 
-    A key whose value is None is left out: absent and null are one, since REST does not transport nulls.
+    A key with the value None is left out: absent and null are the same, since REST does not transport nulls.
     """
     return {
         _text(key, "a key"): _plain(value, at=str(key), depth=1) for key, value in mapping.items() if value is not None
@@ -175,12 +175,12 @@ def _text(value: object, at: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest(f"payload {at!r} holds text that is no Unicode: {value!r}") from None
+        raise InvalidRequest(f"payload {at!r} has text that is not Unicode: {value!r}") from None
     return value
 
 
 def where(part: Filter) -> Filter:
-    """Checks a filter and brings it to the form on which all engines agree.
+    """Check a filter and normalise it to a form that means the same on all engines.
 
     Every `Match` left has values, all text or all integers, and every `Range` has bounds, all numbers or all dates.
     """
@@ -231,10 +231,10 @@ def _check_utc(text: str) -> None:
     except ValueError:
         valid = False
     if not valid:
-        raise InvalidRequest(f"{text!r} is no date: write 2024-01-31T00:00:00Z")
+        raise InvalidRequest(f"{text!r} is not a date: write 2024-01-31T00:00:00Z")
 
 
 def _check_key(key: str) -> None:
     if not _KEY.fullmatch(key):
-        raise InvalidRequest(f"{key!r} is no payload key: names with other characters stand in double quotes")
+        raise InvalidRequest(f"{key!r} is not a payload key: put names with other characters in double quotes")
     _text(key, "a key")

@@ -1,8 +1,8 @@
-"""Requests to an endpoint that end when nobody waits for them any more.
+"""Requests to an endpoint that end as soon as their caller no longer waits.
 
-The one idea: a request runs in a thread of its own while its caller looks whether it is still wanted; where it is not,
-the sockets it opened are shut, which wakes the thread and tells the endpoint. A request therefore opens its own
-connection and keeps none. It knows no chat and no answer.
+A request runs in its own thread while its caller checks for cancellation. On cancellation the sockets of the request
+are shut down, which wakes the thread and informs the endpoint. Each request therefore opens its own connection. This
+file does not depend on what is asked.
 """
 
 import contextvars
@@ -15,123 +15,125 @@ from typing import Generic, Protocol, TypeVar, cast
 
 import openai
 
-T = TypeVar("T")
-_Told = tuple[T] | BaseException | None  # a piece, what went wrong, or the end
+from xcomp_model.base import CancelCheck
 
-_LOOK_S = 0.1  # how often one who waits asks whether its caller is still there
-_AHEAD = 64  # pieces of an answer that wait for a reader
-_OPENED = (".connect_tcp.complete", ".start_tls.complete")  # events of httpcore that return a stream of the network
+T = TypeVar("T")
+_Result = tuple[T] | BaseException | None  # a piece of the answer, an error, or the end
+
+_CHECK_S = 0.1  # interval between checks for cancellation
+_QUEUED_PIECES = 64  # of an answer that wait for the reader
+_OPENED = (".connect_tcp.complete", ".start_tls.complete")  # events of httpcore that return a network stream
 
 
 class Request(Protocol):
-    """A request of httpx, or of whatever openai has in its place."""
+    """A request of httpx, or of what openai uses instead of it."""
 
     headers: MutableMapping[str, str]
     extensions: MutableMapping[str, object]
 
 
 class _Stream(Protocol):
-    """A stream of the network, as httpcore has it."""
+    """A network stream of httpcore."""
 
     def get_extra_info(self, info: str) -> object: ...
 
 
 class CallerLeft(Exception):
-    """Nobody waits for the answer."""
+    """The caller no longer waits for the answer."""
 
 
 class _OpenCall(Generic[T]):
-    """One request, with its retries: the sockets that it opened, and what has come of it."""
+    """One request with its retries: the sockets that it opened, and its results."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self.told = queue.Queue[_Told[T]](maxsize=_AHEAD)
-        self.is_over = False
+        self.results = queue.Queue[_Result[T]](maxsize=_QUEUED_PIECES)
+        self.is_closed = False
 
-    def trace(self, event: str, told: Mapping[str, object]) -> None:
-        """Takes what httpcore tells of a request."""
+    def trace(self, event: str, info: Mapping[str, object]) -> None:
+        """Records the sockets that httpcore opens for the request."""
         if not event.endswith(_OPENED):
             return
-        opened = cast("_Stream", told["return_value"]).get_extra_info("socket")
+        opened = cast("_Stream", info["return_value"]).get_extra_info("socket")
         if isinstance(opened, socket.socket):
             with self._lock:
                 self._sockets.append(opened)
-                if self.is_over:
+                if self.is_closed:
                     _shut(opened)
 
-    def work(self, request: Callable[[], Iterable[T]]) -> None:
-        """Tells what a request yields."""
+    def run(self, request: Callable[[], Iterable[T]]) -> None:
+        """Puts what a request yields into the queue."""
         try:
             for piece in request():
-                self._tell((piece,))
-            self._tell(None)
-        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
-            self._tell(error)
+                self._put((piece,))
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread of the caller
+            self._put(error)
 
-    def _tell(self, what: _Told[T]) -> None:
-        while not self.is_over:
+    def _put(self, result: _Result[T]) -> None:
+        while not self.is_closed:
             with suppress(queue.Full):
-                self.told.put(what, timeout=_LOOK_S)
+                self.results.put(result, timeout=_CHECK_S)
                 break
 
-    def end(self) -> None:
-        """Shuts every connection; later ones will be shut when they open."""
+    def close(self) -> None:
+        """Shuts every connection down; later ones are shut down when they open."""
         with self._lock:
-            self.is_over = True
+            self.is_closed = True
             for each in self._sockets:
                 _shut(each)
 
 
-class Calls:
-    """The requests of a client."""
+class CancellableCalls:
+    """Runs the requests of a client."""
 
     def __init__(self) -> None:
-        self._now = threading.local()
+        self._current = threading.local()
 
     def prepare(self, request: Request) -> None:
-        """The client's hook before each request.
+        """Traces the connection of a request; the client calls this before it sends one.
 
         Raises:
-            openai.OpenAIError: nobody waits for it; this type is not tried again.
+            openai.OpenAIError: the caller has left; the client does not retry after this type.
         """
-        call: _OpenCall[object] = self._now.call
-        if call.is_over:
-            raise openai.OpenAIError("nobody waits for the answer")
+        call: _OpenCall[object] = self._current.call
+        if call.is_closed:
+            raise openai.OpenAIError("the call was cancelled")
         request.headers["Connection"] = "close"
         request.extensions["trace"] = call.trace
 
-    def run(self, request: Callable[[], T], *, cancelled: Callable[[], bool]) -> T:
+    def run(self, request: Callable[[], T], *, is_cancelled: CancelCheck) -> T:
         """Returns what a request returns, and raises what it raises; raises like `stream`."""
-        with closing(self.stream(lambda: (request(),), cancelled=cancelled)) as answers:
+        with closing(self.stream(lambda: (request(),), is_cancelled=is_cancelled)) as answers:
             return next(answers)
 
-    def stream(self, request: Callable[[], Iterable[T]], *, cancelled: Callable[[], bool]) -> Generator[T]:
-        """Yields what a request yields, as it comes, and raises what it raises. Whoever stops early shuts it.
+    def stream(self, request: Callable[[], Iterable[T]], *, is_cancelled: CancelCheck) -> Generator[T]:
+        """Yields what a request yields, and raises what it raises; closing the generator shuts the connection down.
 
         Raises:
-            Left: `cancelled` has become true; the connection is shut.
+            CallerLeft: `is_cancelled` became true; the connection is shut down.
         """
         call = _OpenCall[T]()
 
         def work() -> None:
-            self._now.call = call
-            call.work(request)
+            self._current.call = call
+            call.run(request)
 
-        begin = contextvars.copy_context().run  # the request's id and trace go along
-        threading.Thread(target=begin, args=(work,), name="endpoint", daemon=True).start()
+        start = contextvars.copy_context().run  # keeps the id and trace of the caller's request
+        threading.Thread(target=start, args=(work,), name="endpoint", daemon=True).start()
         try:
-            while not cancelled():
+            while not is_cancelled():
                 with suppress(queue.Empty):
-                    what = call.told.get(timeout=_LOOK_S)
-                    if what is None:
+                    result = call.results.get(timeout=_CHECK_S)
+                    if result is None:
                         return
-                    if isinstance(what, BaseException):
-                        raise what
-                    yield what[0]
+                    if isinstance(result, BaseException):
+                        raise result
+                    yield result[0]
             raise CallerLeft
         finally:
-            call.end()
+            call.close()
 
 
 def _shut(opened: socket.socket) -> None:

@@ -1,6 +1,7 @@
-"""The ways to ask an OpenAI-compatible endpoint for a choice, best first, and how an answer without scores is read."""
+"""The methods to ask an OpenAI-compatible endpoint for a choice, best first, and how their answers become a choice."""
 
 import json
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ TOP_LOGPROBS = 20  # as many as the protocol allows
 _FEW_LOGPROBS = 5  # as many as some endpoints allow
 _LETTER_TOKENS = 4
 _OBJECT_TOKENS = 24
+_ROUNDING = 1e-3  # above 0, where no log-probability can be
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,15 @@ class ChoiceMethod:
     """How an endpoint is asked for a choice.
 
     Attributes:
-        top: scores of so many tokens; 0 asks for none.
-        is_bound: the answer has to obey a schema.
+        top: how many tokens to score; 0 asks for no scores.
+        is_bound: a JSON schema restricts the answer to the options.
     """
 
     top: int = 0
     is_bound: bool = False
 
     def parameters(self, options: Sequence[str]) -> "dict[str, Any]":
-        """Returns what the request says of it."""
+        """Returns the parameters of the request."""
         if self.top:
             return {"logprobs": True, "top_logprobs": self.top, "max_tokens": _LETTER_TOKENS}
         if not self.is_bound:
@@ -42,14 +44,40 @@ class ChoiceMethod:
         return {"response_format": shape, "max_tokens": _OBJECT_TOKENS}
 
 
-WAYS = (ChoiceMethod(top=TOP_LOGPROBS), ChoiceMethod(top=_FEW_LOGPROBS), ChoiceMethod(is_bound=True), ChoiceMethod())
+METHODS = (
+    ChoiceMethod(top=TOP_LOGPROBS),
+    ChoiceMethod(top=_FEW_LOGPROBS),
+    ChoiceMethod(is_bound=True),
+    ChoiceMethod(),
+)
 
 
-def read(answer: str, options: Sequence[str]) -> Choice | None:
-    """Reads an answer without scores; one that names no option is none, never a choice."""
+def parse_option(answer: str, options: Sequence[str]) -> Choice | None:
+    """Reads an answer without scores; None if it names no option."""
     with suppress(ValueError, AttributeError):
         answer = str(json.loads(answer).get("choice", ""))
-    wanted = answer.strip().strip(".()[]*\"'").upper()
-    if wanted not in (option.upper() for option in options):
+    letter = answer.strip().strip(".()[]*\"'").upper()
+    if letter not in (option.upper() for option in options):
         return None
-    return Choice(tuple(float(option.upper() == wanted) for option in options), 1.0)
+    return Choice(tuple(float(option.upper() == letter) for option in options), 1.0)
+
+
+def parse_scores(entries: Sequence[object] | None) -> list[tuple[str, float]]:
+    """Reads tokens with their log-probabilities; the client library does not check what an endpoint sends.
+
+    Raises:
+        ValueError: an entry is not a log-probability.
+    """
+    found = [(getattr(each, "token", None), getattr(each, "logprob", None)) for each in entries or ()]
+    scores = [(token, score) for token, score in found if isinstance(token, str) and isinstance(score, int | float)]
+    if len(scores) < len(found) or not all(score <= _ROUNDING for _, score in scores):  # nan fails, too
+        raise ValueError("not log-probabilities")
+    return scores
+
+
+def option_weights(scores: Sequence[tuple[str, float]], options: Sequence[str]) -> list[float]:
+    """Returns the probability of each option over all its spellings among the tokens."""
+    return [
+        sum(math.exp(logprob) for token, logprob in scores if token.strip().upper() == option.upper())
+        for option in options
+    ]

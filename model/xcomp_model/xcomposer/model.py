@@ -1,7 +1,6 @@
-"""InternLM-XComposer behind the seam: prompts in, text and choices out, for both versions alike.
+"""InternLM-XComposer as a `VisionLanguageModel`: prompts in, text and choices out, for both versions.
 
-The one idea: a choice is read off the scores of every way to write each option, not off an answer; and what was read
-once is not read again.
+A choice is computed from the scores of every way to write each option, not from a generated answer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,25 +8,34 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 
-from xcomp_model.base import AnswerGrammar, Capabilities, Choice, ModelError, Prompt, Prompts, Sampling, never
-from xcomp_model.decoding import GrammarMask, StopStrings, TokenSampler, weigh
+from xcomp_model.base import (
+    MIN_MASS,
+    AnswerGrammar,
+    CancelCheck,
+    Choice,
+    ModelFailure,
+    Prompt,
+    Prompts,
+    Sampling,
+    never,
+)
+from xcomp_model.decoding import GrammarMask, StopStrings, TokenSampler, option_probabilities
+from xcomp_model.families import XCOMPOSER
 from xcomp_model.xcomposer.runtime.kv_cache import GenerationCancelled
 from xcomp_model.xcomposer.runtime.runner import Runner
 from xcomp_model.xcomposer.tokenizer import Decoder, Tokenizer, Unit
 
-_LEAST_MASS = 0.5
-_AT_ONCE = 8  # answers that share their passes
-_LEAST_ANSWER = 8  # positions that a prompt leaves for its answer; every stage's builder leaves more
+_MIN_ANSWER = 8  # positions that a prompt must leave for its answer; the prompt builders leave more
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a loaded model is called and can do.
+    """Facts about a loaded model.
 
     Attributes:
         ends: names of the control marks that end an answer.
-        lead_ins: what may stand between a prompt and the option it asks for.
-        is_reference: choices are read off a generated letter, as released.
+        lead_ins: texts that may stand between a prompt and the option that it asks for.
+        is_reference: a choice is read from a generated letter, as in the released code.
     """
 
     name: str
@@ -43,40 +51,37 @@ class XComposer:
 
     def __init__(
         self,
-        reader: Runner,
+        runner: Runner,
         tokenizer: Tokenizer,
-        card: ModelInfo,
+        info: ModelInfo,
         *,
-        prompts: Callable[[Callable[[Prompt], int]], Prompts],
+        build_prompts: Callable[[Callable[[Prompt], int]], Prompts],
     ) -> None:
-        self._reader = reader
+        self._runner = runner
         self._tokenizer = tokenizer
-        self._card = card
-        self._ends = tuple(tokenizer.controls[name] for name in card.ends)
-        self.name, self.digest = card.name, card.digest
-        self.capabilities = Capabilities(
-            sees=True, languages=frozenset({"en", "zh"}), logprobs=not card.is_reference,
-            context_tokens=card.context_tokens, at_once=1 if card.is_reference else _AT_ONCE,
-            writes_markdown=False,
-        )  # fmt: skip
-        self.prompts = prompts(self.count_tokens)
+        self._info = info
+        self._ends = tuple(tokenizer.controls[name] for name in info.ends)
+        self.name, self.digest = info.name, info.digest
+        capabilities = replace(XCOMPOSER.capabilities, context_tokens=info.context_tokens)
+        self.capabilities = replace(capabilities, logprobs=False, at_once=1) if info.is_reference else capabilities
+        self.prompts = build_prompts(self.count_tokens)
 
     @property
     def positions_read(self) -> int:
-        """Positions that went through the decoder so far."""
-        return self._reader.positions_read
+        """Positions that the decoder has read so far."""
+        return self._runner.positions_read
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Counts the positions of a prompt."""
-        return sum(map(self._reader.rows_of, self._tokenizer.units(prompt)))
+        return sum(map(self._runner.count_rows, self._tokenizer.encode_prompt(prompt)))
 
-    def stream(self, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = never) -> Iterator[str]:
-        """Yields the answer as it is drawn; a beam search yields it at its end."""
-        units = self._checked(prompt)
+    def stream(self, prompt: Prompt, sampling: Sampling, *, is_cancelled: CancelCheck = never) -> Iterator[str]:
+        """Yields the answer while it is drawn; a beam search yields it at its end."""
+        units = self._encode(prompt)
         decoder, stops = Decoder(self._tokenizer), StopStrings(sampling.stop)
-        tokens = self._searched if sampling.beams > 1 else self._drawn
+        tokens = self._beam_search if sampling.beams > 1 else self._sample
         try:
-            for token in tokens(units, sampling, cancelled):
+            for token in tokens(units, sampling, is_cancelled):
                 text = stops.push(decoder.push(token))
                 if text:
                     yield text
@@ -88,86 +93,89 @@ class XComposer:
         if rest:
             yield rest
 
-    def choose(self, prompt: Prompt, options: Sequence[str], *, cancelled: Callable[[], bool] = never) -> Choice:
-        """Weighs the options by the scores of all their spellings after all lead-ins."""
+    def choose(self, prompt: Prompt, options: Sequence[str], *, is_cancelled: CancelCheck = never) -> Choice:
+        """Returns the probabilities of the options: of all their spellings, after all lead-ins."""
         if not options or len(set(options)) < len(options) or not all(options):
-            raise ModelError(f"cannot choose from {list(options)}: offer different options")
-        if self._card.is_reference:
-            return self._answered(prompt, options, cancelled)
+            raise ModelFailure(f"cannot choose from {list(options)}: offer different options")
+        if self._info.is_reference:
+            return self._choose_by_answer(prompt, options, is_cancelled)
         try:
-            shares = self._weighed(self._checked(prompt), options, cancelled)
+            shares = self._option_probabilities(self._encode(prompt), options, is_cancelled)
         except GenerationCancelled:
-            raise ModelError("the choice was broken off: nobody waits for it") from None
+            raise ModelFailure("the choice was cancelled") from None
         mass = sum(shares)
-        if not mass >= _LEAST_MASS:  # scores that are no numbers fail here, too
-            raise ModelError(
+        if not mass >= MIN_MASS:  # nan fails, too
+            raise ModelFailure(
                 f"{self.name} gave the options {', '.join(options)} only {mass:.1%} of its probability with the prompt "
                 f"{self.prompts.version}: these weights do not follow it"
             )
         return Choice(tuple(share / mass for share in shares), mass=min(mass, 1.0))
 
-    def _weighed(self, units: Sequence[Unit], options: Sequence[str], cancelled: Callable[[], bool]) -> list[float]:
+    def _option_probabilities(
+        self, units: Sequence[Unit], options: Sequence[str], is_cancelled: CancelCheck
+    ) -> list[float]:
         spellings = {
             path: number
             for number, option in enumerate(options)
-            for lead_in in self._card.lead_ins
+            for lead_in in self._info.lead_ins
             for path in self._tokenizer.spellings(lead_in + option)
         }
-        with self._reader.reading(units, more=sum(map(len, spellings)), cancelled=cancelled) as (prefix, logits):
-            return weigh(
-                spellings, logits, options=len(options), after=lambda paths: list(self._reader.branch(prefix, paths))
+        more = sum(map(len, spellings))
+        with self._runner.read_prompt(units, more=more, is_cancelled=is_cancelled) as (prefix, logits):
+            return option_probabilities(
+                spellings, logits, options=len(options), after=lambda paths: list(self._runner.branch(prefix, paths))
             )
 
-    def _answered(self, prompt: Prompt, options: Sequence[str], cancelled: Callable[[], bool]) -> Choice:
-        # The released parse: the first offered letter of the answer, the first candidate where there is none.
-        answer = "".join(self.stream(prompt, self.prompts.sampling("choose"), cancelled=cancelled))
+    def _choose_by_answer(self, prompt: Prompt, options: Sequence[str], is_cancelled: CancelCheck) -> Choice:
+        # As released: the first letter of the answer that is an option, else the first option.
+        answer = "".join(self.stream(prompt, self.prompts.sampling("choose"), is_cancelled=is_cancelled))
         found = [(answer.find(option), number) for number, option in enumerate(options) if option in answer]
         chosen = min(found)[1] if found else 0
         return Choice(tuple(float(number == chosen) for number in range(len(options))), mass=1.0)
 
-    def _drawn(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
-        drawer = TokenSampler(sampling, device=self._reader.device)
-        bound = self._bound(sampling.form) if sampling.form else None
-        most = self._answer_tokens(units, sampling)
+    def _sample(self, units: Sequence[Unit], sampling: Sampling, is_cancelled: CancelCheck) -> Iterator[int]:
+        sampler = TokenSampler(sampling, device=self._runner.device)
+        mask = self._grammar_mask(sampling.grammar) if sampling.grammar else None
+        limit = self._answer_tokens(units, sampling)
         with (
-            self._reader.reading(units, more=most, cancelled=cancelled) as (prefix, logits),
-            self._reader.drawing(prefix) as read_on,
+            self._runner.read_prompt(units, more=limit, is_cancelled=is_cancelled) as (prefix, logits),
+            self._runner.join_batch(prefix) as read_token,
         ):
-            for number in range(most):
-                token = drawer.draw(logits, bound.allowed() if bound else None)
-                if token in self._ends or cancelled():
+            for number in range(limit):
+                token = sampler.draw(logits, mask.allowed_tokens() if mask else None)
+                if token in self._ends or is_cancelled():
                     break
-                if bound:
-                    bound.push(token)
+                if mask:
+                    mask.push(token)
                 yield token
-                if number + 1 < most:
-                    logits = read_on(token)
+                if number + 1 < limit:
+                    logits = read_token(token)
 
-    def _searched(self, units: Sequence[Unit], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[int]:
-        if sampling.temperature or sampling.form:
-            raise ModelError("beams search, they do not draw: leave temperature and form out")
-        bounded = replace(sampling, max_new_tokens=self._answer_tokens(units, sampling))
-        found = self._reader.search(units, bounded, ends=self._ends, cancelled=cancelled)
-        yield from takewhile(lambda token: token not in self._ends and not cancelled(), found)
+    def _beam_search(self, units: Sequence[Unit], sampling: Sampling, is_cancelled: CancelCheck) -> Iterator[int]:
+        if sampling.temperature or sampling.grammar:
+            raise ModelFailure("a beam search does not draw: leave temperature and grammar out")
+        sampling = replace(sampling, max_new_tokens=self._answer_tokens(units, sampling))
+        tokens = self._runner.search(units, sampling, ends=self._ends, is_cancelled=is_cancelled)
+        yield from takewhile(lambda token: token not in self._ends and not is_cancelled(), tokens)
 
     def _answer_tokens(self, units: Sequence[Unit], sampling: Sampling) -> int:
-        room = self._card.context_tokens - sum(map(self._reader.rows_of, units))
+        room = self._info.context_tokens - sum(map(self._runner.count_rows, units))
         return min(sampling.max_new_tokens, room)
 
     @cached_property
     def _pieces(self) -> dict[int, str]:
-        return {i: piece for i, piece in self._tokenizer.pieces() if piece}
+        return {i: piece for i, piece in self._tokenizer.text_pieces() if piece}
 
-    def _bound(self, form: AnswerGrammar) -> GrammarMask:
-        return GrammarMask(form, self._pieces, self._ends, size=self._reader.vocabulary, device=self._reader.device)
+    def _grammar_mask(self, grammar: AnswerGrammar) -> GrammarMask:
+        return GrammarMask(grammar, self._pieces, self._ends, size=self._runner.vocabulary, device=self._runner.device)
 
-    def _checked(self, prompt: Prompt) -> list[Unit]:
-        units = self._tokenizer.units(prompt)
+    def _encode(self, prompt: Prompt) -> list[Unit]:
+        units = self._tokenizer.encode_prompt(prompt)
         if not units:
-            raise ModelError("the prompt is empty: say something")
-        rows = sum(map(self._reader.rows_of, units))
-        if rows + _LEAST_ANSWER > self._card.context_tokens:
-            raise ModelError(
-                f"the prompt takes {rows} positions of {self._card.context_tokens} that {self.name} has: shorten it"
+            raise ModelFailure("the prompt is empty: say something")
+        rows = sum(map(self._runner.count_rows, units))
+        if rows + _MIN_ANSWER > self._info.context_tokens:
+            raise ModelFailure(
+                f"the prompt takes {rows} positions, but {self.name} has {self._info.context_tokens}: shorten it"
             )
         return units

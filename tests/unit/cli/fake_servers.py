@@ -35,6 +35,7 @@ class FakeIndexer(rpc.IndexerServicer):
         self.language = common.LANGUAGE_EN  # of every query
         self.best_confidence = 0.0
         self.repositories: list[pb.Repository] = []
+        self.engines: dict[str, str] = {}  # what runs each model in memory
         self.refusal: tuple[grpc.StatusCode, str] | None = None
         self.is_changed = False  # the files, since they were indexed
         self.health = health_pb2.HealthCheckResponse.SERVING
@@ -67,7 +68,10 @@ class FakeIndexer(rpc.IndexerServicer):
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:  # noqa: N802
         self._heard(request, context)
         wanted = [one for one in self.repositories if request.repository in ("", one.name)]
-        return pb.DescribeResponse(version="1", build=str(os.getpid()), store="memory", repositories=wanted)
+        return pb.DescribeResponse(
+            version="1", build=str(os.getpid()), store="memory", repositories=wanted,
+            models_loaded=list(self.engines), engines=self.engines,
+        )  # fmt: skip
 
     def ListRepositories(  # noqa: N802
         self, request: pb.ListRepositoriesRequest, context: grpc.ServicerContext

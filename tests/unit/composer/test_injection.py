@@ -1,6 +1,6 @@
 """Texts that try to act never do: not in the prompts of any model, not in pages, Markdown, HTML or JSON.
 
-The one idea: whatever a text says, the structure around it is that of a harmless one.
+The idea: whatever a text says, the structure around it is that of a harmless one.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import HARMLESS, HOSTILE
-from tests.unit.model.xcomposer.test_prompts import PICTURES, make1, make2
+from tests.unit.model.xcomposer.test_prompts import IMAGES, make1, make2
 from xcomp_composer.article import proto, serialize
 from xcomp_composer.article.captions import clean_line, select_printed_texts
 from xcomp_composer.article.markers import insert_image_blocks, remove_image_blocks
@@ -37,7 +37,7 @@ def every_prompt(prompts: Prompts, text: str) -> Iterator[Prompt]:
     yield prompts.spot([said, said], count=1)
     yield prompts.query([said, said], 0)
     yield prompts.query([said, said], 1, earlier=[(0, said)])
-    yield prompts.choose([Section(said, PICTURES[0]), Section(said)], PICTURES[1:4])
+    yield prompts.choose([Section(said, IMAGES[0]), Section(said)], IMAGES[1:4])
     yield prompts.chat([Turn("user", said), Turn("assistant", said), Turn("user", said)])
     yield prompts.edit("expand", [said], 0, hint=said)
     yield prompts.edit("insert_after", [said, said], 0, hint=said)

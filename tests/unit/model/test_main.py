@@ -31,7 +31,7 @@ def test_a_plan_names_every_part(folder: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(("sink", "says"), [("pipe", ""), ("/dev/full", "error: [Errno 28] No space left on device\n")])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_result_that_nobody_takes_is_no_traceback(folder: Path, sink: str, says: str, unbuffered: str) -> None:
+def test_output_that_cannot_be_written_is_not_a_traceback(folder: Path, sink: str, says: str, unbuffered: str) -> None:
     if sink == "pipe":
         reading, writing = os.pipe()
         os.close(reading)
@@ -63,13 +63,13 @@ def test_a_converted_model_loads_and_answers_as_before(folder: Path, tmp_path: P
     assert answers[0] == answers[1]
 
 
-def test_a_model_that_is_here_is_not_fetched_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_local_model_is_not_fetched_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pull", str(folder)]) == 0
     assert str(folder) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (["plan", "./nowhere"], "nowhere"),
         (["plan", ".", "--device", "abacus"], "abacus"),
@@ -77,12 +77,16 @@ def test_a_model_that_is_here_is_not_fetched_again(folder: Path, capsys: pytest.
         (["convert", "{folder}", "{folder}/config.json"], "config.json"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    folder: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_an_error_is_one_line(
+    folder: Path,
+    arguments: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
     assert main([argument.format(folder=folder) for argument in arguments]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert words in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: ")
+    assert expected in output
+    assert output.count("\n") == 1

@@ -8,12 +8,12 @@ from dataclasses import replace
 from xcomp_composer.article.captions import clean_line, select_printed_texts, with_metadata_caption
 from xcomp_composer.article.model import Candidate, Illustration
 from xcomp_composer.model_pool.session import ModelSession
-from xcomp_model.base import Picture
+from xcomp_model.base import ImagePart
 from xcomp_protos.errors import ModelError
 
 
 def with_model_caption(
-    illustration: Illustration, candidate: Candidate, language: str, *, session: ModelSession, image: Picture
+    illustration: Illustration, candidate: Candidate, language: str, *, session: ModelSession, image: ImagePart
 ) -> Illustration:
     """Returns the illustration with a caption; if the model fails, with what the metadata says."""
     described = with_metadata_caption(illustration, candidate, language)

@@ -10,14 +10,14 @@ from hashlib import sha256
 from PIL import Image, ImageOps
 
 from xcomp_composer.indexer_client.repository import RepositoryClient
-from xcomp_model.base import Picture
+from xcomp_model.base import ImagePart
 from xcomp_protos.errors import ImageError
 
 MAX_PX = 768  # longest side; no composing model reads more of an image among several
 _MAX_CACHED = 64  # images of a request, 1.7 MB each at most
 
 
-def decode(content: bytes) -> Picture:
+def decode(content: bytes) -> ImagePart:
     """Decodes an image.
 
     Raises:
@@ -30,7 +30,7 @@ def decode(content: bytes) -> Picture:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise ImageError("is not a readable image") from None
     upright.thumbnail((MAX_PX, MAX_PX))
-    return Picture(sha256(content).hexdigest(), upright)
+    return ImagePart(sha256(content).hexdigest(), upright)
 
 
 class ImageCache:
@@ -38,9 +38,9 @@ class ImageCache:
 
     def __init__(self, repository: RepositoryClient) -> None:
         self._repository = repository
-        self._images: OrderedDict[str, Picture] = OrderedDict()
+        self._images: OrderedDict[str, ImagePart] = OrderedDict()
 
-    def get(self, image_id: str) -> Picture:
+    def get(self, image_id: str) -> ImagePart:
         """Returns an image.
 
         Raises:

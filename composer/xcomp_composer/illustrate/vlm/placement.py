@@ -71,11 +71,11 @@ def _ask(session: ModelSession, passages: Sequence[str], free: Sequence[int], *,
 def _ask_window(
     session: ModelSession, passages: Sequence[str], free: Sequence[int], count: int | None
 ) -> tuple[int, ...]:
-    grammar = session.model.prompts.spot_form(free, count=count, apart=_min_distance(len(free), count))
+    grammar = session.model.prompts.spot_grammar(free, count=count, apart=_min_distance(len(free), count))
     # Without a grammar, the model may name passages that are not free as well.
     asked = count if grammar or count is None else count + len(passages) - len(free)
     answer = session.say(lambda prompts: prompts.spot(passages, count=asked), "spot", grammar=grammar)
-    return session.model.prompts.spots_in(answer, sections=len(passages))
+    return session.model.prompts.parse_spots(answer, sections=len(passages))
 
 
 def _share(count: int, part: int, whole: int) -> int:

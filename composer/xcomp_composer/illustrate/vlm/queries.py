@@ -62,7 +62,7 @@ class QueryWriter:
         answer = self.session.say(
             lambda prompts: prompts.query(sections, index, earlier=earlier, language=language), "query"
         )
-        return " ".join(self.session.model.prompts.query_in(answer).split())
+        return " ".join(self.session.model.prompts.parse_query(answer).split())
 
 
 def search_queries(

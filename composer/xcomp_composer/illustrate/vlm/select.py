@@ -16,12 +16,12 @@ from xcomp_composer.illustrate.vlm.placement import split_passages
 from xcomp_composer.illustrate.vlm.selection import needed_probability, pick_clear
 from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_composer.model_pool.session import ModelSession
-from xcomp_model.base import Choice, Picture, Section
+from xcomp_model.base import Choice, ImagePart, Section
 from xcomp_model.selection import Allowance
 from xcomp_protos.errors import ImageError, InvalidRequest, NotFound
 
 _UNLIMITED = 10**9  # tokens
-_GREY = Picture("without pixels", Image.new("RGB", (224, 224), (128, 128, 128)))
+_GREY = ImagePart("without pixels", Image.new("RGB", (224, 224), (128, 128, 128)))
 
 
 def select(request: SelectionRequest, session: ModelSession, repository: RepositoryClient) -> Selection:
@@ -37,7 +37,7 @@ def select(request: SelectionRequest, session: ModelSession, repository: Reposit
     sections = _read_sections(request, images)
     candidates = [_read_image(each, images, f"candidates: number {n}") for n, each in enumerate(request.candidates)]
     if not request.has_pixels:
-        sections = [replace(section, picture=section.picture and _GREY) for section in sections]
+        sections = [replace(section, image=section.image and _GREY) for section in sections]
         candidates = [_GREY] * len(candidates)
     order = request.order or range(len(candidates))
     ordered = [candidates[number] for number in order]
@@ -92,7 +92,7 @@ def _certain(number: int, count: int) -> Selection:
 def _read_sections(request: SelectionRequest, images: ImageCache) -> list[Section]:
     texts = [passage.text for passage in split_passages(split_blocks(request.context))] or [request.context.strip()]
     first = len(texts) - 1 - len(request.shown)  # passage of the first image, if the images name no passage
-    shown: dict[int, Picture] = {}
+    shown: dict[int, ImagePart] = {}
     for number, (after, image) in enumerate(request.shown):
         at = first + number if after is None else after
         if not 0 <= at < len(texts) - 1 or at in shown:
@@ -104,7 +104,7 @@ def _read_sections(request: SelectionRequest, images: ImageCache) -> list[Sectio
     return [Section(text, shown.get(number)) for number, text in enumerate(texts)]
 
 
-def _read_image(candidate: CandidateImage, images: ImageCache, what: str) -> Picture:
+def _read_image(candidate: CandidateImage, images: ImageCache, what: str) -> ImagePart:
     try:
         return decode(candidate.image) if candidate.image else images.get(candidate.image_id)
     except ImageError as error:

@@ -17,7 +17,7 @@ from xcomp_composer.illustrate.wording import explain
 from xcomp_composer.indexer_client.hit import Hit
 from xcomp_composer.indexer_client.repository import RepositoryClient
 from xcomp_composer.model_pool.session import ModelSession
-from xcomp_model.base import Choice, Picture, Section
+from xcomp_model.base import Choice, ImagePart, Section
 from xcomp_model.selection import Allowance
 from xcomp_protos.errors import Conflict, Denied, ImageError, ModelError, NotFound
 
@@ -42,7 +42,7 @@ class CandidateSelector:
     repository: RepositoryClient
     groups: SimilarityGroups
     k: int
-    shown: dict[int, Picture] = field(default_factory=dict)
+    shown: dict[int, ImagePart] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class CandidateSelector:
         except ModelError as failure:
             yield Unfilled(segment, query, str(failure), candidates, interrupted=True)
 
-    def _ask(self, index: int, query: str, offered: Sequence[tuple[Hit, Picture]]) -> StageEvent:
+    def _ask(self, index: int, query: str, offered: Sequence[tuple[Hit, ImagePart]]) -> StageEvent:
         sections = [Section(passage.text, self.shown.get(at)) for at, passage in enumerate(self.passages[: index + 1])]
         choice = self.session.choose(sections, [image for _, image in offered], self._allowance)
         candidates = [self._to_candidate(hit, query, choice, number) for number, (hit, _) in enumerate(offered)]
@@ -90,9 +90,9 @@ class CandidateSelector:
         )
         return SpotIllustration(segment, described)
 
-    def _read_images(self, hits: Sequence[Hit]) -> tuple[list[tuple[Hit, Picture]], Exception | None]:
+    def _read_images(self, hits: Sequence[Hit]) -> tuple[list[tuple[Hit, ImagePart]], Exception | None]:
         """Returns the first k images that can be read, one of each group, and why the last other one cannot."""
-        offered: dict[str, tuple[Hit, Picture]] = {}
+        offered: dict[str, tuple[Hit, ImagePart]] = {}
         error: Exception | None = None
         for hit in self.groups.diversify(hits):
             group = self.groups.group(hit.image_id)

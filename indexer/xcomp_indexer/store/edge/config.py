@@ -1,14 +1,13 @@
-"""How the embedded engine lays a shard out: as written, sealed, and with a graph.
+"""Layouts of a shard in the embedded engine: as written, sealed, and with a graph.
 
-What is written keeps its payload indexes in memory. Sealed, it has them on disk, and is searched exactly, too. With a
-graph (HNSW), it is searched by int8 codes, which stay in memory; the vectors themselves lie on disk and rescore what
-the graph finds. What is written later is searched exactly beside either.
+Written points keep their payload indexes in memory and are searched exactly. Sealed points have them on disk and are
+searched exactly as well. With a graph (HNSW), points are searched by int8 codes, which stay in memory; the vectors are
+on disk and rescore the results. Points that are written later are searched exactly besides.
 
-The engine searches in threads of its own, which a shard keeps to for good. They turn idle rounds after every search, so
-that more of them than cores would take the time of whoever is to work next.
+The engine searches in threads of its own, whose number is fixed for a shard. They spin for a while after every search,
+so more threads than cores would take time from other work.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -19,20 +18,15 @@ from xcomp_indexer.store import search_params
 Layout = Literal["sealed", "merged", "graph"]
 
 _NEVER_KB = 10**12  # no graph below this size
-_SEGMENTS = 4  # up to so many lie beside each other, so that a rebuild changes what is new and not everything
-_NO_GRAPH = qe.HnswIndexConfig(0, 1, 1)  # no links: the engine's way to seal what is searched one by one
-_M = 16  # links of a point, and twice as many at the ground
+_SEGMENTS = 4  # at most, so that a rebuild changes what is new and not everything
+_NO_GRAPH = qe.HnswIndexConfig(0, 1, 1)  # no links: how the engine seals points that are searched exactly
+_M = 16  # links of a point, twice as many in the lowest layer
 _EF_CONSTRUCT = 100  # candidates for links
 _FULL_SCAN_KB = 10_000  # of vectors that a filter leaves: fewer are compared one by one
 
 
-def cores() -> int:
-    """Returns how many threads can run at once in this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def written(spaces: Mapping[str, int], *, threads: int) -> qe.EdgeConfig:
-    """Returns the layout of a shard that is being filled. `optimize` would not touch it."""
+def config_for_writes(spaces: Mapping[str, int], *, threads: int) -> qe.EdgeConfig:
+    """Return the layout of a shard that is being written; `optimize` leaves it as it is."""
     return qe.EdgeConfig(
         vectors=_vectors(spaces, qe.Memory.Cached),
         optimizers=qe.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=_NEVER_KB),
@@ -41,8 +35,8 @@ def written(spaces: Mapping[str, int], *, threads: int) -> qe.EdgeConfig:
     )
 
 
-def rebuilt(spaces: Mapping[str, int], *, layout: Layout, threads: int) -> qe.EdgeConfig:
-    """Returns what `optimize` is to bring a shard to: sealed, all of it in one segment, or with graphs."""
+def config_for_rebuild(spaces: Mapping[str, int], *, layout: Layout, threads: int) -> qe.EdgeConfig:
+    """Return the layout that `optimize` produces: sealed, merged into one segment, or with graphs."""
     graph = layout == "graph"
     quantized = qe.ScalarQuantizationConfig(
         qe.ScalarType.Int8, quantile=search_params.QUANTILE, memory=qe.Memory.Cached
@@ -64,10 +58,10 @@ def rebuilt(spaces: Mapping[str, int], *, layout: Layout, threads: int) -> qe.Ed
     )
 
 
-def search(points: int) -> qe.SearchParams:
-    """Returns how a search over that many points goes about; a shard without a graph does not mind."""
+def search_params_for(points: int) -> qe.SearchParams:
+    """Return the parameters of a search over that many points; a shard without a graph ignores them."""
     rescored = qe.QuantizationSearchParams(ignore=False, rescore=True, oversampling=search_params.OVERSAMPLING)
-    return qe.SearchParams(hnsw_ef=search_params.explored(points), quantization=rescored)
+    return qe.SearchParams(hnsw_ef=search_params.hnsw_ef(points), quantization=rescored)
 
 
 def _vectors(spaces: Mapping[str, int], memory: qe.Memory) -> dict[str, qe.EdgeVectorParams]:

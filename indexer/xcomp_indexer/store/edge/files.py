@@ -1,6 +1,7 @@
-"""Files with holes: copied with their holes, measured without them, and made to survive a power cut.
+"""Copies sparse files with their holes, measures them without holes, and makes files survive a power cut.
 
-The embedded engine preallocates: a repository of one picture is 0.1 MB on disk and 130 MB by the lengths of its files.
+The embedded engine preallocates: a repository of one image takes 0.1 MB on disk, and the lengths of its files add up to
+130 MB.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ _NOT_HERE = frozenset((errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copies a folder, which must not exist yet; as quick as the file system can, and without the interpreter."""
+    """Copy a folder to one that must not exist yet, as fast as the file system can."""
     target.mkdir(parents=True)
     for path in sorted(source.rglob("*")):
         into = target / path.relative_to(source)
@@ -26,19 +27,21 @@ def copy(source: Path, target: Path) -> None:
 
 
 def size_bytes(folder: Path) -> int:
-    """Returns the space that a folder takes on disk; what goes away meanwhile takes none."""
-    return sum(_allocated(Path(place, name)) for place, *names in os.walk(folder) for each in names for name in each)
+    """Return the space that a folder takes on disk; files that vanish meanwhile count as 0."""
+    return sum(
+        _allocated_bytes(Path(place, name)) for place, *names in os.walk(folder) for each in names for name in each
+    )
 
 
 def sync(folder: Path) -> None:
-    """Makes everything below a folder survive a power cut."""
+    """Make everything below a folder survive a power cut."""
     for path in [folder, *folder.rglob("*"), folder.parent]:
         sync_one(path)
 
 
 def sync_one(path: Path) -> None:
-    """Makes a file, or the list of what a folder holds, survive a power cut."""
-    with contextlib.suppress(OSError):  # Windows cannot open a folder; there the rename alone has to do
+    """Make a file, or the entries of a folder, survive a power cut."""
+    with contextlib.suppress(OSError):  # Windows cannot open a folder; there the rename must be enough
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -47,29 +50,29 @@ def sync_one(path: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, if it is there; what cannot be removed now is left to the next try."""
+    """Remove a folder if it exists; what cannot be removed now is left to the next attempt."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    if not hasattr(os, "SEEK_DATA"):  # Windows, which has none of what follows
+    if not hasattr(os, "SEEK_DATA"):  # Windows has no sparse copies
         shutil.copyfile(source, target)
         return
     with source.open("rb") as read, target.open("wb") as write:
         size = os.fstat(read.fileno()).st_size
         write.truncate(size)
-        for start, end in _filled(read.fileno(), size):
+        for start, end in _data_ranges(read.fileno(), size):
             _copy_range(read.fileno(), write.fileno(), start, end)
 
 
-def _filled(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yields the parts of a file that are no holes."""
+def _data_ranges(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the parts of a file that are not holes."""
     end = 0
     while end < size:
         try:
             start = os.lseek(file, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole is left
+            if error.errno == errno.ENXIO:  # only a hole is left
                 return
             raise
         end = os.lseek(file, start, os.SEEK_HOLE)
@@ -78,13 +81,13 @@ def _filled(file: int, size: int) -> Iterator[tuple[int, int]]:
 
 def _copy_range(read: int, write: int, start: int, end: int) -> None:
     while start < end:
-        done = _copied(read, write, start, min(end - start, _CHUNK_BYTES))
-        if not done:  # the file was cut meanwhile
+        done = _copy_chunk(read, write, start, min(end - start, _CHUNK_BYTES))
+        if not done:  # the file was truncated meanwhile
             return
         start += done
 
 
-def _copied(read: int, write: int, at: int, count: int) -> int:
+def _copy_chunk(read: int, write: int, at: int, count: int) -> int:
     if hasattr(os, "copy_file_range"):
         try:
             return os.copy_file_range(read, write, count, at, at)
@@ -94,7 +97,7 @@ def _copied(read: int, write: int, at: int, count: int) -> int:
     return os.pwrite(write, os.pread(read, count, at), at)
 
 
-def _allocated(path: Path) -> int:
+def _allocated_bytes(path: Path) -> int:
     try:
         status = path.lstat()
     except OSError:  # the engine replaces files while we look

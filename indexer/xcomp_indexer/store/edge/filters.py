@@ -1,4 +1,4 @@
-"""The filters of the seam in the words of the embedded engine. It knows no shard."""
+"""Translates filters to those of the embedded engine. Does not depend on a shard."""
 
 import qdrant_edge as qe
 
@@ -6,7 +6,7 @@ from xcomp_indexer.store import And, Filter, Ids, InSpace, Match, Missing, Not, 
 
 
 def translate(part: Filter) -> qe.Filter:
-    """Translates a filter that `check.where` returned."""
+    """Translate a filter that `validate.where` returned."""
     if isinstance(part, And):
         return qe.Filter(must=[translate(each) for each in part.parts])
     if isinstance(part, Or):

@@ -1,7 +1,7 @@
-"""The payload indexes of an embedded shard: made once it is large enough for them to matter.
+"""The payload indexes of an embedded shard, created when it is large enough to need them.
 
-Each costs several trips to the disk, all of them seconds on a busy one, and a filter over a thousand points needs none.
-They take some 4 kB of memory a point in what is being written, and are read from the disk once that is sealed.
+Creating them writes to the disk several times each, which takes seconds on a busy one; a filter over a thousand points
+needs no index. They take some 4 kB of memory for each unsealed point; those of sealed points are read from the disk.
 """
 
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ _INDEX: Mapping[IndexKind, _Index] = {
 class Fields:
     """The payload keys of a repository that get an index."""
 
-    def __init__(self, held: ShardHandle, indexes: Mapping[str, IndexKind], *, index_from: int) -> None:
-        self._held, self._indexes, self._index_from = held, indexes, index_from
+    def __init__(self, handle: ShardHandle, indexes: Mapping[str, IndexKind], *, index_from: int) -> None:
+        self._handle, self._indexes, self._index_from = handle, indexes, index_from
         self._done = not indexes
 
     def index(self) -> None:
-        """Makes the missing indexes, if there are points and room enough; the next opening makes what is left."""
+        """Create the missing indexes if there are enough points and room; opening the repository creates the rest."""
         if self._done:
             return
-        with self._held.writers:
-            with self._held.reading() as engine:
+        with self._handle.writers:
+            with self._handle.use_engine() as engine:
                 known = engine.info()
-            if known.points_count < self._index_from or not has_room(self._held.path):
+            if known.points_count < self._index_from or not has_room(self._handle.path):
                 return
             for key in sorted(self._indexes.keys() - known.payload_schema.keys()):
-                self._held.reshape(qe.UpdateOperation.create_field_index(key, _INDEX[self._indexes[key]]))
+                self._handle.reshape(qe.UpdateOperation.create_field_index(key, _INDEX[self._indexes[key]]))
             self._done = True

@@ -1,7 +1,7 @@
-"""The folder of a repository on disk: who holds it, and the manifest that says what lies in it.
+"""The folder of a repository on disk: its lock, and the manifest that describes its content.
 
-A repository exists when its manifest does: creating writes it last, dropping removes it first. Locks lie beside the
-repositories, so that a repository can vanish while its lock is held. This file knows no vectors.
+A repository exists if its manifest does: creating writes it last, dropping removes it first. Locks are stored beside
+the repositories, so that a repository can be removed while its lock is held.
 """
 
 import json
@@ -19,14 +19,14 @@ import portalocker
 from xcomp_indexer.store.edge import files
 from xcomp_protos.errors import Conflict, Unavailable
 
-FORMAT = 3  # raise it when a change makes older versions misread a repository
+FORMAT = 3  # increase it when older versions would misread a repository
 
 _MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies in a repository's folder."""
+    """The content of a repository's folder."""
 
     spaces: Mapping[str, int]
     engine: str  # version that wrote it
@@ -36,13 +36,13 @@ class Manifest:
 
 
 class Lock:
-    """An exclusive hold on a repository that ends with the process; names its holder to everybody else."""
+    """An exclusive lock on a repository, released at the latest when the process ends; it names its holder."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the lock.
+        """Take the lock.
 
         Raises:
-            Conflict: somebody holds it; the message says who.
+            Conflict: another process holds it; the message names it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] = path.open("a+", encoding="utf-8")
@@ -51,15 +51,13 @@ class Lock:
         except portalocker.LockException:
             holder = _holder(self._file)
             self._file.close()
-            raise Conflict(
-                f"repository {path.name!r} is held by {holder}: stop it, or talk to it with --indexer"
-            ) from None
+            raise Conflict(f"repository {path.name!r} is held by {holder}: stop it, or use it with --indexer") from None
         self._file.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": shlex.join(sys.argv)}, self._file)
         self._file.flush()
 
     def release(self) -> None:
-        """Lets go; again is harmless."""
+        """Release the lock; a second call does nothing."""
         self._file.close()
 
 
@@ -73,7 +71,7 @@ def _holder(file: IO[str]) -> str:
 
 
 def exists(folder: Path) -> bool:
-    """Says whether a repository lies in the folder."""
+    """Return whether the folder holds a repository."""
     return (folder / _MANIFEST).is_file()
 
 
@@ -97,7 +95,7 @@ def read(folder: Path) -> Manifest:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest, whole or not at all, past a power cut."""
+    """Write the manifest atomically; it survives a power cut."""
     content = {"format": FORMAT, **asdict(manifest)}
     draft = folder / f"{_MANIFEST}.tmp"
     with draft.open("w", encoding="utf-8") as file:
@@ -109,19 +107,19 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def next_shard(manifest: Manifest) -> str:
-    """Returns the name of the folder that the next shard is built in."""
+    """Return the name of the folder for the next shard."""
     number = manifest.shard.partition("-")[2]
     return f"shard-{int(number) + 1 if number.isdecimal() else 1}"
 
 
 def clear(folder: Path, manifest: Manifest) -> None:
-    """Removes the shards that a crash left behind: all but the one that the manifest names."""
+    """Remove the shards that a crash left behind: all but the one that the manifest names."""
     for path in folder.glob("shard*"):
         if path.name != manifest.shard:
             files.remove(path)
 
 
 def remove(folder: Path) -> None:
-    """Takes the manifest away: from now on there is no repository."""
+    """Remove the manifest, and with it the repository."""
     (folder / _MANIFEST).unlink()
     files.sync_one(folder)

@@ -1,7 +1,7 @@
 """Rebuilds a copy of a shard: `python -m xcomp_indexer.store.edge.rebuild_worker PARENT SHARD SPACES THREADS LAYOUT…`.
 
-The engine's `optimize` lets no other Python thread run for as long as it takes, so it has a process of its own: one
-that gives way to all others, and that ends with the one that started it.
+The engine's `optimize` stops all other Python threads while it runs, so it has a process of its own, which has the
+lowest priority and ends with the process that started it.
 """
 
 import contextlib
@@ -22,12 +22,14 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(shard: str, spaces: str, threads: str, *layouts: Layout) -> None:
-    """Brings the shard into one layout after the other; everything is on disk when it returns."""
+    """Rebuild the shard in one layout after the other; everything is on disk when it returns."""
     if hasattr(os, "nice"):  # not on Windows
         os.nice(19)
     for layout in layouts:
-        engine = qe.EdgeShard.load(shard, config.rebuilt(json.loads(spaces), layout=layout, threads=int(threads)))
-        engine.flush()  # before and after, or the files of what was replaced stay
+        engine = qe.EdgeShard.load(
+            shard, config.config_for_rebuild(json.loads(spaces), layout=layout, threads=int(threads))
+        )
+        engine.flush()  # before and after, otherwise the replaced files stay
         engine.optimize()
         engine.flush()
         engine.close()
@@ -35,7 +37,7 @@ def main(shard: str, spaces: str, threads: str, *layouts: Layout) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Asks the kernel to end this process with the thread that started it; only Linux can, elsewhere it runs out."""
+    """Ask the kernel to end this process with the thread that started it; elsewhere than on Linux it runs on."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

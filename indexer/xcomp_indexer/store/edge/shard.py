@@ -1,10 +1,10 @@
-"""The shard that a repository has at the moment, who reads in it, and what was written to it since a copy was taken.
+"""The current shard of a repository, its readers, and a journal of what was written since a copy was taken.
 
-Readers count themselves in and out, so one shard can take the place of another under way: the old one is closed when
-its last reader has left. Writers take turns. What the points mean is not known here.
+Readers are counted, so one shard can replace another while it is read: the old one is closed when its last reader has
+left. Writers take turns. Does not depend on the meaning of points.
 
-The engine raises bare `Exception`; `translated` turns it into errors of ours. It stops every Python thread during a
-call, belongs to one process, and a fork must not inherit it.
+The engine raises bare `Exception`; `translate_errors` turns it into `XcompError`. The engine stops every Python thread
+during a call, belongs to one process, and a fork must not inherit it.
 """
 
 import os
@@ -26,8 +26,9 @@ from xcomp_protos.errors import Conflict, Exhausted, Unavailable, XcompError
 
 VERSION = version("qdrant-edge-py")
 
-# The engine maps files whose pages get room on the disk when they are written; where there is none left, the system
-# ends the process. A batch of points needs a few megabytes, and its log 32.
+# The command line has a bound of its own for starting servers, since no package imports the other.
+# The engine maps files whose pages get room on the disk when they are written; if there is no room, the system ends
+# the process. A batch of points needs a few megabytes, and its log 32.
 ROOM_BYTES = 64 * 2**20
 
 
@@ -39,7 +40,7 @@ class Journal:
     ids: set[str] = field(default_factory=set)  # of points that were written or removed
 
     def take(self, count: int) -> tuple[list[qe.UpdateOperation], list[str]]:
-        """Returns and forgets the spaces, and that many points."""
+        """Remove and return the changes of spaces and that many points."""
         shapes, self.shapes = self.shapes, []
         return shapes, [self.ids.pop() for _ in range(min(count, len(self.ids)))]
 
@@ -54,26 +55,26 @@ class Shard:
 
 
 class ShardHandle:
-    """An open repository. It owns the lock that it is given."""
+    """An open repository. It releases the lock that it gets."""
 
     def __init__(self, path: Path, lock: folder.Lock) -> None:
         self.path, self._lock = path, lock
         self.manifest = folder.read(path)
         _check_engine(path, self.manifest.engine)
         folder.clear(path, self.manifest)
-        self.writers = threading.RLock()  # held by whoever writes
-        self.rebuilding = threading.Lock()  # held by whoever builds another shard
-        self.builder: subprocess.Popen[str] | None = None  # what does so
-        self.journal: Journal | None = None  # while somebody wants to know
+        self.writers = threading.RLock()  # held while writing
+        self.rebuilding = threading.Lock()  # held while another shard is built
+        self.builder: subprocess.Popen[str] | None = None  # the process that builds it
+        self.journal: Journal | None = None  # while another shard is built
         self._readers = threading.Condition()
         self._pid, self._closed = os.getpid(), False
-        with translated(path):
+        with translate_errors(path):
             shard = path / self.manifest.shard
             self._shard = Shard(qe.EdgeShard.load(str(shard)), shard)
 
     @contextmanager
-    def reading(self) -> Iterator[qe.EdgeShard]:
-        """Gives the engine for the time of one call."""
+    def use_engine(self) -> Iterator[qe.EdgeShard]:
+        """Provide the engine for one call, and count a reader meanwhile."""
         if os.getpid() != self._pid:
             raise Unavailable(f"the repository in {self.path} was opened before a fork: open it in the new process")
         with self._readers:
@@ -82,7 +83,7 @@ class ShardHandle:
             shard = self._shard
             shard.readers += 1
         try:
-            with translated(self.path):
+            with translate_errors(self.path):
                 yield shard.engine
         finally:
             with self._readers:
@@ -97,9 +98,9 @@ class ShardHandle:
         """
         with self.writers:
             check_room(self.path)
-            if self.journal:  # first: what fails may have changed some of them
+            if self.journal:  # first, since a call that fails may have changed some of them
                 self.journal.ids.update(ids)
-            with self.reading() as engine:
+            with self.use_engine() as engine:
                 engine.update(operation)
 
     def reshape(self, operation: qe.UpdateOperation) -> None:
@@ -112,24 +113,24 @@ class ShardHandle:
             check_room(self.path)
             if self.journal:
                 self.journal.shapes.append(operation)
-            with self.reading() as engine:
+            with self.use_engine() as engine:
                 engine.update(operation)
 
     def save(self, manifest: folder.Manifest) -> None:
         """Exchanges the manifest."""
-        with self.reading():
+        with self.use_engine():
             folder.write(self.path, replace(manifest, engine=VERSION))
         self.manifest = manifest
 
     def copy(self, to: Path) -> None:
-        """Copies the shard as it is now; writers wait meanwhile, readers do not."""
+        """Copy the current shard; writers wait meanwhile, readers do not."""
         with self.writers:
-            with self.reading() as engine:
+            with self.use_engine() as engine:
                 engine.flush()
             files.copy(self.path / self.manifest.shard, to)
 
     def exchange(self, engine: qe.EdgeShard, path: Path, *, graph: bool) -> Shard:
-        """Puts another shard in place for good; returns the old one, which is to be retired."""
+        """Replace the shard; return the old one, which the caller must retire."""
         with self.writers:
             self.save(replace(self.manifest, shard=path.name, graph=graph))
             self.journal = None
@@ -138,22 +139,24 @@ class ShardHandle:
                 return old
 
     def discard(self, draft: Path) -> None:
-        """Removes a shard that did not come to be used."""
+        """Remove a shard that was not put to use."""
         with self.writers:
             self.journal = None
-            if not self._closed and draft.name != self.manifest.shard:  # closing has done it, and let others in
+            if (
+                not self._closed and draft.name != self.manifest.shard
+            ):  # after closing, another process may own the folder
                 files.remove(draft)
 
     def retire(self, old: Shard) -> None:
         """Removes a shard when its last reader has left."""
         with self._readers:
             self._readers.wait_for(lambda: not old.readers)
-        with translated(old.path):
+        with translate_errors(old.path):
             old.engine.close()
         files.remove(old.path)
 
     def close(self) -> None:
-        """Flushes and lets go of the shard and its lock; again is harmless."""
+        """Flush and release the shard and its lock; a second call does nothing."""
         with self.writers:
             with self._readers:
                 if self._closed:
@@ -164,7 +167,7 @@ class ShardHandle:
                 self.builder.kill()
                 self.builder.wait()
             try:
-                with translated(self.path):
+                with translate_errors(self.path):
                     self._shard.engine.flush()
                     self._shard.engine.close()
                 folder.clear(self.path, self.manifest)
@@ -173,24 +176,20 @@ class ShardHandle:
 
 
 def check_room(path: Path) -> None:
-    """Refuses to write to a disk that is full.
-
-    Raises:
-        Exhausted: it is.
-    """
+    """Raise `Exhausted` if the disk is full."""
     if not has_room(path):
         free = shutil.disk_usage(path).free
-        raise Exhausted(f"the disk of {path} has {free / 2**20:.0f} MB left: make room, what is written stays")
+        raise Exhausted(f"the disk of {path} has {free / 2**20:.0f} MB left: make room, what was written stays")
 
 
 def has_room(path: Path) -> bool:
-    """Says whether the disk is not full."""
+    """Return whether the disk has room for a write."""
     return shutil.disk_usage(path).free >= ROOM_BYTES
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turns what the engine raises about a repository's folder into errors of ours."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Turn what the engine raises for the folder of a repository into `XcompError`."""
     try:
         yield
     except XcompError:

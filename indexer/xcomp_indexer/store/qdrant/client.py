@@ -1,7 +1,6 @@
-"""One call to a Qdrant server: tried again while that can help, and failing as an error of ours.
+"""Calls to a Qdrant server: retried where that can help, with errors as `XcompError`.
 
-Every call of the store may be repeated without harm, since ids are given by the caller. The client library itself
-retries nothing.
+Every call of the store can be repeated, since the caller chooses the ids. The client library itself does not retry.
 """
 
 import json
@@ -36,14 +35,14 @@ _HTTP = {
     422: StatusCode.INVALID_ARGUMENT, 429: StatusCode.RESOURCE_EXHAUSTED,
 }  # fmt: skip
 _TRANSIENT = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
-# What a status means to our caller. A refused key is the server's operator's affair, not the caller's token.
+# The error of a status. A refused key concerns the operator of this server, not the token of the caller.
 _MEANING: dict[StatusCode, tuple[type[XcompError], str]] = {
     StatusCode.INVALID_ARGUMENT: (InvalidRequest, "refused the request"),
     StatusCode.OUT_OF_RANGE: (InvalidRequest, "found the request too large"),
     StatusCode.UNAUTHENTICATED: (Unavailable, "refused the API key: start this server with the right one"),
     StatusCode.PERMISSION_DENIED: (Unavailable, "refused the API key: start this server with one that may do this"),
-    StatusCode.NOT_FOUND: (NotFound, "knows no such repository"),
-    StatusCode.ALREADY_EXISTS: (Conflict, "has it already"),
+    StatusCode.NOT_FOUND: (NotFound, "has no such repository"),
+    StatusCode.ALREADY_EXISTS: (Conflict, "has this repository already"),
     StatusCode.RESOURCE_EXHAUSTED: (Exhausted, "is over its limits: try again later"),
     StatusCode.UNAVAILABLE: (Unavailable, "does not answer: check its address and that it runs"),
     StatusCode.DEADLINE_EXCEEDED: (Unavailable, "did not answer in time: try again later"),
@@ -51,21 +50,21 @@ _MEANING: dict[StatusCode, tuple[type[XcompError], str]] = {
 
 
 class Call(Protocol):
-    """Makes calls to one place, `memory:` or a server."""
+    """Makes calls to one address, `memory:` or a server."""
 
     @property
     def place(self) -> str:
         """The address, for messages."""
 
     def __call__(self, action: Callable[[], T]) -> T:
-        """Returns what `action` returns, or raises an `XcompError`."""
+        """Return what `action` returns, or raise an `XcompError`."""
 
-    def slowly(self, action: Callable[[QdrantClient], T]) -> T:
-        """The same for what takes a server minutes and must not be done twice."""
+    def run_once(self, action: Callable[[QdrantClient], T]) -> T:
+        """The same for actions that take a server minutes and must not be repeated."""
 
 
 class SerialClient:
-    """Calls into the client's local mode, which bears one thread at a time."""
+    """Calls the client's local mode, which supports one thread at a time."""
 
     place = "memory:"
 
@@ -77,24 +76,24 @@ class SerialClient:
         with self._lock:
             return action()
 
-    def slowly(self, action: Callable[[QdrantClient], T]) -> T:  # noqa: ARG002  # the seam has it
-        """Refuses: only servers have such work."""
+    def run_once(self, action: Callable[[QdrantClient], T]) -> T:  # noqa: ARG002  # as in `Call`
+        """Raise `InvalidRequest`: only servers have such actions."""
         raise InvalidRequest("the store memory: keeps no snapshots: export the repository instead")
 
 
 @dataclass(frozen=True)
 class RetryingClient:
-    """Calls to a server, tried again while that can help."""
+    """Calls a server and retries where that can help."""
 
     place: str
-    patience_s: float  # after so long a failed call is not tried again
-    unhurried: Callable[[], QdrantClient]  # makes a client with time for slow calls
+    patience_s: float  # time after which a failed call is not retried
+    unhurried: Callable[[], QdrantClient]  # creates a client with a long time-out
 
     def __call__(self, action: Callable[[], T]) -> T:
         """Returns what `action` returns.
 
         Raises:
-            XcompError: it failed, for the reason that the class and the message say.
+            XcompError: it failed; class and message say why.
         """
         started, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
@@ -110,8 +109,8 @@ class RetryingClient:
             time.sleep(wait_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def slowly(self, action: Callable[[QdrantClient], T]) -> T:
-        """Returns what `action` returns, tried once."""
+    def run_once(self, action: Callable[[QdrantClient], T]) -> T:
+        """Return what `action` returns; do not retry."""
         client = self.unhurried()
         try:
             return replace(self, patience_s=0)(lambda: action(client))
@@ -150,14 +149,14 @@ def _detail(failure: Failure) -> str:
     if isinstance(failure, grpc.RpcError):
         text = failure.details() or ""
     elif isinstance(failure, UnexpectedResponse):
-        text = _said(failure.content) or failure.reason_phrase
+        text = _message(failure.content) or failure.reason_phrase
     else:
         text = str(failure)
     return " ".join(text.split())[:300]
 
 
-def _said(body: bytes) -> str:
-    """Returns what a server's answer says in words."""
+def _message(body: bytes) -> str:
+    """Return the error message in the answer of a server."""
     try:
         return str(json.loads(body)["status"]["error"])
     except (ValueError, KeyError, TypeError):

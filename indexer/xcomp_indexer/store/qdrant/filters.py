@@ -1,4 +1,4 @@
-"""The filters of the seam in the words of the Qdrant client. It knows no connection."""
+"""Translates filters to those of the Qdrant client. Does not depend on a connection."""
 
 from datetime import datetime
 

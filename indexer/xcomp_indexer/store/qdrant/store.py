@@ -1,7 +1,7 @@
 """The server store: one repository in a collection of a Qdrant server, over REST, gRPC or inside this process.
 
-The same adapter drives all three, so that the one in memory can be the oracle of the others. A server may be shared by
-several of ours: spaces and meta live with the collection, and what is remembered here is only a shortcut.
+The same adapter serves all three, so that tests can compare the others with the one in memory. Several indexers may
+share a server: spaces and meta are stored with the collection and only cached here.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from xcomp_protos.errors import Conflict, Unavailable
 
 FORMAT = 3  # as that of edge/manifest.py
 FORMAT_KEY = "xcomp_format"  # in the collection's metadata
-_META_KEY = "xcomp_meta"  # beside it, all in one: the server merges keys, and REST cannot say that one is gone
+_META_KEY = "xcomp_meta"  # beside it, in one value: the server merges keys, and REST cannot remove one
 _QUERIES_PER_CALL = 32
 _PAGE = 500  # points of a scan per call
 _EXACTLY = models.SearchParams(exact=True)
@@ -54,7 +54,7 @@ class QdrantStore:
         self._spaces: Mapping[str, int] = {}
 
     def check_format(self) -> None:
-        """Refuses a collection of somebody else and one that a newer version wrote."""
+        """Raise `Conflict` for a collection that xcomp did not create or a newer version wrote."""
         written = self._metadata().get(FORMAT_KEY)
         if not isinstance(written, int):
             raise Conflict(f"collection {self._name} was not made by xcomp: use another repository name")
@@ -130,22 +130,22 @@ class QdrantStore:
         for start in range(0, len(requests), _QUERIES_PER_CALL):
             found += self._query(requests[start : start + _QUERIES_PER_CALL])
         return [
-            paging.page(near, hits, fetch=partial(self._first, near, vector), read=_hit)
+            paging.page(near, hits, fetch=partial(self._query_first, near, vector), read=_to_hit)
             for near, vector, hits in zip(queries, vectors, found, strict=True)
         ]
 
-    def _first(self, near: VectorQuery, vector: list[float], take: int) -> list[models.ScoredPoint]:
+    def _query_first(self, near: VectorQuery, vector: list[float], take: int) -> list[models.ScoredPoint]:
         return self._query([self._request(near, vector, take=take)])[0]
 
     def _request(self, near: VectorQuery, vector: list[float], *, take: int | None = None) -> models.QueryRequest:
         return models.QueryRequest(
             query=vector,
             using=near.space,
-            filter=_optional(near.where),
+            filter=_translate_optional(near.where),
             limit=take or paging.reach(near),
             score_threshold=paging.threshold(near),
             params=_EXACTLY if near.exact and self._params else self._params,
-            with_payload=near.told != 0,
+            with_payload=near.payload_limit != 0,
         )
 
     def _query(self, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
@@ -157,7 +157,7 @@ class QdrantStore:
         found: dict[str, ScoredPoint] = {}
         for part in validate.batches(validate.known_form(ids)):
             records = self._call(partial(self._client.retrieve, self._name, [*part], with_vectors=vectors))
-            found |= {str(record.id): _found(record) for record in records}
+            found |= {str(record.id): _to_point(record) for record in records}
         return [found[point_id] for point_id in ids if point_id in found]
 
     def scan(
@@ -172,7 +172,7 @@ class QdrantStore:
         page = partial(
             self._client.scroll,
             self._name,
-            scroll_filter=_optional(where),
+            scroll_filter=_translate_optional(where),
             limit=_PAGE,
             with_payload=True if fields is None else list(fields),
             with_vectors=vectors,
@@ -180,13 +180,13 @@ class QdrantStore:
         start: object = after
         while True:
             records, start = self._call(partial(page, offset=start))
-            yield from (_found(record) for record in records if str(record.id) != after)
+            yield from (_to_point(record) for record in records if str(record.id) != after)
             if start is None:
                 return
 
     def count(self, where: Filter | None = None) -> int:
         """Counts points exactly."""
-        condition = _optional(where)
+        condition = _translate_optional(where)
         return self._call(lambda: self._client.count(self._name, count_filter=condition, exact=True)).count
 
     def meta(self) -> Meta:
@@ -203,35 +203,35 @@ class QdrantStore:
         return 0
 
     def backlog(self) -> float:
-        """Says nothing waits: the server looks after its memory."""
+        """Return 0: the server manages its memory."""
         return 0.0
 
     def seal(self) -> Generator[Step, None, None]:
-        """Does nothing: the server looks after its memory."""
+        """Do nothing: the server manages its memory."""
         yield from ()
 
     def wants_optimizing(self) -> bool:
-        """Says no: the server looks after its indexes."""
+        """Return False: the server manages its indexes."""
         return False
 
     def optimize(self) -> Generator[Step, None, None]:
-        """Does nothing: the server looks after its indexes."""
+        """Do nothing: the server manages its indexes."""
         yield from ()
 
     def snapshot(self) -> Snapshot:
-        """Has the server take a snapshot, on its own disk."""
-        return _snapshot(self._call.slowly(lambda client: client.create_snapshot(self._name, wait=True)))
+        """Let the server take a snapshot on its own disk."""
+        return _to_snapshot(self._call.run_once(lambda client: client.create_snapshot(self._name, wait=True)))
 
     def snapshots(self) -> list[Snapshot]:
         """Names the server's snapshots of this repository."""
         listed = self._call(lambda: self._client.list_snapshots(self._name))
-        return sorted(map(_snapshot, listed), key=lambda each: (each.created, each.name))
+        return sorted(map(_to_snapshot, listed), key=lambda each: (each.created, each.name))
 
     def flush(self) -> None:
-        """Does nothing: the server has its own log, and every write waits for it."""
+        """Do nothing: the server has its own log, and every write waits for it."""
 
     def close(self) -> None:
-        """Does nothing: the connections belong to all repositories."""
+        """Do nothing: the connections belong to all repositories."""
 
     def _info(self) -> models.CollectionInfo:
         return self._call(lambda: self._client.get_collection(self._name))
@@ -240,7 +240,7 @@ class QdrantStore:
         return cast("Mapping[str, object]", self._info().config.metadata or {})
 
     def _spaces_with(self, names: set[str]) -> Mapping[str, int]:
-        """Asks the server again when a space is not known: another one of ours may have added it."""
+        """Return the spaces; ask the server again if a name is unknown, since another indexer may have added it."""
         return self._spaces if names <= self._spaces.keys() else self.spaces()
 
     def _write(self, action: Callable[[], models.UpdateResult]) -> None:
@@ -249,11 +249,11 @@ class QdrantStore:
             raise Unavailable(f"the store {self._call.place} took a write but has not applied it: try again later")
 
 
-def _hit(point: models.ScoredPoint, score: float) -> ScoredPoint:
+def _to_hit(point: models.ScoredPoint, score: float) -> ScoredPoint:
     return ScoredPoint(str(point.id), score, point.payload or {})
 
 
-def _found(record: models.Record) -> ScoredPoint:
+def _to_point(record: models.Record) -> ScoredPoint:
     vectors = record.vector if isinstance(record.vector, dict) else {}
     return ScoredPoint(
         str(record.id),
@@ -263,12 +263,12 @@ def _found(record: models.Record) -> ScoredPoint:
     )
 
 
-def _optional(where: Filter | None) -> models.Filter | None:
+def _translate_optional(where: Filter | None) -> models.Filter | None:
     return None if where is None else translate(validate.where(where))
 
 
-def _snapshot(taken: models.SnapshotDescription | None) -> Snapshot:
+def _to_snapshot(taken: models.SnapshotDescription | None) -> Snapshot:
     if taken is None:
-        raise Unavailable("the store took a snapshot and gave it no name: see which there are with --list")
+        raise Unavailable("the store took a snapshot without a name: see the snapshots with --list")
     created = taken.creation_time or ""
     return Snapshot(taken.name, f"{created}Z" if created and not created.endswith("Z") else created, taken.size)

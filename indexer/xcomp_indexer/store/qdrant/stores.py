@@ -18,7 +18,7 @@ from xcomp_protos.errors import Conflict, InvalidRequest, NotFound
 
 _log = logging.getLogger(__name__)
 _PREFIX = "xcomp_"
-PATIENCE_S = 10.0  # how long a call that failed in passing is tried again
+PATIENCE_S = 10.0  # how long a call with a temporary failure is retried
 _SLOW_S = 3600  # a snapshot of millions takes minutes
 _RECONNECT = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
 
@@ -27,18 +27,13 @@ class QdrantStores:
     """The repositories of one server: the collections with our prefix."""
 
     def __init__(
-        self,
-        client: QdrantClient,
-        call: Call,
-        *,
-        indexes: Mapping[str, IndexKind],
-        params: models.SearchParams | None,
+        self, client: QdrantClient, call: Call, *, indexes: Mapping[str, IndexKind], params: models.SearchParams | None
     ) -> None:
         self._client, self._call, self._indexes, self._params = client, call, indexes, params
 
     @property
     def place(self) -> str:
-        """Kind and place, for people."""
+        """The address, for messages."""
         return self._call.place
 
     def names(self) -> list[str]:
@@ -66,7 +61,9 @@ class QdrantStores:
                 metadata={FORMAT_KEY: FORMAT},
             )
         )
-        return self.open(name)  # which indexes the payload while it is empty: graphs get links for filters only so
+        return self.open(
+            name
+        )  # which creates the payload indexes while it is empty: only then graphs get links for filters
 
     def open(self, name: str) -> QdrantStore:
         """Opens a repository."""
@@ -101,15 +98,17 @@ def connect(
     """Returns the repositories of a server; the first call to it connects.
 
     Args:
-        address: `http(s)://HOST:PORT` or `grpc(s)://HOST:PORT`.
+        address: `http(s)://HOST:PORT`, `grpc(s)://HOST:PORT`, or `memory:` for tests.
         api_key: of a server that wants one.
         indexes: the payload keys to index.
-        timeout_s: for one call; the client's own 5 s are too short for a bulk write on a busy server.
-        patience_s: how long a call that failed in passing is tried again; None: `PATIENCE_S`.
+        timeout_s: for one call; the client's default of 5 s is too short for a bulk write on a busy server.
+        patience_s: how long a call with a temporary failure is retried; None: `PATIENCE_S`.
     """
+    if address == "memory:":
+        return memory()
     made = partial(_client, address, api_key)
     call = RetryingClient(address, PATIENCE_S if patience_s is None else patience_s, partial(made, _SLOW_S))
-    if api_key and not _secure(address):
+    if api_key and not _is_secure(address):
         _log.warning("event=store_key_in_the_clear place=%s", address)
     return QdrantStores(made(timeout_s), call, indexes=indexes, params=_params())
 
@@ -118,21 +117,21 @@ def _client(address: str, api_key: str | None, timeout_s: int) -> QdrantClient:
     host, port = _place(address)
     scheme = urlsplit(address).scheme
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Api key is used with an insecure connection")  # our own line says it
+        warnings.filterwarnings("ignore", "Api key is used with an insecure connection")  # `connect` logs it
         return QdrantClient(
             host=host,
             port=port if scheme.startswith("http") else 6333,
             grpc_port=port,
             prefer_grpc=scheme.startswith("grpc"),
-            https=_secure(address),
+            https=_is_secure(address),
             api_key=api_key,
             timeout=timeout_s,
             grpc_options=dict(_RECONNECT),
-            check_compatibility=False,  # it would only warn, from a thread
+            check_compatibility=False,  # it would only warn, in a thread
         )
 
 
-def _secure(address: str) -> bool:
+def _is_secure(address: str) -> bool:
     return urlsplit(address).scheme in ("https", "grpcs")
 
 
@@ -140,7 +139,7 @@ def memory() -> QdrantStores:
     """Returns repositories that live as long as the returned object: for tests, slow and exact."""
     return QdrantStores(
         QdrantClient(":memory:"), SerialClient(), indexes={}, params=None
-    )  # both do nothing there, but warn
+    )  # neither has an effect there, and both warn
 
 
 def _place(address: str) -> tuple[str, int]:
@@ -150,7 +149,9 @@ def _place(address: str) -> tuple[str, int]:
     except ValueError as error:
         raise InvalidRequest(f"store address {address!r}: {error}") from None
     if not host or parts.username or parts.path.strip("/") or parts.query:
-        raise InvalidRequest(f"store address {parts.scheme}://…: use {parts.scheme}://HOST:PORT, the key goes apart")
+        raise InvalidRequest(
+            f"store address {parts.scheme}://…: use {parts.scheme}://HOST:PORT, pass the key separately"
+        )
     return host, port or (6333 if parts.scheme.startswith("http") else 6334)
 
 
@@ -160,7 +161,7 @@ def _params() -> models.SearchParams:
 
 
 def _int8() -> models.ScalarQuantization:
-    """Codes in memory, a quarter of the vectors, which stay on disk for the rescoring."""
+    """Return int8 codes in memory, a quarter of the vectors, which stay on disk for rescoring."""
     int8 = models.ScalarQuantizationConfig(
         type=models.ScalarType.INT8, quantile=search_params.QUANTILE, always_ram=True
     )

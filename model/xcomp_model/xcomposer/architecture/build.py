@@ -1,4 +1,4 @@
-"""Builds a network from its configuration, with or without memory for its weights."""
+"""Builds a network from its configuration, without memory for its weights."""
 
 import torch
 
@@ -9,7 +9,7 @@ Network = xcomposer1.XComposer1 | xcomposer2.XComposer2
 
 
 def build(config: Config, *, attention: str = "sdpa") -> Network:
-    """Builds the modules without memory: every parameter is on the meta device."""
+    """Builds the modules on the meta device, where parameters take no memory."""
     for part in (config.vision, config.llm, *([config.sampler] if isinstance(config, XComposer1Config) else [])):
         part._attn_implementation = attention
     with torch.device("meta"):
@@ -19,12 +19,12 @@ def build(config: Config, *, attention: str = "sdpa") -> Network:
     return network.eval()
 
 
-def shapes(network: Network) -> dict[str, torch.Size]:
-    """Name and shape of every parameter; shared ones once."""
+def parameter_shapes(network: Network) -> dict[str, torch.Size]:
+    """Returns the shape of every parameter by its name; shared parameters once."""
     return {name: parameter.shape for name, parameter in network.named_parameters()}
 
 
 def dtype_of(name: str, config: Config, dtype: torch.dtype) -> torch.dtype:
-    """The dtype of a parameter: the asked one, but for the parts that stay in fp32."""
+    """Returns the dtype of a parameter: the requested one, or fp32 for the parts that need it."""
     kept = xcomposer1.FLOAT32 if isinstance(config, XComposer1Config) else xcomposer2.FLOAT32
     return torch.float32 if name.startswith(kept) else dtype

@@ -1,7 +1,7 @@
-"""The released `config.json` files, read into the configurations of the modules that the models are built from.
+"""Reads released `config.json` files into the configurations of the modules that the models are built from.
 
-The released files say little about the image side, which is the same everywhere; its sizes stand here. A folder may
-override them (`vision_tower`, `sampler`, `plora`), which is how a smaller model of the same shape is described.
+The released files say little about the image side, which is the same in all releases; its sizes stand here. A folder
+may override them (`vision_tower`, `sampler`, `plora`) to describe a smaller model of the same shape.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig, LlamaConfig
 
-from xcomp_model.base import ModelError
+from xcomp_model.base import ModelFailure
 
 Json = dict[str, object]
 
@@ -32,7 +32,7 @@ class XComposer1Config:
 
     Attributes:
         queries: learned query tokens of the sampler.
-        lora_scale: alpha / rank of the low-rank updates still to be merged; None where there are none.
+        lora_scale: alpha / rank of the low-rank updates still to be merged; None without updates.
         is_quantised: the decoder's linears are 4-bit.
     """
 
@@ -65,26 +65,26 @@ Config = XComposer1Config | XComposer2Config
 
 
 def read_config(folder: Path) -> Config:
-    """Reads the folder's `config.json`.
+    """Reads the `config.json` of a folder.
 
     Raises:
-        ModelError: it is missing, broken, or of another model.
+        ModelFailure: it is missing, broken, or of another model.
     """
     raw = read_json(folder / "config.json")
     kind = str(raw.get("model_type", "")).lower()
     readers: dict[str, Callable[[Json, Path], Config]] = {"internlmxcomposer": _read_1, "internlmxcomposer2": _read_2}
     if kind not in readers:
-        raise ModelError(f"{folder} is a model of type {kind or 'unknown'!r}, not InternLM-XComposer 1.0 or 2")
+        raise ModelFailure(f"{folder} is a model of type {kind or 'unknown'!r}, not InternLM-XComposer 1.0 or 2")
     try:
         return readers[kind](raw, folder)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} is incomplete or wrong: {error}") from error
+        raise ModelFailure(f"{folder / 'config.json'} is incomplete or wrong: {error}") from error
 
 
 def _read_1(raw: Json, folder: Path) -> XComposer1Config:
     lora = _table(raw, "internlm_lora")
     tower = {"image_size": 224} | _table(raw, "vision_tower")
-    # The padding id of the files, -1, would make the last row of the embedding a padding row: left out.
+    # Without the padding id of the files, -1: it would turn the last row of the embedding into a padding row.
     llm = LlamaConfig.from_dict(
         _llm(raw, theta=10000.0) | {"attention_bias": raw["kqvo_bias"], "mlp_bias": False, "pad_token_id": None}
     )
@@ -107,8 +107,8 @@ def _read_2(raw: Json, _: Path) -> XComposer2Config:
         _llm(raw, theta=1e6) | {"attention_bias": False, "mlp_bias": False, "pad_token_id": raw.get("pad_token_id", 2)}
     )
     image_size = _int(raw, "img_size", 224)
-    given = _table(raw, "vision_tower")
-    tower = {"image_size": image_size} | {name: given.get(name, value) for name, value in _CLIP_VIT_L.items()}
+    overrides = _table(raw, "vision_tower")
+    tower = {"image_size": image_size} | {name: overrides.get(name, value) for name, value in _CLIP_VIT_L.items()}
     return XComposer2Config(
         vision=CLIPVisionConfig.from_dict(tower),
         llm=llm,
@@ -141,7 +141,7 @@ def _table(raw: Json, name: str) -> Json:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise TypeError(f"{name} is no table")
+        raise TypeError(f"{name} is not a table")
     return value
 
 
@@ -160,13 +160,13 @@ def _float(raw: Json, name: str, default: float) -> float:
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """Reads a JSON object; ModelError names the file that is missing or broken."""
+    """Reads a JSON object; raises ModelFailure if the file is missing or broken."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{path} is missing: is {path.parent} a model folder?") from None
+        raise ModelFailure(f"{path} is missing: is {path.parent} a model folder?") from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
+        raise ModelFailure(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path} holds no JSON object")
+        raise ModelFailure(f"{path} does not hold a JSON object")
     return value

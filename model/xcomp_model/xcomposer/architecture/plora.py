@@ -1,7 +1,7 @@
-"""Partial LoRA (Dong et al. 2024, arXiv 2401.16420, section 3.2): low-rank parts that only the rows of pictures pass.
+"""Partial LoRA (Dong et al. 2024, arXiv 2401.16420, section 3.2): low-rank parts that only the rows of images pass.
 
-The one idea: while the decoder reads a prompt, a mask says which positions are pictures; a linear adds its low-rank
-part to those rows and to no others, and costs nothing where there are none.
+While the decoder reads a prompt, a mask says which positions are images. A linear adds its low-rank part to those rows
+only, and costs nothing extra without images.
 """
 
 from collections.abc import Iterator
@@ -11,54 +11,54 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-Where = tuple[Tensor, Tensor]  # batch and position of every row of a picture
+RowIndex = tuple[Tensor, Tensor]  # batch and position of every row of an image
 
 
 @dataclass
 class _Pass:
-    """One forward pass: where the pictures are, and what the linears of a layer share of it."""
+    """One forward pass: the rows of images, and the products that the linears of a layer share."""
 
     mask: Tensor
-    where: dict[tuple[int, torch.device], Where] = field(default_factory=dict)
+    indices: dict[tuple[int, torch.device], RowIndex] = field(default_factory=dict)
     gathered: tuple[Tensor, Tensor] | None = None
     lowered: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 class ImageRows:
-    """Which positions of the running forward pass belong to pictures; shared by all linears of a decoder."""
+    """The positions of the running forward pass that belong to images; shared by all linears of a decoder."""
 
     def __init__(self) -> None:
         self._pass: _Pass | None = None
 
     @contextmanager
-    def marked(self, mask: Tensor) -> Iterator[None]:
-        """Marks positions [B, T] for forward passes of that length; passes of one position are answers, all text."""
+    def mark(self, mask: Tensor) -> Iterator[None]:
+        """Marks positions [B, T] for passes of that length; a pass of one position reads an answer, which is text."""
         self._pass = _Pass(mask) if bool(mask.any()) else None
         try:
             yield
         finally:
             self._pass = None
 
-    def lower(self, x: Tensor, weight: Tensor) -> tuple[Where, Tensor] | None:
-        """Returns where the pictures of x [B, T, D] are, and A x of their rows, [N, rank]; None where there are none.
+    def lower(self, x: Tensor, weight: Tensor) -> tuple[RowIndex, Tensor] | None:
+        """Returns the rows of images in x [B, T, D], and A x of these rows, [N, rank]; None without images.
 
-        Linears that read the same x gather its rows once; those that share their A as well, as queries, keys and
-        values do, multiply once.
+        Linears that read the same x gather its rows once. Those that also share A, as queries, keys and values do,
+        multiply once.
         """
         now = self._pass
         if now is None or (x.shape[1] == 1 and now.mask.shape[1] != 1):
             return None
-        where = _where(now, x)
+        index = _row_index(now, x)
         if now.gathered is None or now.gathered[0] is not x:
-            now.gathered = (x, x[where])
+            now.gathered = (x, x[index])
         rows = now.gathered[1]
         if now.lowered is None or now.lowered[0] is not rows or now.lowered[1] is not weight:
             now.lowered = (rows, weight, nn.functional.linear(rows, weight))
-        return where, now.lowered[2]
+        return index, now.lowered[2]
 
 
 class PLoRALinear(nn.Module):
-    """A linear with a low-rank part for pictures: y = W x + b, and + scale * B A x where the mask is true."""
+    """A linear with a low-rank part for images: y = W x + b, plus scale * B A x where the mask is true."""
 
     def __init__(self, linear: nn.Linear, rank: int, *, scale: float, rows: ImageRows) -> None:
         super().__init__()
@@ -72,17 +72,17 @@ class PLoRALinear(nn.Module):
         y = nn.functional.linear(x, self.weight, self.bias)
         lowered = self._rows.lower(x, self.plora_a)
         if lowered is not None:
-            where, low = lowered
-            y[where] += self._scale * nn.functional.linear(low, self.plora_b)
+            index, low = lowered
+            y[index] += self._scale * nn.functional.linear(low, self.plora_b)
         return y
 
 
-def _where(now: _Pass, x: Tensor) -> Where:
-    # Found once for a pass: on a GPU, looking for true positions waits for everything before it.
+def _row_index(now: _Pass, x: Tensor) -> RowIndex:
+    # Computed once for a pass: on a GPU, the search for true positions waits for all work before it.
     batch, length = x.shape[:2]
     assert length == now.mask.shape[1], f"a pass of {length} positions, but {now.mask.shape[1]} are marked"
     key = (batch, x.device)
-    if key not in now.where:
+    if key not in now.indices:
         rows, positions = now.mask.expand(batch, -1).nonzero(as_tuple=True)
-        now.where[key] = (rows.to(x.device), positions.to(x.device))
-    return now.where[key]
+        now.indices[key] = (rows.to(x.device), positions.to(x.device))
+    return now.indices[key]

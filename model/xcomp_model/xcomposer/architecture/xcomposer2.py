@@ -1,7 +1,7 @@
 """InternLM-XComposer2 (Dong et al. 2024, arXiv 2401.16420) on the modules of transformers.
 
-A picture goes through CLIP ViT-L/14 and a two-layer projector; its patches stand between the embeddings of the words,
-and InternLM2, a Llama with a Partial LoRA in every linear, reads on.
+A CLIP ViT-L/14 and a two-layer projector encode an image. Its patches stand between the embeddings of the words and
+are read by InternLM2, a Llama with a partial LoRA in every linear.
 """
 
 from contextlib import AbstractContextManager
@@ -31,14 +31,14 @@ class XComposer2(nn.Module):
         self.rows_per_image = config.patches
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """Turns [B, 3, S, S] into the rows of each picture, [B, P, D]: every patch, without the class token."""
+        """Turns [B, 3, S, S] into the rows of each image, [B, P, D]: every patch, without the class token."""
         patches = self.vision(pixel_values=pixel_values).last_hidden_state[:, 1:]
         rows: Tensor = self.projector(patches)
         return rows
 
     def image_rows(self, mask: Tensor) -> AbstractContextManager[None]:
-        """Marks the positions [B, T] that pass the low-rank parts as well."""
-        return self._rows.marked(mask)
+        """Marks the positions [B, T] that pass the low-rank parts, too."""
+        return self._rows.mark(mask)
 
     def _add_partial_lora(self, config: XComposer2Config) -> None:
         for layer in self.llm.model.layers:

@@ -1,24 +1,38 @@
-"""What both models are asked, stage by stage, and how much of an article fits.
+"""Sentences that both models use, stage by stage, and the budget of context that fits beside them.
 
-The one idea: the two releases share their sentences and differ in the marks around a turn; so the sentences stand here
-once, and `prompts_v1` and `prompts_v2` put them into turns. Sentences: the web demos of InternLM-XComposer 1.0 and 2.
+The two releases share their sentences and differ in the marks around a turn; `v1` and `v2` put the sentences into
+turns. Sentences: the web demos of InternLM-XComposer 1.0 and 2.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from xcomp_model.base import Change, ModelError, Part, Picture, Section, Template, Text, Turn
+from xcomp_model.base import (
+    LETTERS,
+    AnswerGrammar,
+    Change,
+    ImagePart,
+    ModelFailure,
+    Part,
+    Prompt,
+    Sampling,
+    Section,
+    Stage,
+    Template,
+    Text,
+    Turn,
+)
+from xcomp_model.xcomposer.prompts.spot_grammar import SpotGrammar
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_STEPS = 4  # context is dropped in quarters of its room, so that prompts of one article go on beginning alike
+_STEPS = 4  # context is dropped in quarters of its room, so that prompts of one article keep a common prefix
 _QUERY_CHARACTERS = 53  # the demos cut a description here before they search
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True)
 class PromptTemplates:
-    """The sentences of the stages; `{i}` is a section's number, `{n}` a count or nothing."""
+    """The sentences of the stages; `{i}` is the number of a section, `{n}` a count or empty."""
 
     name: str
     article: str
@@ -44,7 +58,7 @@ TRAINED = PromptTemplates(
     earlier_next='， <Seg{i}>后插入图像对应的标题是"',
     earlier_end="。",
     query_ask="给出适合在<Seg{i}>后插入的图像对应的标题。",
-    query_in_english="标题用英文。",  # ours, for English articles; the release says nothing of the language
+    query_in_english="标题用英文。",  # ours, for English articles; the release does not name a language
     query_cue='标题是"',
     choose_ask="根据给定上下文和候选图像，选择合适的配图：",
     candidates="候选图像包括: ",
@@ -68,13 +82,13 @@ UNPROVEN_ENGLISH = PromptTemplates(
 
 
 class ContextBudget:
-    """How much of the context fits beside a question; `count` counts the positions of parts."""
+    """Fits context beside a question; `count` counts the positions of parts."""
 
     def __init__(self, count: Callable[[Sequence[Part]], int]) -> None:
         self._count = count
 
-    def latest(self, blocks: Sequence[list[Part]], *, room: int, keep: int = 1) -> int:
-        """Returns the number of blocks to drop from the start; the last `keep` always stay."""
+    def count_to_drop(self, blocks: Sequence[list[Part]], *, room: int, keep: int = 1) -> int:
+        """Returns how many blocks to drop from the start; the last `keep` blocks always stay."""
         costs = [self._count(block) for block in blocks]
         excess = sum(costs) - room
         if excess <= 0:
@@ -87,24 +101,24 @@ class ContextBudget:
             start += 1
         return start
 
-    def lines(self, sections: Sequence[str], *, room: int) -> list[Part]:
-        """Numbered lines of all sections; where they do not fit, long ones lose their ends."""
-        return joined(numbered(self._heads(sections, first=0, room=room)))
+    def fit_lines(self, sections: Sequence[str], *, room: int) -> list[Part]:
+        """Returns numbered lines of all sections; cuts the ends of long ones if they do not fit."""
+        return flatten(number_lines(self._heads(sections, first=0, room=room)))
 
-    def last_lines(self, sections: Sequence[str], *, room: int) -> list[Part]:
-        """Numbered lines of the last sections, two at least; where they do not fit, the farthest go first."""
-        start = self.latest(numbered(sections), room=room, keep=2)
-        return joined(numbered(self._heads(sections[start:], first=start, room=room), first=start))
+    def fit_last_lines(self, sections: Sequence[str], *, room: int) -> list[Part]:
+        """Returns numbered lines of the last sections, at least two; drops the farthest first if they do not fit."""
+        start = self.count_to_drop(number_lines(sections), room=room, keep=2)
+        return flatten(number_lines(self._heads(sections[start:], first=start, room=room), first=start))
 
-    def context(self, sections: Sequence[Section], *, room: int) -> list[Part]:
-        """Sections and their pictures up to a place; where they do not fit, the farthest go first."""
-        blocks = illustrated(sections)
-        kept = blocks[self.latest(blocks, room=room) :]
-        if kept and self._count(joined(kept)) > room:
+    def fit_context(self, sections: Sequence[Section], *, room: int) -> list[Part]:
+        """Returns sections with their images; drops the farthest first if they do not fit."""
+        blocks = image_blocks(sections)
+        kept = blocks[self.count_to_drop(blocks, room=room) :]
+        if kept and self._count(flatten(kept)) > room:
             text, *rest = kept[-1]
-            assert isinstance(text, Text), "a block begins with its words"
+            assert isinstance(text, Text), "a block starts with its text"
             kept = [[Text(self._tail(text.text, room=room - self._count(rest))), *rest]]
-        return joined(kept)
+        return flatten(kept)
 
     def _tail(self, text: str, *, room: int) -> str:
         kept = _largest(len(text), lambda n: self._count([Text(text[len(text) - n :])]) <= room)
@@ -114,83 +128,129 @@ class ContextBudget:
         longest = max(map(len, texts), default=0)
 
         def fits(length: int) -> bool:
-            return self._count(joined(numbered([text[:length] for text in texts], first=first))) <= room
+            return self._count(flatten(number_lines([text[:length] for text in texts], first=first))) <= room
 
         kept = _largest(longest, fits) if not fits(longest) else longest
         return [text[:kept] for text in texts]
 
 
-def numbered(sections: Sequence[str], *, first: int = 0) -> list[list[Part]]:
-    """The lines `<Seg0> …`, a block for each section."""
+class ReleasedPrompts:
+    """What the prompts of both versions share; a subclass builds the turns around the sentences."""
+
+    candidates_at_once = 4
+
+    def __init__(
+        self,
+        count: Callable[[Prompt], int],
+        *,
+        name: str,
+        settings: Mapping[Stage, Sampling],
+        templates: PromptTemplates,
+        is_reference: bool,
+    ) -> None:
+        """Args:
+        count: counts the positions of a prompt.
+        name: of the version.
+        settings: how the answer of each stage is drawn.
+        templates: the sentences.
+        is_reference: follow the released procedure.
+        """
+        self._count = count
+        self._budget = ContextBudget(lambda parts: count(tuple(parts)))
+        self._settings = settings
+        self._templates = templates
+        self._is_reference = is_reference
+        self.version = f"{name}/{templates.name}"
+
+    def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
+        """Returns how the answer of a stage is drawn."""
+        return replace(self._settings[stage], seed=seed)
+
+    def spot_grammar(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
+        """Returns the grammar of section marks; the reference procedure has no grammar."""
+        return None if self._is_reference else SpotGrammar(free, count=count, apart=apart)
+
+    def parse_spots(self, answer: str, *, sections: int) -> tuple[int, ...]:
+        """Reads `<Seg3>, <Seg5>`: existing sections, ascending, each once."""
+        return tuple(sorted({int(i) for i in re.findall(r"<Seg(\d{1,9})>", answer) if int(i) < sections}))
+
+    def parse_query(self, answer: str) -> str:
+        """Reads a description up to its closing quotation mark; the reference procedure cuts it."""
+        text = " ".join(answer.partition('"')[0].split())
+        return text[:_QUERY_CHARACTERS] if self._is_reference else text
+
+
+def number_lines(sections: Sequence[str], *, first: int = 0) -> list[list[Part]]:
+    """Returns the lines `<Seg0> …`, one block per section."""
     return [
         [Template(f"<Seg{i}> "), Text(one_line(text)), Template("\n")] for i, text in enumerate(sections, start=first)
     ]
 
 
-def joined(blocks: Iterable[list[Part]]) -> list[Part]:
-    """All parts of all blocks."""
+def flatten(blocks: Iterable[list[Part]]) -> list[Part]:
+    """Returns the parts of all blocks."""
     return [part for block in blocks for part in block]
 
 
-def described(earlier: Sequence[tuple[int, str]], wording: PromptTemplates) -> list[Part]:
-    """What earlier places asked for, in their order."""
+def earlier_queries(earlier: Sequence[tuple[int, str]], templates: PromptTemplates) -> list[Part]:
+    """Returns the descriptions of earlier spots, in their order."""
     parts: list[Part] = []
-    for place, query in earlier:
-        opening = wording.earlier_next if parts else wording.earlier_first
-        parts += [Template(opening.format(i=place)), Text(one_line(query).replace('"', "”")), Template('"')]
-    return [*parts, Template(wording.earlier_end)] if parts else []
+    for section, query in earlier:
+        opening = templates.earlier_next if parts else templates.earlier_first
+        parts += [Template(opening.format(i=section)), Text(one_line(query).replace('"', "”")), Template('"')]
+    return [*parts, Template(templates.earlier_end)] if parts else []
 
 
-def illustrated(sections: Sequence[Section]) -> list[list[Part]]:
-    """Sections with the pictures that stand after them, a block for each."""
+def image_blocks(sections: Sequence[Section]) -> list[list[Part]]:
+    """Returns the sections with the images that stand after them, one block each."""
     return [
-        [Text(one_line(section.text)), Template("\n"), *([section.picture] if section.picture else [])]
+        [Text(one_line(section.text)), Template("\n"), *([section.image] if section.image else [])]
         for section in sections
     ]
 
 
-def lettered(candidates: Sequence[Picture]) -> list[Part]:
-    """The lines `A.[picture]`, without a newline after the last."""
+def letter_candidates(candidates: Sequence[ImagePart]) -> list[Part]:
+    """Returns the lines `A.[image]`, without a newline after the last."""
     if not 1 <= len(candidates) <= len(LETTERS):
-        raise ModelError(f"{len(candidates)} candidates: offer 1 to {len(LETTERS)}")
+        raise ModelFailure(f"{len(candidates)} candidates: offer 1 to {len(LETTERS)}")
     parts: list[Part] = []
     for letter, candidate in zip(LETTERS, candidates, strict=False):
         parts += [Template(f"\n{letter}." if parts else f"{letter}."), candidate]
     return parts
 
 
-def check_place(sections: Sequence[str], place: int) -> None:
-    """ModelError for a section that the article does not have."""
-    if not 0 <= place < len(sections):
-        raise ModelError(f"there is no section {place}: the article has {len(sections)}")
+def check_section(sections: Sequence[str], section: int) -> None:
+    """Raises ModelFailure for a section that the article does not have."""
+    if not 0 <= section < len(sections):
+        raise ModelFailure(f"there is no section {section}: the article has {len(sections)}")
 
 
 def is_english(sections: Sequence[str]) -> bool:
-    """Whether an article is written without Chinese characters, quotations aside."""
+    """Whether an article has almost no Chinese characters; short quotations are ignored."""
     text = "".join(sections)
     return bool(text) and len(_CJK.findall(text)) < len(text) / 20
 
 
-def in_english(sections: Sequence[str], language: str) -> bool:
-    """Whether English is asked for: named, or the article's own."""
+def wants_english(sections: Sequence[str], language: str) -> bool:
+    """Whether the answer should be English: by the named language, else by the article's own."""
     return language == "en" if language else is_english(sections)
 
 
 def one_line(text: str) -> str:
-    """A section is a line in the prompts: newlines within become spaces."""
+    """Replaces newlines by spaces, because a section is one line of a prompt."""
     return " ".join(text.split("\n")).strip() if "\n" in text else text
 
 
-def edit_ask(change: Change, sections: Sequence[str], place: int, *, hint: str) -> list[Part]:
-    """The sentences of version 2's editor."""
-    check_place(sections, place)
-    paragraph = Text(sections[place])
+def edit_request(change: Change, sections: Sequence[str], section: int, *, hint: str) -> list[Part]:
+    """Returns the request for an edit, in the sentences of version 2's editor."""
+    check_section(sections, section)
+    paragraph = Text(sections[section])
     if change == "shorten":
         return [Template("缩写以下段落："), paragraph]
     if change in ("expand", "rewrite"):
         verb = "扩写" if change == "expand" else "改写"
         return [Template(f"{verb}以下段落："), paragraph, Template("\n基于以下素材："), Text(hint)]
-    at = place if change == "insert_before" else place + 1
+    at = section if change == "insert_before" else section + 1
     before = Text(sections[at - 1] if at else "")
     after = Text(sections[at] if at < len(sections) else "")
     return [
@@ -199,26 +259,15 @@ def edit_ask(change: Change, sections: Sequence[str], place: int, *, hint: str) 
     ]  # fmt: skip
 
 
-def describe_ask(language: str) -> str:
-    """One sentence about a picture, asked in the language of the answer; ours."""
-    return "Describe this picture in one sentence." if language == "en" else "用一句话描述这张图片。"
+def describe_request(language: str) -> str:
+    """Returns our own request for one sentence about an image, in the language of the answer."""
+    return "Describe this image in one sentence." if language == "en" else "用一句话描述这张图片。"
 
 
 def check_chat(turns: Sequence[Turn]) -> None:
-    """ModelError where nobody asks."""
-    if not turns or turns[-1].speaker != "user" or not (turns[-1].text.strip() or turns[-1].pictures):
-        raise ModelError("a chat ends with a question of the user: ask something")
-
-
-def spots_in(answer: str, *, sections: int) -> tuple[int, ...]:
-    """Reads `<Seg3>, <Seg5>`: existing sections, ascending, each once."""
-    return tuple(sorted({int(i) for i in re.findall(r"<Seg(\d{1,9})>", answer) if int(i) < sections}))
-
-
-def query_in(answer: str, *, cut: bool = False) -> str:
-    """Reads a description up to its closing quotation mark; it is cut only where the released procedure is wanted."""
-    text = " ".join(answer.partition('"')[0].split())
-    return text[:_QUERY_CHARACTERS] if cut else text
+    """Raises ModelFailure if the last turn is not a question."""
+    if not turns or turns[-1].speaker != "user" or not (turns[-1].text.strip() or turns[-1].images):
+        raise ModelFailure("a chat ends with a question of the user: ask something")
 
 
 def _largest(limit: int, is_good: Callable[[int], bool]) -> int:

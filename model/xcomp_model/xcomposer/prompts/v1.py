@@ -1,22 +1,20 @@
 """The prompts of InternLM-XComposer 1.0, as its web demo wrote them.
 
-They are in Chinese for articles of both languages, because no others were trained. The released end of a selection
-prompt has its mark twice and two leading blanks: it was evaluated so, and stays so. One thing differs outside the
-reference procedure: the prompt for places begins with the blank that the prompt for descriptions has, so that the
-article behind it is read once for both.
+They are Chinese for articles of both languages, because the release was trained with Chinese prompts only. The released
+selection prompt ends with its mark twice and two leading blanks; it was evaluated that way and is kept. There is one
+difference outside the reference procedure: the prompt for spots starts with the same blank as the prompt for
+descriptions, so the article behind it is read once for both.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 from xcomp_model.base import (
-    AnswerGrammar,
     Brief,
     Change,
     Control,
-    ModelError,
+    ImagePart,
+    ModelFailure,
     Part,
-    Picture,
     Prompt,
     Sampling,
     Section,
@@ -25,8 +23,7 @@ from xcomp_model.base import (
     Text,
     Turn,
 )
-from xcomp_model.xcomposer.prompts import common as w
-from xcomp_model.xcomposer.prompts.spot_form import MarkedPlaces
+from xcomp_model.xcomposer.prompts import common
 from xcomp_model.xcomposer.tokenizer import Marks
 
 MARKS = Marks(
@@ -34,7 +31,7 @@ MARKS = Marks(
     reserved=r"<TOKENS_UNUSED_\d+>|<\|User\|>|<\|Bot\|>|<Seg\d*>",
 )
 ENDS = ("end", "eoh", "eoa")
-# The demo reads a letter, with or without a space before it; a colon before it is common to models of this line.
+# The demo reads a letter with or without a space before it; models of this family often write a colon before it.
 LEAD_INS = ("", " ", ":", ": ", "：")
 
 BEGIN, EOH, EOA, APART = Control("begin"), Control("eoh"), Control("eoa"), Control("apart")
@@ -48,7 +45,7 @@ _META = Template(
 )
 _BOT = Template(" <|Bot|>:")
 
-# As released, but one beam: answers are streamed.
+# As released, but with one beam, because answers are streamed.
 _SAMPLING: dict[Stage, Sampling] = {
     "write": Sampling(repetition_penalty=5.0, max_new_tokens=999),
     "spot": Sampling(max_new_tokens=299),
@@ -58,7 +55,7 @@ _SAMPLING: dict[Stage, Sampling] = {
     "chat": Sampling(repetition_penalty=1.5, max_new_tokens=500),
     "edit": Sampling(repetition_penalty=1.5, max_new_tokens=500),
 }
-# The released decoding: the demo's for an article, the model's own interface for chat.
+# The released decoding: that of the demo for articles, that of the model's own interface for chat.
 _REFERENCE: dict[Stage, Sampling] = {
     "write": Sampling(beams=5, repetition_penalty=5.0, max_new_tokens=999),
     "spot": Sampling(beams=5, max_new_tokens=299),
@@ -70,10 +67,8 @@ _REFERENCE: dict[Stage, Sampling] = {
 }
 
 
-class Prompts1:
-    """Builds the turns of version 1.0 around the common sentences."""
-
-    candidates_at_once = 4
+class Prompts1(common.ReleasedPrompts):
+    """Builds prompts of version 1.0 from the common sentences."""
 
     def __init__(
         self,
@@ -81,19 +76,16 @@ class Prompts1:
         *,
         context_tokens: int,
         is_reference: bool = False,
-        wording: w.PromptTemplates = w.TRAINED,
+        templates: common.PromptTemplates = common.TRAINED,
     ) -> None:
-        self._count = count
-        self._fit = w.ContextBudget(lambda parts: count(tuple(parts)))
+        settings = _REFERENCE if is_reference else _SAMPLING
+        super().__init__(count, name="xcomposer1", settings=settings, templates=templates, is_reference=is_reference)
         self._context_tokens = context_tokens
-        self._is_reference = is_reference
-        self._words = wording
-        self.version = f"xcomposer1/{wording.name}"
 
     def write(self, brief: Brief) -> Prompt:
-        """Asks for an article by its title, the only way this model knows."""
+        """Asks for an article by its title, the only way that this model was trained with."""
         if brief.references:
-            raise ModelError("InternLM-XComposer 1.0 writes from words alone: use internlm-xcomposer2-7b for pictures")
+            raise ModelFailure("InternLM-XComposer 1.0 writes from words alone: use internlm-xcomposer2-7b for images")
         title = [part for part in (brief.title, brief.instruction) if part]
         title += [f"要求：{brief.requirements}"] if brief.requirements else []
         title += [f"大纲：{brief.outline}"] if brief.outline else []
@@ -103,91 +95,75 @@ class Prompts1:
         ask = (Template(" <|User|>:根据给定标题写一个图文并茂，不重复的文章："), Text(" ".join(title)), Template("\n"))
         return (BEGIN, *ask, EOH, _BOT)
 
-    def spot(self, sections: Sequence[str], *, count: int | None = None, pictures: Sequence[Picture] = ()) -> Prompt:
-        """Asks for lines; every line keeps its number, long lines lose their ends where they do not all fit."""
-        ask = self._words.spot_ask.format(n="" if count is None else count)
+    def spot(self, sections: Sequence[str], *, count: int | None = None, images: Sequence[ImagePart] = ()) -> Prompt:
+        """Asks for line numbers; if the lines do not fit, the ends of long lines are cut."""
+        ask = self._templates.spot_ask.format(n="" if count is None else count)
         blank = "" if self._is_reference else " "
-        opening = (BEGIN, Template(f" <|User|>:{blank}{self._words.article}"))
-        closing: Prompt = (*pictures, Template(f"{ask} \n"), EOH, Template(f" <|Bot|>:{self._words.spot_cue}"))
+        opening = (BEGIN, Template(f" <|User|>:{blank}{self._templates.article}"))
+        closing: Prompt = (*images, Template(f"{ask} \n"), EOH, Template(f" <|Bot|>:{self._templates.spot_cue}"))
         room = self._room("spot") - self._count((*opening, *closing))
-        return (*opening, *self._fit.lines(sections, room=room), *closing)
+        return (*opening, *self._budget.fit_lines(sections, room=room), *closing)
 
     def query(
-        self, sections: Sequence[str], place: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
+        self, sections: Sequence[str], section: int, *, earlier: Sequence[tuple[int, str]] = (), language: str = ""
     ) -> Prompt:
-        """Asks with the article up to one line beyond the place."""
-        w.check_place(sections, place)
-        opening = (BEGIN, Template(f" <|User|>: {self._words.article}"))
-        ask = self._words.query_ask.format(i=place)
-        ask += self._words.query_in_english if w.in_english(sections, language) else ""
-        closing = (Template(f"{ask} \n"), EOH, Template(f" <|Bot|>: {self._words.query_cue}"))
-        past = [Template('" '), *w.described(earlier, self._words)]
+        """Asks with the article up to one line behind the section."""
+        common.check_section(sections, section)
+        opening = (BEGIN, Template(f" <|User|>: {self._templates.article}"))
+        ask = self._templates.query_ask.format(i=section)
+        ask += self._templates.query_in_english if common.wants_english(sections, language) else ""
+        closing = (Template(f"{ask} \n"), EOH, Template(f" <|Bot|>: {self._templates.query_cue}"))
+        past = [Template('" '), *common.earlier_queries(earlier, self._templates)]
         room = self._room("query") - self._count((*opening, *past, *closing))
-        return (*opening, *self._fit.last_lines(sections[: place + 2], room=room), *past, *closing)
+        return (*opening, *self._budget.fit_last_lines(sections[: section + 2], room=room), *past, *closing)
 
-    def choose(self, sections: Sequence[Section], candidates: Sequence[Picture]) -> Prompt:
-        """Asks with the sections up to the place and the pictures already there."""
-        opening = (BEGIN, Template(f"  <|User|>:{self._words.choose_ask}"))
+    def choose(self, sections: Sequence[Section], candidates: Sequence[ImagePart]) -> Prompt:
+        """Asks with the sections before the spot and their images."""
+        opening = (BEGIN, Template(f"  <|User|>:{self._templates.choose_ask}"))
         closing = (
-            Template(f"\n\n{self._words.candidates}"), *w.lettered(candidates), Template("\n\n"), EOH, Template(" "),
-            EOH, Template(f" <|Bot|>:{self._words.choose_cue}"),
+            Template(f"\n\n{self._templates.candidates}"), *common.letter_candidates(candidates), Template("\n\n"),
+            EOH, Template(" "), EOH, Template(f" <|Bot|>:{self._templates.choose_cue}"),
         )  # fmt: skip
         room = self._room("choose") - self._count((*opening, *closing))
-        return (*opening, *self._fit.context(sections, room=room), *closing)
+        return (*opening, *self._budget.fit_context(sections, room=room), *closing)
 
-    def describe(self, picture: Picture, *, language: str) -> Prompt:
+    def describe(self, image: ImagePart, *, language: str) -> Prompt:
         """Asks in a chat turn, in the language of the answer."""
-        return self.chat([Turn("user", w.describe_ask(language), (picture,))])
+        return self.chat([Turn("user", common.describe_request(language), (image,))])
 
     def chat(self, turns: Sequence[Turn]) -> Prompt:
-        """The demo's conversation; the reference procedure has that of the model's own interface."""
-        w.check_chat(turns)
+        """Builds a conversation as the demo does; the reference procedure does it as the model's own interface."""
+        common.check_chat(turns)
         if self._is_reference:
             return _interface_chat(turns)
-        blocks = [_turn(turn) for turn in turns]
+        blocks = [_chat_turn(turn) for turn in turns]
         room = self._room("chat") - self._count((BEGIN, _META, _BOT))
-        return (BEGIN, _META, *w.joined(blocks[self._fit.latest(blocks, room=room) :]), _BOT)
+        return (BEGIN, _META, *common.flatten(blocks[self._budget.count_to_drop(blocks, room=room) :]), _BOT)
 
-    def edit(self, change: Change, sections: Sequence[str], place: int, *, hint: str = "") -> Prompt:
-        """Asks in a chat turn: this release was trained for no editing."""
-        ask = w.edit_ask(change, sections, place, hint=hint)
+    def edit(self, change: Change, sections: Sequence[str], section: int, *, hint: str = "") -> Prompt:
+        """Asks in a chat turn, because this release was not trained for edits."""
+        ask = common.edit_request(change, sections, section, hint=hint)
         return (BEGIN, _META, Template(" <|User|>: "), *ask, EOH, _BOT)
-
-    def sampling(self, stage: Stage, *, seed: int = 0) -> Sampling:
-        """The released settings of the stage."""
-        return replace((_REFERENCE if self._is_reference else _SAMPLING)[stage], seed=seed)
-
-    def spot_form(self, free: Collection[int], *, count: int | None, apart: int) -> AnswerGrammar | None:
-        """Marks of places; the reference procedure is bound to nothing."""
-        return None if self._is_reference else MarkedPlaces(free, count=count, apart=apart)
-
-    def spots_in(self, answer: str, *, sections: int) -> tuple[int, ...]:
-        """Reads `<Seg3>, <Seg5>`."""
-        return w.spots_in(answer, sections=sections)
-
-    def query_in(self, answer: str) -> str:
-        """Reads up to the closing quotation mark; the reference procedure cuts what it searches for."""
-        return w.query_in(answer, cut=self._is_reference)
 
     def _room(self, stage: Stage) -> int:
         return self._context_tokens - self.sampling(stage).max_new_tokens
 
 
-def _turn(turn: Turn) -> list[Part]:
+def _chat_turn(turn: Turn) -> list[Part]:
     if turn.speaker == "assistant":
         return [Template(" <|Bot|>: "), Text(turn.text), EOA]
-    pictures: list[Part] = [*turn.pictures, Template(" ")] if turn.pictures else []
-    return [Template(" <|User|>: "), *pictures, Text(turn.text), EOH]
+    images: list[Part] = [*turn.images, Template(" ")] if turn.images else []
+    return [Template(" <|User|>: "), *images, Text(turn.text), EOH]
 
 
 def _interface_chat(turns: Sequence[Turn]) -> Prompt:
-    # The model's own interface: every piece is encoded apart, and the meta text is lost after the first turn.
+    # As in the model's own interface, every piece is encoded separately, and only the first turn has the meta text.
     user = Template(" <|User|>:")
     parts: list[Part] = [BEGIN, _META] if len(turns) == 1 else []
     for turn in turns[:-1]:
         if turn.speaker == "user":
-            parts += [BEGIN, user, APART, *turn.pictures, Text(turn.text), APART, _BOT]
+            parts += [BEGIN, user, APART, *turn.images, Text(turn.text), APART, _BOT]
         else:
             parts += [BEGIN, Text(turn.text), APART]
     last = turns[-1]
-    return (*parts, user, APART, *last.pictures, Text(last.text), APART, Template("\n"), EOH, _BOT)
+    return (*parts, user, APART, *last.images, Text(last.text), APART, Template("\n"), EOH, _BOT)

@@ -1,6 +1,6 @@
-"""Reads prompts into the decoder: words and pictures as rows, the known beginning from the cache, the rest in chunks.
+"""Runs the network: reads prompts in chunks behind their cached prefix, and decodes answers token by token.
 
-It knows units, rows and scores; what they mean is the tokenizer's and the caller's matter.
+It works on units, rows and scores, and does not depend on what they mean.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +11,9 @@ from torch import Tensor
 from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
-from xcomp_model.base import ModelError, Picture, Sampling, never
-from xcomp_model.decoding import Path
-from xcomp_model.xcomposer.architecture.build import (
-    Network,
-)
+from xcomp_model.base import CancelCheck, ImagePart, ModelFailure, Sampling, never
+from xcomp_model.decoding import TokenPath
+from xcomp_model.xcomposer.architecture.build import Network
 from xcomp_model.xcomposer.architecture.preprocess import pixel_values
 from xcomp_model.xcomposer.runtime.device import DevicePlacement
 from xcomp_model.xcomposer.runtime.kv_cache import (
@@ -25,36 +23,38 @@ from xcomp_model.xcomposer.runtime.kv_cache import (
     Prefix,
     PrefixCache,
 )
-from xcomp_model.xcomposer.runtime.memory_plan import kv_bytes
+from xcomp_model.xcomposer.runtime.memory_plan import kv_bytes_per_position
 from xcomp_model.xcomposer.runtime.step_batcher import FifoLock, StepBatcher
 from xcomp_model.xcomposer.tokenizer import Unit
 
-_CHUNK = 512  # positions; cancellation is looked at between chunks
+_CHUNK = 512  # positions; cancellation is checked between chunks
 
 
-class OutOfMemory(ModelError):
-    """There is no memory for this, though everything that was kept has been given back."""
+class OutOfMemory(ModelFailure):
+    """There is not enough memory, even with empty caches."""
 
 
 class Runner:
-    """A network with its caches. Several threads may read: passes take turns, and answers share theirs token by token.
+    """A network with its caches. Several threads may use it: passes take turns, and decoding steps are batched.
 
     Attributes:
-        positions_read: positions that went through the decoder so far; what the caches save is not in it.
+        positions_read: positions that the decoder has read so far, without those that the caches saved.
     """
 
-    def __init__(self, network: Network, place: DevicePlacement, *, features_bytes: int, prompts_bytes: int) -> None:
+    def __init__(
+        self, network: Network, placement: DevicePlacement, *, features_bytes: int, prompts_bytes: int
+    ) -> None:
         """Args:
         network: the model.
-        place: where it is.
-        features_bytes: that rows of pictures may take.
-        prompts_bytes: that keys and values may take, those of the prompt that is being read among them.
+        placement: its device and dtype.
+        features_bytes: memory for cached rows of images.
+        prompts_bytes: memory for keys and values, including those of the prompts that are being read.
         """
         self._network = network
-        self._place = place
+        self._placement = placement
         self._embedding = network.llm.model.embed_tokens
-        self._features = ImageFeatureCache(self._encode, capacity_bytes=features_bytes)
-        position_bytes = kv_bytes(network.llm.config, place.dtype)
+        self._features = ImageFeatureCache(self._encode_images, capacity_bytes=features_bytes)
+        position_bytes = kv_bytes_per_position(network.llm.config, placement.dtype)
         self._prefixes = PrefixCache(budget_bytes=prompts_bytes, position_bytes=position_bytes)
         self._turns = FifoLock()
         self._steps = StepBatcher(self._step)
@@ -62,88 +62,88 @@ class Runner:
 
     @property
     def device(self) -> torch.device:
-        """Where scores come out."""
+        """The device of the scores."""
         device: torch.device = self._network.llm.lm_head.weight.device
         return device
 
     @property
     def vocabulary(self) -> int:
-        """How many scores come out."""
+        """The number of scores at a position."""
         count: int = self._network.llm.lm_head.out_features
         return count
 
-    def rows_of(self, unit: Unit) -> int:
-        """Positions that a unit takes."""
-        return self._network.rows_per_image if isinstance(unit, Picture) else 1
+    def count_rows(self, unit: Unit) -> int:
+        """Counts the positions of a unit."""
+        return self._network.rows_per_image if isinstance(unit, ImagePart) else 1
 
     @contextmanager
-    def reading(
-        self, units: Sequence[Unit], *, more: int, cancelled: Callable[[], bool]
+    def read_prompt(
+        self, units: Sequence[Unit], *, more: int, is_cancelled: CancelCheck
     ) -> Iterator[tuple[Prefix, Tensor]]:
-        """Reads a prompt; yields it with the scores [V] of what comes next. At the end it is kept.
+        """Reads a prompt; yields it with the scores [V] of the next token, and caches it at the end.
 
         Args:
             units: the prompt.
             more: positions that may follow it.
-            cancelled: whether nobody waits any more.
+            is_cancelled: whether the caller has left; checked between chunks.
 
         Raises:
-            Cancelled: between two chunks.
+            GenerationCancelled: the caller has left.
         """
-        with self._prefixes.reading(units, more=more, rows_of=self.rows_of, cancelled=cancelled) as prefix:
+        with self._prefixes.reserve(units, more=more, count_rows=self.count_rows, is_cancelled=is_cancelled) as prefix:
             try:
-                logits = self._feed(prefix, units[len(prefix.units) :], cancelled=cancelled)
+                logits = self._feed(prefix, units[len(prefix.units) :], is_cancelled=is_cancelled)
             except OutOfMemory:
-                prefix.clear()  # all that was kept has gone: once more beside nothing
-                logits = self._feed(prefix, units, cancelled=cancelled)
+                prefix.clear()  # the caches are empty now: try once more
+                logits = self._feed(prefix, units, is_cancelled=is_cancelled)
             yield prefix, logits
 
     @contextmanager
-    def drawing(self, prefix: Prefix) -> Iterator[Callable[[int], Tensor]]:
-        """Yields the function that reads a token on and returns the scores [V] of what comes next.
+    def join_batch(self, prefix: Prefix) -> Iterator[Callable[[int], Tensor]]:
+        """Yields a function that reads the next token of an answer and returns the scores [V] of the one after it.
 
-        All who draw at the time share a pass.
+        Answers that are decoded at the same time share their passes.
         """
-        with self._steps.member() as step:
+        with self._steps.join() as step:
             yield lambda token: step((prefix, token))
 
-    def branch(self, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
-        """Reads several ways to go on at once; returns the scores [N, V] after each, and leaves the prefix as it was.
+    def branch(self, prefix: Prefix, paths: Sequence[TokenPath]) -> Tensor:
+        """Reads several continuations at once; returns the scores [N, V] after each. The prefix stays as it was.
 
-        The paths form a tree, whose nodes are read in one pass: each sees the prefix and its own ancestors.
+        The paths form a tree whose nodes are read in one pass: each node sees the prefix and its own ancestors.
         """
         nodes = sorted({path[:n] for path in paths for n in range(1, len(path) + 1)})
         rows = prefix.rows
-        with self._guarded():
+        with self._take_turn():
             embeds, _ = self._embed([node[-1] for node in nodes])
             self.positions_read += len(nodes)
             out = self._network.llm(
                 inputs_embeds=embeds,
-                attention_mask=_ancestors(nodes, rows=rows, like=embeds),
+                attention_mask=_ancestor_mask(nodes, rows=rows, like=embeds),
                 position_ids=torch.tensor([[rows + len(node) - 1 for node in nodes]], device=embeds.device),
-                cache=prefix.values,
+                cache=prefix.kv,
                 use_cache=True,
             )
-            prefix.values.crop(-len(nodes))
+            prefix.kv.crop(-len(nodes))
         scores: Tensor = out.logits[0, [nodes.index(path) for path in paths]]
         return scores
 
     def search(
-        self, units: Sequence[Unit], sampling: Sampling, *, ends: Sequence[int], cancelled: Callable[[], bool]
+        self, units: Sequence[Unit], sampling: Sampling, *, ends: Sequence[int], is_cancelled: CancelCheck
     ) -> list[int]:
-        """Beam search after a prompt; returns the ids of the best answer."""
-        with self._guarded():
+        """Runs a beam search after a prompt; returns the ids of the best answer."""
+        with self._take_turn():
             embeds, mask = self._embed(units)
             self.positions_read += embeds.shape[1]
-            with self._marked(mask):
-                return beam_search(self._network, embeds, sampling, ends=ends, cancelled=cancelled)
+            with self._mark_images(mask):
+                return beam_search(self._network, embeds, sampling, ends=ends, is_cancelled=is_cancelled)
 
-    def _feed(self, prefix: Prefix, units: Sequence[Unit], *, cancelled: Callable[[], bool]) -> Tensor:
-        with self._guarded():
+    def _feed(self, prefix: Prefix, units: Sequence[Unit], *, is_cancelled: CancelCheck) -> Tensor:
+        with self._take_turn():
             embeds, mask = self._embed(units)
         logits = embeds
         for start in range(0, embeds.shape[1], _CHUNK):
-            if cancelled():
+            if is_cancelled():
                 raise GenerationCancelled
             chunk = slice(start, start + _CHUNK)
             logits = self._forward(prefix, embeds[:, chunk], None if mask is None else mask[:, chunk])
@@ -151,27 +151,27 @@ class Runner:
         return logits
 
     def _forward(self, prefix: Prefix, embeds: Tensor, mask: Tensor | None) -> Tensor:
-        with self._guarded():
+        with self._take_turn():
             self.positions_read += embeds.shape[1]
-            with self._marked(mask):
-                out = self._network.llm(inputs_embeds=embeds, cache=prefix.values, use_cache=True, logits_to_keep=1)
+            with self._mark_images(mask):
+                out = self._network.llm(inputs_embeds=embeds, cache=prefix.kv, use_cache=True, logits_to_keep=1)
         logits: Tensor = out.logits[0, -1]
         return logits
 
     def _step(self, rows: Sequence[tuple[Prefix, int]]) -> Sequence[Tensor]:
-        """Reads one token behind each of several prompts."""
+        """Reads one token of each of several answers."""
         if len(rows) == 1:
             ((prefix, token),) = rows
-            return [self._feed(prefix, [token], cancelled=never)]
+            return [self._feed(prefix, [token], is_cancelled=never)]
         prefixes = [prefix for prefix, _ in rows]
         lengths = [prefix.rows for prefix in prefixes]
-        with self._guarded():
+        with self._take_turn():
             self.positions_read += len(rows)
             embeds, _ = self._embed([token for _, token in rows])
             embeds = embeds.transpose(0, 1)  # [B, 1, D]
             out = self._network.llm(
                 inputs_embeds=embeds,
-                attention_mask=_lengths(lengths, like=embeds),
+                attention_mask=_length_mask(lengths, like=embeds),
                 position_ids=torch.tensor(lengths, device=embeds.device)[:, None],
                 cache=BatchedKVCache(prefixes),
                 use_cache=True,
@@ -180,13 +180,13 @@ class Runner:
             prefix.units.append(token)
         return list(out.logits[:, -1])
 
-    def _marked(self, mask: Tensor | None) -> AbstractContextManager[None]:
+    def _mark_images(self, mask: Tensor | None) -> AbstractContextManager[None]:
         return nullcontext() if mask is None else self._network.image_rows(mask)
 
     def _embed(self, units: Sequence[Unit]) -> tuple[Tensor, Tensor | None]:
-        """Returns rows [1, T, D], and [1, T], true where they are a picture's; None where there is none."""
+        """Returns rows [1, T, D], and a mask [1, T] of the rows of images or None without images."""
         weight = self._embedding.weight
-        rows = self._features.rows([unit for unit in units if isinstance(unit, Picture)])
+        rows = self._features.get([unit for unit in units if isinstance(unit, ImagePart)])
         pieces, marks, run = [], [], list[int]()
         for unit in (*units, None):
             if isinstance(unit, int):
@@ -202,13 +202,14 @@ class Runner:
         mask = torch.tensor(marks, device=weight.device)[None] if any(marks) else None
         return torch.cat(pieces)[None], mask
 
-    def _encode(self, pictures: Sequence[Picture]) -> Tensor:
+    def _encode_images(self, images: Sequence[ImagePart]) -> Tensor:
         size = self._network.image_size
-        pixels = torch.stack([pixel_values(picture, size=size) for picture in pictures])
-        return self._network.encode_images(pixels.to(self._place.main, self._place.dtype))
+        pixels = torch.stack([pixel_values(image, size=size) for image in images])
+        return self._network.encode_images(pixels.to(self._placement.main, self._placement.dtype))
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _take_turn(self) -> Iterator[None]:
+        """Waits for the network; empties the caches if its pass runs out of memory."""
         try:
             with self._turns, torch.inference_mode():
                 yield
@@ -217,17 +218,17 @@ class Runner:
                 raise
             self._prefixes.clear()
             self._features.clear()
-            if self._place.device != "cpu":
+            if self._placement.device != "cpu":
                 torch.cuda.empty_cache()
             raise OutOfMemory(
-                f"out of memory on {self._place.device}: shorten the text or offer fewer pictures"
+                f"out of memory on {self._placement.device}: shorten the text or offer fewer images"
             ) from None
 
 
 def beam_search(
-    network: Network, embeds: Tensor, sampling: Sampling, *, ends: Sequence[int], cancelled: Callable[[], bool]
+    network: Network, embeds: Tensor, sampling: Sampling, *, ends: Sequence[int], is_cancelled: CancelCheck
 ) -> list[int]:
-    """Beam search as transformers does it, after rows [1, T, D]; returns the ids of the best answer."""
+    """Runs the beam search of transformers after rows [1, T, D]; returns the ids of the best answer."""
     ids = network.llm.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
@@ -237,13 +238,13 @@ def beam_search(
         eos_token_id=list(ends),
         pad_token_id=ends[0],
         logits_processor=LogitsProcessorList([RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)]),
-        stopping_criteria=StoppingCriteriaList([_Until(cancelled)]),
+        stopping_criteria=StoppingCriteriaList([_StopWhenCancelled(is_cancelled)]),
     )
     return [int(i) for i in ids[0]]
 
 
-def _ancestors(nodes: Sequence[Path], *, rows: int, like: Tensor) -> Tensor:
-    """Returns [1, 1, N, rows + N]: 0 where a node sees, the least number where it does not."""
+def _ancestor_mask(nodes: Sequence[TokenPath], *, rows: int, like: Tensor) -> Tensor:
+    """Returns [1, 1, N, rows + N]: 0 where a node sees a position, the smallest number elsewhere."""
     mask = torch.zeros(1, 1, len(nodes), rows + len(nodes), dtype=like.dtype, device=like.device)
     for i, node in enumerate(nodes):
         for j, other in enumerate(nodes):
@@ -252,18 +253,18 @@ def _ancestors(nodes: Sequence[Path], *, rows: int, like: Tensor) -> Tensor:
     return mask
 
 
-def _lengths(lengths: Sequence[int], *, like: Tensor) -> Tensor:
-    """Returns [B, 1, 1, T]: 0 where a row sees, itself included, the least number behind its end."""
+def _length_mask(lengths: Sequence[int], *, like: Tensor) -> Tensor:
+    """Returns [B, 1, 1, T]: 0 up to and including the new position of a row, the smallest number behind it."""
     ends = torch.tensor(lengths, device=like.device)[:, None, None, None]
-    places = torch.arange(max(lengths) + 1, device=like.device)
-    return torch.zeros(like.shape[0], 1, 1, len(places), dtype=like.dtype, device=like.device).masked_fill(
-        places > ends, torch.finfo(like.dtype).min
+    positions = torch.arange(max(lengths) + 1, device=like.device)
+    return torch.zeros(like.shape[0], 1, 1, len(positions), dtype=like.dtype, device=like.device).masked_fill(
+        positions > ends, torch.finfo(like.dtype).min
     )
 
 
-class _Until(StoppingCriteria):
-    def __init__(self, cancelled: Callable[[], bool]) -> None:
-        self._cancelled = cancelled
+class _StopWhenCancelled(StoppingCriteria):
+    def __init__(self, is_cancelled: CancelCheck) -> None:
+        self._cancelled = is_cancelled
 
     def __call__(
         self,

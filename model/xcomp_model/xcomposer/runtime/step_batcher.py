@@ -1,9 +1,8 @@
-"""Steps of several answers in one pass: whoever draws a token hands it in, and one of them runs for all.
+"""Batches the decoding steps of several answers: one thread runs a step for all of them.
 
-The one idea: answers that are drawn at the same time meet at every token. Whoever finds nobody running leads: it waits
-until all who were in the last step, or came since, have handed in their next token, or left, and runs. So a lone answer
-waits for nobody, one joins or leaves at any token, and one whose reader dawdles holds the others up once, not at every
-token. What a step is, is the caller's matter.
+The first caller becomes the leader: it waits until every answer of the last step, and every new one, has handed in its
+next token or has ended, and runs the batch. So a single answer never waits, answers join or leave at any token, and one
+whose reader is slow delays the others once, not at every token. This file does not depend on what a step computes.
 """
 
 import threading
@@ -15,27 +14,27 @@ from typing import Generic, TypeVar
 Row = TypeVar("Row")
 Out = TypeVar("Out")
 
-_PATIENCE_S = 0.05  # for one who was in the last step and has not come back
+_WAIT_S = 0.05  # the longest wait for an answer of the last step
 
 
 class FifoLock:
-    """A lock that is given in the order in which it was asked for."""
+    """A lock that serves its callers in their order."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._asked = self._served = 0
+        self._next_ticket = self._serving = 0
 
     def __enter__(self) -> None:
-        """Waits for its turn."""
+        """Waits for the caller's turn."""
         with self._changed:
-            ticket = self._asked
-            self._asked += 1
-            self._changed.wait_for(lambda: self._served == ticket)
+            ticket = self._next_ticket
+            self._next_ticket += 1
+            self._changed.wait_for(lambda: self._serving == ticket)
 
     def __exit__(self, *_: object) -> None:
-        """Lets the next one in."""
+        """Lets the next caller in."""
         with self._changed:
-            self._served += 1
+            self._serving += 1
             self._changed.notify_all()
 
 
@@ -49,18 +48,18 @@ class _DecodeCall(Generic[Row, Out]):
 
 
 class StepBatcher(Generic[Row, Out]):
-    """Runs steps of all who draw."""
+    """Runs the steps of all members; `run` maps the rows of a batch to their results."""
 
     def __init__(self, run: Callable[[Sequence[Row]], Sequence[Out]]) -> None:
         self._run = run
         self._changed = threading.Condition()
         self._waiting: list[_DecodeCall[Row, Out]] = []
-        self._expected: set[object] = set()
-        self._is_led = False
+        self._expected: set[object] = set()  # members whose next row the leader waits for
+        self._has_leader = False
 
     @contextmanager
-    def member(self) -> Iterator[Callable[[Row], Out]]:
-        """Yields the function that takes one's next step; it raises what the step raised."""
+    def join(self) -> Iterator[Callable[[Row], Out]]:
+        """Makes the caller a member; yields the function that runs its next step, which raises what the step raises."""
         member = object()
         try:
             yield lambda row: self._step(member, row)
@@ -75,10 +74,10 @@ class StepBatcher(Generic[Row, Out]):
             self._waiting.append(call)
             self._expected.add(member)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: call.is_done or not self._is_led)
-            leads = not call.is_done
-            self._is_led = self._is_led or leads
-        if leads:
+            self._changed.wait_for(lambda: call.is_done or not self._has_leader)
+            is_leader = not call.is_done
+            self._has_leader = self._has_leader or is_leader
+        if is_leader:
             self._lead()
         if call.error is not None:
             raise call.error
@@ -87,18 +86,18 @@ class StepBatcher(Generic[Row, Out]):
 
     def _lead(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) >= len(self._expected), timeout=_PATIENCE_S)
+            self._changed.wait_for(lambda: len(self._waiting) >= len(self._expected), timeout=_WAIT_S)
             calls, self._waiting = self._waiting, []
             self._expected = {call.member for call in calls}
         try:
             for call, out in zip(calls, self._run([call.row for call in calls]), strict=True):
                 call.out = out
-        except BaseException as error:  # noqa: BLE001  # raised again by everyone whose step it was
+        except BaseException as error:  # noqa: BLE001  # raised again in every caller of the step
             for call in calls:
                 call.error = error
         finally:
             with self._changed:
                 for call in calls:
                     call.is_done = True
-                self._is_led = False
+                self._has_leader = False
                 self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""Checkpoint folders: their shards, read one at a time, and written.
+"""Reads and writes checkpoint folders, one shard at a time.
 
-The one idea: tensors pass through as a stream, so that no more than a shard is in memory beside the model. It reads
-safetensors and PyTorch pickles (weights only, never code), and knows nothing of what the keys mean.
+Tensors pass through as a stream, so memory holds at most one shard beside the model. It reads safetensors and PyTorch
+pickles (weights only, never code), and does not depend on the meaning of the keys.
 """
 
 import pickle
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xcomp_model.base import ModelError
+from xcomp_model.base import ModelFailure
 from xcomp_model.xcomposer.architecture.config import read_json
 
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -25,70 +25,70 @@ _SINGLE_FILES = (
 )
 
 
-def shard_files(folder: Path) -> list[Path]:
-    """Returns the folder's weight files in the order of their names.
+def find_shards(folder: Path) -> list[Path]:
+    """Returns the weight files of a folder in the order of their names.
 
     Raises:
-        ModelError: there are none, or the index names one that is missing.
+        ModelFailure: there are none, or the index names one that is missing.
     """
     for name in _INDICES:
         if (folder / name).is_file():
-            return _listed(folder / name)
+            return _shards_of_index(folder / name)
     for name in _SINGLE_FILES:
         if (folder / name).is_file():
             return [folder / name]
-    raise ModelError(f"{folder} holds no weights: expected one of {', '.join((*_INDICES, *_SINGLE_FILES))}")
+    raise ModelFailure(f"{folder} holds no weights: expected one of {', '.join((*_INDICES, *_SINGLE_FILES))}")
 
 
-def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yields the tensors of one shard; who takes them lets go of each before the next.
+def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yields the tensors of one shard; to save memory, drop each one before the next.
 
     Raises:
-        ModelError: the file is cut short, corrupt, or a pickle of more than tensors.
+        ModelFailure: the file is cut short, corrupt, or a pickle of more than tensors.
     """
     try:
         if path.suffix == ".safetensors":
-            yield from _safetensors(path)
+            yield from _read_safetensors(path)
         else:
-            yield from _pickled(path)
+            yield from _read_pickle(path)
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path} is corrupt: {_first_line(error)}") from error
+        raise ModelFailure(f"{path} is corrupt: {_first_line(error)}") from error
 
 
 def write_shard(path: Path, shard: dict[str, Tensor]) -> None:
-    """Writes tensors as safetensors; ModelError where the disk does not take them."""
+    """Writes tensors as safetensors; raises ModelFailure if they cannot be written."""
     try:
         save_file(shard, path, metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be written: {_first_line(error)}") from error
+        raise ModelFailure(f"{path} cannot be written: {_first_line(error)}") from error
 
 
-def _listed(index: Path) -> list[Path]:
+def _shards_of_index(index: Path) -> list[Path]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelError(f"{index} has no weight_map")
+        raise ModelFailure(f"{index} has no weight_map")
     files = [index.parent / str(name) for name in sorted(set(weight_map.values()))]
     for file in files:
         if file.parent != index.parent or not file.is_file():
-            raise ModelError(f"{file} is missing, though {index.name} names it: fetch the model again")
+            raise ModelFailure(f"{file} is missing, though {index.name} names it: fetch the model again")
     return files
 
 
-def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+def _read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     with safe_open(path, framework="pt") as shard:
-        for key in shard.keys():  # noqa: SIM118  not a mapping
+        for key in shard.keys():  # noqa: SIM118  # not a mapping
             yield key, shard.get_tensor(key)
 
 
-def _pickled(path: Path) -> Iterator[tuple[str, Tensor]]:
-    # Read, not mapped: every tensor is freed as soon as it was used, while mapped pages stay to the end of the shard.
+def _read_pickle(path: Path) -> Iterator[tuple[str, Tensor]]:
+    # Read, not mapped: a tensor is freed right after its use, while mapped pages stay until the end of the shard.
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
-        raise ValueError("it holds no table of tensors")
+        raise ValueError("it does not hold a table of tensors")
     for key in list(state):
         tensor = state.pop(key)
         if not isinstance(tensor, Tensor):
-            raise ValueError(f"{key} is no tensor")
+            raise ValueError(f"{key} is not a tensor")
         yield key, tensor
 
 

@@ -1,4 +1,4 @@
-"""4-bit linears in the packing of AutoGPTQ, unpacked to plain weights.
+"""Unpacks 4-bit linears of AutoGPTQ to plain weights.
 
 Format: the AutoGPTQ project, `qlinear_cuda_old.py` of its 0.4 releases: eight 4-bit numbers to an int32, lowest bits
 first, along the inputs for weights and along the outputs for zero points, which are stored less one.

@@ -1,7 +1,7 @@
-"""From released key names to the modules' own: a table of rules, and the few ways in which tensors are put together.
+"""Maps released key names to the names of our modules: a table of rules, and the ways to put tensors together.
 
-The one idea: every released key takes part in one or more targets under a role; a target is built when all roles that
-it needs are there. Nothing here knows files or devices.
+A released key has a role in one or more targets, and a target is built once it has all its roles. This file does not
+depend on files or devices.
 """
 
 import re
@@ -19,12 +19,12 @@ COPY = frozenset({"weight"})
 LORA = frozenset({"weight", "lora_A", "lora_B"})
 QV_BIAS = frozenset({"q_bias", "v_bias"})
 GPTQ = frozenset({"qweight", "qzeros", "scales", "g_idx"})
-ZERO = "zero"  # the role of a tensor that is dropped after a look that it really is zero
+ZERO = "zero"  # role of a tensor that is dropped after a check that it is zero
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A pattern of released keys (a regular expression), the target it feeds (None: dropped), and its role there."""
+    """A regular expression of released keys, the target of their tensors (None: dropped), and their role there."""
 
     source: str
     target: str | None
@@ -33,14 +33,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a release is laid out.
+    """How the tensors of a release become parameters.
 
     Attributes:
-        rules: every rule that matches a key applies; a key that none matches is unknown.
-        needs: the roles that a target is built from.
+        rules: all rules that match a key apply; a key without a rule is unknown.
+        needs: returns the roles that a target is built from.
         lora_scale: alpha / rank of the low-rank updates that are merged.
-        fit: brings a finished target to the shape that the model has, where that makes sense.
-        kv_heads: heads of keys and values, where a joint projection is un-fused.
+        fit: resizes a finished target to the shape in the model if the release did so, too.
+        kv_heads: heads of keys and values, to un-fuse a joint projection.
         head_dim: their width.
     """
 
@@ -52,12 +52,12 @@ class Layout:
     head_dim: int = 1
 
     def targets(self, key: str) -> list[tuple[str | None, str]]:
-        """Returns (target, role) for every rule that matches; nothing for an unknown key."""
-        found = [(rule, match) for rule in self.rules if (match := re.fullmatch(rule.source, key))]
-        return [(match.expand(rule.target) if rule.target else None, rule.role) for rule, match in found]
+        """Returns (target, role) for every rule that matches; empty for an unknown key."""
+        matches = [(rule, match) for rule in self.rules if (match := re.fullmatch(rule.source, key))]
+        return [(match.expand(rule.target) if rule.target else None, rule.role) for rule, match in matches]
 
     def build(self, parts: Parts) -> Tensor:
-        """Puts a target together from its roles."""
+        """Builds a target from its parts."""
         roles = frozenset(parts)
         if roles == COPY:
             return parts["weight"]
@@ -72,16 +72,16 @@ class Layout:
 
 
 def merge_lora(weight: Tensor, down: Tensor, up: Tensor, *, scale: float) -> Tensor:
-    """W + scale * B A in fp32 (LoRA, Hu et al. 2021, section 4.1)."""
+    """Returns W + scale * B A in fp32 (LoRA, Hu et al. 2021, section 4.1)."""
     return (up.float() @ down.float()).mul_(scale).add_(weight)
 
 
 def unfuse(fused: Tensor, role: str, *, kv_heads: int, head_dim: int) -> Tensor:
-    """Rows of the queries, keys or values out of InternLM2's joint projection.
+    """Returns the rows of the queries, keys or values from InternLM2's joint projection.
 
-    The rows come in groups, one for each key head: the group's query heads, then its key, then its value. `role` is
-    `wqkv.q`, `wqkv.k` or `wqkv.v`; the rows of the low-rank part are laid out alike.
+    The rows are in groups, one for each key head: the query heads of the group, then its key, then its value. `role` is
+    `wqkv.q`, `wqkv.k` or `wqkv.v`; the rows of the low-rank part are laid out in the same way.
     """
     groups = fused.reshape(kv_heads, -1, head_dim, fused.shape[1])
-    picked = {"wqkv.q": groups[:, :-2], "wqkv.k": groups[:, -2:-1], "wqkv.v": groups[:, -1:]}[role]
-    return picked.reshape(-1, fused.shape[1])
+    rows = {"wqkv.q": groups[:, :-2], "wqkv.k": groups[:, -2:-1], "wqkv.v": groups[:, -1:]}[role]
+    return rows.reshape(-1, fused.shape[1])

@@ -1,4 +1,4 @@
-"""Key names of the releases of InternLM-XComposer 1, and where their tensors go."""
+"""Key names of the releases of InternLM-XComposer 1, and their targets."""
 
 import re
 
@@ -12,7 +12,7 @@ _SAMPLER = r"qformer.encoder.layer.\1."
 _LLM = r"internlm_model\."
 _LAYER = r"(model\.layers\.\d+\."
 _PROJ = _LAYER + r"(?:self_attn\.[qkvo]|mlp\.(?:gate|up|down))_proj)\."
-# Released keys (patterns), and where they go. Weights keep their orientation; no rows are permuted.
+# Patterns of released keys and their targets. Weights keep their orientation; rows keep their order.
 RULES = (
     Rule(r"visual_encoder\.cls_token", "vision.embeddings.class_embedding"),
     Rule(r"visual_encoder\.pos_embed", "vision.embeddings.position_embedding"),
@@ -50,7 +50,7 @@ _IS_LINEAR = re.compile(r"llm\..*_proj\.weight")
 
 
 def layout(config: XComposer1Config) -> Layout:
-    """Where the released tensors go, and which of them are put together."""
+    """Returns the targets of the released tensors, and the roles that each is built from."""
 
     def needs(target: str) -> frozenset[str]:
         if target.endswith("self_attn.qkv.bias"):

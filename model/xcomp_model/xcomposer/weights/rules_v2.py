@@ -1,4 +1,4 @@
-"""Key names of the releases of InternLM-XComposer 2, and where their tensors go."""
+"""Key names of the releases of InternLM-XComposer 2, and their targets."""
 
 import logging
 import math
@@ -30,7 +30,7 @@ def _joint_projection() -> Iterator[Rule]:
         yield Rule(fused + r"Plora_B\.weight", _BLOCK + f"self_attn.{name}_proj.plora_b", role=f"wqkv.{name}")
 
 
-# Released keys (patterns), and where they go.
+# Patterns of released keys and their targets.
 RULES = (
     Rule(_CLIP + r"embeddings\.position_ids", None),
     Rule(_CLIP + r"((?:embeddings|pre_layrnorm|encoder)\..+)", r"vision.\1"),
@@ -51,7 +51,7 @@ _POSITIONS = "vision.embeddings.position_embedding.weight"
 
 
 def layout(config: XComposer2Config) -> Layout:
-    """Where the released tensors go; the joint projection comes apart."""
+    """Returns the targets of the released tensors; the joint projection is un-fused."""
 
     def needs(target: str) -> frozenset[str]:
         for name in "qkv":
@@ -70,9 +70,9 @@ def layout(config: XComposer2Config) -> Layout:
 
 
 def resize_positions(table: Tensor, grid: int) -> Tensor:
-    """Brings a position table [1 + G * G, D] to another grid, as the release did before it was trained on.
+    """Resizes a position table [1 + G * G, D] to another grid, as the release did before its training.
 
-    The class token keeps its row; the patches are a map, resized bicubically, not antialiased.
+    The class token keeps its row; the patches are resized as a map, bicubic and without antialiasing.
     """
     first, patches = table[:1], table[1:].float()
     side = math.isqrt(len(patches))

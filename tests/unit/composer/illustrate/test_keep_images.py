@@ -27,7 +27,7 @@ from xcomp_composer.illustrate import pipeline
 from xcomp_composer.illustrate.base import IllustrationOptions
 from xcomp_composer.illustrate.pipeline import Source
 from xcomp_composer.indexer_client.repository import SpaceLanguages
-from xcomp_model.base import ModelError, Picture
+from xcomp_model.base import ImagePart, ModelFailure
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, NotFound
 
@@ -82,7 +82,7 @@ def test_a_image_that_must_be_used_must_be_there(stage: Stage) -> None:
 
 
 def test_filling_an_interrupted_article_repeats_no_finished_step(stage: Stage) -> None:
-    stage.actor.choices = [SURE, ModelError("out of memory"), ModelError("out of memory")]
+    stage.actor.choices = [SURE, ModelFailure("out of memory"), ModelFailure("out of memory")]
     article = stage.article(options=IllustrationOptions(images=3))
     assert set(shown(article)) == {COFFEE}
     assert [spot.interrupted for spot in article.unfilled] == [True, True]
@@ -99,12 +99,12 @@ def test_filling_an_interrupted_article_repeats_no_finished_step(stage: Stage) -
 
 
 def test_the_model_sees_what_stands_when_it_fills(stage: Stage) -> None:
-    stage.actor.choices = [SURE, ModelError("out of memory")]
+    stage.actor.choices = [SURE, ModelFailure("out of memory")]
     article = stage.article(options=IllustrationOptions(images=2))
     stage.actor.asked.clear()
     filled(stage, article)
     ((_, prompt),) = [asked for asked in stage.actor.asked if asked[0] == "choose"]
-    assert sum(isinstance(part, Picture) for part in prompt) == 5
+    assert sum(isinstance(part, ImagePart) for part in prompt) == 5
 
 
 def test_an_article_is_filled_although_the_indexer_left_before_the_spots_were_known(stage: Stage) -> None:

@@ -23,7 +23,7 @@ from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable
 
 ARTICLE = """# A week
 
-It began with an argument about nothing, and nobody could say why it had mattered.
+It began with an argument about nothing, and no one could say why it had mattered.
 
 A cup of espresso stood on the wooden table.
 

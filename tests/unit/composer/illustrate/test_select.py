@@ -10,7 +10,7 @@ from tests.toy_indexer import ToyIndexer, serving
 from tests.unit.composer.illustrate.test_vlm import CancellableCall, Stage
 from xcomp_composer.illustrate.base import CandidateImage, SelectionRequest
 from xcomp_composer.illustrate.vlm.select import select_nearest
-from xcomp_model.base import Picture
+from xcomp_model.base import ImagePart
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, NotFound
 
@@ -28,7 +28,7 @@ def stage() -> Iterator[Stage]:
 
 def keys(stage: Stage, number: int = -1) -> list[str]:
     """The images that the model was last shown, in order."""
-    return [part.key for part in stage.actor.asked[number][1] if isinstance(part, Picture)]
+    return [part.key for part in stage.actor.asked[number][1] if isinstance(part, ImagePart)]
 
 
 def test_a_choice_reads_its_images_by_id_and_searches_for_nothing(stage: Stage) -> None:
@@ -63,7 +63,7 @@ def test_images_so_far_stand_after_their_paragraphs(stage: Stage) -> None:
     )
     setting.illustrator.select(asked, setting.repository)
     prompt = stage.actor.asked[-1][1]
-    kinds = ["picture" if isinstance(part, Picture) else part.text.split()[0] for part in prompt[1:]]  # type: ignore[union-attr]
+    kinds = ["picture" if isinstance(part, ImagePart) else part.text.split()[0] for part in prompt[1:]]  # type: ignore[union-attr]
     assert kinds[:7] == ["A", "choose", "picture", "Then", "choose", "picture", "The"]
     assert len(set(keys(stage))) == 4
 
@@ -72,7 +72,7 @@ def test_images_without_a_paragraph_follow_the_last_ones(stage: Stage) -> None:
     setting = stage.setting()
     shown = ((None, CandidateImage("bridge")),)
     setting.illustrator.select(SelectionRequest(CONTEXT, OFFERED[:2], shown=shown), setting.repository)
-    kinds = ["picture" if isinstance(part, Picture) else part.text.split()[0] for part in stage.actor.asked[-1][1]]  # type: ignore[union-attr]
+    kinds = ["picture" if isinstance(part, ImagePart) else part.text.split()[0] for part in stage.actor.asked[-1][1]]  # type: ignore[union-attr]
     assert kinds.index("picture") == kinds.index("Then") + 2
 
 

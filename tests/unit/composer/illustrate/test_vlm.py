@@ -25,7 +25,7 @@ from xcomp_composer.indexer_client.connection import IndexerConnection
 from xcomp_composer.indexer_client.repository import Conditions, RepositoryClient
 from xcomp_composer.model_pool.fair_queue import FairQueue
 from xcomp_composer.model_pool.session import CHARACTERS_PER_TOKEN, LoadedModel, ModelSession
-from xcomp_model.base import Choice, EndpointUnavailable, ModelError, Picture
+from xcomp_model.base import Choice, EndpointUnavailable, ImagePart, ModelFailure
 from xcomp_protos import errors
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import Cancelled, Denied, InvalidRequest, NotFound, Unavailable
@@ -146,9 +146,9 @@ def test_the_model_reads_headings_with_their_paragraphs_and_no_code(stage: Stage
 def test_earlier_text_and_images_stand_before_the_candidates(stage: Stage) -> None:
     stage.events(options=IllustrationOptions(images=2))
     first, second = [prompt for name, prompt in stage.actor.asked if name == "choose"]
-    assert sum(isinstance(part, Picture) for part in first) == 4
-    assert sum(isinstance(part, Picture) for part in second) == 5
-    images = [part for part in second if isinstance(part, Picture)]
+    assert sum(isinstance(part, ImagePart) for part in first) == 4
+    assert sum(isinstance(part, ImagePart) for part in second) == 5
+    images = [part for part in second if isinstance(part, ImagePart)]
     assert images[0] not in images[1:]
 
 
@@ -233,7 +233,7 @@ def test_many_places_are_asked_for_in_parts_so_that_no_answer_is_cut(stage: Stag
 
 
 def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: Stage) -> None:
-    stage.actor.lines = {"query": [" \n ", ModelError("out of memory on cpu"), "ginger cat"]}
+    stage.actor.lines = {"query": [" \n ", ModelFailure("out of memory on cpu"), "ginger cat"]}
     article = stage.article(options=IllustrationOptions(images=3))
     assert set(shown(article)) == {CAT}
     assert reasons(article) == {
@@ -242,7 +242,7 @@ def test_a_description_that_is_missing_or_failed_leaves_its_spot_empty(stage: St
 
 
 def test_a_failed_choice_leaves_its_spot_empty_and_the_others_alone(stage: Stage) -> None:
-    stage.actor.choices = [ModelError("only 3% of its probability"), SURE]
+    stage.actor.choices = [ModelFailure("only 3% of its probability"), SURE]
     article = stage.article(options=IllustrationOptions(images=2))
     assert set(shown(article)) == {MOTORCYCLE}
     assert reasons(article) == {COFFEE: "only 3% of its probability"}
@@ -277,10 +277,10 @@ def test_descriptions_are_delivered_although_the_indexer_leaves_before_the_searc
 
 
 def test_a_written_article_is_delivered_although_the_model_fails_to_place(stage: Stage) -> None:
-    stage.actor.lines = {"spot": [ModelError("no memory")]}
+    stage.actor.lines = {"spot": [ModelFailure("no memory")]}
     article = stage.article(writer="actor")
     assert set(reasons(article).values()) == {"no memory"}
-    stage.actor.lines = {"spot": [ModelError("no memory")]}
+    stage.actor.lines = {"spot": [ModelFailure("no memory")]}
     with pytest.raises(errors.ModelError, match="no memory"):
         stage.events()
 

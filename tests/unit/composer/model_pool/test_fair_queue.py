@@ -126,7 +126,7 @@ def test_a_slow_reader_does_not_block_the_queue() -> None:
 
     stream = stream_in_thread(make, is_cancelled=lambda: False)
     assert next(stream) == 0
-    assert finished.wait(timeout=60)  # although nobody reads on
+    assert finished.wait(timeout=60)  # although no consumer reads on
     with queue.enter(patient):
         pass
     assert list(stream) == list(range(1, 100))

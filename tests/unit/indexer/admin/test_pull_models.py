@@ -73,7 +73,7 @@ def test_what_was_pulled_is_listed_and_what_other_programs_keep_is_not(
         ("open_clip:hf-hub:me/zh", 1, "me/zh has no open_clip_config.json"),
         ("chinese_clip:me/en", 1, "me/en has no config.json"),
         ("open_clip:nothing", 2, "names no model of open_clip"),
-        ("nobody", 2, "unknown embedder"),
+        ("unknown", 2, "unknown embedder"),
         ("open_clip:/no/folder", 1, "there is no folder /no/folder"),
     ],
 )

@@ -72,7 +72,7 @@ def test_small_files_have_gits_digest(cache: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("name", "status", "said"),
     [
-        ("chinese_clip:nobody/none", 1, "xcomp models pull chinese_clip:nobody/none"),
+        ("chinese_clip:missing/none", 1, "xcomp models pull chinese_clip:missing/none"),
         ("open_clip:/some/folder", 1, "is a folder of yours"),
         ("no such name", 2, "names no repository"),
     ],

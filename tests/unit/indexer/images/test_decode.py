@@ -23,7 +23,7 @@ def test_every_kind_of_image_becomes_rgb(name: str) -> None:
     assert (picture.image.mode, picture.image.size, picture.width, picture.height) == ("RGB", (96, 64), 96, 64)
 
 
-@pytest.mark.parametrize("name", ["plain.jpg", "cmyk.jpg", "mpo.jpg", "palette.png", "animated.gif", "picture.heic"])
+@pytest.mark.parametrize("name", ["plain.jpg", "cmyk.jpg", "mpo.jpg", "palette.png", "animated.gif", "image.heic"])
 def test_colours_survive(name: str) -> None:
     pixel = decode.decode(images.READABLE[name]()).image.getpixel((48, 32))
     assert pixel == pytest.approx(images.RED, abs=8)

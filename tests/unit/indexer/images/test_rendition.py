@@ -120,8 +120,8 @@ def test_broken_files_are_refused(name: str) -> None:
     [
         ("plain.jpg", "image/jpeg", ".jpg"),
         ("mpo.jpg", "image/jpeg", ".jpg"),
-        ("picture.heic", "image/heic", ".heic"),
-        ("picture.tif", "image/tiff", ".tif"),
+        ("image.heic", "image/heic", ".heic"),
+        ("image.tif", "image/tiff", ".tif"),
         ("animated.gif", "image/gif", ".gif"),
     ],
 )

@@ -42,20 +42,20 @@ def ids(*paths: str) -> set[str]:
     ],
 )
 def test_a_different_stat_is_a_change(entry: Entry) -> None:
-    assert holding(image("/p/a"), image("/p/b")).select_changed([entry]) == [entry]
+    assert holding(image("/p/a"), image("/p/b")).select_changes([entry]) == [entry]
 
 
 def test_the_same_stat_is_no_change() -> None:
     held = holding(*(image(f"/p/{at}") for at in range(50)))
     entries = [Entry(f"/p/{at}", "/other/root", 10, 1) for at in range(50)]
-    assert held.select_changed(entries) == []
+    assert held.select_changes(entries) == []
     assert held.present.all()
 
 
 def test_everything_is_a_change_to_an_empty_repository() -> None:
     entries = [Entry("/p/a", "/p", 10, 1)]
     held = holding()
-    assert (held.select_changed(entries), held.row("/p/a"), held.holder(digest(1)), held.orphan(digest(1))) == (
+    assert (held.select_changes(entries), held.row("/p/a"), held.holder(digest(1)), held.orphan(digest(1))) == (
         entries, None, None, None,
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_an_image_that_lacks_a_vector_is_done_again_and_gives_none_away() -> Non
     held.add(image("/p/a"), complete=False)
     held.add(image("/p/b", content=2))
     held.freeze()
-    assert [entry.path for entry in held.select_changed([Entry("/p/a", "/p", 10, 1), Entry("/p/b", "/p", 10, 1)])] == [
+    assert [entry.path for entry in held.select_changes([Entry("/p/a", "/p", 10, 1), Entry("/p/b", "/p", 10, 1)])] == [
         "/p/a"
     ]
     assert held.holder(digest(1)) is None

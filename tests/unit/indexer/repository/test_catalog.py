@@ -17,13 +17,13 @@ from xcomp_indexer.store.factory import open_stores
 from xcomp_protos.errors import Conflict, InvalidRequest, ModelError, NotFound
 
 
-def reopened(home: Path, load: Callable[[str], CountingEmbedder] = lambda _: CountingEmbedder()) -> RepositoryCatalog:
+def reopen(home: Path, load: Callable[[str], CountingEmbedder] = lambda _: CountingEmbedder()) -> RepositoryCatalog:
     return RepositoryCatalog(open_stores(f"edge:{home}", indexes={}), EmbedderCache(load), default_profile="color")
 
 
 @pytest.fixture
 def library(home: Path) -> Iterator[RepositoryCatalog]:
-    made = reopened(home)
+    made = reopen(home)
     yield made
     made.close()
 
@@ -44,7 +44,7 @@ def test_a_name_that_is_none_is_refused(library: RepositoryCatalog, name: str) -
 def test_a_repository_remembers_its_profile_and_models(library: RepositoryCatalog, home: Path) -> None:
     library.create("trips")
     library.close()
-    again = reopened(home)
+    again = reopen(home)
     repository = again.get("trips")
     assert (repository.profile, repository.image_size) == ("color", 64)
     assert repository.record.spaces["color"].digest == CountingEmbedder().digest
@@ -72,7 +72,7 @@ def test_creating_twice_loads_no_model(library: RepositoryCatalog, home: Path) -
 
     library.create("trips")
     library.close()
-    again = reopened(home, missing)
+    again = reopen(home, missing)
     with pytest.raises(Conflict, match="exists already"):
         again.create("trips", profile="lite")
     again.close()
@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(home: Path) -> None
     def fail(_: str) -> CountingEmbedder:
         raise ModelError("no weights here")
 
-    library = reopened(home, fail)
+    library = reopen(home, fail)
     with pytest.raises(Conflict, match="no weights here"):
         library.get_or_create("trips")
     assert library.names() == []
@@ -116,7 +116,7 @@ def test_a_repository_can_be_used_while_another_model_loads(home: Path) -> None:
             in_time.append(release.wait(60))  # else what follows had to wait for it
         return CountingEmbedder()
 
-    library = reopened(home, load)
+    library = reopen(home, load)
     repository = library.create("quick")
     thread = threading.Thread(target=library.get_or_create, args=("slow",), kwargs={"profile": "lite"})
     thread.start()
@@ -135,11 +135,11 @@ def test_a_repository_can_be_used_while_another_model_loads(home: Path) -> None:
 def test_a_repository_can_be_used_while_another_is_opened_or_removed(
     home: Path, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
-    before = reopened(home)
+    before = reopen(home)
     for name in ("quick", "slow"):
         before.create(name)
     before.close()
-    library = reopened(home)
+    library = reopen(home)
     quick = library.get("quick")
     begun, go = threading.Event(), threading.Event()
     do = getattr(library.stores, work)
@@ -207,8 +207,8 @@ def test_dropping_removes_it_and_its_name_can_be_used_again(library: RepositoryC
     assert library.drop("trips") == 0
     assert library.names() == []
     after = library.create("trips")
-    assert library.holds(after)
-    assert not library.holds(before)
+    assert library.is_open(after)
+    assert not library.is_open(before)
 
 
 def test_dropping_while_it_is_indexed_is_a_conflict(library: RepositoryCatalog) -> None:
@@ -232,14 +232,14 @@ def test_a_repository_whose_manifest_is_damaged_can_be_dropped(library: Reposito
     library.close()
     for manifest in (home / "trips").glob("*.json"):
         manifest.write_text("{")
-    fresh = reopened(home)
+    fresh = reopen(home)
     fresh.drop("trips")
     assert fresh.names() == []
 
 
 def test_a_crash_between_making_and_recording_leaves_nothing_in_the_way(home: Path) -> None:
     open_stores(f"edge:{home}", indexes={}).create("trips", {"color": 12}).close()
-    library = reopened(home)
+    library = reopen(home)
     with pytest.raises(NotFound):
         library.get("trips")
     assert library.get_or_create("trips").profile == "color"

@@ -6,7 +6,7 @@ import uuid
 import numpy as np
 import pytest
 
-from xcomp_indexer.repository.visibility import is_offered, now, offered
+from xcomp_indexer.repository.visibility import is_offered, now, offered_filter
 from xcomp_indexer.store import Point
 from xcomp_indexer.store.factory import open_stores
 
@@ -24,7 +24,7 @@ def test_the_filter_and_the_judgement_agree(address: str, tmp_path_factory: pyte
     store = stores.create("r", {"s": 2})
     vector = np.asarray([1, 0], np.float32)
     store.upsert([Point(str(uuid.UUID(int=at)), {"s": vector}, terms) for at, terms in enumerate(TERMS)])
-    passed = {point.id for point in store.scan(where=offered(NOW))}
+    passed = {point.id for point in store.scan(where=offered_filter(NOW))}
     store.close()
     stores.close()
     assert passed == {str(uuid.UUID(int=at)) for at, terms in enumerate(TERMS) if is_offered(terms, NOW)}

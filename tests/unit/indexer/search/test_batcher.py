@@ -1,4 +1,4 @@
-"""Jobs of calls that wait are done together, by kind; what is wrong with one is its caller's alone."""
+"""Queued jobs of one kind run as a batch; an invalid job fails its own caller only."""
 
 import threading
 from collections.abc import Hashable, Sequence
@@ -9,24 +9,24 @@ import pytest
 from xcomp_indexer.search.batcher import Batcher
 from xcomp_protos.errors import InvalidRequest, Unavailable
 
-AT_ONCE = 4
+MAX_BATCH = 4
 
 
 class Crowd:
-    """Callers that wait behind one whose job is being done."""
+    """Callers that wait while the job of another one runs."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self._begun, self._go = threading.Event(), threading.Event()
-        self.lane = Batcher(self._doubled, at_once=AT_ONCE)
+        self.batcher = Batcher(self._double, max_batch=MAX_BATCH)
         self._pool = ThreadPoolExecutor(32)
-        self.first = self._pool.submit(self.lane.result, "first", kind="first")
+        self.first = self._pool.submit(self.batcher.submit, "first", kind="first")
         assert self._begun.wait(60)
 
     def call(self, job: str, *, kind: Hashable) -> "Future[str]":
-        before = len(self.lane)
-        future = self._pool.submit(self.lane.result, job, kind=kind)
-        while len(self.lane) == before:
+        before = len(self.batcher)
+        future = self._pool.submit(self.batcher.submit, job, kind=kind)
+        while len(self.batcher) == before:
             threading.Event().wait(0.001)
         return future
 
@@ -34,18 +34,18 @@ class Crowd:
         self._go.set()
         assert self.first.result(60) == "firstfirst"
 
-    def _doubled(self, jobs: Sequence[str]) -> list[str]:
+    def _double(self, jobs: Sequence[str]) -> list[str]:
         self.batches.append(list(jobs))
         self._begun.set()
         assert self._go.wait(60)
         if "bad" in jobs:
             raise InvalidRequest("this job is bad")
         if "late" in jobs:
-            raise Unavailable("nobody works")
+            raise Unavailable("the server is away")
         return [job + job for job in jobs]
 
 
-def test_jobs_of_a_kind_go_together_and_those_of_none_alone() -> None:
+def test_jobs_of_a_kind_run_together_and_jobs_without_a_kind_alone() -> None:
     crowd = Crowd()
     kinds = {"a": 1, "b": None, "c": 2, "d": 1, "e": None, "f": 2, "g": 1, "h": 1, "i": 1}
     futures = {job: crowd.call(job, kind=kind) for job, kind in kinds.items()}
@@ -54,7 +54,7 @@ def test_jobs_of_a_kind_go_together_and_those_of_none_alone() -> None:
     assert crowd.batches[1:] == [["a", "d", "g", "h"], ["b"], ["c", "f"], ["e"], ["i"]]
 
 
-def test_a_job_that_is_invalid_spoils_no_other() -> None:
+def test_an_invalid_job_fails_no_other() -> None:
     crowd = Crowd()
     bad, good = crowd.call("bad", kind=1), crowd.call("good", kind=1)
     crowd.go()
@@ -64,12 +64,12 @@ def test_a_job_that_is_invalid_spoils_no_other() -> None:
     assert crowd.batches[1:] == [["bad", "good"], ["bad"], ["good"]]
 
 
-def test_what_fails_for_another_reason_fails_for_all_who_wait_for_it_at_once() -> None:
+def test_another_error_fails_all_jobs_of_the_batch_at_once() -> None:
     crowd = Crowd()
     late, other, next_one = crowd.call("late", kind=1), crowd.call("other", kind=1), crowd.call("next", kind=2)
     crowd.go()
     for future in (late, other):
-        with pytest.raises(Unavailable, match="nobody works"):
+        with pytest.raises(Unavailable, match="the server is away"):
             future.result(60)
     assert next_one.result(60) == "nextnext"
     assert crowd.batches[1:] == [["late", "other"], ["next"]]

@@ -1,4 +1,4 @@
-"""When the scales of a repository are taken anew, and who waits for it."""
+"""When the calibrations of a repository are computed again, and which calls wait for it."""
 
 import threading
 import uuid
@@ -20,15 +20,15 @@ from xcomp_indexer.store import Point
 from xcomp_indexer.store.factory import open_stores
 
 
-class Taken:
-    """Counts how often a scale was taken, and may be told to take long."""
+class CountingBackground:
+    """Counts its calls, one for each calibration, and can be made to wait."""
 
     def __init__(self) -> None:
         self.times = 0
         self.begun, self.go = threading.Event(), threading.Event()
         self.go.set()
 
-    def background(self, repository: Repository, space: str) -> Vectors:
+    def embed(self, repository: Repository, space: str) -> Vectors:
         self.times += 1
         self.begun.set()
         assert self.go.wait(60)
@@ -37,13 +37,13 @@ class Taken:
 
 @pytest.fixture
 def repository() -> Iterator[Repository]:
-    library = RepositoryCatalog(
+    catalog = RepositoryCatalog(
         open_stores("memory:"), EmbedderCache(lambda _: CountingEmbedder()), default_profile="color"
     )
-    made = library.create("r", profile="color")
-    add(made, range(100))
-    yield made
-    library.close()
+    repository = catalog.create("r", profile="color")
+    add(repository, range(100))
+    yield repository
+    catalog.close()
 
 
 def add(repository: Repository, numbers: Sequence[int]) -> None:
@@ -51,87 +51,87 @@ def add(repository: Repository, numbers: Sequence[int]) -> None:
     repository.store.upsert([Point(str(uuid.UUID(int=at)), {"color": vector}, {}) for at in numbers])
 
 
-def test_a_scale_is_taken_once_and_anew_after_a_tenth(repository: Repository) -> None:
-    taken = Taken()
-    kept = CalibrationCache(taken.background)
-    first = kept.of(repository, "color")
+def test_a_calibration_is_computed_once_and_again_after_a_change_by_a_tenth(repository: Repository) -> None:
+    background = CountingBackground()
+    cache = CalibrationCache(background.embed)
+    first = cache.get(repository, "color")
     add(repository, range(100, 110))
-    kept.recount(repository)
-    assert kept.of(repository, "color") is first
+    cache.recount(repository)
+    assert cache.get(repository, "color") is first
     add(repository, range(110, 111))
-    kept.recount(repository)
-    assert kept.of(repository, "color") is not first
-    assert taken.times == 2
+    cache.recount(repository)
+    assert cache.get(repository, "color") is not first
+    assert background.times == 2
 
 
-def test_what_is_forgotten_is_taken_anew(repository: Repository) -> None:
-    kept = CalibrationCache(Taken().background)
-    kept.forget(repository)  # before there is anything
-    first = kept.of(repository, "color")
-    kept.forget(repository)
-    assert kept.of(repository, "color") is not first
+def test_a_forgotten_calibration_is_computed_again(repository: Repository) -> None:
+    cache = CalibrationCache(CountingBackground().embed)
+    cache.forget(repository)  # before there is anything
+    first = cache.get(repository, "color")
+    cache.forget(repository)
+    assert cache.get(repository, "color") is not first
 
 
-def test_a_scale_that_is_forgotten_while_it_is_taken_is_taken_anew(repository: Repository) -> None:
-    taken = Taken()
-    kept = CalibrationCache(taken.background)
-    taken.go.clear()
+def test_a_calibration_that_is_forgotten_while_it_is_computed_is_computed_again(repository: Repository) -> None:
+    background = CountingBackground()
+    cache = CalibrationCache(background.embed)
+    background.go.clear()
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(kept.of, repository, "color")
-        assert taken.begun.wait(60)
-        kept.forget(repository)
-        taken.go.set()
+        slow = pool.submit(cache.get, repository, "color")
+        assert background.begun.wait(60)
+        cache.forget(repository)
+        background.go.set()
         first = slow.result(60)
-    assert kept.of(repository, "color") is not first
-    assert taken.times == 2
+    assert cache.get(repository, "color") is not first
+    assert background.times == 2
 
 
-def test_those_who_come_first_wait_for_one_scale(repository: Repository) -> None:
-    taken = Taken()
-    kept = CalibrationCache(taken.background)
+def test_the_first_calls_wait_for_one_calibration(repository: Repository) -> None:
+    background = CountingBackground()
+    cache = CalibrationCache(background.embed)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: kept.of(repository, "color"), range(8)))
-    assert taken.times == 1
+        found = list(pool.map(lambda _: cache.get(repository, "color"), range(8)))
+    assert background.times == 1
     assert all(each is found[0] for each in found)
 
 
-def test_nobody_waits_where_an_older_scale_will_do(repository: Repository) -> None:
-    taken = Taken()
-    kept = CalibrationCache(taken.background)
-    first = kept.of(repository, "color")
-    kept.forget(repository)
-    taken.begun.clear()
-    taken.go.clear()
+def test_no_call_waits_where_there_is_a_previous_calibration(repository: Repository) -> None:
+    background = CountingBackground()
+    cache = CalibrationCache(background.embed)
+    first = cache.get(repository, "color")
+    cache.forget(repository)
+    background.begun.clear()
+    background.go.clear()
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(kept.of, repository, "color")
-        assert taken.begun.wait(60)
-        assert kept.of(repository, "color") is first
-        taken.go.set()
+        slow = pool.submit(cache.get, repository, "color")
+        assert background.begun.wait(60)
+        assert cache.get(repository, "color") is first
+        background.go.set()
         assert slow.result(60) is not first
 
 
-def test_the_scale_of_one_space_waits_for_no_other(repository: Repository) -> None:
-    """Of which the model may have to be loaded."""
-    taken = {"color": Taken(), "new": Taken()}
-    kept = CalibrationCache(lambda repository, space: taken[space].background(repository, space))
+def test_the_calibration_of_one_space_waits_for_no_other(repository: Repository) -> None:
+    """The model of a new space may have to be loaded."""
+    background = {"color": CountingBackground(), "new": CountingBackground()}
+    cache = CalibrationCache(lambda repository, space: background[space].embed(repository, space))
     other = replace(repository.record.spaces["color"], name="new")
     repository.store.add_space("new", 12)
     repository.rewrite(lambda record: record.with_space(other))
-    taken["new"].go.clear()
+    background["new"].go.clear()
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(kept.of, repository, "new")
-        assert taken["new"].begun.wait(60)
-        kept.of(repository, "color")
+        slow = pool.submit(cache.get, repository, "new")
+        assert background["new"].begun.wait(60)
+        cache.get(repository, "color")
         assert not slow.done()
-        taken["new"].go.set()
+        background["new"].go.set()
         slow.result(60)
-    assert taken["color"].times == 1
+    assert background["color"].times == 1
 
 
 def test_a_repository_is_not_counted_for_every_search(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = CalibrationCache(Taken().background)
-    first = kept.of(repository, "color")
+    cache = CalibrationCache(CountingBackground().embed)
+    first = cache.get(repository, "color")
     add(repository, range(100, 200))  # by another server
-    assert kept.of(repository, "color") is first
+    assert cache.get(repository, "color") is first
     monkeypatch.setattr(calibration_cache, "COUNT_S", 0.0)
-    assert kept.of(repository, "color") is not first
+    assert cache.get(repository, "color") is not first

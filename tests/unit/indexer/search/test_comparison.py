@@ -72,7 +72,9 @@ def test_hits_get_the_scores_of_a_space_that_did_not_find_them() -> None:
     hits = [RankedHit(points[id_], 0.9, {"en": found}, 2.0, 0.5) for id_ in "abc"]
     hits[0] = hits[0]._replace(spaces={"en": found, "zh": found})
     query = np.asarray((0.0, 1.0), np.float32)
-    scored = add_space_scores(hits, points, space="zh", query=query, scale=Calibration(np.eye(2, dtype=np.float32)))
+    scored = add_space_scores(
+        hits, points, space="zh", query=query, calibration=Calibration(np.eye(2, dtype=np.float32))
+    )
     assert scored[0] == hits[0]
     assert scored[1].spaces["en"] == found
     assert tuple(scored[1].spaces["zh"]) == pytest.approx((1, 0.8, (0.8 - 0.5) / 0.5))

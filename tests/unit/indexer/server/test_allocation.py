@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from xcomp_indexer.ingest.loader import cores
+from xcomp_protos.machine import core_count
 
 _ARENAS = """
 import ctypes, gc, threading
@@ -29,4 +29,4 @@ with ready:
 def test_threads_share_as_many_pools_as_cores_and_cycles_are_still_collected() -> None:
     done = subprocess.run([sys.executable, "-c", _ARENAS], capture_output=True, text=True, check=True)
     assert "Arena 0" in done.stderr
-    assert f"Arena {cores()}" not in done.stderr
+    assert f"Arena {core_count()}" not in done.stderr

@@ -1,4 +1,4 @@
-"""Folders in, modules out: shards, merged and unpacked weights, conversion, and every way a folder can be wrong."""
+"""From folders to modules: shards, merged and unpacked weights, conversion, and invalid folders."""
 
 import json
 import pickle
@@ -22,15 +22,12 @@ from tests.checkpoints import (
 )
 from tests.nearness import ELEMENTWISE
 from xcomp_model import load
-from xcomp_model.base import ModelError, Runtime, Sampling, Text
-from xcomp_model.xcomposer.architecture.build import (
-    Network,
-    build,
-)
+from xcomp_model.base import ModelFailure, Runtime, Sampling, Text
+from xcomp_model.xcomposer.architecture.build import Network, build
 from xcomp_model.xcomposer.architecture.config import read_config
 from xcomp_model.xcomposer.architecture.xcomposer1 import XComposer1
-from xcomp_model.xcomposer.loading import convert_model, digest, plan_model
-from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_place
+from xcomp_model.xcomposer.loading import compute_digest, convert_model, plan_model
+from xcomp_model.xcomposer.runtime.device import DevicePlacement, find_placement
 from xcomp_model.xcomposer.weights import convert
 
 PLACE = DevicePlacement("cpu", torch.float32)
@@ -55,7 +52,7 @@ def same(a: Network, b: Network) -> bool:
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])
-def test_shards_may_cut_a_model_anywhere(version: int, tmp_path: Path, shards: int) -> None:
+def test_shards_may_split_a_model_anywhere(version: int, tmp_path: Path, shards: int) -> None:
     whole = convert.load(golden_folder(version, tmp_path / "whole"), PLACE)
     folder = tmp_path / "cut"
     folder.mkdir()
@@ -76,7 +73,7 @@ def test_conversion_writes_a_folder_that_loads_the_same(version: int, tmp_path: 
     assert texts[0] == texts[1]
 
 
-def test_conversion_cuts_large_models_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conversion_splits_large_models_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "_SHARD_BYTES", 100_000)
     source = write_checkpoint(2, tmp_path / "released")
     convert.convert(source, tmp_path / "clean", dtype=torch.float32)
@@ -85,21 +82,21 @@ def test_conversion_cuts_large_models_into_shards(tmp_path: Path, monkeypatch: p
 
 
 def test_four_bit_folders_are_unpacked(tmp_path: Path) -> None:
-    weights, wanted = four_bit_weights()
+    weights, expected = four_bit_weights()
     tmp_path.joinpath("quantize_config.json").write_text('{"bits": 4, "group_size": 32}', encoding="utf-8")
     write_config(1, tmp_path, internlm_lora=None, intermediate_size=176)
     torch.save(weights, tmp_path / "gptq_model-4bit-128g.bin")
     found = parameters(convert.load(tmp_path, PLACE))
-    for name, weight in wanted.items():
+    for name, weight in expected.items():
         assert torch.equal(found[name], weight), name
 
 
 def four_bit_weights() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A release with random quantised linears, and what they unpack to."""
+    """Returns a release with random quantised linears, and the weights that they unpack to."""
     generator = torch.Generator().manual_seed(4)
     source = golden_weights(1)
     weights = {key: t for key, t in source.items() if "_proj." not in key or "internlm_model" not in key}
-    wanted: dict[str, Tensor] = {}
+    expected: dict[str, Tensor] = {}
     for layer in range(3):
         for name, size_in, size_out in (
             *((f"self_attn.{n}_proj", 64, 64) for n in "qkvo"),
@@ -112,30 +109,30 @@ def four_bit_weights() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             groups = torch.arange(size_in) // 32
             scales = torch.rand(int(groups.max()) + 1, size_out, generator=generator).half()
             weights |= {
-                f"internlm_model.{key}.qweight": packed(levels),
-                f"internlm_model.{key}.qzeros": packed(torch.full((size_out, len(scales)), 7)).T.contiguous(),
+                f"internlm_model.{key}.qweight": pack(levels),
+                f"internlm_model.{key}.qzeros": pack(torch.full((size_out, len(scales)), 7)).T.contiguous(),
                 f"internlm_model.{key}.scales": scales,
                 f"internlm_model.{key}.g_idx": groups.int(),
                 f"internlm_model.{key}.bias": torch.zeros(size_out).half(),
             }
-            wanted[f"llm.{key}.weight"] = (scales.float()[groups] * (levels - 8).float()).T.contiguous()
-    return weights, wanted
+            expected[f"llm.{key}.weight"] = (scales.float()[groups] * (levels - 8).float()).T.contiguous()
+    return weights, expected
 
 
-def packed(levels: Tensor) -> Tensor:
+def pack(levels: Tensor) -> Tensor:
     words = torch.zeros(len(levels) // 8, levels.shape[1], dtype=torch.int64)
     for i in range(8):
         words |= levels[i::8].long() << 4 * i
     return torch.where(words >= 2**31, words - 2**32, words).int()
 
 
-def test_biases_that_the_model_has_no_place_for_must_be_zero(tmp_path: Path) -> None:
+def test_biases_without_a_parameter_must_be_zero(tmp_path: Path) -> None:
     weights, _ = four_bit_weights()
     weights["internlm_model.model.layers.0.mlp.up_proj.bias"] += 1
     tmp_path.joinpath("quantize_config.json").write_text('{"bits": 4}', encoding="utf-8")
     write_config(1, tmp_path, internlm_lora=None, intermediate_size=176)
     torch.save(weights, tmp_path / "gptq_model-4bit-128g.bin")
-    with pytest.raises(ModelError, match=r"up_proj\.bias with values"):
+    with pytest.raises(ModelFailure, match=r"up_proj\.bias with values"):
         convert.load(tmp_path, PLACE)
 
 
@@ -174,21 +171,21 @@ def test_wrong_weights_are_named(tmp_path: Path, spoil: Callable[[dict[str, Tens
     spoil(weights)
     write_config(1, tmp_path)
     write_safetensors(weights, tmp_path)
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(ModelFailure, match=message) as caught:
         convert.load(tmp_path, PLACE)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
 @pytest.mark.parametrize("kept_bytes", [0, 100, 90_000])
-def test_a_shard_that_is_cut_short_is_named(tmp_path: Path, suffix: str, kept_bytes: int) -> None:
+def test_a_truncated_shard_is_named(tmp_path: Path, suffix: str, kept_bytes: int) -> None:
     folder = write_checkpoint(1, tmp_path)
     if suffix == "safetensors":
         (folder / "pytorch_model.bin.index.json").unlink()
         write_safetensors(golden_weights(1), folder)
     path = min(folder.glob(f"*.{suffix}"))
     path.write_bytes(path.read_bytes()[:kept_bytes])
-    with pytest.raises(ModelError, match=f"{path.name} is corrupt") as caught:
+    with pytest.raises(ModelFailure, match=f"{path.name} is corrupt") as caught:
         convert.load(folder, PLACE)
     assert "\n" not in str(caught.value)
 
@@ -201,7 +198,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     write_config(1, tmp_path)
     with (tmp_path / "pytorch_model.bin").open("wb") as file:
         pickle.dump({"x": Evil()}, file, protocol=2)
-    with pytest.raises(ModelError, match=r"pytorch_model\.bin is corrupt"):
+    with pytest.raises(ModelFailure, match=r"pytorch_model\.bin is corrupt"):
         convert.load(tmp_path, PLACE)
 
 
@@ -210,7 +207,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     [
         ({}, "config.json is missing"),
         ({"config.json": "{"}, "config.json cannot be read"),
-        ({"config.json": "[]"}, "no JSON object"),
+        ({"config.json": "[]"}, "not hold a JSON object"),
         ({"config.json": '{"model_type": "qwen2_vl"}'}, "of type 'qwen2_vl', not InternLM-XComposer"),
         ({"config.json": '{"model_type": "InternLMXComposer"}'}, "incomplete or wrong"),
         ({"config.json": json.dumps(SIZES_1 | {"num_query_token": "six"})}, "num_query_token is 'six'"),
@@ -226,11 +223,11 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_folder_of_something_else_is_told_apart(tmp_path: Path, files: dict[str, str], message: str) -> None:
+def test_a_folder_without_a_valid_model_is_an_error(tmp_path: Path, files: dict[str, str], message: str) -> None:
     (tmp_path.parent / "x.bin").touch()
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(ModelFailure, match=message) as caught:
         convert.load(tmp_path, PLACE)
     assert "\n" not in str(caught.value)
 
@@ -238,43 +235,43 @@ def test_a_folder_of_something_else_is_told_apart(tmp_path: Path, files: dict[st
 def test_a_tokenizer_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     folder = write_checkpoint(1, tmp_path)
     (folder / "tokenizer.model").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="no sentencepiece model"):
+    with pytest.raises(ModelFailure, match="not a sentencepiece model"):
         load(str(folder))
     (folder / "tokenizer.model").unlink()
-    with pytest.raises(ModelError, match=r"tokenizer\.model is missing"):
+    with pytest.raises(ModelFailure, match=r"tokenizer\.model is missing"):
         load(str(folder))
 
 
 def test_conversion_refuses_a_folder_that_is_not_empty_or_cannot_be_written(tmp_path: Path) -> None:
     source = write_checkpoint(1, tmp_path / "released")
-    with pytest.raises(ModelError, match="not empty"):
+    with pytest.raises(ModelFailure, match="not empty"):
         convert.convert(source, source)
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match="cannot be written"):
+    with pytest.raises(ModelFailure, match="cannot be written"):
         convert.convert(source, tmp_path / "file" / "clean")
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     source = write_checkpoint(1, tmp_path / "released")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # files may not grow beyond
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # the largest size of a file
     try:
-        with pytest.raises(ModelError, match="cannot be written"):
+        with pytest.raises(ModelFailure, match="cannot be written"):
             convert.convert(source, tmp_path / "clean")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_relative_folder_is_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_is_a_model_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_checkpoint(1, tmp_path / "models" / "tiny")
     monkeypatch.chdir(tmp_path)
     assert load("models/tiny").name == "models/tiny"
 
 
 def test_names_without_a_model_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="unknown composer model 'gpt'"):
+    with pytest.raises(ModelFailure, match="unknown composer model 'gpt'"):
         load("gpt")
-    with pytest.raises(ModelError, match="is no folder"):
+    with pytest.raises(ModelFailure, match="is not a folder"):
         load(str(tmp_path / "nowhere"))
 
 
@@ -288,7 +285,7 @@ def test_names_without_a_model_are_errors(tmp_path: Path) -> None:
         (OSError("no space left on device\nmore"), "cannot be fetched: no space left on device$"),
     ],
 )
-def test_a_model_that_cannot_be_fetched_is_told(
+def test_a_model_that_cannot_be_fetched_is_an_error(
     error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[object, ...]] = []
@@ -298,20 +295,20 @@ def test_a_model_that_cannot_be_fetched_is_told(
         raise error
 
     monkeypatch.setattr("xcomp_model.xcomposer.loading.hf_hub_download", fail)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelFailure, match=message):
         load("internlm-xcomposer2-7b")
-    assert asked == [("internlm/internlm-xcomposer2-7b", "config.json")]  # whoever is away is asked once
+    assert asked == [("internlm/internlm-xcomposer2-7b", "config.json")]  # an unreachable hub is asked once
     config = write_checkpoint(2, tmp_path) / "config.json"
     monkeypatch.setattr("xcomp_model.xcomposer.loading.hf_hub_download", lambda *_, **__: str(config))
     monkeypatch.setattr("xcomp_model.xcomposer.loading.snapshot_download", fail)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelFailure, match=message):
         load("internlm-xcomposer2-7b")
     monkeypatch.setattr("xcomp_model.xcomposer.runtime.memory_plan.free_bytes", lambda _: 1 << 20)
-    with pytest.raises(ModelError, match="use --model retrieval"):  # and no weights were asked for
+    with pytest.raises(ModelFailure, match="use --model retrieval"):  # no weights were fetched
         load("internlm-xcomposer2-7b")
 
 
-def test_of_a_model_on_the_hub_the_plan_fetches_its_configuration_alone(
+def test_the_plan_of_a_model_on_the_hub_fetches_only_its_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_checkpoint(2, tmp_path)
@@ -324,23 +321,23 @@ def test_of_a_model_on_the_hub_the_plan_fetches_its_configuration_alone(
         return str(folder / name)
 
     monkeypatch.setattr("xcomp_model.xcomposer.loading.hf_hub_download", download)
-    assert plan_model("internlm/internlm-xcomposer2-7b@v1", Runtime()).needed > 0
+    assert plan_model("internlm/internlm-xcomposer2-7b@v1", Runtime()).total > 0
     assert {name for _, name, _ in asked} == {"config.json", "quantize_config.json"}
     assert {revision for _, _, revision in asked} == {"v1"}
 
 
-def test_devices_and_precisions_that_are_not_there_are_errors() -> None:
+def test_missing_devices_and_unknown_precisions_are_errors() -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(ModelError, match="sees no GPU"):
-            find_place("cuda:0")
-    with pytest.raises(ModelError, match="unknown precision 'int3'"):
-        find_place("cpu", "int3")
+        with pytest.raises(ModelFailure, match="finds no GPU"):
+            find_placement("cuda:0")
+    with pytest.raises(ModelFailure, match="unknown precision 'int3'"):
+        find_placement("cpu", "int3")
 
 
 def test_a_model_that_does_not_fit_is_refused_with_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_checkpoint(1, tmp_path)
     monkeypatch.setattr("xcomp_model.xcomposer.runtime.memory_plan.free_bytes", lambda _: 1 << 20)
-    with pytest.raises(ModelError, match=r"needs .* GiB on cpu in float32 \(.*decoder.*: use --model retrieval"):
+    with pytest.raises(ModelFailure, match=r"needs .* GiB on cpu in float32 \(.*decoder.*: use --model retrieval"):
         load(str(folder))
     assert plan_model(str(folder), Runtime()).headroom < 0
 
@@ -365,7 +362,7 @@ def test_low_precision_keeps_the_sampler_exact(tmp_path: Path) -> None:
 
 def test_the_digest_tells_weights_apart(tmp_path: Path) -> None:
     one, two = write_checkpoint(1, tmp_path / "1"), write_checkpoint(2, tmp_path / "2")
-    assert digest(one) == digest(one) != digest(two)
+    assert compute_digest(one) == compute_digest(one) != compute_digest(two)
 
 
 def test_modules_are_built_without_memory(tmp_path: Path) -> None:
@@ -374,7 +371,7 @@ def test_modules_are_built_without_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["", "/", "~", "./"])
-@pytest.mark.parametrize("rest", ["x" * 5000, "nobody\0", "a/" * 3000, "\ud800"])
-def test_names_that_can_be_no_path_name_no_model(start: str, rest: str) -> None:
-    with pytest.raises(ModelError):
+@pytest.mark.parametrize("rest", ["x" * 5000, "nothing\0", "a/" * 3000, "\ud800"])
+def test_names_that_cannot_be_paths_are_errors(start: str, rest: str) -> None:
+    with pytest.raises(ModelFailure):
         load(start + rest)

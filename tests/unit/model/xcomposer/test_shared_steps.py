@@ -1,4 +1,4 @@
-"""Answers that are drawn at the same time: the same as alone, within the same memory, and none holds another up."""
+"""Simultaneous answers: equal to those of single calls, within the same memory, and independent of each other."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,21 +25,21 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write_checkpoint(request.param, tmp_path_factory.mktemp("tiny"))
 
 
-def opened(folder: Path) -> XComposer:
+def open_model(folder: Path) -> XComposer:
     model = load(str(folder), Runtime(device="cpu", precision="fp32"))
     assert isinstance(model, XComposer)
     return model
 
 
-def asked(model: XComposer, number: int, *, tokens: int = 30) -> tuple[Prompt, Sampling]:
-    """A prompt of its own length, and every other answer greedy; the penalty keeps them from ending at once."""
+def request(model: XComposer, number: int, *, tokens: int = 30) -> tuple[Prompt, Sampling]:
+    """Prompts differ in length, and every other answer is greedy; the penalty keeps them from ending at once."""
     prompt = model.prompts.write(Brief("a cat on a mat and a dog " * (number + 1)))
     heat = 2.0 if number % 2 else 0.0
     return prompt, Sampling(temperature=heat, repetition_penalty=3.0, seed=number, max_new_tokens=tokens)
 
 
-def said(model: XComposer, number: int, cancelled: Callable[[], bool] = never) -> list[str]:
-    return list(model.stream(*asked(model, number), cancelled=cancelled))
+def answer(model: XComposer, number: int, is_cancelled: Callable[[], bool] = never) -> list[str]:
+    return list(model.stream(*request(model, number), is_cancelled=is_cancelled))
 
 
 def at_once(work: Callable[[int], list[str]]) -> list[list[str]]:
@@ -49,105 +49,109 @@ def at_once(work: Callable[[int], list[str]]) -> list[list[str]]:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[XComposer], list[int]]:
-    """Notes how many answers each pass serves."""
+    """Records how many answers each pass serves."""
 
     def watch(model: XComposer) -> list[int]:
-        llm, sizes = model._reader._network.llm, list[int]()
+        llm, sizes = model._runner._network.llm, list[int]()
         forward = llm.forward
 
-        def watched(*, inputs_embeds: torch.Tensor, **given: object) -> object:
+        def watch_forward(*, inputs_embeds: torch.Tensor, **given: object) -> object:
             sizes.append(len(inputs_embeds))
             return forward(inputs_embeds=inputs_embeds, **given)
 
-        monkeypatch.setattr(llm, "forward", watched)
+        monkeypatch.setattr(llm, "forward", watch_forward)
         return sizes
 
     return watch
 
 
-def test_answers_at_once_are_those_of_each_alone(folder: Path, passes: Callable[[XComposer], list[int]]) -> None:
-    together, alone = opened(folder), opened(folder)
+def test_simultaneous_answers_equal_those_of_a_single_call(
+    folder: Path, passes: Callable[[XComposer], list[int]]
+) -> None:
+    together, alone = open_model(folder), open_model(folder)
     sizes = passes(together)
-    answers = at_once(lambda number: said(together, number))
-    assert answers == [said(alone, number) for number in range(AT_ONCE)]
-    assert sum(len(answer) > 10 for answer in answers) >= 3  # they were long enough to meet
+    answers = at_once(lambda number: answer(together, number))
+    assert answers == [answer(alone, number) for number in range(AT_ONCE)]
+    assert sum(len(answer) > 10 for answer in answers) >= 3  # long enough to share passes
     assert max(sizes) >= 3
 
 
-def test_a_shared_pass_gives_every_row_the_scores_of_its_own(folder: Path) -> None:
-    reader = opened(folder)._reader
+def test_a_shared_pass_gives_every_row_the_scores_of_its_own_pass(folder: Path) -> None:
+    runner = open_model(folder)._runner
     prompts: list[list[Unit]] = [list(range(5, 5 + length)) for length in (40, 3, 17, 1)]
 
     @contextmanager
     def read(units: Sequence[Unit]) -> Iterator[Prefix]:
-        with reader.reading(units, more=3, cancelled=never) as (prefix, _):
+        with runner.read_prompt(units, more=3, is_cancelled=never) as (prefix, _):
             yield prefix
 
     with read(prompts[0]) as a, read(prompts[1]) as b, read(prompts[2]) as c, read(prompts[3]) as d:
-        shared = [reader._step([(prefix, 9) for prefix in (a, b, c, d)]) for _ in range(3)][-1]
+        shared = [runner._step([(prefix, 9) for prefix in (a, b, c, d)]) for _ in range(3)][-1]
         assert [prefix.rows for prefix in (a, b, c, d)] == [len(units) + 3 for units in prompts]
     for units, scores in zip(prompts, shared, strict=True):
-        with reader.reading([*units, 9, 9, 9], more=0, cancelled=never) as (_, alone):
+        with runner.read_prompt([*units, 9, 9, 9], more=0, is_cancelled=never) as (_, alone):
             torch.testing.assert_close(scores, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_a_caller_who_leaves_ends_within_a_token_and_the_others_go_on(folder: Path) -> None:
-    together, alone = opened(folder), opened(folder)
-    asked_for = iter([False] * 6)
-    answers = at_once(lambda number: said(together, number, (lambda: next(asked_for, True)) if number == 0 else never))
-    wanted = [said(alone, number) for number in range(AT_ONCE)]
-    assert answers[1:] == wanted[1:]
-    assert answers[0] == wanted[0][: len(answers[0])]
+def test_a_cancelled_answer_ends_within_a_token_and_the_others_continue(folder: Path) -> None:
+    together, alone = open_model(folder), open_model(folder)
+    cancel_checks = iter([False] * 6)
+    answers = at_once(
+        lambda number: answer(together, number, (lambda: next(cancel_checks, True)) if number == 0 else never)
+    )
+    expected = [answer(alone, number) for number in range(AT_ONCE)]
+    assert answers[1:] == expected[1:]
+    assert answers[0] == expected[0][: len(answers[0])]
     assert len(answers[0]) <= 6
-    assert together._reader._prefixes._taken == 0
+    assert together._runner._prefixes._reserved == 0
 
 
-def test_answers_at_once_stay_within_the_budget_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = opened(folder)
-    prefixes, llm = model._reader._prefixes, model._reader._network.llm
-    longest = max(model.count_tokens(asked(model, number)[0]) for number in range(AT_ONCE)) + 30
-    prefixes._positions = 2 * longest
-    reading, forward = prefixes.reading, llm.forward
+def test_simultaneous_answers_stay_within_the_budget_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_model(folder)
+    prefixes, llm = model._runner._prefixes, model._runner._network.llm
+    longest = max(model.count_tokens(request(model, number)[0]) for number in range(AT_ONCE)) + 30
+    prefixes._capacity = 2 * longest
+    reserve, forward = prefixes.reserve, llm.forward
     live, seen = list[Prefix](), list[int]()
 
     @contextmanager
-    def noted(*given: object, **named: object) -> Iterator[Prefix]:
-        with reading(*given, **named) as prefix:  # type: ignore[arg-type]  # handed through
+    def record(*given: object, **named: object) -> Iterator[Prefix]:
+        with reserve(*given, **named) as prefix:  # type: ignore[arg-type]  # arguments are passed through
             live.append(prefix)
             try:
                 yield prefix
             finally:
                 live.remove(prefix)
 
-    def watched(**given: object) -> object:
+    def watch_forward(**given: object) -> object:
         out = forward(**given)
-        tensors = [tensor for each in (*prefixes._kept, *live) for _, *both in each.layers() for tensor in both]
+        tensors = [tensor for each in (*prefixes._cached, *live) for _, *both in each.layers() for tensor in both]
         seen.append(sum(tensor.untyped_storage().nbytes() for tensor in tensors))
         return out
 
-    monkeypatch.setattr(prefixes, "reading", noted)
-    monkeypatch.setattr(llm, "forward", watched)
-    at_once(lambda number: said(model, number))
+    monkeypatch.setattr(prefixes, "reserve", record)
+    monkeypatch.setattr(llm, "forward", watch_forward)
+    at_once(lambda number: answer(model, number))
     budget = 2 * longest * prefixes._position_bytes
     assert 0.5 * budget < max(seen) <= budget
 
 
-def test_the_composer_lets_in_as_many_calls_as_the_model_serves(folder: Path) -> None:
+def test_the_composer_admits_as_many_calls_as_the_model_serves(folder: Path) -> None:
     served = ModelPool(EndpointConfig(), LocalRuntime(device="cpu")).load_chat(str(folder), "clip", lambda: 60.0)
     with ExitStack() as calls:
         for _ in range(AT_ONCE):
             calls.enter_context(served.queue.enter(lambda: 1.0))
-        with pytest.raises(TimeoutError), served.queue.enter(_nobody):
+        with pytest.raises(TimeoutError), served.queue.enter(_give_up):
             pass
 
 
-def _nobody() -> float:
+def _give_up() -> float:
     raise TimeoutError
 
 
-def test_caches_side_by_side_hold_zeros_behind_the_shorter_ones() -> None:
-    prefixes = [Prefix(values=DynamicCache()) for _ in range(2)]
-    prefixes[0].values.update(torch.ones(1, 1, 2, 3), torch.ones(1, 1, 2, 3), 0)
+def test_batched_caches_are_padded_with_zeros() -> None:
+    prefixes = [Prefix(kv=DynamicCache()) for _ in range(2)]
+    prefixes[0].kv.update(torch.ones(1, 1, 2, 3), torch.ones(1, 1, 2, 3), 0)
     new = torch.full((2, 1, 1, 3), 5.0)
     keys, values = BatchedKVCache(prefixes).update(new, new, 0)
     assert keys[:, 0, :, 0].tolist() == values[:, 0, :, 0].tolist() == [[1, 1, 5], [5, 0, 0]]

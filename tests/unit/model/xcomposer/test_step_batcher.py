@@ -1,4 +1,4 @@
-"""Steps of several answers in one pass."""
+"""The steps of several answers run in one pass."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ WAIT_S = 20.0
 
 
 class Passes:
-    """Doubles numbers; the first pass waits until the others are there."""
+    """Doubles numbers; the first pass waits until the others have queued their rows."""
 
     def __init__(self, others: int) -> None:
         self.steps = StepBatcher(self.run)
@@ -30,51 +30,51 @@ class Passes:
         return [2 * row for row in rows]
 
     def walk(self, numbers: Sequence[int]) -> list[int]:
-        with self.steps.member() as step:
+        with self.steps.join() as step:
             return [step(number) for number in numbers]
 
 
-def until(is_so: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT_S
-    while not is_so():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.001)
 
 
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    return lambda seconds: monkeypatch.setattr(step_batcher, "_PATIENCE_S", seconds)
+def set_wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    return lambda seconds: monkeypatch.setattr(step_batcher, "_WAIT_S", seconds)
 
 
-def test_those_who_step_at_the_same_time_share_a_pass(patience: Callable[[float], None]) -> None:
-    patience(WAIT_S)
+def test_simultaneous_steps_share_a_pass(set_wait: Callable[[float], None]) -> None:
+    set_wait(WAIT_S)
     passes = Passes(others=3)
     with ThreadPoolExecutor(4) as pool:
         walks = [pool.submit(passes.walk, range(first, first + 5)) for first in (0, 10, 20, 30)]
     assert [walk.result() for walk in walks] == [[2 * (first + i) for i in range(5)] for first in (0, 10, 20, 30)]
-    assert passes.sizes == [1, 4, 4, 4, 4, 3]  # the first began alone and is done a step earlier
+    assert passes.sizes == [1, 4, 4, 4, 4, 3]  # the first one started alone and ends a step earlier
 
 
-def test_one_who_leaves_holds_nobody_up(patience: Callable[[float], None]) -> None:
-    patience(10 * WAIT_S)
+def test_a_member_that_leaves_delays_no_other(set_wait: Callable[[float], None]) -> None:
+    set_wait(10 * WAIT_S)
     passes = Passes(others=1)
     with ThreadPoolExecutor(2) as pool:
         walks = [pool.submit(passes.walk, range(count)) for count in (3, 9)]
         assert [len(walk.result(timeout=WAIT_S)) for walk in walks] == [3, 9]
 
 
-def test_one_who_dawdles_holds_the_others_up_once(patience: Callable[[float], None]) -> None:
-    patience(0.3)
+def test_a_slow_member_delays_the_others_once(set_wait: Callable[[float], None]) -> None:
+    set_wait(0.3)
     passes = Passes(others=0)
-    with passes.steps.member() as slow, passes.steps.member() as quick:
+    with passes.steps.join() as slow, passes.steps.join() as quick:
         slow(1)
         started = time.monotonic()
         assert [quick(number) for number in range(20)] == [2 * number for number in range(20)]
         assert 0.3 <= time.monotonic() - started < 10 * 0.3  # each of the twenty steps would wait as long
-        assert slow(4) == 8  # it may come back
+        assert slow(4) == 8  # it may continue
 
 
-def test_an_error_is_everybodys_whose_step_it_was_and_nobody_elses() -> None:
+def test_an_error_reaches_every_caller_of_its_step_and_no_other() -> None:
     passes = Passes(others=2)
     caught: list[str] = []
 
@@ -94,18 +94,18 @@ def test_an_error_is_everybodys_whose_step_it_was_and_nobody_elses() -> None:
     assert passes.walk([5]) == [10]
 
 
-def test_turns_are_taken_in_the_order_in_which_they_were_asked_for() -> None:
-    turns, order = FifoLock(), list[int]()
+def test_the_lock_serves_its_callers_in_their_order() -> None:
+    lock, order = FifoLock(), list[int]()
 
     def take(number: int) -> None:
-        with turns:
+        with lock:
             order.append(number)
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
-    with turns:
+    with lock:
         for number, thread in enumerate(threads):
             thread.start()
-            until(lambda number=number: turns._asked == number + 2)  # type: ignore[misc]  # a default of the loop's
+            until(lambda number=number: lock._next_ticket == number + 2)  # type: ignore[misc]  # a default argument binds the loop variable
     for thread in threads:
         thread.join()
     assert order == list(range(8))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from tests import fake_modelscope
-from tests.clip_checkpoints import pictures
+from tests.clip_checkpoints import sample_images
 from xcomp_indexer import embed
 from xcomp_indexer.admin.pull_models import main as pull
 from xcomp_indexer.embed.base import Embedder
@@ -91,9 +91,11 @@ def test_images_and_texts_get_the_vectors_of_the_library(folder: Path, embedder:
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     model.eval()
     with torch.no_grad():
-        seen = model.encode_image(torch.stack([transform(picture) for picture in pictures()]), normalize=True).numpy()
+        seen = model.encode_image(
+            torch.stack([transform(picture) for picture in sample_images()]), normalize=True
+        ).numpy()
         read = model.encode_text(tokenizer(TEXTS), normalize=True).numpy()
-    assert np.abs(embedder.encode_images(pictures()).vectors - seen).max() < NEAR
+    assert np.abs(embedder.encode_images(sample_images()).vectors - seen).max() < NEAR
     assert np.abs(embedder.encode_texts(TEXTS) - read).max() < NEAR
 
 
