@@ -71,7 +71,7 @@ def index(
         profile=profile,
         prune=prune,
         dry_run=dry_run,
-        exclude=exclude or (),
+        exclude=[options.parse_text(each, name="glob of --exclude") for each in exclude or ()],
         retry_failed=retry_failed,
     )
     job = IngestJob(indexer, request, [_to_absolute(path) for path in own])

@@ -92,7 +92,7 @@ def search(
         queries=[pb.Query(parts=wanted.parts())],
         k=k,
         language=language_value(lang),
-        where=where or (),
+        where=[options.parse_text(each, name="filter of --where") for each in where or ()],
         diversity=diverse,
         allow_restricted=allow_restricted,
         profile=profile,

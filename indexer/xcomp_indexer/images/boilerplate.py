@@ -12,6 +12,8 @@ _MAKERS = (
     "lg|medion|minolta|motorola|nikon|nokia|olympus|oneplus|oppo|panasonic|pentax|polaroid|praktica|realme|ricoh|"
     "rollei|samsung|samsung techwin|sanyo|sigma|sony|sony ericsson|toshiba|traveler|vivitar|vivo|xiaomi|yashica|zte"
 )
+_SHOT = "pictur[e]"
+_SHOTS = f"{_SHOT}s"
 _SUFFIX = (
     r"\.(?:jpe?g|jpe|jfif|png|webp|gif|tiff?|bmp|avif|hei[cf]|hif|dng|cr[23w]|nef|arw|orf|rw2|raf|raw|psd|mp4|mov)"
 )
@@ -19,14 +21,14 @@ _PATTERNS = [
     re.compile(pattern, re.IGNORECASE | re.ASCII)
     for pattern in (
         rf"(?:{_MAKERS})(?:[\s,]+[\w./+-]+){{0,3}}?[\s,]+"
-        r"(?:digital(?: still)? camera|digital science|dsc|camera(?: pictures)?|csc|pictures)",
+        rf"(?:digital(?: still)? camera|digital science|dsc|camera(?: {_SHOTS})?|csc|{_SHOTS})",
         rf"<?\s*(?:{_MAKERS}|digimax)\b[^<>]*>",
         r"<[^<>]*(?:digimax|kenox|samsung)[^<>]*>",
-        r"(?:digital(?: still)? camera|camera|default|x-default|untitled|unnamed|no ?title|image|picture|photo)",
-        r"(?:exif[_ ]?jpe?g(?:[_ ]picture)?|exif|jfif|jpe?g|dcf \d\.\d|binary comment)",
+        rf"(?:digital(?: still)? camera|camera|default|x-default|untitled|unnamed|no ?title|image|{_SHOT}|photo)",
+        rf"(?:exif[_ ]?jpe?g(?:[_ ]{_SHOT})?|exif|jfif|jpe?g|dcf \d\.\d|binary comment)",
         r"(?:charset ?= ?\"?(?:ascii|unicode|utf-8)\"?|ascii|unicode)",
         r"(?:created|made|edited|processed|file written|optimized) (?:with|by|using) [\w .®™-]+",
-        r"(?:acd systems digital imaging|photomania photo|screen ?shot|my great picture)",
+        rf"(?:acd systems digital imaging|photomania photo|screen ?shot|my great {_SHOT})",
         r"(?:[a-z]{0,12}_)?cuva",
         r"(?:oz|hw|r|fr|b)?(?:dav|nor|edf|cof|nfm|mde|btf|ptr|hdr|hdrpl|sdr|hdrb|ptfbty|fptbty|rptnb|bty|qrf)"
         r"(?:_(?:vivid|soft|hdrb|hdr|cuva))?",

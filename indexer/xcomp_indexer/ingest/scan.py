@@ -186,4 +186,6 @@ class _Walk:
 
 def _is_excluded(relative: str, exclude: Sequence[str]) -> bool:
     name = os.path.basename(relative)  # noqa: PTH119
+    if any(relative == pattern.rstrip("/") or name == pattern.rstrip("/") for pattern in exclude):
+        return True  # its name as it is, brackets and all
     return any(fnmatch(relative, pattern) or fnmatch(name, pattern.rstrip("/")) for pattern in exclude)
