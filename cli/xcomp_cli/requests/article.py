@@ -30,7 +30,7 @@ def article_options(
         language=language_value(lang),
         seed=seed,
         k=k,
-        where=[parse_text(each, name="filter of --where") for each in where or ()],
+        where=[parse_text(each, name="--where") for each in where or ()],
         images=images,
         max_images=max_images,
         allow_restricted=allow_restricted,

@@ -2,7 +2,8 @@
 
 A block goes from `<!-- xcomp:begin ID -->` to `<!-- xcomp:end ID -->`; ID is a digest of the text between the marks.
 A mark without the right digest, without its counterpart, or in code was typed by the author and is text like any other.
-Where a line break had to be added so that the block stands on lines of its own, the mark on that side has a `+`.
+Where a line break had to be added so that the block stands on lines of its own, the mark on that side has a `+`;
+in a page of WordPress both marks have it where they stand in a block of its editor, which was added as well.
 """
 
 import hashlib
@@ -19,9 +20,12 @@ from xcomp_composer.document.markdown import parse
 from xcomp_composer.document.splitting import split_blocks
 
 _MARK = re.compile(r"<!-- xcomp:(begin|end)(\+?) ([0-9a-f]{12}) -->")
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>~&|$])")
+_PUNCTUATION = re.compile(r"([\\`*_\[\]>~&|$])|([{}<])|(%)(?=%)")
 _UNSAFE_IN_LINK = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})|[\s<>()\\\"']")
 _IMAGE_STYLE = "max-width: 100%; height: auto"  # the author's styles may not limit the width
+_WORDPRESS_BEGIN, _WORDPRESS_END = "<!-- wp:html -->", "<!-- /wp:html -->"
+_ADDED_BEFORE = re.compile(rf"(\r\n|\r|\n)\1{_WORDPRESS_BEGIN}\1\Z")
+_ADDED_AFTER = re.compile(rf"(?:\r\n|\r|\n){_WORDPRESS_END}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -70,8 +74,13 @@ def detect_line_end(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Returns a text as one line that Markdown shows literally."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+    """Returns a text as one line that Markdown shows literally, and in which no template language finds a tag."""
+    return _PUNCTUATION.sub(_escape_mark, " ".join(text.split()))
+
+
+def _escape_mark(match: re.Match[str]) -> str:
+    """Marks of templates become references: a backslash would leave `{%` and `<%` whole."""
+    return f"\\{match[1]}" if match[1] else f"&#{ord(match[0])};"
 
 
 def _find_image_blocks(text: str, format_: str) -> Iterator[_Range]:
@@ -89,6 +98,10 @@ def _find_image_blocks(text: str, format_: str) -> Iterator[_Range]:
 
 
 def _include_added_breaks(text: str, begin: re.Match[str], end: re.Match[str]) -> _Range:
+    before = _ADDED_BEFORE.search(text[max(0, begin.start() - 30) : begin.start()]) if begin.group(2) else None
+    after = _ADDED_AFTER.match(text, end.end()) if end.group(2) else None
+    if before and after:
+        return _Range(begin.start() - len(before.group()), after.end())
     before = re.search(r"(?:\r\n|\r|\n)\Z", text[max(0, begin.start() - 2) : begin.start()])
     after = _LINE_END.match(text, end.end())
     return _Range(
@@ -128,7 +141,11 @@ def _append_after_tag(segment: str, body: str, *, newline: str, is_last: bool) -
     """Puts a block right after the last tag of the segment: white space between blocks of a page has no meaning."""
     words = segment.rstrip()
     digest = _digest(body)
-    return f"{words}<!-- xcomp:begin {digest} -->{body}<!-- xcomp:end {digest} -->{segment[len(words) :]}"
+    rest = segment[len(words) :]
+    if words.endswith("-->") and "wp:paragraph" in words[-40:]:
+        opening = f"{newline}{newline}{_WORDPRESS_BEGIN}{newline}<!-- xcomp:begin+ {digest} -->"
+        return f"{words}{opening}{body}<!-- xcomp:end+ {digest} -->{newline}{_WORDPRESS_END}{rest}"
+    return f"{words}<!-- xcomp:begin {digest} -->{body}<!-- xcomp:end {digest} -->{rest}"
 
 
 def _can_take_comment(words: str) -> bool:

@@ -4,22 +4,28 @@ Illustrating by scores alone loads nothing. Only this file imports the loader of
 model is needed, so that a composer without a language model stays light.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xcomp_composer.model_pool.fair_queue import FairQueue
+from xcomp_composer.model_pool.model_names import check_model
 from xcomp_protos.errors import Conflict, InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
     from xcomp_composer.model_pool.session import LoadedModel
     from xcomp_model.base import Capabilities
 
+log = logging.getLogger(__name__)
+
 RETRIEVAL = "retrieval"  # the composer model that is no language model: the scores of the repository decide
 DRAFT = "draft"
 ILLUSTRATORS = {"clip": RETRIEVAL, "lite": RETRIEVAL, "xcomposer": "internlm/internlm-xcomposer2-7b"}  # by profile
 WRITERS = {"clip": "", "lite": DRAFT, "xcomposer": "internlm/internlm-xcomposer2-7b"}
+MAX_MODELS = 16  # in memory; the one that was loaded first makes room, its calls end in peace
 _QUEUE_LENGTH = 64  # more than the calls that a server accepts
 
 _NO_WRITER = (
@@ -63,17 +69,35 @@ _AUTO = LocalRuntime()
 
 
 class ModelPool:
-    """The models of a composer in memory."""
+    """The models of a composer in memory.
 
-    def __init__(self, endpoint: EndpointConfig, local: LocalRuntime = _AUTO) -> None:
+    Args:
+        endpoint: of the models `openai:NAME`.
+        local: how models run in this process.
+        allowed: names and folders that callers may use beside the known models; `*`: any.
+    """
+
+    def __init__(
+        self, endpoint: EndpointConfig, local: LocalRuntime = _AUTO, *, allowed: Collection[str] = frozenset()
+    ) -> None:
+        self._allowed = allowed
+        self._lock = threading.Lock()
         self._endpoint = endpoint
         self._local = local
-        self._loading: defaultdict[str, FairQueue] = defaultdict(lambda: FairQueue(width=1, waiting=_QUEUE_LENGTH))
+        self._loading: dict[str, tuple[FairQueue, int]] = {}  # by model, with the number of callers
         self._loaded: dict[str, LoadedModel] = {}
 
     def names(self) -> list[str]:
         """Returns the names of the models in memory."""
         return sorted(self._loaded)
+
+    def free_idle(self, after_s: float) -> bool:
+        """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""
+        unused = [name for name, loaded in list(self._loaded.items()) if loaded.queue.idle_s() > after_s]
+        for name in unused:
+            del self._loaded[name]
+            log.info("event=model_freed model=%s", name)
+        return bool(unused)
 
     def load_illustrator(self, model: str, profile: str, check: Check) -> "LoadedModel | None":
         """Returns the model that places and chooses images; None if the scores of the repository do.
@@ -87,7 +111,7 @@ class ModelPool:
             InvalidRequest: there is no such model.
             Conflict: the model cannot be loaded, whatever the request says.
         """
-        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        name = self._check(model) or ILLUSTRATORS.get(profile, RETRIEVAL)
         if name == RETRIEVAL or not _capabilities(name).sees:
             return None
         loaded = self._load(name, check)
@@ -95,7 +119,7 @@ class ModelPool:
 
     def load_writer(self, model: str, profile: str, *, language: str, check: Check) -> "LoadedModel":
         """Returns the model that writes in the language; raises like `load_illustrator`, or Unsupported."""
-        name = model or WRITERS.get(profile, "")
+        name = self._check(model) or WRITERS.get(profile, "")
         if name in ("", RETRIEVAL):
             raise Unsupported(_NO_WRITER)
         if name == DRAFT and language != "en":
@@ -104,14 +128,14 @@ class ModelPool:
 
     def load_editor(self, model: str, profile: str, check: Check) -> "LoadedModel":
         """Returns the model that rewrites paragraphs; raises like `load_writer`."""
-        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        name = self._check(model) or ILLUSTRATORS.get(profile, RETRIEVAL)
         if name == RETRIEVAL:
             raise Unsupported(_NO_EDITOR)
         return self._load(name, check)
 
     def load_chat(self, model: str, profile: str, check: Check) -> "LoadedModel":
         """Returns the model that answers questions; raises like `load_writer`."""
-        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        name = self._check(model) or ILLUSTRATORS.get(profile, RETRIEVAL)
         if name in (RETRIEVAL, DRAFT):
             raise Unsupported(_NO_CHAT.format(model=name))
         return self._load(name, check)
@@ -128,7 +152,7 @@ class ModelPool:
             base_url=self._endpoint.url,
             api_key=self._endpoint.key,
         )
-        with self._loading[name].enter(check):
+        with self._turn(name) as turn, turn.enter(check):
             if name not in self._loaded:
                 try:
                     model = load(name, runtime)
@@ -137,8 +161,35 @@ class ModelPool:
                 except base.ModelFailure as error:
                     raise Conflict(str(error)) from None
                 queue = FairQueue(width=model.capabilities.at_once, waiting=_QUEUE_LENGTH)
-                self._loaded[name] = LoadedModel(model, queue)
+                return self._keep(name, LoadedModel(model, queue))
             return self._loaded[name]
+
+    def _check(self, model: str) -> str:
+        """Returns the name that a request gives, which may be empty; raises `InvalidRequest` for one not allowed."""
+        if model:
+            check_model(model, self._allowed)
+        return model
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[FairQueue]:
+        """Yields the queue of the callers of one model; nothing stays of it when the last of them has left."""
+        with self._lock:
+            queue, callers = self._loading.get(name) or (FairQueue(width=1, waiting=_QUEUE_LENGTH), 0)
+            self._loading[name] = queue, callers + 1
+        try:
+            yield queue
+        finally:
+            with self._lock:
+                queue, callers = self._loading.pop(name)
+                if callers > 1:
+                    self._loading[name] = queue, callers - 1
+
+    def _keep(self, name: str, loaded: "LoadedModel") -> "LoadedModel":
+        with self._lock:
+            while len(self._loaded) >= MAX_MODELS:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[name] = loaded
+        return loaded
 
 
 def _capabilities(name: str) -> "Capabilities":
