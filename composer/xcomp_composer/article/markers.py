@@ -26,6 +26,7 @@ _IMAGE_STYLE = "max-width: 100%; height: auto"  # the author's styles may not li
 _WORDPRESS_BEGIN, _WORDPRESS_END = "<!-- wp:html -->", "<!-- /wp:html -->"
 _ADDED_BEFORE = re.compile(rf"(\r\n|\r|\n)\1{_WORDPRESS_BEGIN}\1\Z")
 _ADDED_AFTER = re.compile(rf"(?:\r\n|\r|\n){_WORDPRESS_END}")
+_UNDERLINE = re.compile(r" {0,3}[-=]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -52,7 +53,7 @@ def insert_image_blocks(article: Article) -> str:
     newline = detect_line_end(article.text)
     pieces: list[str] = []
     for number, segment in enumerate(article.segments):
-        is_last = number + 1 == len(article.segments)
+        following = article.segments[number + 1].text if number + 1 < len(article.segments) else None
         if segment.illustration:
             is_html = article.format == "html"
             body = (
@@ -61,7 +62,7 @@ def insert_image_blocks(article: Article) -> str:
                 else _render_markdown(segment.illustration, newline)
             )
             append = _append_after_tag if is_html else _append_on_own_lines
-            pieces.append(append(segment.text, body, newline=newline, is_last=is_last))
+            pieces.append(append(segment.text, body, newline=newline, following=following))
         else:
             pieces.append(segment.text)
     return "".join(pieces)
@@ -121,14 +122,17 @@ def _find_code(text: str, format_: str) -> list[_Range]:
     return [_Range(offsets[token.map[0]], offsets[token.map[1]]) for token in tokens if token.map]
 
 
-def _append_on_own_lines(segment: str, body: str, *, newline: str, is_last: bool) -> str:
+def _append_on_own_lines(segment: str, body: str, *, newline: str, following: str | None) -> str:
     """Puts a block on lines of its own, after the last line of the segment and before the blank lines behind it."""
     words = segment.rstrip("\r\n \t")
     rest = split_lines(segment[len(words) :])
     digest = _digest(body)
     begin, end = f"<!-- xcomp:begin {digest} -->", f"<!-- xcomp:end {digest} -->"
     has_break = bool(rest) and rest[0] != rest[0].rstrip("\r\n")
-    if has_break and (is_last or len(rest) > 1):
+    if has_break and following and len(rest) > 1 and _UNDERLINE.match(following):
+        # Pandoc would read a mark with a rule on the next line as a heading.
+        end = f"<!-- xcomp:end+ {digest} -->{newline}"
+    if has_break and (following is None or len(rest) > 1):
         return f"{words}{rest[0]}{begin}{body}{end}{''.join(rest[1:])}"
     if _can_take_comment(words):
         return f"{words}{begin}{body}{end}{''.join(rest)}"
@@ -137,7 +141,7 @@ def _append_on_own_lines(segment: str, body: str, *, newline: str, is_last: bool
     return f"{segment}{newline}<!-- xcomp:begin+ {digest} -->{body}{end}"
 
 
-def _append_after_tag(segment: str, body: str, *, newline: str, is_last: bool) -> str:  # noqa: ARG001  # as `_append_on_own_lines`
+def _append_after_tag(segment: str, body: str, *, newline: str, following: str | None) -> str:  # noqa: ARG001  # as `_append_on_own_lines`
     """Puts a block right after the last tag of the segment: white space between blocks of a page has no meaning."""
     words = segment.rstrip()
     digest = _digest(body)

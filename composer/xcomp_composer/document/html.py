@@ -245,11 +245,11 @@ def _restrict(spans: Sequence[_HtmlBlock], source: str) -> Iterator[_HtmlBlock]:
     wordpress = WordPressBlocks(source)
     for span in spans:
         if span.kind is Kind.PARAGRAPH:
-            end = wordpress.find_end(span.start, span.end)
-            if end is None or any(_is_inside(position, stretches) for position in (span.start, span.end)):
+            place = wordpress.find_end(span.start, span.end)
+            if place is None or any(_is_inside(position, stretches) for position in (span.start, span.end)):
                 span = _HtmlBlock(span.start, span.end, Kind.OTHER)
             else:
-                span = _HtmlBlock(span.start, end, span.kind, span.prose)
+                span = _HtmlBlock(span.start, place, span.kind, span.prose)
         yield span
 
 

@@ -13,8 +13,8 @@ from xcomp_indexer.embed.engine.bert import bert_block, bert_embeddings
 from xcomp_indexer.embed.engine.graph import Array, State, ints, weight
 from xcomp_indexer.embed.engine.openvino import Graph, Node, op
 from xcomp_indexer.embed.engine.transformer import (
-    Block,
     Dense,
+    TransformerBlock,
     dense_of,
     embed_pixels,
     first,
@@ -110,11 +110,11 @@ def chinese_text(state: State, tower: Tower) -> Graph:
     return Graph([dense_of(state, "text_projection")(pooled)], [input_ids, mask], "chinese_clip-text")
 
 
-def _open_clip_blocks(state: State, transformer: str, tower: Tower) -> list[Block]:
+def _open_clip_blocks(state: State, transformer: str, tower: Tower) -> list[TransformerBlock]:
     return [_open_clip_block(state, prefix, tower) for prefix in _layers(state, f"{transformer}.resblocks")]
 
 
-def _open_clip_block(state: State, prefix: str, tower: Tower) -> Block:
+def _open_clip_block(state: State, prefix: str, tower: Tower) -> TransformerBlock:
     q, k, v = (
         Dense(matrix, bias)
         for matrix, bias in zip(
@@ -123,7 +123,7 @@ def _open_clip_block(state: State, prefix: str, tower: Tower) -> Block:
             strict=True,
         )
     )
-    return Block(
+    return TransformerBlock(
         q=q,
         k=k,
         v=v,
@@ -137,8 +137,8 @@ def _open_clip_block(state: State, prefix: str, tower: Tower) -> Block:
     )
 
 
-def _chinese_block(state: State, prefix: str, tower: Tower) -> Block:
-    return Block(
+def _chinese_block(state: State, prefix: str, tower: Tower) -> TransformerBlock:
+    return TransformerBlock(
         q=dense_of(state, f"{prefix}.self_attn.q_proj"),
         k=dense_of(state, f"{prefix}.self_attn.k_proj"),
         v=dense_of(state, f"{prefix}.self_attn.v_proj"),

@@ -2,7 +2,7 @@
 
 from xcomp_indexer.embed.engine.graph import State, ints, weight
 from xcomp_indexer.embed.engine.openvino import Node, op
-from xcomp_indexer.embed.engine.transformer import Block, dense_of, first_rows, gelu, norm_of
+from xcomp_indexer.embed.engine.transformer import TransformerBlock, dense_of, first_rows, gelu, norm_of
 
 _EPS = 1e-12  # of its layer normalisations
 
@@ -15,10 +15,10 @@ def bert_embeddings(state: State, input_ids: Node, prefix: str) -> Node:  # [B, 
     return norm_of(state, f"{prefix}.LayerNorm", eps=_EPS)(x)
 
 
-def bert_block(state: State, prefix: str, *, heads: int) -> Block:
+def bert_block(state: State, prefix: str, *, heads: int) -> TransformerBlock:
     """Returns a layer of BERT."""
     attention = f"{prefix}.attention"
-    return Block(
+    return TransformerBlock(
         q=dense_of(state, f"{attention}.self.query"),
         k=dense_of(state, f"{attention}.self.key"),
         v=dense_of(state, f"{attention}.self.value"),

@@ -43,7 +43,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Block:
+class TransformerBlock:
     """The weights of a transformer block."""
 
     q: Dense
