@@ -4,7 +4,7 @@ Illustrating by scores alone loads nothing. Only this file imports the loader of
 model is needed, so that a composer without a language model stays light.
 """
 
-from collections import defaultdict
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -14,12 +14,13 @@ from xcomp_protos.errors import Conflict, InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
     from xcomp_composer.model_pool.session import LoadedModel
-    from xcomp_model.base import Capabilities
+    from xcomp_model.base import Capabilities, VisionLanguageModel
 
 RETRIEVAL = "retrieval"  # the composer model that is no language model: the scores of the repository decide
 DRAFT = "draft"
 ILLUSTRATORS = {"clip": RETRIEVAL, "lite": RETRIEVAL, "xcomposer": "internlm/internlm-xcomposer2-7b"}  # by profile
 WRITERS = {"clip": "", "lite": DRAFT, "xcomposer": "internlm/internlm-xcomposer2-7b"}
+MAX_ENDPOINT_MODELS = 32  # in memory; those that were used last are kept
 _QUEUE_LENGTH = 64  # more than the calls that a server accepts
 
 _NO_WRITER = (
@@ -68,7 +69,8 @@ class ModelPool:
     def __init__(self, endpoint: EndpointConfig, local: LocalRuntime = _AUTO) -> None:
         self._endpoint = endpoint
         self._local = local
-        self._loading: defaultdict[str, FairQueue] = defaultdict(lambda: FairQueue(width=1, waiting=_QUEUE_LENGTH))
+        self._lock = threading.Lock()
+        self._loading: dict[str, FairQueue] = {}
         self._loaded: dict[str, LoadedModel] = {}
 
     def names(self) -> list[str]:
@@ -98,7 +100,7 @@ class ModelPool:
         name = model or WRITERS.get(profile, "")
         if name in ("", RETRIEVAL):
             raise Unsupported(_NO_WRITER)
-        if name == DRAFT and language != "en":
+        if _canonical_name(name) == DRAFT and language != "en":
             raise Unsupported(_ENGLISH_ONLY)
         return self._load(name, check)
 
@@ -112,12 +114,38 @@ class ModelPool:
     def load_chat(self, model: str, profile: str, check: Check) -> "LoadedModel":
         """Returns the model that answers questions; raises like `load_writer`."""
         name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
-        if name in (RETRIEVAL, DRAFT):
+        if name == RETRIEVAL or _canonical_name(name) == DRAFT:
             raise Unsupported(_NO_CHAT.format(model=name))
         return self._load(name, check)
 
     def _load(self, name: str, check: Check) -> "LoadedModel":
         from xcomp_composer.model_pool.session import LoadedModel
+
+        name = _canonical_name(name)
+        with self._lock:
+            entrance = self._loading.setdefault(name, FairQueue(width=1, waiting=_QUEUE_LENGTH))
+        try:
+            with entrance.enter(check):
+                if name not in self._loaded:
+                    model = self._open(name)
+                    queue = FairQueue(width=model.capabilities.at_once, waiting=_QUEUE_LENGTH)
+                    self._loaded[name] = LoadedModel(model, queue)
+                return self._mark_used(name)
+        finally:
+            if name not in self._loaded:
+                self._loading.pop(name, None)
+
+    def _mark_used(self, name: str) -> "LoadedModel":
+        """Moves a model to the end of those in memory; forgets the endpoint models that were not used for longest."""
+        with self._lock:
+            loaded = self._loaded[name] = self._loaded.pop(name)
+            endpoints = [each for each in self._loaded if each.startswith(("openai:", "openai-text:"))]
+            for each in endpoints[:-MAX_ENDPOINT_MODELS]:
+                del self._loaded[each]
+                self._loading.pop(each, None)
+        return loaded
+
+    def _open(self, name: str) -> "VisionLanguageModel":
         from xcomp_model import base, load
 
         runtime = base.Runtime(
@@ -128,17 +156,22 @@ class ModelPool:
             base_url=self._endpoint.url,
             api_key=self._endpoint.key,
         )
-        with self._loading[name].enter(check):
-            if name not in self._loaded:
-                try:
-                    model = load(name, runtime)
-                except base.UnknownModel as error:
-                    raise InvalidRequest(f"model: {error}") from None
-                except base.ModelFailure as error:
-                    raise Conflict(str(error)) from None
-                queue = FairQueue(width=model.capabilities.at_once, waiting=_QUEUE_LENGTH)
-                self._loaded[name] = LoadedModel(model, queue)
-            return self._loaded[name]
+        try:
+            return load(name, runtime)
+        except base.UnknownModel as error:
+            raise InvalidRequest(f"model: {error}") from None
+        except base.ModelFailure as error:
+            raise Conflict(str(error)) from None
+
+
+def _canonical_name(name: str) -> str:
+    """Returns the one name of a model, so that each is in memory once."""
+    from xcomp_model import base, canonical_name
+
+    try:
+        return canonical_name(name)
+    except base.UnknownModel as error:
+        raise InvalidRequest(f"model: {error}") from None
 
 
 def _capabilities(name: str) -> "Capabilities":
