@@ -372,6 +372,12 @@ def test_redirects_are_not_followed(status: int) -> None:
     assert not seen
 
 
+def test_an_error_with_the_status_of_success_is_told() -> None:
+    body = {"error": {"message": "Provider returned error", "code": 502}}
+    for error in ask_both(lambda asked: chunks(body) if asked.get("stream") else (200, json.dumps(body).encode())):
+        assert "failed: Provider returned error" in error
+
+
 def test_an_error_does_not_show_the_key() -> None:
     for error in ask_both(lambda _: failure(400, "Incorrect key secret-key given")):
         assert "secret-key" not in error

@@ -53,19 +53,26 @@ def open_client(
 ) -> openai.OpenAI:
     """Returns a client; raises ModelFailure if the proxy of the environment cannot be used."""
     host = urlsplit(base_url).hostname or ""
-    is_direct = bool(_LOOPBACK.fullmatch(host) or proxy_bypass_environment(host))
-    hooks = {"request": [calls.prepare], "response": [check_response]}
-    try:
+    proxies = [name for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY") if _variable(name)]
+
+    def open_with(*, trust_env: bool) -> openai.OpenAI:
         http = openai.DefaultHttpxClient(
-            event_hooks=hooks, follow_redirects=False, trust_env=not is_direct, timeout=timeout_s
+            event_hooks={"request": [calls.prepare], "response": [check_response]},
+            follow_redirects=False,
+            trust_env=trust_env,
+            timeout=timeout_s,
         )
         return openai.OpenAI(
             base_url=base_url, api_key=api_key or "none", timeout=timeout_s, max_retries=retries, http_client=http
         )
-    except (ImportError, ValueError):
-        names = [name for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY") if _variable(name)]
+
+    try:
+        return open_with(trust_env=not (proxies and _LOOPBACK.fullmatch(host)))
+    except (ImportError, ValueError):  # of a proxy, even of one that is not used for this host
+        if proxy_bypass_environment(host):
+            return open_with(trust_env=False)
         raise ModelFailure(
-            f"the proxy in {' or '.join(names) or 'the environment'} cannot be used: a SOCKS proxy is written "
+            f"the proxy in {' or '.join(proxies) or 'the environment'} cannot be used: a SOCKS proxy is written "
             f"socks5://HOST:PORT and needs pip install socksio; or add {host} to NO_PROXY"
         ) from None
 

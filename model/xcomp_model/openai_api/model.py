@@ -165,6 +165,8 @@ class OpenAIModel:
             answer = self._send(parameters, level)
             if isinstance(answer, str):
                 raise UnusableAnswer(NOT_ITS_PROTOCOL)
+            if failure := getattr(answer, "error", None):
+                raise openai.OpenAIError(str(failure.get("message", failure)))
             choice, has_thoughts = read_choice(answer, options, by_scores=bool(method.top))
             if choice or not has_thoughts or level >= most:
                 return choice
