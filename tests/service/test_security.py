@@ -1,6 +1,7 @@
 """TLS, mutual TLS, tokens with roles and scopes, over real channels; no log and no error has a secret in it."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import grpc
 import pytest
 import trustme
 
-from tests import images
+from tests import images, servers
 from tests.indexing import serving
 from tests.scripted import scripted_service
 from xcomp_indexer.images.decode import content_hash
@@ -18,10 +19,11 @@ from xcomp_indexer.server import main as indexer_server
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.client import IndexerClient
-from xcomp_protos.errors import Denied, InvalidRequest, Unauthenticated, Unavailable
+from xcomp_protos.errors import Denied, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from xcomp_protos.server.auth import Access, Grant
-from xcomp_protos.server.options import _is_private
+from xcomp_protos.server.options import is_private
 from xcomp_protos.server.run import RunningServer, ServerEndpoint, ServiceSpec, start_server
+from xcomp_protos.telemetry import logs
 from xcomp_protos.tls import ClientTls, ServerTls, client_tls, server_tls
 
 TOKENS = Access(
@@ -150,6 +152,77 @@ def test_a_scoped_token_sees_only_its_repositories(tmp_path: Path) -> None:
                 writer.describe("private")
 
 
+def test_only_an_admin_makes_repositories(tmp_path: Path) -> None:
+    content = images.jpeg()
+    header = pb.UploadHeader(repository="press", name="a.jpg", size_bytes=len(content))
+    header.content_hash = content_hash(content)
+    folder = images.library(tmp_path / "photos", {"a.jpg": images.RED})
+    with serving(tmp_path / "store", access=TOKENS) as indexer:
+        with IndexerClient(indexer.address, token="w-token") as writer:
+            with pytest.raises(Denied, match="creating one needs a token of role admin"):
+                writer.upload(header, [content])
+            with pytest.raises(Denied, match="creating one needs a token of role admin"):
+                list(writer.ingest(pb.IngestRequest(repository="press", paths=[str(folder)])))
+        with IndexerClient(indexer.address, token="a-token") as admin:
+            assert admin.list_repositories() == []
+            assert list(admin.ingest(pb.IngestRequest(repository="press", paths=[str(folder)])))
+
+
+def test_a_missing_repository_names_no_other_to_a_scoped_token(tmp_path: Path) -> None:
+    with serving(tmp_path / "store", access=TOKENS) as indexer:
+        with IndexerClient(indexer.address, token="a-token") as admin:
+            admin.create_repository(pb.CreateRepositoryRequest(name="private", profile="color"))
+            assert admin.describe().models_loaded
+            with pytest.raises(NotFound, match="there are: private"):
+                admin.describe("press")
+        with IndexerClient(indexer.address, token="w-token") as writer:
+            with pytest.raises(NotFound) as caught:
+                writer.list_images(pb.ListRequest(repository="press"))
+            assert "private" not in str(caught.value)
+            assert not writer.describe().models_loaded
+
+
+def test_a_query_by_a_restricted_image_needs_allow_restricted(tmp_path: Path) -> None:
+    folder = images.library(tmp_path / "photos", {"a.jpg": images.RED, "b.jpg": images.BLUE})
+    (folder / "a.jpg.json").write_text('{"internal": true}')
+    with serving(tmp_path / "store") as indexer:
+        indexer.ingest(folder)
+        listing = pb.ListRequest(repository="default", allow_restricted=True)
+        restricted = next(each.id for each in indexer.client.list_images(listing).images if each.path.endswith("a.jpg"))
+        request = pb.SearchRequest(repository="default", k=2)
+        request.queries.add().parts.add(image_id=restricted)
+        with pytest.raises(Denied, match="allow_restricted"):
+            indexer.client.search(request)
+        request.allow_restricted = True
+        assert indexer.client.search(request).results
+
+
+def test_a_server_open_to_the_network_must_be_told_what_to_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tokens").write_text("read sixteen-characters\n")
+    (tmp_path / "tokens").chmod(0o600)
+    arguments = ["--home", str(tmp_path), "--profile", "color", "--token-file", str(tmp_path / "tokens")]
+    assert indexer_server.main(["--listen", "0.0.0.0:0", *arguments]) == 2
+    assert "--allow-root" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_files_of_the_store_are_for_their_owner_alone(tmp_path: Path) -> None:
+    folder = images.library(tmp_path / "photos", {"a.jpg": images.RED})
+    with servers.indexer(tmp_path) as process, IndexerClient(process.address) as client:
+        list(client.ingest(pb.IngestRequest(repository="default", paths=[str(folder)])))
+        found = [path for path in (tmp_path / "home").rglob("*") if path.lstat().st_mode & 0o077]
+        assert list((tmp_path / "home").rglob("*"))
+        assert found == []
+
+
+def test_a_log_line_cannot_be_forged() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "model=%s", ("a\n2026 FORGED\x1b[2J\u202e",), None)
+    line = logs.LineFormatter("%(message)s").format(record)
+    assert line == r"model=a\n2026 FORGED\x1b[2J\u202e"
+
+
 def test_no_token_is_in_logs_errors_or_reflection(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     said = []
@@ -176,7 +249,7 @@ def test_a_server_open_to_the_network_needs_a_token_or_a_certificate(
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:1", "[::1]:0", "127.8.8.8:1", "unix:/run/x.sock"])
 def test_a_private_address_needs_no_token(listen: str) -> None:
-    assert _is_private(listen)
+    assert is_private(listen)
 
 
 def test_a_header_that_is_nearly_right_is_unauthenticated() -> None:

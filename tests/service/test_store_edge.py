@@ -76,8 +76,9 @@ def test_a_held_repository_names_its_holder_and_is_free_when_that_dies(stores: S
     holder = run(HOLDER, f"edge:{tmp_path}")
     try:
         assert read_line(holder) == "open\n"
-        with pytest.raises(Conflict, match=f"'a' is held by process {holder.pid} on "):
+        with pytest.raises(Conflict, match=f"'a' is held by process {holder.pid} on ") as caught:
             stores.open("a")
+        assert "print(" not in str(caught.value)  # the arguments of its command stay secret
         with pytest.raises(Conflict, match="is held by process"):
             stores.drop("a")
         assert stores.names() == ["a"]

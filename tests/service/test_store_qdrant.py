@@ -69,11 +69,14 @@ def test_a_lasting_fault_ends_in_one_line_that_names_the_server(
     assert "\n" not in str(failed.value)
 
 
-def test_a_scale_costs_a_call_for_32_background_queries_however_many_images_are_alike(shim: Shim, store: Store) -> None:
+def test_a_scale_costs_a_call_for_32_background_queries_however_many_images_are_alike(shim: Shim) -> None:
+    stores = connect(shim.address, api_key=None, indexes={}, timeout_s=30)  # on a busy machine a large write takes long
+    store = stores.create("a", {"en": 4})
     store.upsert([point(number, toward(1, 0, 0, 0)) for number in range(200)])
     shim.backend.seen.clear()
     calibrate(store, "en", np.repeat(toward(1, 0, 0, 0)[None], 100, axis=0))
     assert sum("query" in each.name.lower() for each in shim.backend.seen) == 4
+    stores.close()
 
 
 def test_a_pause_longer_than_our_patience_is_not_waited_for(shim: Shim, store: Store) -> None:

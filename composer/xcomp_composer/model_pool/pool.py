@@ -4,23 +4,28 @@ Illustrating by scores alone loads nothing. Only this file imports the loader of
 model is needed, so that a composer without a language model stays light.
 """
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xcomp_composer.model_pool.fair_queue import FairQueue
+from xcomp_composer.model_pool.model_names import check_model
 from xcomp_protos.errors import Conflict, InvalidRequest, Unsupported
 
 if TYPE_CHECKING:
     from xcomp_composer.model_pool.session import LoadedModel
-    from xcomp_model.base import Capabilities, VisionLanguageModel
+    from xcomp_model.base import Capabilities
+
+log = logging.getLogger(__name__)
 
 RETRIEVAL = "retrieval"  # the composer model that is no language model: the scores of the repository decide
 DRAFT = "draft"
 ILLUSTRATORS = {"clip": RETRIEVAL, "lite": RETRIEVAL, "xcomposer": "internlm/internlm-xcomposer2-7b"}  # by profile
 WRITERS = {"clip": "", "lite": DRAFT, "xcomposer": "internlm/internlm-xcomposer2-7b"}
-MAX_ENDPOINT_MODELS = 32  # in memory; those that were used last are kept
+MAX_MODELS = 16  # in memory; the one that was loaded first makes room, its calls end in peace
 _QUEUE_LENGTH = 64  # more than the calls that a server accepts
 
 _NO_WRITER = (
@@ -64,18 +69,35 @@ _AUTO = LocalRuntime()
 
 
 class ModelPool:
-    """The models of a composer in memory."""
+    """The models of a composer in memory.
 
-    def __init__(self, endpoint: EndpointConfig, local: LocalRuntime = _AUTO) -> None:
+    Args:
+        endpoint: of the models `openai:NAME`.
+        local: how models run in this process.
+        allowed: names and folders that callers may use beside the known models; `*`: any.
+    """
+
+    def __init__(
+        self, endpoint: EndpointConfig, local: LocalRuntime = _AUTO, *, allowed: Collection[str] = frozenset()
+    ) -> None:
+        self._allowed = allowed
+        self._lock = threading.Lock()
         self._endpoint = endpoint
         self._local = local
-        self._lock = threading.Lock()
-        self._loading: dict[str, FairQueue] = {}
+        self._loading: dict[str, tuple[FairQueue, int]] = {}  # by model, with the number of callers
         self._loaded: dict[str, LoadedModel] = {}
 
     def names(self) -> list[str]:
         """Returns the names of the models in memory."""
         return sorted(self._loaded)
+
+    def free_idle(self, after_s: float) -> bool:
+        """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""
+        unused = [name for name, loaded in list(self._loaded.items()) if loaded.queue.idle_s() > after_s]
+        for name in unused:
+            del self._loaded[name]
+            log.info("event=model_freed model=%s", name)
+        return bool(unused)
 
     def load_illustrator(self, model: str, profile: str, check: Check) -> "LoadedModel | None":
         """Returns the model that places and chooses images; None if the scores of the repository do.
@@ -89,7 +111,7 @@ class ModelPool:
             InvalidRequest: there is no such model.
             Conflict: the model cannot be loaded, whatever the request says.
         """
-        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        name = self._check(model) or ILLUSTRATORS.get(profile, RETRIEVAL)
         if name == RETRIEVAL or not _capabilities(name).sees:
             return None
         loaded = self._load(name, check)
@@ -97,55 +119,29 @@ class ModelPool:
 
     def load_writer(self, model: str, profile: str, *, language: str, check: Check) -> "LoadedModel":
         """Returns the model that writes in the language; raises like `load_illustrator`, or Unsupported."""
-        name = model or WRITERS.get(profile, "")
+        name = self._check(model) or WRITERS.get(profile, "")
         if name in ("", RETRIEVAL):
             raise Unsupported(_NO_WRITER)
-        if _canonical_name(name) == DRAFT and language != "en":
+        if name == DRAFT and language != "en":
             raise Unsupported(_ENGLISH_ONLY)
         return self._load(name, check)
 
     def load_editor(self, model: str, profile: str, check: Check) -> "LoadedModel":
         """Returns the model that rewrites paragraphs; raises like `load_writer`."""
-        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
+        name = self._check(model) or ILLUSTRATORS.get(profile, RETRIEVAL)
         if name == RETRIEVAL:
             raise Unsupported(_NO_EDITOR)
         return self._load(name, check)
 
     def load_chat(self, model: str, profile: str, check: Check) -> "LoadedModel":
         """Returns the model that answers questions; raises like `load_writer`."""
-        name = model or ILLUSTRATORS.get(profile, RETRIEVAL)
-        if name == RETRIEVAL or _canonical_name(name) == DRAFT:
+        name = self._check(model) or ILLUSTRATORS.get(profile, RETRIEVAL)
+        if name in (RETRIEVAL, DRAFT):
             raise Unsupported(_NO_CHAT.format(model=name))
         return self._load(name, check)
 
     def _load(self, name: str, check: Check) -> "LoadedModel":
         from xcomp_composer.model_pool.session import LoadedModel
-
-        name = _canonical_name(name)
-        with self._lock:
-            entrance = self._loading.setdefault(name, FairQueue(width=1, waiting=_QUEUE_LENGTH))
-        try:
-            with entrance.enter(check):
-                if name not in self._loaded:
-                    model = self._open(name)
-                    queue = FairQueue(width=model.capabilities.at_once, waiting=_QUEUE_LENGTH)
-                    self._loaded[name] = LoadedModel(model, queue)
-                return self._mark_used(name)
-        finally:
-            if name not in self._loaded:
-                self._loading.pop(name, None)
-
-    def _mark_used(self, name: str) -> "LoadedModel":
-        """Moves a model to the end of those in memory; forgets the endpoint models that were not used for longest."""
-        with self._lock:
-            loaded = self._loaded[name] = self._loaded.pop(name)
-            endpoints = [each for each in self._loaded if each.startswith(("openai:", "openai-text:"))]
-            for each in endpoints[:-MAX_ENDPOINT_MODELS]:
-                del self._loaded[each]
-                self._loading.pop(each, None)
-        return loaded
-
-    def _open(self, name: str) -> "VisionLanguageModel":
         from xcomp_model import base, load
 
         runtime = base.Runtime(
@@ -156,22 +152,44 @@ class ModelPool:
             base_url=self._endpoint.url,
             api_key=self._endpoint.key,
         )
+        with self._turn(name) as turn, turn.enter(check):
+            if name not in self._loaded:
+                try:
+                    model = load(name, runtime)
+                except base.UnknownModel as error:
+                    raise InvalidRequest(f"model: {error}") from None
+                except base.ModelFailure as error:
+                    raise Conflict(str(error)) from None
+                queue = FairQueue(width=model.capabilities.at_once, waiting=_QUEUE_LENGTH)
+                return self._keep(name, LoadedModel(model, queue))
+            return self._loaded[name]
+
+    def _check(self, model: str) -> str:
+        """Returns the name that a request gives, which may be empty; raises `InvalidRequest` for one not allowed."""
+        if model:
+            check_model(model, self._allowed)
+        return model
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[FairQueue]:
+        """Yields the queue of the callers of one model; nothing stays of it when the last of them has left."""
+        with self._lock:
+            queue, callers = self._loading.get(name) or (FairQueue(width=1, waiting=_QUEUE_LENGTH), 0)
+            self._loading[name] = queue, callers + 1
         try:
-            return load(name, runtime)
-        except base.UnknownModel as error:
-            raise InvalidRequest(f"model: {error}") from None
-        except base.ModelFailure as error:
-            raise Conflict(str(error)) from None
+            yield queue
+        finally:
+            with self._lock:
+                queue, callers = self._loading.pop(name)
+                if callers > 1:
+                    self._loading[name] = queue, callers - 1
 
-
-def _canonical_name(name: str) -> str:
-    """Returns the one name of a model, so that each is in memory once."""
-    from xcomp_model import base, canonical_name
-
-    try:
-        return canonical_name(name)
-    except base.UnknownModel as error:
-        raise InvalidRequest(f"model: {error}") from None
+    def _keep(self, name: str, loaded: "LoadedModel") -> "LoadedModel":
+        with self._lock:
+            while len(self._loaded) >= MAX_MODELS:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[name] = loaded
+        return loaded
 
 
 def _capabilities(name: str) -> "Capabilities":

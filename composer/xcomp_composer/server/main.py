@@ -17,7 +17,15 @@ from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.errors import run_main
 from xcomp_protos.server import auth
-from xcomp_protos.server.options import add_endpoint, add_option, add_telemetry, read_endpoint, wants_traces
+from xcomp_protos.server.idle import free_regularly
+from xcomp_protos.server.options import (
+    add_endpoint,
+    add_free_models,
+    add_option,
+    add_telemetry,
+    read_endpoint,
+    wants_traces,
+)
 from xcomp_protos.server.run import ServiceSpec, serve
 from xcomp_protos.telemetry import logs, setup
 from xcomp_protos.tls import client_tls
@@ -31,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logs.configure(options.log_level, options.log_format)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a hub learns nothing about the user
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a request never fetches weights: `xcomp models pull` does
     return run_main(lambda: _serve(options))
 
 
@@ -38,6 +47,7 @@ def _serve(options: argparse.Namespace) -> None:
     models = ModelPool(
         EndpointConfig(options.openai_url or "", os.environ.get("OPENAI_API_KEY", "")),
         LocalRuntime(options.device, options.precision, options.procedure, options.prompt_memory),
+        allowed=frozenset(options.allow_model or ()),
     )
     token = auth.read_secret(options.indexer_token_file, option=_TOKEN) if options.indexer_token_file else None
     trust = client_tls(options.tls_ca, options.tls_client_cert, options.tls_client_key)
@@ -48,6 +58,7 @@ def _serve(options: argparse.Namespace) -> None:
         with setup.observe_process(
             "xcomp-composer", readings, metrics_listen=options.metrics_listen, traces=wants_traces()
         ):
+            free_regularly(models.free_idle, after_s=options.free_models)
             serve([service_spec], read_endpoint(options), prepare=partial(_prepare, models, options))
     finally:
         service.close()
@@ -83,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--openai-url", "OPENAI_BASE_URL", help="of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY"
     )
     add_option(
+        parser, "--allow-model", "XCOMP_ALLOW_MODEL", many=True,
+        help="model or folder that callers may name beside the known models; *: any, for a server of one user",
+    )  # fmt: skip
+    add_option(
         parser, "--device", "XCOMP_DEVICE", default="auto", help="of local models: auto, cpu, cuda, cuda:N, spread"
     )
     add_option(
@@ -97,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--prompt-memory", "XCOMP_PROMPT_MEMORY", kind=parse_gib,
         help="GiB that local models may take to cache prompts; default: the free memory of a GPU, 2 on a CPU",
     )  # fmt: skip
+    add_free_models(parser)
     add_telemetry(parser, port=9412)
     return parser
 

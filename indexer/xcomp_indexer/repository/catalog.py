@@ -21,6 +21,7 @@ from xcomp_indexer.repository.repository import Repository, read_config
 from xcomp_indexer.repository.spaces import RepositoryConfig, Space
 from xcomp_indexer.store import Meta, Store, Stores
 from xcomp_protos.errors import Conflict, InvalidRequest, NotFound, Unavailable, XcompError
+from xcomp_protos.server import auth
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -235,7 +236,7 @@ class RepositoryCatalog:
             raise Conflict(f"repository {name!r} is being imported: wait until that has ended")
 
     def _not_found(self, name: str) -> NotFound:
-        known = ", ".join(self.stores.names()) or "none yet"
+        known = ", ".join(auth.keep_visible(self.stores.names())) or "none yet"
         return NotFound(
             f"there is no repository {name!r} (there are: {known}): create it with: xcomp index PATH --repo {name}"
         )

@@ -13,13 +13,14 @@ from xcomp_indexer.ingest.events import Event, Failure, Summary
 from xcomp_indexer.ingest.ingest import Ingest
 from xcomp_indexer.ingest.upload import Uploads
 from xcomp_indexer.ingest.upload_dir import UploadDir
-from xcomp_indexer.repository.catalog import RepositoryCatalog
+from xcomp_indexer.repository.catalog import RepositoryCatalog, check_name
 from xcomp_indexer.repository.file_access import FileAccess
 from xcomp_indexer.repository.repository import Repository
 from xcomp_indexer.search.engine import SearchEngine
 from xcomp_indexer.server import messages
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.errors import Cancelled, ImageError, NotFound, one_line
+from xcomp_protos.server import auth
 from xcomp_protos.telemetry import api
 
 WAIT_S = 0.2  # interval at which a waiting ingest checks whether its caller is there
@@ -44,6 +45,7 @@ class IngestHandlers:
         if ingest.dry_run and not ingest.retry_failed and not self._catalog.exists(request.repository):
             yield from _send(preview(ingest), request.repository, context)
             return
+        self._check_may_create(request.repository)
         get = self._catalog.get if ingest.retry_failed else self._catalog.get_or_create
         repository = get(request.repository, profile=request.profile)
         with self._lock_ingest(repository, context):
@@ -55,6 +57,7 @@ class IngestHandlers:
     def upload(self, request_iterator: Iterator[pb.UploadRequest]) -> pb.UploadResponse:
         """Add one file whose bytes the caller sends."""
         header = messages.parse_upload(next(request_iterator, pb.UploadRequest()))
+        self._check_may_create(header.repository)
         try:
             result = self._uploads.receive(header, map(messages.parse_chunk, request_iterator))
         except ImageError as error:
@@ -63,6 +66,12 @@ class IngestHandlers:
         if result:
             self._search.recount(self._catalog.get(header.repository))
         return messages.upload_message(result)
+
+    def _check_may_create(self, name: str) -> None:
+        """Raise `Denied` if a repository would have to be created, which is for an admin."""
+        check_name(name)
+        if not self._catalog.exists(name):
+            auth.check_may_create(name)
 
     @contextmanager
     def _lock_ingest(self, repository: Repository, context: grpc.ServicerContext) -> Iterator[None]:

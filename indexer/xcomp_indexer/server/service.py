@@ -64,6 +64,8 @@ class IndexerService(rpc.IndexerServicer):
         search = search_messages.parse_search(request)
         remaining_s(context, default=60)
         repository = self._catalog.get(request.repository, profile=request.profile)
+        if not request.allow_restricted:
+            _check_query_images(repository, request)
         results = self._search.answer(repository, search, is_cancelled=lambda: not context.is_active())
         pairs = self._search.compare(repository, search, results) if search.min_similarity else ()
         response = search_messages.response_message(
@@ -197,6 +199,7 @@ class IndexerService(rpc.IndexerServicer):
             build=self._build,
             store=self._catalog.stores.place,
             models_loaded=self._catalog.models.names(),
+            engines=self._catalog.models.engines(),
             memory_bytes=resident_bytes(),
             repositories=[messages.repository_message(self._catalog.get(name))] if name else self._describe_all(),
             default_profile=self._catalog.default_profile,
@@ -263,3 +266,10 @@ def _check_visible(image: ScoredPoint) -> None:
     """Raise `Denied` for an image that no search would return either."""
     if not is_offered(image.payload, now()):
         raise Denied(f"image_id: {image.id!r} is internal, expired or under embargo: ask for it with allow_restricted")
+
+
+def _check_query_images(repository: Repository, request: pb.SearchRequest) -> None:
+    """Raise `Denied` if a query looks for what resembles an image that the caller may not see."""
+    ids = {part.image_id for query in request.queries for part in query.parts if part.image_id}
+    for point in repository.store.get(sorted(ids)) if ids else ():
+        _check_visible(point)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass
 
 import openai
 
@@ -69,7 +69,7 @@ def open_client(
     try:
         return open_with(trust_env=not (proxies and _LOOPBACK.fullmatch(host)))
     except (ImportError, ValueError):  # of a proxy, even of one that is not used for this host
-        if proxy_bypass_environment(host):
+        if proxy_bypass(host):
             return open_with(trust_env=False)
         raise ModelFailure(
             f"the proxy in {' or '.join(proxies) or 'the environment'} cannot be used: a SOCKS proxy is written "

@@ -15,12 +15,15 @@ from xcomp_protos.errors import Denied, Exhausted, InvalidRequest, Unauthenticat
 from xcomp_protos.server.auth import Grant
 from xcomp_protos.server.idle import ActiveCalls
 from xcomp_protos.telemetry import api
+from xcomp_protos.telemetry.logs import LineLimit
 
 log = logging.getLogger(__name__)
 
 MAX_ACTIVE_CALLS = 64  # a call beyond them is refused, with a hint when to come back
 RETRY_AFTER_S = 1.0
 SPREAD = 0.2  # share by which a pause that is asked for may be longer than the hint
+
+_refusal_lines = LineLimit(log, "calls without a valid token")
 
 Trailing = tuple[tuple[str, str], ...]
 
@@ -36,13 +39,16 @@ class CallAdmission:
         self._grant = grant
         self._started = time.monotonic()
         self._span: api.Span | None = None
+        self._is_active = False
 
     def __enter__(self) -> Grant:
-        active = self._activity.enter()
         self._identify()
-        api.shift("active_calls", 1)
-        if self._grant is None:
+        if self._grant is None:  # it takes none of the calls that may be active, and starts no trace
             self._refuse(Unauthenticated("missing or wrong token"))
+        self._start_span()
+        active = self._activity.enter()
+        self._is_active = True
+        api.shift("active_calls", 1)
         try:
             self._grant.check_method(self._name)
         except Denied as error:
@@ -59,13 +65,16 @@ class CallAdmission:
             self._refuse(self._failure(error))
 
     def _identify(self) -> None:
-        """Takes the request id of the caller, or makes one, and sends it back; joins the trace of the caller."""
-        given = {key: value for key, value in self._context.invocation_metadata() or () if isinstance(value, str)}
-        self._id = api.to_request_id(given.get(api.REQUEST_ID, ""))
+        """Takes the request id of the caller, or makes one, and sends it back."""
+        self._given = {k: value for k, value in self._context.invocation_metadata() or () if isinstance(value, str)}
+        self._id = api.to_request_id(self._given.get(api.REQUEST_ID, ""))
         api.request_id.set(self._id)  # each call has its own context: no reset is needed
         self._context.set_trailing_metadata(self._trailing())
+
+    def _start_span(self) -> None:
+        """Joins the trace of the caller."""
         tracer = api.current_tracer()
-        self._span = tracer.start_server_span(self._method, given) if tracer else None
+        self._span = tracer.start_server_span(self._method, self._given) if tracer else None
 
     def _refuse(self, failure: XcompError) -> NoReturn:
         self._finish(failure.code.name)
@@ -98,14 +107,16 @@ class CallAdmission:
         return "DEADLINE_EXCEEDED" if left is not None and left <= 0 else "CANCELLED"
 
     def _finish(self, status: str) -> None:
-        self._activity.leave()
         seconds = time.monotonic() - self._started
-        api.shift("active_calls", -1)
+        if self._is_active:
+            self._activity.leave()
+            api.shift("active_calls", -1)
         api.count("requests", 1, self._name, status)
         api.observe("request_seconds", seconds, self._name)
         if self._span:
             self._span.end(status)
-        log.info("method=%s status=%s latency_ms=%.1f request=%s", self._name, status, seconds * 1000, self._id)
+        if self._grant or _refusal_lines.admit():
+            log.info("method=%s status=%s latency_ms=%.1f request=%s", self._name, status, seconds * 1000, self._id)
 
 
 def _retry_hints(retry_after_s: float | None, remaining_s: float | None) -> dict[str, str]:

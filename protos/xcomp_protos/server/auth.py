@@ -1,12 +1,16 @@
 """Which caller may call which method: bearer tokens, each with a role and optionally a list of repositories.
 
 A token file has one token on each line: `ROLE TOKEN`, `ROLE TOKEN REPOSITORY,REPOSITORY`, or a token alone, which
-allows everything. Empty lines and lines that begin with `#` are ignored. This module uses the names of methods and
+allows everything. Empty lines and lines that begin with `#` are ignored. A line that could open more than its author
+meant is refused, and so is a file that other users may read or change. This module uses the names of methods and
 fields; it does not depend on what the methods do.
 """
 
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +21,8 @@ from xcomp_protos.errors import Denied, InvalidRequest
 
 Role = Literal["read", "write", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each includes the ones before it
+MIN_SECRET_CHARACTERS = 16
+_FOREIGN = stat.S_IRWXO | stat.S_IWGRP  # a group may read it, as where a container's user has the file by its group
 
 # The role that a method of either service needs; a method that is not listed needs `admin`.
 NEEDS: Mapping[str, Role] = {
@@ -88,6 +94,8 @@ class Grant:
         """Removes repositories that the token does not open from an answer."""
         if not self.repositories or not hasattr(response, "repositories"):
             return
+        if hasattr(response, "models_loaded"):
+            del response.models_loaded[:]  # they tell which models other repositories use
         kept = [each for each in response.repositories if each.name in self.repositories]
         del response.repositories[:]
         response.repositories.extend(kept)
@@ -97,6 +105,20 @@ class Grant:
 
 
 ALL = Grant()
+current_grant: ContextVar[Grant] = ContextVar("current_grant", default=ALL)  # of the call that this thread serves
+
+
+def check_may_create(repository: str) -> None:
+    """Raises `Denied` unless the current call may create a repository."""
+    grant = current_grant.get()
+    if grant.role != "admin":
+        raise Denied(f"repository {repository!r} does not exist, and creating one needs a token of role admin")
+
+
+def keep_visible(names: Iterable[str]) -> list[str]:
+    """Returns the names of repositories that the current call may know of."""
+    grant = current_grant.get()
+    return [name for name in names if not grant.repositories or name in grant.repositories]
 
 
 @dataclass(frozen=True)
@@ -124,12 +146,10 @@ def read_tokens(path: str, *, option: str) -> Access:
     """Reads a token file.
 
     Raises:
-        InvalidRequest: it cannot be read, has no token, or has a wrong line; the message begins with `option`.
+        InvalidRequest: it cannot be read, other users may read it, it has no token, or it has a wrong line; the message
+            begins with `option`.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{option} {path} cannot be read: {error}") from None
+    lines = _read_private(path, option).splitlines()
     grants = [
         _grant(line.split(), f"{option} {path}, line {number}")
         for number, line in enumerate(lines, start=1)
@@ -145,14 +165,41 @@ def read_secret(path: str, *, option: str) -> str:
     return read_tokens(path, option=option).grants[0].token
 
 
+def check_secret(secret: str, where: str) -> str:
+    """Returns a secret that nobody guesses; raises `InvalidRequest` for a short one and for the name of a role."""
+    if secret.lower() in ROLES or len(secret) < MIN_SECRET_CHARACTERS:  # the message does not repeat it
+        raise InvalidRequest(
+            f"{where}: a token has {MIN_SECRET_CHARACTERS} characters or more, and this one has {len(secret)}: "
+            "make one with xcomp token"
+        )
+    return secret
+
+
+def check_private(mode: int, where: str) -> None:
+    """Raises `InvalidRequest` if a file of this mode is open to all users, or to changes by a group."""
+    if os.name == "posix" and mode & _FOREIGN:
+        raise InvalidRequest(f"{where} is open to other users (mode {mode & 0o777:04o}): run chmod 600 on it")
+
+
+def _read_private(path: str, option: str) -> str:
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            check_private(os.fstat(file.fileno()).st_mode, f"{option} {path}")
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{option} {path} cannot be read: {error}") from None
+
+
 def _grant(words: Sequence[str], where: str) -> Grant:
     if len(words) == 1:
-        return Grant(token=words[0])
+        return Grant(token=check_secret(words[0], where))
     role = next((each for each in ROLES if each == words[0]), None)
     if role is None or len(words) > 3:  # the words may be secret, so the message does not repeat them
         raise InvalidRequest(f"{where}: write ROLE TOKEN [REPOSITORY,…], with a role of {', '.join(ROLES)}")
-    repositories = frozenset(filter(None, words[2].split(","))) if len(words) == 3 else frozenset[str]()
-    return Grant(role, repositories, words[1])
+    names = words[2].split(",") if len(words) == 3 else []
+    if not all(names):
+        raise InvalidRequest(f"{where}: the list of repositories has an empty name: name them, or leave the list out")
+    return Grant(role, frozenset(names), check_secret(words[1], where))
 
 
 def _repositories_in(message: Message) -> Iterator[str]:

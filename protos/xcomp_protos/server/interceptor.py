@@ -1,9 +1,6 @@
 """What surrounds every call: authentication, time-outs of slow callers, the size of messages, and `admission.py`."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import wraps
 from typing import Any, cast
 
@@ -13,75 +10,37 @@ from google.protobuf.message import DecodeError, Message
 from xcomp_protos.client.channel import MAX_MESSAGE_BYTES
 from xcomp_protos.errors import Cancelled, DeadlineExceeded, InvalidRequest, TooLarge, XcompError
 from xcomp_protos.server.admission import CallAdmission
-from xcomp_protos.server.auth import ALL, Access, Grant
+from xcomp_protos.server.auth import ALL, Access, Grant, current_grant
 from xcomp_protos.server.idle import ActiveCalls
+from xcomp_protos.server.lanes import SmallLane, WatcherContext, Watchers
+from xcomp_protos.server.timeouts import call_timeouts
 
 Behaviour = Callable[..., Any]  # a method as gRPC calls it: a message or an iterator of them, and the context
 
 SILENT_S = 60.0  # for a caller to send the next message of its request
 DEAF_S = 120.0  # for a caller to take the next message of the answer
+HEALTH_S = 1.0  # for a health check to send its one message
+REFLECTION_S = 10.0  # for all messages of a reflection stream together
 HEALTH = "/grpc.health.v1.Health/"
 REFLECTION = "/grpc.reflection."
 _UNREADABLE = object()
 
 
-class CallTimeouts:
-    """Ends what takes too long, so that silent or slow callers hold no thread; gRPC itself waits for ever.
+class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic only in the stubs
+    """The interceptor. Health needs no token, and answers when the queue is full; reflection needs one of any role.
 
-    One thread watches, and only while there is something to watch.
+    gRPC calls `intercept_service` before it takes a thread for the call. Health, reflection and the refusals of calls
+    without a token have threads of their own. Where too many wait for those, a call ends like that of a missing method.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._ends: dict[object, tuple[float, Callable[[], object]]] = {}
-        self._watching = False
-        self._asleep = False  # the thread waits for a notification; otherwise it looks every second
-        self._idle = False  # no limit was set since the thread last looked
-
-    @contextmanager
-    def limit(self, seconds: float, give_up: Callable[[], object]) -> Iterator[None]:
-        """Calls `give_up` from another thread if the body takes longer."""
-        key = object()
-        with self._changed:
-            self._ends[key] = time.monotonic() + seconds, give_up
-            self._idle = False
-            if not self._watching:
-                self._watching = True
-                threading.Thread(target=self._watch, name="call-timeouts", daemon=True).start()
-            if self._asleep:
-                self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._ends.pop(key, None)
-
-    def _watch(self) -> None:
-        while True:
-            for give_up in self._overdue():
-                give_up()
-
-    def _overdue(self) -> list[Callable[[], object]]:
-        with self._changed:
-            now = time.monotonic()
-            late = [key for key, (end, _) in self._ends.items() if end <= now]
-            if not late:  # limits notify no thread that is awake: it looks often enough for them
-                self._asleep, self._idle = self._idle and not self._ends, not self._ends
-                soonest = min((end - now for end, _ in self._ends.values()), default=1.0)
-                self._changed.wait(None if self._asleep else min(1.0, soonest))
-                self._asleep = False
-            return [self._ends.pop(key)[1] for key in late]
-
-
-call_timeouts = CallTimeouts()  # of the whole process: a thread for each server would be of no use
-
-
-class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic only in the stubs
-    """The interceptor. Health and reflection need no token; health answers even when the queue is full."""
-
-    def __init__(self, activity: ActiveCalls, access: Access | None) -> None:
+    def __init__(self, activity: ActiveCalls, access: Access | None, admitted: Callable[[str], object]) -> None:
         self._activity = activity
         self._access = access
+        self._admitted = admitted  # gets the peer of each call that was admitted
+        self._health = SmallLane("health", seconds=HEALTH_S, hurried_s=0.05)
+        self._reflection = SmallLane("reflection", seconds=REFLECTION_S, hurried_s=1.0)
+        self._refusals = SmallLane("refusals", seconds=5.0, hurried_s=1.0, waiting=128)
+        self.watchers = Watchers()
 
     def intercept_service(self, continuation, details):  # type: ignore[no-untyped-def]
         """Wraps the method that a call names, as gRPC asks of an interceptor.
@@ -95,10 +54,20 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # gene
         if handler is None:
             return None
         if details.method.startswith(HEALTH):
-            return _rebuild(handler, _without_admission(_behaviour(handler)), serialize=handler.response_serializer)
-        grant = ALL if details.method.startswith(REFLECTION) else self._grant(details.invocation_metadata)
-        call = _RpcCall(details.method, self._activity, handler, grant)
-        return _rebuild(handler, call.stream if handler.response_streaming else call.answer, serialize=None)
+            return self._serve_health(handler)
+        grant = self._grant(details.invocation_metadata)
+        call = _RpcCall(details.method, self._activity, handler, grant, self._admitted)
+        behaviour = call.stream if handler.response_streaming else call.answer
+        if grant is None:
+            return _rebuild(handler, self._refusals, behaviour, serialize=None)
+        if details.method.startswith(REFLECTION):
+            return _rebuild(handler, self._reflection, _behaviour(handler), serialize=handler.response_serializer)
+        return _rebuild(handler, None, behaviour, serialize=None)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        for lane in (self._health, self._reflection, self._refusals):
+            lane.close()
 
     def _grant(self, metadata: Sequence[tuple[str, str | bytes]]) -> Grant | None:
         if self._access is None:
@@ -106,19 +75,37 @@ class CallInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # gene
         given = dict(metadata).get("authorization", "")
         return self._access.find_grant(given.decode("latin-1") if isinstance(given, bytes) else given)
 
+    def _serve_health(self, handler: Any) -> Any:
+        watch = self._watch if handler.response_streaming else None
+        behaviour = _without_admission(_behaviour(handler), watch)
+        return _rebuild(handler, self._health, behaviour, serialize=handler.response_serializer)
+
+    def _watch(self, context: grpc.ServicerContext) -> WatcherContext:
+        self.watchers.add(context)
+        return WatcherContext(context, self._health.pool)
+
 
 class _RpcCall:
     """A guarded method: it admits a call before it reads the request, so that a stranger's request is never read."""
 
-    def __init__(self, method: str, activity: ActiveCalls, handler: Any, grant: Grant | None) -> None:
+    def __init__(
+        self,
+        method: str,
+        activity: ActiveCalls,
+        handler: Any,
+        grant: Grant | None,
+        admitted: Callable[[str], object],
+    ) -> None:
         self._method = method
         self._activity = activity
         self._handler = handler
         self._grant = grant
+        self._admitted = admitted
 
     def answer(self, parts: Iterator[object], context: grpc.ServicerContext) -> bytes:
         """Runs a method that answers with one message; returns it serialized."""
         with self._admit(context) as grant:
+            self._admitted(context.peer())
             response = self._behave(parts, context, grant)
             grant.narrow(response)
             return self._serialize(response)
@@ -129,6 +116,7 @@ class _RpcCall:
         The call is active until the stream is closed. It is cancelled when the caller does not take a message in time.
         """
         with self._admit(context) as grant:
+            self._admitted(context.peer())
             for part in self._behave(parts, context, grant):
                 content = self._serialize(part)
                 with call_timeouts.limit(DEAF_S, context.cancel):
@@ -138,6 +126,7 @@ class _RpcCall:
         return CallAdmission(self._method, self._activity, context, self._grant)
 
     def _behave(self, parts: Iterator[object], context: grpc.ServicerContext, grant: Grant) -> Any:
+        current_grant.set(grant)  # each call has its own context: no reset is needed
         given = map(_check_readable, _receive(parts, context))
         name = self._method.rpartition("/")[2]
         if self._handler.request_streaming:
@@ -159,14 +148,39 @@ def _behaviour(handler: Any) -> Behaviour:
     return behaviour
 
 
-def _rebuild(handler: Any, behaviour: Behaviour, *, serialize: Callable[[Any], bytes] | None) -> Any:
-    """Returns a handler as gRPC takes it, which has no public type."""
+def _rebuild(
+    handler: Any, lane: SmallLane | None, behaviour: Behaviour, *, serialize: Callable[[Any], bytes] | None
+) -> Any:
+    """Returns a handler as gRPC takes it, which has no public type; None if too many calls wait for the lane."""
+    if lane:
+        if not lane.enqueue():
+            return None
+        behaviour = _in_lane(lane, behaviour, streams=handler.response_streaming)
     make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
     return make(behaviour, _read_any(handler.request_deserializer), serialize)
 
 
-def _without_admission(behaviour: Behaviour) -> Behaviour:
-    """Answers even when the queue is full; attributes of the method that gRPC looks at are kept."""
+def _in_lane(lane: SmallLane, behaviour: Behaviour, *, streams: bool) -> Behaviour:
+    """Returns the behaviour within the threads and the time of a lane; attributes that gRPC looks at are kept."""
+
+    @wraps(behaviour)
+    def answer(*arguments: Any) -> object:
+        with lane.occupy(arguments[1]):
+            return behaviour(*arguments)
+
+    @wraps(behaviour)
+    def stream(*arguments: Any) -> Iterator[object]:
+        with lane.occupy(arguments[1]):
+            yield from behaviour(*arguments)
+
+    is_generator = streams and not getattr(behaviour, "experimental_non_blocking", False)
+    wrapped: Any = stream if is_generator else answer
+    wrapped.experimental_thread_pool = lane.pool  # gRPC runs the call there
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _without_admission(behaviour: Behaviour, watch: Callable[[grpc.ServicerContext], object] | None) -> Behaviour:
+    """Answers even when the queue is full; `watch` returns the context for a stream that goes on without a thread."""
 
     @wraps(behaviour)
     def answer(parts: Iterator[object], context: grpc.ServicerContext, *more: object) -> object:
@@ -174,7 +188,7 @@ def _without_admission(behaviour: Behaviour) -> Behaviour:
             request = _first(map(_check_readable, _receive(parts, context)))
         except XcompError as error:
             return context.abort(error.code, str(error))
-        return behaviour(request, context, *more)
+        return behaviour(request, watch(context) if watch else context, *more)
 
     return answer
 

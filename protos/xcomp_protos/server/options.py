@@ -2,9 +2,11 @@
 
 import argparse
 import ipaddress
+import logging
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from xcomp_protos.errors import InvalidRequest
 from xcomp_protos.hub import check_endpoint
@@ -13,6 +15,9 @@ from xcomp_protos.server.run import ServerEndpoint
 from xcomp_protos.telemetry import api, logs
 from xcomp_protos.tls import server_tls
 
+log = logging.getLogger(__name__)
+
+FREE_MODELS_S = "600"
 _TRUE = ("1", "true", "yes", "on")
 
 
@@ -30,15 +35,19 @@ def add_option(
 ) -> None:
     """Adds an option that the environment variable sets where the flag is absent.
 
-    With `many` the flag may be repeated, and the variable is split at the system's path separator. A value that is not
-    one of `choices` is a usage error, from the flag and from the variable.
+    With `many` the flag may be repeated, and the variable is split at the system's path separator; an empty part is a
+    usage error, as it would name the working folder. So is a value that is not one of `choices`, from the flag and from
+    the variable.
     """
     given = os.environ.get(variable)
     text = f"{help} [{variable}]"
     if boolean:
         parser.add_argument(flag, action="store_true", default=(given or "").lower() in _TRUE, help=text)
     elif many:
-        parser.add_argument(flag, action=_Repeated, default=given.split(os.pathsep) if given else None, help=text)
+        parts = given.split(os.pathsep) if given is not None else None
+        if parts and not all(part.strip() for part in parts):
+            parser.error(f"{variable}: {given!r} has an empty part: remove it, or unset the variable")
+        parser.add_argument(flag, action=_Repeated, default=parts, help=text)
     else:
         if choices and given and given not in choices:
             parser.error(f"{variable}: {given!r} is none of {', '.join(choices)}")
@@ -59,8 +68,10 @@ class _Repeated(argparse.Action):
     """Collects a repeated flag. Unlike `append` of argparse, the first value replaces the default."""
 
     def __call__(  # the parameters that argparse passes
-        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, __: str | None = None
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, flag: str | None = None
     ) -> None:
+        if not str(values).strip():
+            parser.error(f"{flag} is empty")
         before = getattr(namespace, self.dest)
         setattr(namespace, self.dest, [*([] if before is self.default else before), values])
 
@@ -83,6 +94,22 @@ def add_endpoint(parser: argparse.ArgumentParser, listen: str, variable: str) ->
     )
 
 
+def add_free_models(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says how long an unused model stays in memory."""
+    add_option(
+        parser, "--free-models", "XCOMP_FREE_MODELS", kind=read_seconds, default=FREE_MODELS_S,
+        help="seconds without use until a model leaves memory",
+    )  # fmt: skip
+
+
+def read_seconds(text: str) -> float:
+    """Reads a number of seconds above 0; raises ValueError for anything else."""
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{text} is no time")
+    return seconds
+
+
 def read_endpoint(options: argparse.Namespace) -> ServerEndpoint:
     """Returns the endpoint that the options of `add_endpoint` describe.
 
@@ -99,15 +126,26 @@ def read_endpoint(options: argparse.Namespace) -> ServerEndpoint:
         announce=lambda address: print(f"listening on {address}", file=sys.stderr, flush=True),  # noqa: T201
     )
     is_closed = made.access or (made.tls and made.tls.client_ca)
-    if not is_closed and not _is_private(options.listen):
+    if not is_closed and not is_private(options.listen):
         raise InvalidRequest(
             f"--listen {options.listen} is open to the network: name a --token-file (xcomp token makes one) or a "
             "--tls-client-ca, or listen on 127.0.0.1"
         )
+    for warning in _warn(options, made):
+        log.warning(warning)
     return made
 
 
-def _is_private(listen: str) -> bool:
+def _warn(options: argparse.Namespace, endpoint: ServerEndpoint) -> Iterator[str]:
+    """Yields what is allowed and yet unwise."""
+    if endpoint.access and not endpoint.tls and not is_private(options.listen):
+        yield f"event=plain_tokens listen={options.listen} advice='name a --tls-cert: the network can read tokens'"
+    metrics = getattr(options, "metrics_listen", None)
+    if metrics and not is_private(metrics):
+        yield f"event=open_metrics listen={metrics} advice='metrics need no token: use 127.0.0.1 or a closed network'"
+
+
+def is_private(listen: str) -> bool:
     """Returns whether only this machine can reach an address."""
     if listen.startswith("unix:"):
         return True

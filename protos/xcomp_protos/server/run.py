@@ -6,6 +6,7 @@ Services do not depend on it: they raise `XcompError` and return messages. `inte
 import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
 import stat
@@ -24,8 +25,11 @@ from xcomp_protos.client.channel import OPTIONS
 from xcomp_protos.errors import Unavailable
 from xcomp_protos.server.admission import MAX_ACTIVE_CALLS
 from xcomp_protos.server.auth import Access
+from xcomp_protos.server.connections import StrangerConnections, descriptor_limit, raise_descriptor_limit
 from xcomp_protos.server.idle import ActiveCalls
-from xcomp_protos.server.interceptor import CallInterceptor
+from xcomp_protos.server.interceptor import HEALTH_S, CallInterceptor
+from xcomp_protos.server.lanes import Watchers
+from xcomp_protos.server.timeouts import call_timeouts
 from xcomp_protos.tls import SCHEME, ServerTls
 
 log = logging.getLogger(__name__)
@@ -33,11 +37,12 @@ log = logging.getLogger(__name__)
 Prepare = Callable[[threading.Event], None]  # receives the event that tells it to stop
 
 DRAIN_S = 25  # compose kills after 30
+LEAVE_S = 3  # after the drain, for all that closes behind it; then the process ends whatever hangs
 KEEPALIVE_S = 60.0  # a connection that is silent for this long gets a ping, and is closed without an answer
 HANDSHAKE_S = 20.0  # for a caller to complete the handshake of HTTP/2 or TLS
-UNUSED_S = 1800.0  # a connection without a call is closed
+UNUSED_S = 300.0  # a connection without a call is closed
 AGE_S = 3600.0  # then clients reconnect, so that load spreads over replicas and certificates are checked again
-SPARE_THREADS = 8  # beyond those of active calls: for refusals, health and reflection
+SPARE_THREADS = 8  # beyond those of active calls: for calls that are refused because the queue is full
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,18 @@ class RunningServer:
     activity: ActiveCalls
     health: health.HealthServicer
     names: tuple[str, ...]  # of its services
+    watchers: Watchers
 
     def set_health(self, value: int) -> None:
         """Sets the health of the server and of its services."""
-        for name in ("", *self.names):
-            self.health.set(name, value)
+        with call_timeouts.limit(HEALTH_S, self.watchers.close):  # one that takes no message must not hold it up
+            for name in ("", *self.names):
+                self.health.set(name, value)
+
+    def stop_health(self) -> None:
+        """Sets the health to NOT_SERVING for good."""
+        with call_timeouts.limit(HEALTH_S, self.watchers.close):
+            self.health.enter_graceful_shutdown()
 
 
 def serve(services: Sequence[ServiceSpec], endpoint: ServerEndpoint, *, prepare: Prepare = lambda _: None) -> None:
@@ -84,13 +96,27 @@ def serve(services: Sequence[ServiceSpec], endpoint: ServerEndpoint, *, prepare:
     """
     stop = threading.Event()
     _stop_on_signals(stop)
+    raise_descriptor_limit()
     with start_server(services, endpoint) as running:
         prepare(stop)
         if not stop.is_set():
             running.set_health(health_pb2.HealthCheckResponse.SERVING)
             log.info("event=serving address=%s", running.address)
         _wait(stop, running.activity, endpoint.idle_timeout_s)
+        end_process_after(DRAIN_S + LEAVE_S)
     log.info("event=stopped address=%s", running.address)
+
+
+def end_process_after(seconds: float) -> None:
+    """Ends this process after the time given, even if a thread hangs, such as one that reads a lost network drive."""
+
+    def end() -> None:
+        log.error("event=hung seconds=%.0f: something does not end; the process ends now", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True  # a process that ends in time does not wait for it
+    timer.start()
 
 
 @contextlib.contextmanager
@@ -101,9 +127,11 @@ def start_server(services: Sequence[ServiceSpec], endpoint: ServerEndpoint) -> I
         Unavailable: the address is taken or cannot be bound.
     """
     activity = ActiveCalls()
+    peers = _Peers()
+    interceptor = CallInterceptor(activity, endpoint.access, peers.admit)
     server = grpc.server(
         ThreadPoolExecutor(max_workers=MAX_ACTIVE_CALLS + SPARE_THREADS, thread_name_prefix="rpc"),
-        interceptors=[CallInterceptor(activity, endpoint.access)],
+        interceptors=[interceptor],
         options=(*OPTIONS, *_options(), ("grpc.so_reuseport", 0)),
         maximum_concurrent_rpcs=8 * MAX_ACTIVE_CALLS,
     )
@@ -114,18 +142,44 @@ def start_server(services: Sequence[ServiceSpec], endpoint: ServerEndpoint) -> I
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
-    running = RunningServer(_bind(server, endpoint), activity, status, names)
+    running = RunningServer(_bind(server, endpoint), activity, status, names, interceptor.watchers)
     bound = _socket_id(endpoint.listen)
     running.set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
     server.start()
+    peers.watch(running.address)
     try:
         if endpoint.announce:
             endpoint.announce(running.address)
         yield running
     finally:
-        status.enter_graceful_shutdown()
+        running.stop_health()
         server.stop(DRAIN_S).wait()
+        peers.close()
+        interceptor.close()
         _unlink_socket(endpoint.listen, bound)
+
+
+class _Peers:
+    """Watches the connections of a server once its port is known; a unix socket has none to watch."""
+
+    def __init__(self) -> None:
+        self._connections: StrangerConnections | None = None
+
+    def admit(self, peer: str) -> None:
+        """Notes that a call of this peer was admitted."""
+        if self._connections:
+            self._connections.admit(peer)
+
+    def watch(self, address: str) -> None:
+        """Begins with the port of a bound address."""
+        if not address.startswith("unix:"):
+            self._connections = StrangerConnections(int(address.rpartition(":")[2]))
+            self._connections.start()
+
+    def close(self) -> None:
+        """Ends the watch."""
+        if self._connections:
+            self._connections.stop()
 
 
 def _options() -> tuple[tuple[str, int], ...]:
@@ -138,6 +192,7 @@ def _options() -> tuple[tuple[str, int], ...]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # of pings by clients
         ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
         ("grpc.http2.settings_timeout", round(HANDSHAKE_S * 1000)),
+        ("grpc.max_allowed_incoming_connections", max(8, descriptor_limit() // 2)),
         ("grpc.max_connection_idle_ms", round(UNUSED_S * 1000)),
         ("grpc.max_connection_age_ms", round(AGE_S * 1000)),  # active calls may end, however long they take
     )

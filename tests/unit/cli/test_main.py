@@ -275,6 +275,28 @@ def test_token_appends_a_secret_line_that_a_server_reads(tmp_path: Path, capsys:
     assert not any(grant.token in said for grant in grants)
 
 
+def test_token_ends_a_last_line_without_a_newline(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    assert run(["token", str(file), "--role", "read"]) == 0
+    file.write_text(file.read_text().rstrip("\n"))
+    assert run(["token", str(file)]) == 0
+    assert [grant.role for grant in auth.read_tokens(str(file), option="x").grants] == ["read", "admin"]
+
+
+@pytest.mark.parametrize("name", ["", ",", "a,b", "a b", "a\n"])
+def test_token_refuses_a_scope_that_would_open_something_else(name: str, tmp_path: Path) -> None:
+    assert run(["token", str(tmp_path / "tokens"), "--role", "read", "--repo", name]) == 2
+    assert not (tmp_path / "tokens").exists()
+
+
+def test_token_refuses_a_file_that_other_users_may_open(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.touch()
+    file.chmod(0o666)
+    assert run(["token", str(file)]) == 2
+    assert not file.read_text()
+
+
 def test_token_keeps_a_file_that_is_there(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     assert run(["token", str(file), "--keep"]) == 0

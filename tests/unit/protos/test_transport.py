@@ -105,7 +105,7 @@ def test_the_right_token_opens_calls_and_streams() -> None:
         assert len(list(client.ingest(pb.IngestRequest()))) == 3
 
 
-def test_health_and_reflection_need_no_token() -> None:
+def test_health_needs_no_token() -> None:
     with running(scripted_service(), token="right") as server, IndexerClient(server.address) as client:
         assert not client.healthy()
         server.set_health(health_pb2.HealthCheckResponse.SERVING)

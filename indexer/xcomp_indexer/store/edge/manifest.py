@@ -6,7 +6,6 @@ the repositories, so that a repository can be removed while its lock is held.
 
 import json
 import os
-import shlex
 import socket
 import sys
 from collections.abc import Mapping
@@ -53,7 +52,8 @@ class Lock:
             self._file.close()
             raise Conflict(f"repository {path.name!r} is held by {holder}: stop it, or use it with --indexer") from None
         self._file.truncate(0)
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": shlex.join(sys.argv)}, self._file)
+        # Callers see it: the arguments of the command may hold a secret.
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "command": Path(sys.argv[0]).name}, self._file)
         self._file.flush()
 
     def release(self) -> None:

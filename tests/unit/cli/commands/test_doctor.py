@@ -52,7 +52,8 @@ def test_a_path_too_long_for_sockets_is_said(monkeypatch: pytest.MonkeyPatch, sh
 
 
 @pytest.mark.parametrize(
-    ("mode", "content", "fault"), [(0o600, "secret", ""), (0o644, "secret", "chmod 600"), (0o600, "", "empty")]
+    ("mode", "content", "fault"),
+    [(0o600, "secret-of-the-test", ""), (0o644, "secret-of-the-test", "chmod 600"), (0o600, "", "empty")],
 )
 def test_a_token_file_must_be_private_and_hold_a_token(
     mode: int, content: str, fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -82,12 +83,14 @@ def test_missing_parts_matter_to_local_servers_alone(monkeypatch: pytest.MonkeyP
 
 
 def test_models_of_the_profile_asked_for_must_be_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert not any(finding.fault for finding in machine.check_models())
-    monkeypatch.setenv("XCOMP_PROFILE", "clip")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    faults = [finding for finding in machine.check_models() if finding.fault]
-    assert faults
-    assert all("xcomp models pull" in finding.fact or "pip install" in finding.fact for finding in faults)
+    monkeypatch.setenv("XCOMP_PROFILE", "color")
+    assert not any(finding.fault for finding in machine.check_models())
+    monkeypatch.delenv("XCOMP_PROFILE")
+    found = by_name(machine.check_models())["default profile"]
+    assert found.fault
+    assert "xcomp models pull clip" in found.fact
+    assert "XCOMP_PROFILE=lite" in found.fact
 
 
 def test_a_taken_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,9 @@ def test_simultaneous_answers_stay_within_the_budget_together(folder: Path, monk
 
 
 def test_the_composer_admits_as_many_calls_as_the_model_serves(folder: Path) -> None:
-    served = ModelPool(EndpointConfig(), LocalRuntime(device="cpu")).load_chat(str(folder), "clip", lambda: 60.0)
+    served = ModelPool(EndpointConfig(), LocalRuntime(device="cpu"), allowed={"*"}).load_chat(
+        str(folder), "clip", lambda: 60.0
+    )
     with ExitStack() as calls:
         for _ in range(AT_ONCE):
             calls.enter_context(served.queue.enter(lambda: 1.0))

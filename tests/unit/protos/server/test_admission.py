@@ -14,8 +14,8 @@ from xcomp_protos import errors
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.server import admission, interceptor
-from xcomp_protos.server.interceptor import CallTimeouts
 from xcomp_protos.server.run import RunningServer
+from xcomp_protos.server.timeouts import CallTimeouts
 from xcomp_protos.telemetry import api, logs
 
 DESCRIBE = "/xcomp.v1.Indexer/Describe"

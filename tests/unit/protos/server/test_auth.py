@@ -1,5 +1,6 @@
 """Tokens: the token file, the role that a method needs, the repositories that a request names."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,22 @@ from xcomp_protos.server.auth import NEEDS, Access, Grant
 SCOPED = Grant("write", frozenset(("holidays", "press")), "secret")
 
 
-def read(tmp_path: Path, text: str) -> Access:
+A, B, C = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"
+
+
+def read(tmp_path: Path, text: str, mode: int = 0o600) -> Access:
     path = tmp_path / "tokens"
     path.write_text(text)
+    path.chmod(mode)
     return auth.read_tokens(str(path), option="--token-file")
 
 
 def test_a_token_file_has_roles_and_repositories(tmp_path: Path) -> None:
-    found = read(tmp_path, "# of the newsroom\nread aaa\n\n  write bbb  press,archive\nccc\n")
+    found = read(tmp_path, f"# of the newsroom\nread {A}\n\n  write {B}  press,archive\n{C}")
     assert found.grants == (
-        Grant("read", frozenset(), "aaa"),
-        Grant("write", frozenset(("press", "archive")), "bbb"),
-        Grant("admin", frozenset(), "ccc"),
+        Grant("read", frozenset(), A),
+        Grant("write", frozenset(("press", "archive")), B),
+        Grant("admin", frozenset(), C),
     )
 
 
@@ -35,9 +40,29 @@ def test_a_wrong_line_is_refused_without_repeating_its_secret(tmp_path: Path, li
     assert "secret" not in str(caught.value).replace("tokens", "")
 
 
+@pytest.mark.parametrize("line", ["read", "admin", "write", "x", "read x", "read admin", "write 123456789012345 press"])
+def test_a_short_secret_and_the_name_of_a_role_open_nothing(tmp_path: Path, line: str) -> None:
+    with pytest.raises(InvalidRequest, match="line 1: a token has 16 characters or more"):
+        read(tmp_path, line)
+
+
+@pytest.mark.parametrize("scope", [",", "press,", ",press", "press,,archive"])
+def test_an_empty_name_in_a_scope_does_not_open_everything(tmp_path: Path, scope: str) -> None:
+    with pytest.raises(InvalidRequest, match="line 1: the list of repositories has an empty name"):
+        read(tmp_path, f"read {A} {scope}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+@pytest.mark.parametrize("mode", [0o666, 0o644, 0o604, 0o660, 0o602])
+def test_a_file_that_other_users_may_open_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(InvalidRequest, match=r"is open to other users .*: run chmod 600"):
+        read(tmp_path, f"read {A}\n", mode)
+    assert read(tmp_path, f"read {A}\n", 0o640).grants
+
+
 def test_a_client_shows_the_first_token_of_its_file(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("read aaa\nadmin bbb\n")
-    assert auth.read_secret(str(tmp_path / "mine"), option="XCOMP_TOKEN_FILE") == "aaa"
+    read(tmp_path, f"read {A}\nadmin {B}\n")
+    assert auth.read_secret(str(tmp_path / "tokens"), option="XCOMP_TOKEN_FILE") == A
 
 
 def test_every_method_of_both_services_has_a_role() -> None:

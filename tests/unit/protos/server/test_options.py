@@ -58,6 +58,29 @@ def test_a_wrong_value_is_a_usage_error_from_a_variable_too(
     assert value in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["", os.pathsep, f"/a{os.pathsep}", f"{os.pathsep}/a", " "])
+def test_an_empty_part_of_a_list_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XCOMP_TEST_ROOT", value)
+    with pytest.raises(SystemExit):
+        parse()
+    monkeypatch.delenv("XCOMP_TEST_ROOT")
+    with pytest.raises(SystemExit):
+        parse("--root", "")
+
+
+def test_open_metrics_and_tokens_in_plain_text_are_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "token").write_text("a-secret-of-the-test\n")
+    (tmp_path / "token").chmod(0o600)
+    file = str(tmp_path / "token")
+    read_endpoint(endpoint_options(token_file=file, metrics_listen="127.0.0.1:9411"))
+    assert not caplog.records
+    read_endpoint(endpoint_options(listen="0.0.0.0:7411", token_file=file, metrics_listen="0.0.0.0:9411"))
+    assert "event=plain_tokens listen=0.0.0.0:7411" in caplog.text
+    assert "event=open_metrics listen=0.0.0.0:9411" in caplog.text
+
+
 def _defaults() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_endpoint(parser, "127.0.0.1:0", "XCOMP_TEST_LISTEN")
@@ -69,15 +92,17 @@ def endpoint_options(**values: object) -> argparse.Namespace:
 
 
 def test_the_token_is_read_from_its_file(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "token").write_text("a-secret-of-the-test\n")
+    (tmp_path / "token").chmod(0o600)
     made = read_endpoint(endpoint_options(token_file=str(tmp_path / "token")))
-    assert made.access == auth.allow_token("secret")
+    assert made.access == auth.allow_token("a-secret-of-the-test")
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
 def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "token").write_bytes(content)
+        (tmp_path / "token").chmod(0o600)
     with pytest.raises(InvalidRequest, match="--token-file"):
         read_endpoint(endpoint_options(token_file=str(tmp_path / "token")))
 
