@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
 EXTRAS ?= dev,gpu,draft
-LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+LOCK = $(TOOL_BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+# uv, pip-audit and the like, by hash, in an environment of their own.
+TOOL_BIN := .tools/bin
+TOOLS = $(PYTHON) -m venv .tools && $(TOOL_BIN)/python -m pip install --quiet --disable-pip-version-check \
+  --require-hashes -r requirements/tools.txt
 # One worker for each processor; the others take over what one has left, so that they end together.
 WORKERS := -n logical --maxprocesses=8 --dist=worksteal
 # The tests whose numbers come from a network, and what makes its products add up in another order.
@@ -53,22 +57,23 @@ prove: $(VENV)/.dev  ## MODEL=… REPORT=…: check a downloaded InternLM-XCompo
 screenshots: $(VENV)/.demo  ## docs/images from the pages of `make demo`; needs chromium and a CJK font
 	@$(BIN)/python demo/screenshots.py
 
-locks: $(VENV)/bin/python  ## requirements/*.txt: what the images install, with hashes
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+locks:  ## requirements/*.txt: what the images install, with hashes
+	@$(TOOLS)
 	@for extra in indexer gpu composer composer-light; do \
 	  $(LOCK) --extra $$extra --extra observe pyproject.toml -o requirements/$$extra.txt || exit 1; done
 	@$(LOCK) requirements/build.in -o requirements/build.txt
+	@$(LOCK) requirements/tools.in -o requirements/tools.txt
 
-sbom: $(VENV)/bin/python  ## dist/*.cdx.json: what is in the images, in CycloneDX
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom
+sbom:  ## dist/*.cdx.json: what is in the images, in CycloneDX
+	@$(TOOLS)
 	@mkdir -p dist
 	@for name in indexer gpu composer composer-light; do \
-	  $(BIN)/cyclonedx-py requirements --output-file dist/$$name.cdx.json requirements/$$name.txt || exit 1; done
+	  $(TOOL_BIN)/cyclonedx-py requirements --output-file dist/$$name.cdx.json requirements/$$name.txt || exit 1; done
 
-audit: $(VENV)/bin/python  ## known vulnerabilities in what the images install; asks a network service
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	@for name in indexer gpu composer composer-light; do \
-	  $(BIN)/pip-audit --no-deps --disable-pip --strict -r requirements/$$name.txt || exit 1; done
+audit:  ## known vulnerabilities in what the images and tools install; asks a network service
+	@$(TOOLS)
+	@for name in indexer gpu composer composer-light build tools; do \
+	  $(TOOL_BIN)/pip-audit --no-deps --disable-pip --strict -r requirements/$$name.txt || exit 1; done
 
 up:  ## the whole system in containers
 	docker compose up --build --wait

@@ -59,8 +59,13 @@ def failure(status: int, text: str = "no") -> Reply:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """Serves on loopback; yields the base URL and the received requests."""
+def serving(answer: Answer, *, kind: str = "") -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """Serves on loopback; yields the base URL and the received requests.
+
+    Args:
+        answer: returns the reply to a request.
+        kind: content type of the replies; that of the protocol by default.
+    """
     requests: list[dict[str, object]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -69,7 +74,8 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, object]]]]:
             requests.append({**body, "authorization": self.headers.get("Authorization")})
             status, content = answer(body)
             self.send_response(status)
-            self.send_header("Content-Type", "text/event-stream" if body.get("stream") else "application/json")
+            usual = "text/event-stream" if body.get("stream") else "application/json"
+            self.send_header("Content-Type", kind or usual)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

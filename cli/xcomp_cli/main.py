@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
+from xcomp_cli.help_examples import add_examples
 from xcomp_cli.output import console
 from xcomp_cli.output.console import FAILED, INTERRUPTED, UNREACHABLE, USAGE
 from xcomp_protos import hub
@@ -66,6 +67,7 @@ class LazyCommand(TyperCommand):
     ) -> typer.Context:
         """Returns the context of the command itself, so that its parameters are parsed and it is invoked."""
         command = typer.main.get_command(load(self.name or ""))
+        add_examples(command, self.name or "")
         return cast("typer.Context", command.make_context(info_name, args, parent, **extra))
 
 

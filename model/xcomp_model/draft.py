@@ -69,6 +69,7 @@ def open_model(_: str, __: Runtime, *, threads: int = 2) -> OpenAIModel:
         api_key=key,
         name=NAME,
         capabilities=_FAMILY.capabilities,
+        thinks_first=False,
     )
     model.digest = _SHA256
     model.prompts = DraftPrompts()

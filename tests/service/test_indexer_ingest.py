@@ -312,3 +312,20 @@ def test_places_can_be_filtered_by_and_are_in_no_answer(indexer: Indexer, photos
     for message in (indexer.hits("red"), indexer.client.list_images(pb.ListRequest(repository="default"))):
         assert "gps" not in str(message)
         assert "52.5" not in str(message)
+
+
+def test_years_licences_and_dotted_keys_of_sidecars_can_be_filtered_by(indexer: Indexer, photos: Path) -> None:
+    images.library(photos, {"old.jpg": images.RED, "new.jpg": images.GREEN})
+    old = {"date": "1954", "license": "CC BY 4.0", "exif.iso": 100}
+    (photos / "old.jpg.json").write_text(json.dumps(old))
+    (photos / "new.jpg.json").write_text(json.dumps({"date": "1954-07-02"}))
+    indexer.ingest(photos)
+
+    def find(where: str) -> list[str]:
+        return sorted(indexer.search("red", where=[where]))
+
+    assert find("date=1954") == ["new.jpg", "old.jpg"]
+    assert find("date<1955") == ["new.jpg", "old.jpg"]
+    assert find("date=1954-07") == ["new.jpg"]
+    assert find("date<1954-08") == ["new.jpg"]
+    assert find("rights=cc-by") == find("meta.exif.iso=100") == ["old.jpg"]

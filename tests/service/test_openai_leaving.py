@@ -104,7 +104,9 @@ def test_a_request_ends_when_its_caller_leaves(
 def test_a_stream_without_new_pieces_ends_when_its_caller_leaves(silent: Silent) -> None:
     silent.begins = True
     taken: list[str] = []
-    for piece in OpenAIModel("m", base_url=silent.url).stream(ASK, Sampling(), is_cancelled=lambda: bool(taken)):
+    for piece in OpenAIModel("m", base_url=silent.url, thinks_first=False).stream(
+        ASK, Sampling(), is_cancelled=lambda: bool(taken)
+    ):
         taken.append(piece)  # noqa: PERF402  # the stream checks it meanwhile
     assert taken == ["Once"]
     assert silent.left.wait(SOON_S)
@@ -112,7 +114,9 @@ def test_a_stream_without_new_pieces_ends_when_its_caller_leaves(silent: Silent)
 
 def test_a_stream_whose_reader_stops_is_closed(silent: Silent) -> None:
     silent.begins = True
-    with closing(cast("Generator[str]", OpenAIModel("m", base_url=silent.url).stream(ASK, Sampling()))) as pieces:
+    with closing(
+        cast("Generator[str]", OpenAIModel("m", base_url=silent.url, thinks_first=False).stream(ASK, Sampling()))
+    ) as pieces:
         assert next(pieces) == "Once"
     assert silent.left.wait(SOON_S)
 

@@ -39,7 +39,7 @@ def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def endpoint(answer: Answer) -> Iterator[tuple[OpenAIModel, list[dict[str, object]]]]:
     with openai_server.serving(answer) as (url, requests):
-        yield OpenAIModel("m", base_url=url, api_key="secret"), requests
+        yield OpenAIModel("m", base_url=url, api_key="secret", thinks_first=False), requests
 
 
 def test_stream_yields_pieces_and_sends_sampling_and_key() -> None:
@@ -103,11 +103,12 @@ def test_choice_without_scores_refuses_prose() -> None:
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, 1e308, 0.5, None, "x"])
-def test_scores_that_are_not_log_probabilities_are_an_error(score: object) -> None:
-    status, body = message("A", scores={"A": -0.1})
+def test_without_usable_scores_the_letter_is_read(score: object) -> None:
+    status, body = message("B", scores={"A": -0.1})
     wrong = body.replace(b"-0.1", json.dumps(score).encode())
-    with endpoint(lambda _: (status, wrong)) as (model, _), pytest.raises(ModelFailure, match="not log-probabilities"):
-        model.choose(ASK, ("A", "B"))
+    with endpoint(lambda _: (status, wrong)) as (model, _):
+        assert model.choose(ASK, ("A", "B")).probabilities == (0.0, 1.0)
+        assert not model.capabilities.logprobs
 
 
 def test_an_impossible_token_may_have_a_score_of_minus_infinity() -> None:

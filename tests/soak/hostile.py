@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,10 @@ from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import XcompError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4\0" + bytes(4)
+ANYONE = (
+    "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)  # fmt: skip
 OVERSIZED = bytes(5 * 2**20)
 SETTLED_S = 30.0
 FEW = 8  # descriptors that may come and go
@@ -77,6 +81,18 @@ def deaf(channel: grpc.Channel, _: Random) -> None:
         next(iter(rpc.IndexerStub(channel).Export(pb.ExportRequest(name="default"), timeout=2)))
 
 
+def silent(channel: grpc.Channel, random: Random) -> None:
+    """Opens a call that anybody may make and sends nothing, or a message now and then, until it is ended."""
+    method = random.choice(ANYONE)
+    with suppress(grpc.RpcError):
+        list(channel.stream_stream(method, bytes, bytes)(_drip(random.choice((30, 2))), timeout=15))
+
+
+def _drip(pause_s: float) -> Iterator[bytes]:
+    time.sleep(pause_s)
+    yield b""
+
+
 @dataclass
 class Witness:
     """A caller who only wants to search."""
@@ -111,6 +127,7 @@ def abuse(address: str, size: int, random: Random) -> None:
             (lambda: deaf(channel, random), size),
         ]
         threads = [threading.Thread(target=_often, args=kind) for kind in kinds]
+        threads += [threading.Thread(target=silent, args=(channel, random)) for _ in range(min(size, 100))]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -75,7 +75,7 @@ def index(
         profile=profile,
         prune=prune,
         dry_run=dry_run,
-        exclude=exclude or (),
+        exclude=[options.parse_text(each, name="--exclude") for each in exclude or ()],
         retry_failed=retry_failed,
     )
     job = IngestJob(indexer, request, [absolute[path] for path in own])

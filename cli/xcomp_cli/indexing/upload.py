@@ -131,7 +131,7 @@ def _make_header(entry: Entry, header: pb.UploadHeader) -> pb.UploadHeader:
         name=_to_text(os.path.relpath(entry.path, entry.root)),
         size_bytes=size,
         content_hash=hashed.hexdigest(),
-        sidecar=_sidecar(f"{entry.path}.json") if entry.sidecar_mtime_ns else b"",
+        sidecar=_sidecar(entry.sidecars[0]) if entry.sidecars else b"",
     )
 
 

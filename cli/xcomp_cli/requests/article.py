@@ -1,6 +1,6 @@
 """Builds the options of an article for the composer."""
 
-from xcomp_cli.options import LanguageOption
+from xcomp_cli.options import LanguageOption, parse_text
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import composer_pb2 as pb
 
@@ -30,7 +30,7 @@ def article_options(
         language=language_value(lang),
         seed=seed,
         k=k,
-        where=where or (),
+        where=[parse_text(each, name="--where") for each in where or ()],
         images=images,
         max_images=max_images,
         allow_restricted=allow_restricted,

@@ -12,7 +12,11 @@ from xcomp_composer.article.model import Candidate, Illustration, Json, Label, d
 
 MIN_LABEL_PROBABILITY = 0.5  # half of all probability on one class of 1000
 MAX_CAPTION_CHARACTERS = 300  # characters of a caption
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_INVISIBLE = re.compile(  # control, direction, zero-width, filler and tag characters
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+    "|(?<![\u0600-\u0dff\ufe0f\U0001f000-\U0001faff])[\u200c\u200d]"  # joiners that join nothing
+)
 
 
 @dataclass(frozen=True)

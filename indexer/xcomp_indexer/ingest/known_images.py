@@ -74,7 +74,7 @@ class KnownImages:
         rows = self._rows(np.frombuffer(points.id_bytes(self._repository, [entry.path for entry in entries]), _KEY))
         known = rows >= 0
         self.present[rows[known]] = True
-        stats = np.array([entry[2:] for entry in entries], np.int64)
+        stats = np.array([entry[2:5] for entry in entries], np.int64)
         same = known & self._complete[rows] & (self._stats[rows] == stats).all(axis=1)
         return [entry for entry, unchanged in zip(entries, same.tolist(), strict=True) if not unchanged]
 

@@ -3,6 +3,7 @@
 Does not depend on a model or a store; the caller says which contents need no decoding.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
@@ -17,6 +18,8 @@ from xcomp_indexer.ingest.scan import Entry
 from xcomp_protos.errors import ImageError
 from xcomp_protos.machine import core_count
 from xcomp_protos.telemetry import api
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ class Loader:
         digest = decode.content_hash(content)
         if reuse and digest in self._known:
             raw = decode.open_image(content)
-            return LoadedImage(entry, digest, read_facts(raw, entry), (0, 0), None, metadata.read_location(raw))
+            return LoadedImage(entry, digest, read_facts(raw, entry), (0, 0), None, _read_location(raw, entry))
         decoded = decode.decode(content, image_size=self._image_size)
-        size, location = (decoded.width, decoded.height), metadata.read_location(decoded.raw)
+        size, location = (decoded.width, decoded.height), _read_location(decoded.raw, entry)
         return LoadedImage(entry, digest, read_facts(decoded.raw, entry), size, self._prepare(decoded.image), location)
 
     def _load(self, entry: Entry) -> tuple[LoadedImage | ImageError, float]:
@@ -88,6 +91,10 @@ class Loader:
                 return self.read(entry, reuse=True), time.monotonic() - begun
         except ImageError as error:
             return error, time.monotonic() - begun
+        except Exception as error:  # noqa: BLE001  # one file must not end the ingest of the others
+            _log.exception("%s", entry.path)
+            reason = f"reading it failed: {type(error).__name__}: {error}".splitlines()[0][:300]
+            return ImageError(reason, reason="unreadable"), time.monotonic() - begun
 
     def _unpack(
         self, entry: Entry, future: Future[tuple[LoadedImage | ImageError, float]]
@@ -104,6 +111,10 @@ def read_facts(raw: Image.Image, entry: Entry) -> metadata.Metadata:
         ImageError: its sidecar cannot be used.
     """
     try:
-        return metadata.read_metadata(raw, entry.path, with_sidecar=entry.sidecar_mtime_ns > 0)
+        return metadata.read_metadata(raw, entry.path, sidecars=entry.sidecars)
     except metadata.SidecarError as error:
         raise ImageError(f"its sidecar cannot be used: {error}", reason="sidecar") from None
+
+
+def _read_location(raw: Image.Image, entry: Entry) -> metadata.GeoPoint | None:
+    return metadata.read_location(raw, entry.path, entry.sidecars)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from xcomp_indexer.embed.base import ClassLabel
+from xcomp_indexer.images import dates
 from xcomp_indexer.images.metadata import Metadata
 from xcomp_indexer.ingest.loader import LoadedImage
 from xcomp_indexer.repository.image_record import ImagePayload
@@ -45,6 +46,7 @@ def build_payload(
     """Builds the payload of an image; `uploaded` is the name that an upload gave it."""
     facts = item.facts
     tags = facts.get("tags")
+    date, date_last = _parse_span(facts)
     return ImagePayload(
         path=Path(item.entry.path),
         root=Path(item.entry.root),
@@ -54,7 +56,8 @@ def build_payload(
         content_hash=item.content_hash,
         width=size[0],
         height=size[1],
-        date=_parse_date(facts, "date"),
+        date=date,
+        date_last=date_last,
         expires=_parse_date(facts, "expires"),
         embargo=_parse_date(facts, "embargo"),
         tags=tags if isinstance(tags, list) else [],
@@ -71,6 +74,11 @@ def build_payload(
 def _parse_date(facts: Metadata, key: str) -> datetime | None:
     value = facts.get(key)
     return datetime.fromisoformat(value) if isinstance(value, str) else None
+
+
+def _parse_span(facts: Metadata) -> tuple[datetime | None, datetime | None]:
+    value = facts.get("date")
+    return dates.parse_span(value) if isinstance(value, str) else (None, None)
 
 
 def _get_text(facts: Metadata, key: str) -> str | None:

@@ -13,6 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from xcomp_indexer.ingest.sidecar_names import SidecarNames, list_sidecars
+
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"]
 )  # fmt: skip
@@ -29,7 +31,8 @@ class Entry(NamedTuple):
     root: str  # the given path above it
     size: int  # bytes
     mtime_ns: int
-    sidecar_mtime_ns: int = 0  # of `PATH.json`; 0 if it does not exist
+    sidecar_mtime_ns: int = 0  # of its sidecar, of several a sum; 0 if there is none
+    sidecars: tuple[str, ...] = ()  # paths of its sidecars that may be read; the first wins
 
 
 @dataclass
@@ -47,7 +50,7 @@ class _Listing:
     images: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     links: set[str] = field(default_factory=set)  # images and folders that are links
-    sidecars: set[str] = field(default_factory=set)
+    sidecars: SidecarNames = field(default_factory=SidecarNames)
 
 
 def scan(paths: Sequence[str], *, exclude: Sequence[str] = (), within: Sequence[Path] = ()) -> Scan:
@@ -91,7 +94,8 @@ class _Walk:
         if not (pending or stat.S_ISREG(status.st_mode)):
             yield Scan([], [(root, OSError(errno.EINVAL, "neither a file nor a folder", root))])
         elif not pending:
-            yield Scan([*self._entry(root, os.path.dirname(root), f"{root}.json")])  # noqa: PTH120
+            folder, name = os.path.split(root)
+            yield Scan([*self._entry(root, folder, list_sidecars(folder, name))])
         while pending:
             folder = pending.pop()
             found = Scan()
@@ -107,8 +111,7 @@ class _Walk:
             path = os.path.join(folder, name)  # noqa: PTH118  # scandir yields strings, and this code is hot
             try:
                 self._check_inside(path, link=path in listing.links)
-                sidecar = f"{path}.json" if f"{name}.json" in listing.sidecars else ""
-                found.entries.extend(self._entry(path, root, sidecar))
+                found.entries.extend(self._entry(path, root, listing.sidecars.find(folder, name)))
             except OSError as error:  # a broken or forbidden link, or a file that was removed
                 found.unreadable.append((path, error))
             if len(found.entries) == _PIECE:
@@ -135,8 +138,7 @@ class _Walk:
 
     def _add_item(self, item: "os.DirEntry[str]", root: str, listing: _Listing, found: Scan) -> None:
         name = item.name
-        if name.endswith(".json"):
-            listing.sidecars.add(name)
+        listing.sidecars.add(name)
         if name.startswith(".") or (self._exclude and _is_excluded(os.path.relpath(item.path, root), self._exclude)):
             return
         try:
@@ -152,7 +154,7 @@ class _Walk:
         except OSError as error:
             found.unreadable.append((item.path, error))
 
-    def _entry(self, path: str, root: str, sidecar: str) -> Iterator[Entry]:
+    def _entry(self, path: str, root: str, sidecars: Sequence[str]) -> Iterator[Entry]:
         """Stats a file; yields nothing if it is not a file or was found before."""
         if path in self._named:
             if self._named[path]:
@@ -160,8 +162,9 @@ class _Walk:
             self._named[path] = True
         status = os.stat(path)  # noqa: PTH116
         if stat.S_ISREG(status.st_mode):
-            beside = self._sidecar_mtime_ns(sidecar) if sidecar else 0
-            yield Entry(path, root, status.st_size, status.st_mtime_ns, beside)
+            times = {sidecar: self._sidecar_mtime_ns(sidecar) for sidecar in sidecars}
+            read = tuple(sidecar for sidecar, mtime_ns in times.items() if mtime_ns)
+            yield Entry(path, root, status.st_size, status.st_mtime_ns, sum(times.values()) % 2**62, read)
 
     def _check_inside(self, path: str, *, link: bool) -> None:
         """Raises `PermissionError` if a link leads out of the folders that may be read."""
@@ -183,4 +186,6 @@ class _Walk:
 
 def _is_excluded(relative: str, exclude: Sequence[str]) -> bool:
     name = os.path.basename(relative)  # noqa: PTH119
+    if any(relative == pattern.rstrip("/") or name == pattern.rstrip("/") for pattern in exclude):
+        return True  # its name as it is, brackets and all
     return any(fnmatch(relative, pattern) or fnmatch(name, pattern.rstrip("/")) for pattern in exclude)

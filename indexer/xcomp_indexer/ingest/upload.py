@@ -190,6 +190,14 @@ def _check_header(header: UploadHeader) -> None:
 def _create_entry(file: Path, sidecar: bytes) -> Entry:
     """Returns the entry of a file, and writes the sidecar beside it."""
     status = file.stat()
+    beside = Path(f"{file}.json")
     if sidecar:
-        Path(f"{file}.json").write_bytes(sidecar)
-    return Entry(str(file), str(file.parent), status.st_size, status.st_mtime_ns, int(bool(sidecar)))
+        beside.write_bytes(sidecar)
+    return Entry(
+        str(file),
+        str(file.parent),
+        status.st_size,
+        status.st_mtime_ns,
+        int(bool(sidecar)),
+        (str(beside),) if sidecar else (),
+    )

@@ -14,7 +14,9 @@
     width, height pixels, upright
     orientation   landscape, portrait or square; absent in points that older versions wrote
     date          when it was taken, RFC 3339 in UTC; absent if unknown
-    tags, rights, creator   folded by `fold`, so that filters ignore case; rights and creator absent if unknown
+    date_last     the last second of its year or month, only where no more is known; then `date` is the first one
+    tags, rights, creator   folded by `fold`, so that filters ignore case; rights and creator absent if unknown. The
+                  rights of a Creative Commons licence are a list: its text first, then `cc-by` and `cc-by-4.0`
     gps           where it was taken, {"lat", "lon"} in degrees; absent if unknown. Used by filters only, never returned
     restricted    1 if it must not be offered, else 0
     expires, embargo  moments from which and until which it must not be offered; absent if not set
@@ -38,6 +40,7 @@ from pathlib import Path, PurePath
 from typing import cast
 
 from xcomp_indexer.embed.base import ClassLabel
+from xcomp_indexer.images.licenses import list_aliases
 from xcomp_indexer.store import Filter, Missing, ScoredPoint
 
 IMAGES: Filter = Missing("failure")  # the points that are images
@@ -59,6 +62,7 @@ class ImagePayload:
     height: int
     sidecar_mtime_ns: int = 0
     date: datetime | None = None  # without a zone it counts as UTC
+    date_last: datetime | None = None  # only of a date that is a whole year or month
     expires: datetime | None = None
     embargo: datetime | None = None
     tags: Sequence[str] = ()
@@ -89,9 +93,10 @@ class ImagePayload:
         }
         known = {
             "date": self.date and utc(self.date),
+            "date_last": self.date_last and utc(self.date_last),
             "expires": self.expires and utc(self.expires),
             "embargo": self.embargo and utc(self.embargo),
-            "rights": self.rights and fold(self.rights),
+            "rights": self.rights and _list_rights(self.rights),
             "creator": self.creator and fold(self.creator),
             "gps": self.place and dict(zip(("lat", "lon"), self.place, strict=True)),
         }
@@ -111,10 +116,11 @@ class ImagePayload:
             height=cast("int", payload["height"]),
             sidecar_mtime_ns=cast("int", payload["sidecar_mtime_ns"]),
             date=_moment(payload.get("date")),
+            date_last=_moment(payload.get("date_last")),
             expires=_moment(payload.get("expires")),
             embargo=_moment(payload.get("embargo")),
             tags=cast("list[str]", payload["tags"]),
-            rights=cast("str | None", payload.get("rights")),
+            rights=_first(payload.get("rights")),
             creator=cast("str | None", payload.get("creator")),
             restricted=bool(payload["restricted"]),
             metadata=cast("Mapping[str, object]", payload["metadata"]),
@@ -180,6 +186,16 @@ def utc(moment: datetime) -> str:
     """Returns a moment as the store compares dates; without a zone it counts as UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _list_rights(licence: str) -> str | list[str]:
+    names = list(dict.fromkeys([fold(licence), *list_aliases(licence)]))
+    return names if len(names) > 1 else names[0]
+
+
+def _first(value: object) -> str | None:
+    first = value[0] if isinstance(value, list) else value
+    return first if isinstance(first, str) else None
 
 
 def _moment(text: object) -> datetime | None:

@@ -71,21 +71,28 @@ def _degrees(key: str, meaning: str) -> Field:
 def _dates(key: str, meaning: str) -> Field:
     def compile_filter(operator: str, value: str) -> Filter:
         start, end = _period(value)
-        ranges = {
-            "=": Range(key, gte=start, lt=end),
+        ranges: dict[str, Filter] = {
+            "=": And((Range(key, gte=start), _ends_before(key, end))),
             ">=": Range(key, gte=start),
             ">": Range(key, gte=end),
-            "<=": Range(key, lt=end),
-            "<": Range(key, lt=start),
+            "<=": _ends_before(key, end),
+            "<": _ends_before(key, start),
         }
         return _negate_if_unequal(operator, ranges["=" if operator == "!=" else operator])
 
     return Field(_ALL, meaning, compile_filter)
 
 
+def _ends_before(key: str, moment: str) -> Filter:
+    """Returns a filter for dates, and for years and months as a whole, before a moment."""
+    return And((Range(key, lt=moment), Not(Range(f"{key}_last", gte=moment))))
+
+
 def _meta(path: str) -> Field:
     parts = re.findall(r'"([^"]+)"|([^."]+)', path)
     key = "metadata." + ".".join(f'"{quoted or plain}"' for quoted, plain in parts)
+    if len(parts) > 1 and '"' not in path:  # a key with dots; the values of the metadata are not nested
+        key = f'metadata."{path}"'
 
     def compile_filter(operator: str, value: str) -> Filter:
         number = _meta_number(value)
@@ -147,7 +154,7 @@ def _camera(operator: str, value: str) -> Filter:
 
 def _path(_: str, pattern: str) -> Filter:
     """Compiles a glob over paths: below the indexed root, or absolute with a leading slash."""
-    if re.search(r"[?\[\]{}]", pattern):
+    if "?" in pattern:
         raise ValueError(f"{pattern!r}: paths are matched by * and ** only")
     if not pattern:
         raise ValueError("a path is empty: write ** for everything")

@@ -65,6 +65,7 @@ INDEXES: Mapping[str, IndexKind] = {
     "failure": "keyword",
     "expires": "datetime",
     "embargo": "datetime",
+    "date_last": "datetime",
 }
 
 

@@ -18,6 +18,7 @@ CHURCH = (Label("church", "教堂", 0.79), Label("monastery", "修道院", 0.1))
         ({"title": "栈桥", "title_en": "A pier"}, "en", PrintedTexts("A pier", "A pier")),
         ({"title": "A pier"}, "zh", PrintedTexts()),
         ({"title": 7, "caption": ["a", "list"], "alt": " \n "}, "en", PrintedTexts()),
+        ({"title": "Pi\u200ber\u00ad \u3164\U000e0041x\ufeff"}, "en", PrintedTexts("Pier x")),
         ({"title": "Two\nlines\x00 and \u202ebackwards"}, "en", PrintedTexts("Two lines and backwards")),
     ],
 )  # fmt: skip

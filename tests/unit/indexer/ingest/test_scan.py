@@ -153,3 +153,17 @@ def test_a_file_given_by_name_is_found_once_wherever_it_is_named(photos: Path) -
 def test_an_excluded_sidecar_counts_all_the_same(photos: Path) -> None:
     touch(photos, "a.jpg", "a.jpg.json")
     assert scan([str(photos)], exclude=["*.json"]).entries[0].sidecar_mtime_ns > 0
+
+
+def test_a_change_of_any_sidecar_is_seen(photos: Path) -> None:
+    touch(photos, "a.jpg", "a.xmp", "a.jpg.supplemental-metadata.json")
+    before = scan([str(photos)]).entries[0]
+    assert [Path(file).name for file in before.sidecars] == ["a.jpg.supplemental-metadata.json", "a.xmp"]
+    assert scan([str(photos / "a.jpg")]).entries[0] == before._replace(root=str(photos))
+    os.utime(photos / "a.xmp", ns=(5, 5))
+    assert scan([str(photos)]).entries[0].sidecar_mtime_ns != before.sidecar_mtime_ns
+
+
+def test_a_folder_with_brackets_is_left_out_by_its_name(photos: Path) -> None:
+    touch(photos, "2019 [best of]/a.jpg", "b.jpg")
+    assert names(photos, exclude=["2019 [best of]"]) == ["b.jpg"]

@@ -78,3 +78,13 @@ def test_whatever_a_sidecar_says_can_be_stored() -> None:
     assert isinstance(stored, dict)
     assert validate.payload({"metadata": stored})
     assert (stored["flag"], stored["when"], stored["5"], stored["fine"]) == (1, "2024-01-31", "five", [1, "two", 3.5])
+
+
+def test_a_partial_date_has_a_last_second_and_a_licence_of_creative_commons_its_short_names() -> None:
+    last = datetime(1954, 12, 31, 23, 59, 59, tzinfo=UTC)
+    known = image(ROOT / "a.jpg", date=datetime(1954, 1, 1, tzinfo=UTC), date_last=last, rights="CC BY-SA 4.0")
+    written = known.write()
+    assert (written["date"], written["date_last"]) == ("1954-01-01T00:00:00Z", "1954-12-31T23:59:59Z")
+    assert written["rights"] == ["cc by-sa 4.0", "cc-by-sa", "cc-by-sa-4.0"]
+    assert ImagePayload.read(validate.payload(written)).rights == "cc by-sa 4.0"
+    assert image(ROOT / "a.jpg", rights="cc-by").write()["rights"] == "cc-by"

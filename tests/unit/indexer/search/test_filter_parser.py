@@ -7,6 +7,12 @@ from xcomp_indexer.search.filter_parser import parse
 from xcomp_indexer.store import INDEXES, And, Filter, Match, Not, Or, Range
 from xcomp_protos.errors import InvalidRequest
 
+
+def before(moment: str) -> Filter:
+    """A date that lies before a moment; a year or a month with its last second."""
+    return And((Range("date", lt=moment), Not(Range("date_last", gte=moment))))
+
+
 A, B, C = (Match("tags", (tag,)) for tag in "abc")
 
 
@@ -28,7 +34,7 @@ A, B, C = (Match("tags", (tag,)) for tag in "abc")
         ("meta.rating>4", Range('metadata."rating"', gt=4.0)),
         ("meta.rating=4", Match('metadata."rating"', ("4", 4.0))),
         ("meta.camera='X 100'", Match('metadata."camera"', ("X 100",))),
-        ("meta.exif.iso!=x", Not(Match('metadata."exif"."iso"', ("x",)))),
+        ("meta.exif.iso!=x", Not(Match('metadata."exif.iso"', ("x",)))),
         ('meta."exif.iso">=100', Range('metadata."exif.iso"', gte=100.0)),
         ("meta.draft=true", Match('metadata."draft"', ("true", 1.0))),
     ],
@@ -79,15 +85,15 @@ def test_values_are_data(text: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "meaning"),
     [
-        ("date=2024", Range("date", gte="2024-01-01T00:00:00Z", lt="2025-01-01T00:00:00Z")),
-        ("date=2024-12", Range("date", gte="2024-12-01T00:00:00Z", lt="2025-01-01T00:00:00Z")),
-        ("date!=2024-02", Not(Range("date", gte="2024-02-01T00:00:00Z", lt="2024-03-01T00:00:00Z"))),
+        ("date=2024", And((Range("date", gte="2024-01-01T00:00:00Z"), before("2025-01-01T00:00:00Z")))),
+        ("date=2024-12", And((Range("date", gte="2024-12-01T00:00:00Z"), before("2025-01-01T00:00:00Z")))),
+        ("date!=2024-02", Not(And((Range("date", gte="2024-02-01T00:00:00Z"), before("2024-03-01T00:00:00Z"))))),
         ("date>=2024-01", Range("date", gte="2024-01-01T00:00:00Z")),
         ("date>2024-01", Range("date", gte="2024-02-01T00:00:00Z")),
-        ("date<=2024-02-29", Range("date", lt="2024-03-01T00:00:00Z")),
-        ("date<2024", Range("date", lt="2024-01-01T00:00:00Z")),
+        ("date<=2024-02-29", before("2024-03-01T00:00:00Z")),
+        ("date<2024", before("2024-01-01T00:00:00Z")),
         ("date>2024-01-31T23:59", Range("date", gte="2024-02-01T00:00:00Z")),
-        ("date<=2024-01-01T00:00:00Z", Range("date", lt="2024-01-01T00:00:01Z")),
+        ("date<=2024-01-01T00:00:00Z", before("2024-01-01T00:00:01Z")),
         ("date>='2024-01-01 08:00+08:00'", Range("date", gte="2024-01-01T00:00:00Z")),
     ],
 )
@@ -186,10 +192,16 @@ def test_control_characters_do_not_reach_the_message() -> None:
 def test_every_field_but_the_metadata_has_an_index() -> None:
     values = {"date": "2024", "width": "1", "height": "1", "size": "1", "path": "a/**/*.b"}
     values |= {"gps.lat": "1.5", "gps.lon": "-1", "orientation": "square"}
+    assert "date" in INDEXES
+    assert "date_last" in INDEXES
     for name, known in FIELDS.items():
-        if name == "camera":  # one of the metadata
+        if name in ("camera", "date"):  # one of the metadata; several conditions
             continue
         part = known.compile(known.operators[0], values.get(name, "x"))
         parts = part.parts if isinstance(part, And) else (part,)
         assert all(isinstance(each, Match | Range) and each.key in INDEXES for each in parts), name
     assert INDEXES.keys() >= {"dirs", "folder", "file", "suffix"}
+
+
+def test_a_folder_with_brackets_in_its_name_can_be_named() -> None:
+    assert parse(["path:'2019 [best of]/**'"]) == Match("dirs", ("2019 [best of]",))
