@@ -84,7 +84,7 @@ def check_response(response: Response) -> None:
     read = response.iter_bytes
     most = MAX_LINE_BYTES if "event-stream" in kind else MAX_ANSWER_BYTES
 
-    def read_bounded(chunk_size: int | None = None) -> Iterator[bytes]:
+    def read_within_limit(chunk_size: int | None = None) -> Iterator[bytes]:
         total = line = 0
         for chunk in read(chunk_size):
             total += len(chunk)
@@ -94,7 +94,7 @@ def check_response(response: Response) -> None:
                 raise UnusableAnswer(f"sent more than {most >> 20} MiB without an end: is it the right address?")
             yield chunk
 
-    response.iter_bytes = read_bounded
+    response.iter_bytes = read_within_limit
 
 
 @contextmanager
