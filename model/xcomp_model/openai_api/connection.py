@@ -3,13 +3,12 @@
 Redirects are not followed, so that articles, images and the key go to the address that the user named only.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
+from urllib.request import getproxies, proxy_bypass
 
 import openai
 
@@ -53,7 +52,7 @@ def open_client(
 ) -> openai.OpenAI:
     """Returns a client; raises ModelFailure if the proxy of the environment cannot be used."""
     host = urlsplit(base_url).hostname or ""
-    proxies = [name for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY") if _variable(name)]
+    proxies = [f"{kind.upper()}_PROXY" for kind in ("all", "https", "http") if kind in getproxies()]
 
     def open_with(*, trust_env: bool) -> openai.OpenAI:
         http = openai.DefaultHttpxClient(
@@ -77,10 +76,6 @@ def open_client(
         ) from None
 
 
-def _variable(name: str) -> str:
-    return os.environ.get(name, "") or os.environ.get(name.lower(), "")
-
-
 def check_response(response: Response) -> None:
     """Refuses a web page, and bounds how much is read of an answer; the client calls this before it reads one."""
     kind = response.headers.get("content-type", "")
@@ -89,7 +84,7 @@ def check_response(response: Response) -> None:
     read = response.iter_bytes
     most = MAX_LINE_BYTES if "event-stream" in kind else MAX_ANSWER_BYTES
 
-    def bounded(chunk_size: int | None = None) -> Iterator[bytes]:
+    def read_within_limit(chunk_size: int | None = None) -> Iterator[bytes]:
         total = line = 0
         for chunk in read(chunk_size):
             total += len(chunk)
@@ -99,7 +94,7 @@ def check_response(response: Response) -> None:
                 raise UnusableAnswer(f"sent more than {most >> 20} MiB without an end: is it the right address?")
             yield chunk
 
-    response.iter_bytes = bounded
+    response.iter_bytes = read_within_limit
 
 
 @contextmanager
