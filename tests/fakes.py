@@ -17,7 +17,7 @@ class CountingEmbedder:
         self._eye = ColorEmbedder()
         self.name, self.digest = self._eye.name, self._eye.digest
         self.dimension, self.image_size = self._eye.dimension, self._eye.image_size
-        self.languages, self.batch_size = self._eye.languages, self._eye.batch_size
+        self.languages, self.batch_size, self.runs_on = self._eye.languages, self._eye.batch_size, self._eye.runs_on
         self.images = 0  # images embedded
         self.open = threading.Event()  # while it is not set, embedding images waits
         self.open.set()

@@ -40,6 +40,8 @@ COMMANDS = {
     "status": (
         "status:status", "Shows the servers and the repositories, what is wrong with them and how to fix it.",
     ),
+    "ps": ("ps:ps", "Lists the local servers that run, and starts none."),
+    "stop": ("stop:stop", "Ends the local servers: calls are finished first, images and vectors stay."),
     "doctor": ("doctor:doctor", "Checks this installation and its servers, and says how to fix what is wrong."),
     "token": ("token:token", "Makes a token: servers read FILE with --token-file, commands with XCOMP_TOKEN_FILE."),
     "repo": ("repo:repo", "Lists, shows, makes, deletes and moves repositories."),

@@ -1,9 +1,14 @@
 """The models that xcomp knows by name: what each can do, its licence and size."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+DEFAULT_PROFILE = "clip"
+_MEGABYTES = re.compile(r"(\d+) MB\b")
 
 
 @dataclass(frozen=True)
@@ -19,14 +24,22 @@ class Model:
     libraries: tuple[str, ...] = ()  # import names that it needs
     install: str = ""
     repository: str = ""  # of the hub, with its files
+    is_embedder: bool = False
 
     def is_fetched(self) -> bool:
-        """Whether its files are here; loading it checks whether they are complete."""
+        """Whether its files are here, all of an embedding model's; loading it checks what they contain."""
         if not self.repository:
             return True
+        if ":" in self.name:
+            return _has_release(self.name)
         from huggingface_hub import constants
 
         return (Path(constants.HF_HUB_CACHE) / f"models--{self.repository.replace('/', '--')}" / "snapshots").is_dir()
+
+    def size_mb(self) -> int:
+        """Returns the size of its download in megabytes, which its description states; 0 if it states none."""
+        found = _MEGABYTES.search(self.what)
+        return int(found[1]) if found and self.repository else 0
 
     def describe_lack(self) -> str:
         """Returns why it cannot run here and the way out; nothing if it can run."""
@@ -101,12 +114,46 @@ def list_models() -> tuple[Model, ...]:
                 libraries=family.libraries,
                 install=family.install,
                 repository=card.repository,
+                is_embedder=True,
             )
             for family in registry.FAMILIES.values()
             for card in family.cards
         ),
         *_COMPOSERS,
     )
+
+
+def list_lacking(profile: str) -> Sequence[Model]:
+    """Returns the embedding models of a profile that cannot run here; nothing for a profile that spells models out."""
+    embeds = DEFAULT_PROFILE if profile == "xcomposer" else profile  # both have the same spaces
+    return [model for model in list_models() if model.profile == embeds and model.is_embedder and model.describe_lack()]
+
+
+def explain_lack(profile: str, lacking: Sequence[Model]) -> str:
+    """Returns in one line that models of a profile are missing, with the command that brings all of them."""
+    missing = [model for model in lacking if model.missing_libraries()]
+    if missing:
+        return f"profile {profile} is not installed here: {missing[0].install}"
+    size = format_size(lacking)
+    fetch = f"fetch them once{f', {size},' if size else ''} with: xcomp models pull {profile}"
+    return f"the models of profile {profile} are not on this machine: {fetch}"
+
+
+def format_size(lacking: Sequence[Model]) -> str:
+    """Returns the size of a download, such as `1.4 GB`; nothing if it is not known."""
+    size = sum(model.size_mb() for model in lacking)
+    return f"{size / 1000:.1f} GB" if size else ""
+
+
+def _has_release(name: str) -> bool:
+    from xcomp_indexer.embed import registry
+    from xcomp_protos.errors import ModelError
+
+    try:
+        registry.family_of(name).release(name).find()
+    except ModelError:
+        return False
+    return True
 
 
 def find_others() -> list[Model]:

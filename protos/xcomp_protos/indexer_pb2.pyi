@@ -1560,6 +1560,22 @@ global___DescribeRequest = DescribeRequest
 class DescribeResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class EnginesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     VERSION_FIELD_NUMBER: builtins.int
     BUILD_FIELD_NUMBER: builtins.int
     STORE_FIELD_NUMBER: builtins.int
@@ -1568,6 +1584,7 @@ class DescribeResponse(google.protobuf.message.Message):
     REPOSITORIES_FIELD_NUMBER: builtins.int
     DEFAULT_PROFILE_FIELD_NUMBER: builtins.int
     UNIX_TIME_MS_FIELD_NUMBER: builtins.int
+    ENGINES_FIELD_NUMBER: builtins.int
     version: builtins.str
     build: builtins.str
     """changes with the code"""
@@ -1584,6 +1601,10 @@ class DescribeResponse(google.protobuf.message.Message):
 
     @property
     def repositories(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Repository]: ...
+    @property
+    def engines(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """by id in models_loaded: engine, device, precision, as in "openvino cpu fp32" """
+
     def __init__(
         self,
         *,
@@ -1595,8 +1616,9 @@ class DescribeResponse(google.protobuf.message.Message):
         repositories: collections.abc.Iterable[global___Repository] | None = ...,
         default_profile: builtins.str = ...,
         unix_time_ms: builtins.int = ...,
+        engines: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["build", b"build", "default_profile", b"default_profile", "memory_bytes", b"memory_bytes", "models_loaded", b"models_loaded", "repositories", b"repositories", "store", b"store", "unix_time_ms", b"unix_time_ms", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["build", b"build", "default_profile", b"default_profile", "engines", b"engines", "memory_bytes", b"memory_bytes", "models_loaded", b"models_loaded", "repositories", b"repositories", "store", b"store", "unix_time_ms", b"unix_time_ms", "version", b"version"]) -> None: ...
 
 global___DescribeResponse = DescribeResponse
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tests.bench import machine, photographs
 from tests.bench.clip_speed import chinese_clip, open_clip_b32
 from xcomp_indexer import embed
 from xcomp_indexer.embed.base import Embedder, Encoded, Prepared, Vectors
+from xcomp_indexer.embed.engine.execution import Execution
 from xcomp_indexer.ingest.encoder import EncodedImage, SpaceEncoder
 from xcomp_indexer.ingest.events import IngestRequest, Summary
 from xcomp_indexer.ingest.ingest import Ingest
@@ -61,6 +63,7 @@ class Device:
     """A model on a device of its own: so many images in a second, and the cores left alone."""
 
     name, digest, dimension, image_size, batch_size = "device", "0" * 64, 512, 224, 16
+    runs_on = "nothing"
     languages = frozenset({"en", "zh"})
 
     def __init__(self, images_per_second: float) -> None:
@@ -89,7 +92,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(core_count())
     print(machine.line(f"taskset -c 0 python -m tests.bench.ingest_speed --images {options.images}"))
-    print(f"\n{core_count()} core(s), torch {torch.__version__}, best of {options.rounds} rounds\n")
+    engines = f"torch {torch.__version__}, OpenVINO {version('openvino')}"
+    print(f"\n{core_count()} core(s), {engines}, best of {options.rounds} rounds\n")
     stages = "decode s | forward s | upsert s"
     print(f"| spaces | MP | images | {stages} | ideal img/s | ingest img/s | of the ideal | in cpu time |")
     print("|---|---|---|---|---|---|---|---|---|---|")
@@ -109,7 +113,10 @@ def _shared(home: Path, *, quick: bool) -> dict[str, Callable[[], Spaces]]:
         open_clip_b32(english)
         chinese_clip(chinese)
     en, zh = partial(embed.load, f"open_clip:{english}"), partial(embed.load, f"chinese_clip:{chinese}")
-    rows: dict[str, Callable[[], Spaces]] = {"ViT-B/32": lambda: {"en": en()}}
+    rows: dict[str, Callable[[], Spaces]] = {
+        "ViT-B/32, torch": lambda: {"en": en(Execution("torch"))},
+        "ViT-B/32": lambda: {"en": en()},
+    }
     more: dict[str, Callable[[], Spaces]] = {
         "ViT-B/32 + Chinese-CLIP B/16": lambda: {"en": en(), "zh": zh()},
         "lite": lambda: {"lite": embed.load("lite:minilm")},

@@ -136,9 +136,11 @@ def main() -> None:
 def _print_pool(pool: Pool, embedder: LiteEmbedder) -> None:
     photos, requests = list(pool.photos.values()), pool.requests
     vectors = embedder.encode_images(photos).vectors
-    network = Classifier(weights.read(weights.EFFICIENTNET_LITE2, None), LITE2)
-    probabilities = np.stack([network.classify(photo)[0].numpy() for photo in photos]).astype(np.float64)
-    dictionary = Dictionary(weights.read(weights.CEDICT, None), {each.zh: each.en for each in load_classes()})
+    network = Classifier(weights.find(weights.EFFICIENTNET_LITE2, None), LITE2)
+    probabilities = np.stack([network.classify(photo)[0] for photo in photos]).astype(np.float64)
+    dictionary = Dictionary(
+        weights.find(weights.CEDICT, None).read_bytes(), {each.zh: each.en for each in load_classes()}
+    )
     print(f"{len(photos)} images, {len(requests)} requests in each language, {embedder.name} {embedder.digest[:12]}\n")
     print(f"{'':22}R@1   R@5   MRR")
     print(f"{'chance':20}{_percent(chance(requests, k=1, pool=len(photos)))}", end="")

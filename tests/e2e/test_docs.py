@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,20 @@ _SHELL = re.compile(r"<!-- tested -->\n```sh\n(.*?)```", re.DOTALL)
 @pytest.fixture
 def indexer(tmp_path: Path) -> Iterator[str]:
     """The address of an indexer process."""
-    command = [
-        sys.executable,
-        "-m",
-        "xcomp_indexer.server.main",
-        "--listen",
-        "127.0.0.1:0",
-        "--home",
-        str(tmp_path / "home"),
-    ]
+    with serving("xcomp_indexer.server.main", "--home", str(tmp_path / "home")) as address:
+        yield address
+
+
+@pytest.fixture
+def composer(indexer: str) -> Iterator[str]:
+    """The address of a composer process on that indexer."""
+    with serving("xcomp_composer.server.main", "--indexer", indexer) as address:
+        yield address
+
+
+@contextmanager
+def serving(module: str, *options: str) -> Iterator[str]:
+    command = [sys.executable, "-m", module, "--listen", "127.0.0.1:0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         said, _, address = process.stderr.readline().strip().rpartition(" ")
@@ -37,7 +43,9 @@ def indexer(tmp_path: Path) -> Iterator[str]:
         process.communicate(timeout=60)
 
 
-def test_examples_of_the_services_page_work(indexer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_of_the_services_page_work(
+    indexer: str, composer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     collected = tmp_path / "collected"
@@ -48,12 +56,16 @@ def test_examples_of_the_services_page_work(indexer: str, tmp_path: Path, capsys
     page = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
     examples = _PYTHON.findall(page)
     assert examples
+    names = {"address": indexer, "composer_address": composer, "photos": str(photos)}  # examples continue each other
     for example in examples:
-        exec(example, {"address": indexer, "photos": str(photos)})
+        exec(example, names)
     printed = capsys.readouterr().out
     assert "3 images" in printed
     assert "coffee" in printed
     assert "image/jpeg" in printed
+    assert "composer: SERVING" in printed
+    assert "illustrated by:" in printed
+    assert "chosen with probability" in printed
     assert "coffee" in printed.partition("by reflection:")[2]
     with IndexerClient(indexer) as client:
         assert client.healthy()

@@ -95,6 +95,7 @@ def test_health_says_not_serving_until_the_models_are_loaded(home: Path) -> None
         while not client.healthy():
             assert time.monotonic() < deadline
         assert list(client.describe().models_loaded) == ["color:hsv"]
+        assert dict(client.describe().engines) == {"color:hsv": "numpy fp32"}
 
 
 def test_a_profile_whose_models_are_not_there_says_so_before_it_serves(home: Path) -> None:

@@ -72,7 +72,7 @@ WINGS: dict[str, dict[str, set[str]]] = {
         },
         "evaluation": {"requests", "output"},
         "articles": {"local_server", "output"},
-        "indexing": {"local_server", "output"},
+        "indexing": {"local_server", "model_catalog", "output"},
         "diagnostics": {"local_server", "output", "model_catalog"},
         "requests": {"options"},
         "local_server": {"output"},
@@ -80,11 +80,19 @@ WINGS: dict[str, dict[str, set[str]]] = {
     },
 }  # fmt: skip
 
+# The modules that run networks through torch, or ask whether it has a GPU. Nothing else of the indexer needs it.
+TORCH = (
+    "xcomp_indexer.embed.clip.torch_networks", "xcomp_indexer.embed.clip.openclip_torch",
+    "xcomp_indexer.embed.clip.openclip_tokenizer", "xcomp_indexer.embed.clip.chinese_clip_torch",
+    "xcomp_indexer.embed.clip.pooled_attention", "xcomp_indexer.embed.engine.execution",
+)  # fmt: skip
+
 # Heavy library: the modules that are about it, as prefixes.
 ABOUT = {
-    "torch": ("xcomp_indexer.embed.", "xcomp_model."),
-    "transformers": ("xcomp_indexer.embed.", "xcomp_model."),
-    "open_clip": ("xcomp_indexer.embed.",),
+    "torch": (*TORCH, "xcomp_model."),
+    "openvino": ("xcomp_indexer.embed.engine.openvino",),
+    "transformers": (*TORCH, "xcomp_model."),
+    "open_clip": (*TORCH, "xcomp_indexer.embed.weights.sources", "xcomp_indexer.embed.clip.openclip_config"),
     "msgspec": ("xcomp_composer.article.serialize", "xcomp_indexer.repository.spaces"),
     "watchfiles": ("xcomp_cli.indexing.watch",),
     "prometheus_client": ("xcomp_protos.telemetry.metrics",),
@@ -164,7 +172,10 @@ def below(name: str, prefixes: tuple[str, ...]) -> bool:
 def test_the_walk_sees_every_package() -> None:
     assert {name.partition(".")[0] for name in modules()} == set(PACKAGES)
     assert Import("xcomp_indexer.server.service", "xcomp_indexer.server.messages", at_once=True) in imports()
-    assert Import("xcomp_indexer.embed", "xcomp_indexer.embed.selftest", at_once=False) in imports()
+    assert (
+        Import("xcomp_indexer.embed.clip.openclip", "xcomp_indexer.embed.clip.openclip_torch", at_once=False)
+        in imports()
+    )
 
 
 @pytest.mark.parametrize("package", ARROWS)
@@ -248,6 +259,7 @@ HEAVY = (
     "torch",
     "transformers",
     "open_clip",
+    "openvino",
     "qdrant_client",
     "qdrant_edge",
     "prometheus_client",
@@ -285,3 +297,7 @@ def test_the_page_of_the_architecture_names_every_sub_package(package: str) -> N
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folders = {path.parent.name for path in PACKAGES[package].glob("*/__init__.py")} - {"transport"}
     assert {folder for folder in folders if f"`{folder}`" not in page and f"`{folder}/`" not in page} == set()
+
+
+def test_every_package_says_that_it_is_typed() -> None:
+    assert all((folder / "py.typed").is_file() for folder in PACKAGES.values())

@@ -7,7 +7,16 @@ from xcomp_cli.articles import output
 from xcomp_composer.bundle.writer import read_bundle
 from xcomp_protos.errors import InvalidRequest, NotFound
 
-_FORMATS = {".txt": "text", ".html": "html", ".htm": "html"}
+_FORMATS = {".txt": "text", ".html": "html", ".htm": "html", ".xhtml": "html", ".xht": "html"}
+_OTHER_FORMATS = {
+    ".rst": "reStructuredText", ".rest": "reStructuredText", ".adoc": "AsciiDoc", ".asciidoc": "AsciiDoc",
+    ".asc": "AsciiDoc", ".org": "Org", ".textile": "Textile", ".wiki": "wiki markup", ".mediawiki": "wiki markup",
+    ".tex": "LaTeX", ".latex": "LaTeX", ".typ": "Typst", ".pod": "Pod", ".creole": "Creole", ".djot": "Djot",
+    ".dj": "Djot", ".ipynb": "a Jupyter notebook", ".rtf": "RTF", ".xml": "XML", ".json": "JSON", ".yaml": "YAML",
+    ".yml": "YAML", ".toml": "TOML", ".csv": "CSV", ".php": "PHP", ".vue": "a Vue component", ".astro": "Astro",
+    ".svelte": "a Svelte component", ".jsx": "JSX", ".tsx": "JSX", ".haml": "Haml", ".pug": "Pug", ".slim": "Slim",
+    ".pdf": "PDF", ".docx": "a Word document", ".odt": "an OpenDocument text", ".epub": "an EPUB book",
+}  # fmt: skip
 LIMIT_BYTES = 3 * 1024 * 1024
 
 
@@ -15,12 +24,14 @@ def read(file: Path) -> tuple[str, str]:
     """Returns the text and its format.
 
     Raises:
-        InvalidRequest: no such file, too long, or not UTF-8.
+        InvalidRequest: no such file, a format that is not supported, too long, or not UTF-8.
     """
     if file.is_dir():
         raise InvalidRequest(_explain_folder(file))
     if not file.is_file():
         raise InvalidRequest(f"no such article: '{file}'")
+    if name := _OTHER_FORMATS.get(file.suffix.lower()):
+        raise InvalidRequest(f"'{file}' is {name}, which is not supported: convert it to Markdown, HTML or text")
     content = file.read_bytes()
     if len(content) > LIMIT_BYTES:
         raise InvalidRequest(f"'{file}' has {len(content)} bytes, more than {LIMIT_BYTES}: illustrate it in parts")

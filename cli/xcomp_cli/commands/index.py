@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.indexing.fetch import choose_profile
 from xcomp_cli.indexing.run import IngestJob, IngestOutcome, run_ingest
 from xcomp_cli.indexing.watch import follow_changes
 from xcomp_cli.local_server import clients
@@ -65,16 +66,19 @@ def index(
         _check_upload(own[0], {"--prune": prune, "--dry-run": dry_run, "--retry-failed": retry_failed})
     if watch:
         _check_watch(paths, {"--json": json, "--dry-run": dry_run, "--retry-failed": retry_failed})
+    absolute = {path: _to_absolute(path) for path in paths}
+    if not indexer:
+        profile = choose_profile(repo, profile)
     request = pb.IngestRequest(
         repository=repo,
-        paths=[_to_absolute(path) for path in paths if path not in own],
+        paths=[absolute[path] for path in paths if path not in own],
         profile=profile,
         prune=prune,
         dry_run=dry_run,
         exclude=exclude or (),
         retry_failed=retry_failed,
     )
-    job = IngestJob(indexer, request, [_to_absolute(path) for path in own])
+    job = IngestJob(indexer, request, [absolute[path] for path in own])
     outcome = run_ingest(job)
     if json:
         console.print_json(_as_json(outcome))

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from xcomp_cli import options
+from xcomp_cli.indexing.fetch import fetch
 from xcomp_cli.local_server import manager
 from xcomp_cli.local_server.process import COMPOSER, INDEXER
 from xcomp_cli.model_catalog import Model, find_others, list_models
@@ -55,15 +56,7 @@ def pull(
 ) -> None:
     """Fetches models from the hub (HF_ENDPOINT) or ModelScope (modelscope:org/name); tries those that embed."""
 
-    composing = [name for name in names if name.startswith("internlm")]
-    embedding = [name for name in names if name not in composing]
-    failed, kept = 0, ("--keep",) if keep else ()
-    if embedding:
-        manager.require(INDEXER)
-        failed = subprocess.call([sys.executable, "-m", "xcomp_indexer.admin.pull_models", *kept, *embedding])
-    if composing and not failed:
-        _run_model_command("pull", "--", *composing)
-    raise typer.Exit(failed)
+    raise typer.Exit(fetch(names, keep=keep))
 
 
 @models.command()
@@ -116,5 +109,5 @@ def _run_model_command(*arguments: str) -> None:
 
 def _as_json(model: Model) -> console.Json:
     fields = asdict(model)
-    del fields["libraries"], fields["install"], fields["repository"]
+    del fields["libraries"], fields["install"], fields["repository"], fields["is_embedder"]
     return {**fields, "installed": not model.describe_lack()}

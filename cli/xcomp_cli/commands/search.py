@@ -1,6 +1,5 @@
 """`xcomp search`: finds images by words, by an image, or by both."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +8,17 @@ import typer
 
 from xcomp_cli import options
 from xcomp_cli.local_server import clients
-from xcomp_cli.output import console, hits, inline_images, progress
-from xcomp_cli.output.hits import fetch_thumbnail
+from xcomp_cli.output import console, hit_list, progress
 from xcomp_cli.output.message_json import to_json
 from xcomp_cli.output.search_page import write_page
 from xcomp_cli.requests.article import language_value
+from xcomp_cli.requests.query_language import find_unknown_language, name_languages
 from xcomp_cli.requests.search import SearchQuery, parse_weights
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.client import IndexerClient
+from xcomp_protos.errors import NotFound, Unsupported
 
-THUMBNAIL_PX = 320
 PATIENCE_S = 0.7
 
 
@@ -33,7 +32,10 @@ class Route(StrEnum):
 
 
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What the image shows, in English or Chinese.")] = "",
+    query: Annotated[
+        str | None,
+        typer.Argument(metavar="QUERY", help="What the image shows, in English or Chinese; without one, all images."),
+    ] = None,
     image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="An image to be like.")] = None,
     image_weight: Annotated[
         float,
@@ -49,7 +51,7 @@ def search(
     not_weight: Annotated[
         float, typer.Option("--not-weight", metavar="X", min=0, max=100, help="Of each --not and --not-image.")
     ] = 0.5,
-    k: Annotated[int, typer.Option("-k", metavar="N", min=1, max=1000, help="Number of hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", metavar="N", min=1, max=1000, help="Number of hits.")] = 10,
     repo: options.Repo = "default",
     lang: Annotated[Route, typer.Option("--lang", help="Language of the query.")] = Route.AUTO,
     where: options.Where = None,
@@ -76,6 +78,9 @@ def search(
         typer.Option("--space-weight", metavar="SPACE=X", help="Weight of a space where several answer; 0: none."),
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the hits.")] = None,
+    list_: Annotated[bool, typer.Option("-l", "--list", help="Print paths alone, one on a line.")] = False,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Print paths alone, for xargs -0.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page of --html, or else the best image.")] = False,
     show_images: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Show the hits in terminals that can show images.")
     ] = True,
@@ -86,13 +91,14 @@ def search(
 ) -> None:
     """Finds images by words, by an image, or by both."""
 
-    wanted = SearchQuery(query, image, image_weight, without or (), unlike or (), not_weight)
+    wanted = SearchQuery(query or "", image, image_weight, without or (), unlike or (), not_weight)
+    is_listing = query is None and wanted.is_empty()
     request = pb.SearchRequest(
         repository=repo,
-        queries=[pb.Query(parts=wanted.parts())],
+        queries=[] if is_listing else [pb.Query(parts=wanted.parts())],
         k=k,
         language=language_value(lang),
-        where=where or (),
+        where=[options.parse_text(each, name="--where") for each in where or ()],
         diversity=diverse,
         allow_restricted=allow_restricted,
         profile=profile,
@@ -102,16 +108,53 @@ def search(
     )
     with clients.indexer(indexer) as client:
         with progress.show_wait("searching; the first time, models are loaded", after_s=PATIENCE_S):
-            response = client.search(request)
+            response = _list_images(client, request) if is_listing else client.search(request)
         found = response.results[0]
         if html:
-            write_page(html, query, found, client=client)
+            write_page(html, query or "", found, client=client)
+        _warn(client, request, found, query=query or "")
         if json:
-            console.print_json(_as_json(query, response))
+            console.print_json(_as_json(query or "", response))
+        elif list_ or null:
+            hit_list.print_paths(found.hits, end="\0" if null else "\n")
         else:
-            _show(found, client=client if show_images else None)
+            shown = client if show_images else None
+            hit_list.print_hits(found.hits, chinese=found.language == common.LANGUAGE_ZH, client=shown)
     if html:
         console.note(f"page: {console.printable(str(html))}")
+    if open_:
+        _open(html, found)
+
+
+def _open(page: Path | None, found: pb.QueryResult) -> None:
+    """Opens the page, or else the best image, in the program that the system has for it.
+
+    Raises:
+        NotFound: there is nothing to open on this machine.
+    """
+    target = str(page or (found.hits[0].image.path if found.hits else ""))
+    if not target:
+        return
+    if not Path(target).exists():
+        raise NotFound(f"{target} is not on this machine: omit --open")
+    if typer.launch(target):
+        raise Unsupported(f"no program opens {target}: omit --open")
+
+
+def _list_images(client: IndexerClient, request: pb.SearchRequest) -> pb.SearchResponse:
+    """Returns the images of a repository as hits without scores, in the order of their ids."""
+    page = client.list_images(
+        pb.ListRequest(
+            repository=request.repository,
+            where=request.where,
+            page_size=request.k,
+            allow_restricted=request.allow_restricted,
+        )
+    )
+    hits = [common.Hit(image=image, rank=rank) for rank, image in enumerate(page.images, start=1)]
+    if page.next_page_token:
+        console.note(f"these are the first {len(hits)}: -k N shows more")
+    return pb.SearchResponse(results=[pb.QueryResult(hits=hits)])
 
 
 def _as_json(query: str, response: pb.SearchResponse) -> console.Json:
@@ -125,27 +168,29 @@ def _as_json(query: str, response: pb.SearchResponse) -> console.Json:
     }
 
 
-def _show(found: pb.QueryResult, *, client: IndexerClient | None) -> None:
-    """Prints the hits: for a person on a terminal, else as lines of rank, score and path for a program."""
-    if not found.hits and found.best_confidence:
-        console.note(f"nothing fits: the best image has confidence {found.best_confidence:.2f}, below --min-confidence")
-    elif not found.hits:
-        console.note("nothing was found: is the repository empty, or does --where leave nothing?")
-    if not sys.stdout.isatty():
-        for hit in found.hits:
-            console.print_result(f"{hit.rank}\t{hit.score:.4f}\t{console.printable(hit.image.path)}")
+def _warn(client: IndexerClient, request: pb.SearchRequest, found: pb.QueryResult, *, query: str) -> None:
+    """Prints why nothing was found, and whether a space understands the query."""
+    if found.hits and query.isascii():
         return
+    described = next(iter(client.describe(request.repository).repositories), pb.Repository())
+    languages = {each for space in described.spaces for each in space.languages}
+    unknown = find_unknown_language(query, languages)
+    if unknown:
+        known = name_languages(languages)
+        console.warn(f"the query looks like {unknown}, and this repository understands {known}: hits are guesses")
+    if not found.hits:
+        console.note(_explain_nothing(request, found, images=described.images))
 
-    draw = inline_images.choose_draw() if client else None
-    chinese = found.language == common.LANGUAGE_ZH
-    for hit in found.hits:
-        name = console.strong(console.printable(console.relative_path(hit.image.path)))
-        sure = f" · confidence {hit.confidence:.0%}" if hit.confidence else ""
-        more = f" · {hit.folded} more like it" if hit.folded else ""
-        console.print_result(f"{hit.rank:3}  {name}  {console.faint(f'{hit.score:.3f}{sure}{more}')}")
-        size = f"{hit.image.width}×{hit.image.height}"
-        known = (hits.own_caption(hit.image, chinese=chinese), hits.likely_labels(hit.image, chinese=chinese), size)
-        line = f"     {console.printable(' · '.join(part for part in known if part))}"
-        console.print_result(console.fit(line, console.columns()))
-        if draw and client and (thumbnail := fetch_thumbnail(client, hit.image, max_px=THUMBNAIL_PX)):
-            draw(thumbnail[1])
+
+def _explain_nothing(request: pb.SearchRequest, found: pb.QueryResult, *, images: int) -> str:
+    """Returns which of several things left nothing, and the way out."""
+    if found.best_confidence:
+        best, limit = f"{found.best_confidence:.2f}", f"{request.min_confidence:g}"
+        return f"nothing fits: the best image has confidence {best}, below --min-confidence {limit}"
+    if not images:
+        return f"the repository {console.printable(request.repository)} is empty: xcomp index FOLDER fills it"
+    count = console.format_count(images, "image")
+    if request.where:
+        hidden = "" if request.allow_restricted else ", or those are restricted: --allow-restricted shows them"
+        return f"--where matches none of {count}{hidden}"
+    return f"all of {count} are restricted (internal, expired or embargoed): --allow-restricted shows them"

@@ -55,10 +55,12 @@ def _inspect(indexer: str, composer: str) -> _ServerStatus:
     own = None if indexer else find_running(clients.server_paths(INDEXER))
     beside = None if indexer or composer else find_running(clients.server_paths(COMPOSER))
     of_composer, is_reached = _check_composer(composer, address, beside)
+    is_local = not clients.is_remote(indexer)
     findings = [
         *servers.check_indexer(healthy=healthy, log=log),
+        *servers.check_default_profile(described, local=is_local),
         *of_composer,
-        *servers.check_repositories(described, local=not clients.is_remote(indexer)),
+        *servers.check_repositories(described, local=is_local),
     ]
     return _ServerStatus(address, described, own, beside, findings, is_reached)
 
@@ -110,9 +112,10 @@ def _show(seen: _ServerStatus, *, named: bool, composer: str) -> None:
         console.print_result(f"composer   {local}")
     if not named:
         console.print_result(f"home       {console.printable(str(data_home()))}")
-    console.print_result(
-        f"models     {', '.join(described.models_loaded) or 'none in memory: they load when they are needed'}"
+    loaded = ", ".join(
+        f"{name} ({engine})" if (engine := described.engines.get(name)) else name for name in described.models_loaded
     )
+    console.print_result(f"models     {console.printable(loaded) or 'none in memory: they load when they are needed'}")
     console.print_result(f"profile    {console.printable(described.default_profile)} for new repositories")
     for one in described.repositories:
         if not one.problem:
@@ -129,7 +132,7 @@ def _as_json(seen: _ServerStatus, *, servers: bool) -> console.Json:
     return {
         **to_json(described, "version", "build"),
         "indexer": seen.address,
-        **to_json(described, "store", "models_loaded", "memory_bytes", "default_profile"),
+        **to_json(described, "store", "models_loaded", "engines", "memory_bytes", "default_profile"),
         "servers": {
             name: {"pid": state.pid, "address": state.address} if state else None for name, state in states.items()
         },

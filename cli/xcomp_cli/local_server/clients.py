@@ -16,7 +16,8 @@ from xcomp_protos.server import auth
 from xcomp_protos.tls import CLIENT_FILES, ClientTls, client_tls
 
 ANSWER_S = 600.0  # of one call; the first call of a profile loads its models
-IDLE_S = 900
+IDLE_S = 870  # a server looks once a second, and drains: it leaves within 15 minutes
+FREE_MODELS_S = 100  # a server is at most a tenth late: models of an idle one leave memory within 2 minutes
 DYING_S = 1.0  # from the end of a server's connections to the end of its lock
 TLS_FILES = (
     "XCOMP_TLS_CA",
@@ -72,7 +73,7 @@ def composer(address: str, *, indexer_address: str) -> Iterator[ComposerClient]:
 def local_indexer() -> State:
     """Finds or starts the local indexer."""
     home = data_home()
-    options = ("--home", str(home), "--idle-timeout", _idle_s(), "--allow-root", home.anchor)
+    options = ("--home", str(home), *_idle_options(), "--allow-root", home.anchor)
     return manager.ensure(INDEXER, server_paths(INDEXER), options=options, waiting=progress.show_wait)
 
 
@@ -83,7 +84,7 @@ def local_composer(indexer_address: str) -> State:
     if not indexer_address:
         state = local_indexer()
         options = ("--indexer", state.address, *_token_option(state.token_file))
-    options = (*options, "--allow-model", "*", "--idle-timeout", _idle_s())  # its callers are this user
+    options = (*options, "--allow-model", "*", *_idle_options())  # its callers are this user
     return manager.ensure(COMPOSER, server_paths(COMPOSER), options=options, waiting=progress.show_wait)
 
 
@@ -101,8 +102,10 @@ def _tls_options() -> Sequence[str]:
     return [word for flag, path in files if path for word in (flag, os.path.abspath(path))]  # noqa: PTH100  # the server has another working directory
 
 
-def _idle_s() -> str:
-    return os.environ.get("XCOMP_IDLE_TIMEOUT") or str(IDLE_S)
+def _idle_options() -> Sequence[str]:
+    idle_s = os.environ.get("XCOMP_IDLE_TIMEOUT") or str(IDLE_S)
+    free_s = os.environ.get("XCOMP_FREE_MODELS") or str(FREE_MODELS_S)
+    return ("--idle-timeout", idle_s, "--free-models", free_s)
 
 
 def _read_token() -> str | None:

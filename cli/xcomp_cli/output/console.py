@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from shutil import get_terminal_size
+from socket import gethostname
 from textwrap import fill
 from unicodedata import east_asian_width
+from urllib.parse import quote
 
 import typer
 
@@ -35,6 +37,19 @@ def printable(text: str) -> str:
 def print_result(line: str = "") -> None:
     """Prints a line of the result; the caller has passed foreign text in it through `printable`."""
     typer.echo(line)
+
+
+def print_exact(text: str, *, end: str) -> None:
+    """Prints text without escaping anything; only for programs that read exact names."""
+    sys.stdout.write(text + end)
+
+
+def link(text: str, path: str) -> str:
+    """Returns the text as a link to a file of this machine (OSC 8), if this terminal gets codes at all."""
+    if _is_plain() or not sys.stdout.isatty():
+        return text
+    url = f"file://{gethostname()}{quote(os.fsencode(path))}"
+    return f"\x1b]8;;{url}\x1b\\{text}\x1b]8;;\x1b\\"
 
 
 def print_piece(piece: str) -> None:
@@ -99,8 +114,11 @@ def relative_path(path: str) -> str:
 
 def _style(text: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:
     """Returns the styled text, or plain text if the user (no-color.org) or the terminal wants no style."""
-    plain = os.environ.get("NO_COLOR") or _is_dumb()
-    return text if plain else typer.style(text, fg=fg, bold=bold or None, dim=dim or None)
+    return text if _is_plain() else typer.style(text, fg=fg, bold=bold or None, dim=dim or None)
+
+
+def _is_plain() -> bool:
+    return bool(os.environ.get("NO_COLOR")) or _is_dumb()
 
 
 def _is_dumb() -> bool:
@@ -111,6 +129,11 @@ def _is_dumb() -> bool:
 def is_watched() -> bool:
     """Whether a person watches stderr on a terminal that can erase a line."""
     return sys.stderr.isatty() and not _is_dumb()
+
+
+def is_asking() -> bool:
+    """Whether a person can be asked: questions go to stderr, answers come from stdin."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def strong(text: str) -> str:

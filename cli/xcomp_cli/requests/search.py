@@ -21,6 +21,10 @@ class SearchQuery:
     unlike: Sequence[Path]
     not_weight: float
 
+    def is_empty(self) -> bool:
+        """Whether it has neither words nor images."""
+        return not (self.text.strip() or self.image or self.without or self.unlike)
+
     def parts(self) -> list[pb.QueryPart]:
         """Returns the parts of the query.
 

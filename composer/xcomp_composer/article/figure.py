@@ -14,9 +14,9 @@ def render_figure(illustration: Illustration, *, style: str = "") -> str:
     width, height = illustration.width, illustration.height
     size = f' width="{width}" height="{height}"' if width and height else ""
     inline_style = f' style="{style}"' if style else ""
-    image = f'<img src="{encode_url(illustration.file)}" alt="{escape(illustration.alt)}"{size}{inline_style}>'
+    image = f'<img src="{encode_url(illustration.file)}" alt="{_escape(illustration.alt)}"{size}{inline_style} />'
     texts = [
-        f'<span class="{name}"><bdi>{escape(text)}</bdi></span>'
+        f'<span class="{name}"><bdi>{_escape(text)}</bdi></span>'
         for name, text in (("caption", illustration.caption), ("credit", illustration.credit))
         if text
     ]
@@ -28,6 +28,11 @@ def encode_url(path: str) -> str:
     """Returns a relative path as the value of a URL attribute."""
     encoded = re.sub(r"[^\w./~:-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), path)
     return escape(encoded)
+
+
+def _escape(text: str) -> str:
+    """Returns a text for HTML, in which a site generator finds no expression of a template either."""
+    return escape(text).replace("{", "&#123;").replace("}", "&#125;")
 
 
 def _shape_class(illustration: Illustration) -> str:

@@ -2,7 +2,8 @@
 
 A block goes from `<!-- xcomp:begin ID -->` to `<!-- xcomp:end ID -->`; ID is a digest of the text between the marks.
 A mark without the right digest, without its counterpart, or in code was typed by the author and is text like any other.
-Where a line break had to be added so that the block stands on lines of its own, the mark on that side has a `+`.
+Where a line break had to be added so that the block stands on lines of its own, the mark on that side has a `+`;
+in a page of WordPress both marks have it where they stand in a block of its editor, which was added as well.
 """
 
 import hashlib
@@ -19,9 +20,13 @@ from xcomp_composer.document.markdown import parse
 from xcomp_composer.document.splitting import split_blocks
 
 _MARK = re.compile(r"<!-- xcomp:(begin|end)(\+?) ([0-9a-f]{12}) -->")
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>~&|$])")
+_PUNCTUATION = re.compile(r"([\\`*_\[\]>~&|$])|([{}<])|(%)(?=%)")
 _UNSAFE_IN_LINK = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})|[\s<>()\\\"']")
 _IMAGE_STYLE = "max-width: 100%; height: auto"  # the author's styles may not limit the width
+_WORDPRESS_BEGIN, _WORDPRESS_END = "<!-- wp:html -->", "<!-- /wp:html -->"
+_ADDED_BEFORE = re.compile(rf"(\r\n|\r|\n)\1{_WORDPRESS_BEGIN}\1\Z")
+_ADDED_AFTER = re.compile(rf"(?:\r\n|\r|\n){_WORDPRESS_END}")
+_UNDERLINE = re.compile(r" {0,3}[-=]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -48,7 +53,7 @@ def insert_image_blocks(article: Article) -> str:
     newline = detect_line_end(article.text)
     pieces: list[str] = []
     for number, segment in enumerate(article.segments):
-        is_last = number + 1 == len(article.segments)
+        following = article.segments[number + 1].text if number + 1 < len(article.segments) else None
         if segment.illustration:
             is_html = article.format == "html"
             body = (
@@ -57,7 +62,7 @@ def insert_image_blocks(article: Article) -> str:
                 else _render_markdown(segment.illustration, newline)
             )
             append = _append_after_tag if is_html else _append_on_own_lines
-            pieces.append(append(segment.text, body, newline=newline, is_last=is_last))
+            pieces.append(append(segment.text, body, newline=newline, following=following))
         else:
             pieces.append(segment.text)
     return "".join(pieces)
@@ -70,8 +75,13 @@ def detect_line_end(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Returns a text as one line that Markdown shows literally."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+    """Returns a text as one line that Markdown shows literally, and in which no template language finds a tag."""
+    return _PUNCTUATION.sub(_escape_mark, " ".join(text.split()))
+
+
+def _escape_mark(match: re.Match[str]) -> str:
+    """Marks of templates become references: a backslash would leave `{%` and `<%` whole."""
+    return f"\\{match[1]}" if match[1] else f"&#{ord(match[0])};"
 
 
 def _find_image_blocks(text: str, format_: str) -> Iterator[_Range]:
@@ -89,6 +99,10 @@ def _find_image_blocks(text: str, format_: str) -> Iterator[_Range]:
 
 
 def _include_added_breaks(text: str, begin: re.Match[str], end: re.Match[str]) -> _Range:
+    before = _ADDED_BEFORE.search(text[max(0, begin.start() - 30) : begin.start()]) if begin.group(2) else None
+    after = _ADDED_AFTER.match(text, end.end()) if end.group(2) else None
+    if before and after:
+        return _Range(begin.start() - len(before.group()), after.end())
     before = re.search(r"(?:\r\n|\r|\n)\Z", text[max(0, begin.start() - 2) : begin.start()])
     after = _LINE_END.match(text, end.end())
     return _Range(
@@ -108,14 +122,17 @@ def _find_code(text: str, format_: str) -> list[_Range]:
     return [_Range(offsets[token.map[0]], offsets[token.map[1]]) for token in tokens if token.map]
 
 
-def _append_on_own_lines(segment: str, body: str, *, newline: str, is_last: bool) -> str:
+def _append_on_own_lines(segment: str, body: str, *, newline: str, following: str | None) -> str:
     """Puts a block on lines of its own, after the last line of the segment and before the blank lines behind it."""
     words = segment.rstrip("\r\n \t")
     rest = split_lines(segment[len(words) :])
     digest = _digest(body)
     begin, end = f"<!-- xcomp:begin {digest} -->", f"<!-- xcomp:end {digest} -->"
     has_break = bool(rest) and rest[0] != rest[0].rstrip("\r\n")
-    if has_break and (is_last or len(rest) > 1):
+    if has_break and following and len(rest) > 1 and _UNDERLINE.match(following):
+        # Pandoc would read a mark with a rule on the next line as a heading.
+        end = f"<!-- xcomp:end+ {digest} -->{newline}"
+    if has_break and (following is None or len(rest) > 1):
         return f"{words}{rest[0]}{begin}{body}{end}{''.join(rest[1:])}"
     if _can_take_comment(words):
         return f"{words}{begin}{body}{end}{''.join(rest)}"
@@ -124,11 +141,15 @@ def _append_on_own_lines(segment: str, body: str, *, newline: str, is_last: bool
     return f"{segment}{newline}<!-- xcomp:begin+ {digest} -->{body}{end}"
 
 
-def _append_after_tag(segment: str, body: str, *, newline: str, is_last: bool) -> str:  # noqa: ARG001  # as `_append_on_own_lines`
+def _append_after_tag(segment: str, body: str, *, newline: str, following: str | None) -> str:  # noqa: ARG001  # as `_append_on_own_lines`
     """Puts a block right after the last tag of the segment: white space between blocks of a page has no meaning."""
     words = segment.rstrip()
     digest = _digest(body)
-    return f"{words}<!-- xcomp:begin {digest} -->{body}<!-- xcomp:end {digest} -->{segment[len(words) :]}"
+    rest = segment[len(words) :]
+    if words.endswith("-->") and "wp:paragraph" in words[-40:]:
+        opening = f"{newline}{newline}{_WORDPRESS_BEGIN}{newline}<!-- xcomp:begin+ {digest} -->"
+        return f"{words}{opening}{body}<!-- xcomp:end+ {digest} -->{newline}{_WORDPRESS_END}{rest}"
+    return f"{words}<!-- xcomp:begin {digest} -->{body}<!-- xcomp:end {digest} -->{rest}"
 
 
 def _can_take_comment(words: str) -> bool:

@@ -94,6 +94,9 @@ class _Renderer(RendererHTML):
             return f'<a href="{escape(source)}" rel="noopener noreferrer">{escape(alt or source)}</a>'
         return f'<img src="{escape(source)}" alt="{escape(alt)}">'
 
+    def embed(self, tokens: Sequence[Token], idx: int, _: OptionsDict, __: EnvType) -> str:
+        return escape(tokens[idx].content)
+
     def th_open(self, tokens: Sequence[Token], idx: int, _: OptionsDict, __: EnvType) -> str:
         return _render_cell(tokens[idx])
 

@@ -10,13 +10,15 @@ from enum import Enum
 
 # The beginning of a paragraph that is an instruction to a site generator, not prose; the last line is of MDX.
 GENERATOR_SYNTAX = re.compile(
-    r"""\s*(?: \{\{ | \{% | ::: | \$\$ | \[\^ | \[toc\] | \\(?:begin|end)\{ | <!-- | (?:!!!|\?\?\?\+?)\s+\w
+    r"""\s*(?: \{\{ | \{[%\#:!] | <% | %% | ::: | /// | \$\$ | \[\^ | \[{1,2}_?toc_?\] | \\[a-z]{2} | <!--
+      | (?:!!!|\?\?\?\+?)\s+\w | ===[!+]*\s+["'] | -+8<-+ | \*\[[^\]\n]+\]: | <<< | \([\w-]+\)=\s*(?:\n|\Z)
       | \{/\* | (?-i: import\s[^\n]*["'] | export\s+(?:const|default|function|let)\s ) )""",
     re.IGNORECASE | re.VERBOSE,
 )
 CJK = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
 _CJK_BREAK = re.compile(rf"(?<={CJK})\n|\n(?={CJK})")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # a line of CommonMark; str.splitlines knows more line ends
+_ANNOUNCES = re.compile(r"[:：][\"'”’」』)）*_~\s]*\Z")
 _LETTERS = re.compile(r"[^\W\d_]")
 _MIN_LETTERS = 4
 
@@ -41,13 +43,22 @@ class Block:
 
 
 def find_spots(blocks: Sequence[Block]) -> list[int]:
-    """Returns the numbers of the blocks that an image may follow: paragraphs that the author has not illustrated."""
-    kinds = [block.kind for block in blocks]
+    """Returns the numbers of the blocks that an image may follow: paragraphs that the author has not illustrated.
+
+    A paragraph that ends in a colon and announces a list, code, a quote or a table stays beside it.
+    """
     return [
         number
-        for number, (kind, following) in enumerate(zip(kinds, [*kinds[1:], None], strict=True))
-        if kind is Kind.PARAGRAPH and following is not Kind.IMAGE
+        for number, (block, following) in enumerate(zip(blocks, [*blocks[1:], None], strict=True))
+        if block.kind is Kind.PARAGRAPH and not (following and _belongs_to(block, following))
     ]
+
+
+def _belongs_to(paragraph: Block, following: Block) -> bool:
+    """Whether a paragraph and the block after it may not be parted."""
+    if following.kind is Kind.OTHER:
+        return bool(_ANNOUNCES.search(paragraph.prose[-8:]))
+    return following.kind is Kind.IMAGE
 
 
 def has_prose(text: str) -> bool:

@@ -11,6 +11,9 @@ from markdown_it.rules_block import StateBlock
 from markdown_it.rules_block import table as library_table
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
+from mdit_py_plugins.deflist import deflist_plugin
+
+from xcomp_composer.document.extensions import add_extensions
 
 MAX_BRACKETS = 1_000  # in a paragraph
 MAX_MARKS = 10_000  # in a paragraph, brackets and all others
@@ -46,6 +49,7 @@ def _parse_table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return found
 
 
-PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"]).use(deflist_plugin)
+add_extensions(PARSER)
 PARSER.core.ruler.at("inline", _parse_inline)
 PARSER.block.ruler.at("table", _parse_table, {"alt": ["paragraph", "reference"]})

@@ -7,28 +7,27 @@ source is one block that is never changed. The blocks joined are the source, cha
 
 import html
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import accumulate
 
-from xcomp_composer.document.blocks import GENERATOR_SYNTAX, Block, Kind, has_prose, join_lines
-
-_CONTAINERS = frozenset({"html", "body", "main", "article", "section", "div"})
-_HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-_IMAGES = frozenset({"figure", "picture", "img"})
-_VOID = frozenset({
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"
-})  # fmt: skip  # https://html.spec.whatwg.org, 13.1.2
-_RAW = frozenset(
-    {"script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes", "noscript", "plaintext"}
+from xcomp_composer.document.blocks import GENERATOR_SYNTAX, Block, Kind, has_prose, join_lines, split_lines
+from xcomp_composer.document.elements import (
+    CONTAINERS,
+    ENDS_P,
+    HEADINGS,
+    IMAGES,
+    NEVER_ENDS_P,
+    RAW,
+    VOID,
+    is_aside,
 )
-# Tags that end a paragraph without an end tag (13.1.2.4), except tables: old pages have them inside paragraphs.
-_ENDS_P = _HEADINGS | {
-    "address", "article", "aside", "blockquote", "details", "div", "dl", "fieldset", "figcaption", "figure", "footer",
-    "form", "header", "hgroup", "hr", "main", "menu", "nav", "ol", "p", "pre", "search", "section", "ul",
-}  # fmt: skip
-_NEVER_ENDS_P = frozenset({"a", "audio", "del", "ins", "map", "noscript", "video"})
+from xcomp_composer.document.front_matter import count_front_matter_lines
+from xcomp_composer.document.templates import find_template_ranges
+from xcomp_composer.document.wordpress import WordPressBlocks
+
 TAG = re.compile(
     r"""<[a-zA-Z][a-zA-Z0-9:-]* (?: \s+ [^\s"'<>/=]+ (?: \s*=\s* (?: "[^"]*" | '[^']*' | [^\s"'=<>`]+ ) )? )*
     \s* /?>""",
@@ -68,6 +67,8 @@ class _HtmlReader(HTMLParser):
         self._lines = list(accumulate((len(line) + 1 for line in source.split("\n")), initial=0))
         self._stack: list[str] = []
         self._start_lines: list[int] = []  # lines of the tags on the stack
+        self._are_foreign: list[bool] = []  # for the tags on the stack: whether they are other than plain containers
+        self._foreign_count = 0
         self._open: _OpenBlock | None = None
         self.spans: list[_HtmlBlock] = []
         self.comments: list[tuple[int, int]] = []
@@ -78,30 +79,29 @@ class _HtmlReader(HTMLParser):
         start, text = self._position, self.get_starttag_text() or ""
         if not TAG.fullmatch(text):
             raise _AmbiguousMarkup
-        if tag in _ENDS_P and self._stack[-1:] == ["p"]:
+        if tag in ENDS_P and self._stack[-1:] == ["p"]:
             self._pop(start)
-        if self._open and tag in _IMAGES:
+        if self._open and tag in IMAGES:
             self._open.has_image = True
         if self._open and tag == "br":
             self._open.texts.append(" ")
-        if self._open is None and self._is_in_containers and (tag == "p" or tag in _HEADINGS or tag in _IMAGES):
+        if self._open is None and not self._foreign_count and _is_block(tag, text):
             self._open = _OpenBlock(tag, start)
-        if tag in _VOID:
+        if tag in VOID:
             self._finish_block(tag, start + len(text))
         else:
-            self._stack.append(tag)
-            self._start_lines.append(self.getpos()[0])
+            self._push(tag, text)
         self.read_to = start + len(text)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _VOID:  # a browser ignores the slash of <p/>
+        if tag not in VOID:  # a browser ignores the slash of <p/>
             raise _AmbiguousMarkup
         self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
         start = self._position
         end = self._source.find(">", start) + 1
-        if self._stack[-2:] == [tag, "p"] and tag not in _NEVER_ENDS_P:
+        if self._stack[-2:] == [tag, "p"] and tag not in NEVER_ENDS_P:
             self._pop(start)
         if not self._stack or self._stack[-1] != tag or not re.fullmatch(r"</[^\s<>/]+\s*>", self._source[start:end]):
             raise _AmbiguousMarkup
@@ -129,7 +129,7 @@ class _HtmlReader(HTMLParser):
         end = start + len(data) + len("<!---->")
         if self._source[start:end] != f"<!--{data}-->" or data.startswith((">", "->")) or "--!>" in data:
             raise _AmbiguousMarkup
-        if not _RAW.intersection(self._stack):
+        if not RAW.intersection(self._stack):
             self.comments.append((start, end))
         self.read_to = end
 
@@ -145,9 +145,9 @@ class _HtmlReader(HTMLParser):
 
     def finish(self) -> None:
         """Closes a paragraph that the end of the source ends; any other open element is ambiguous."""
-        if self._stack[-1:] == ["p"] and _CONTAINERS.issuperset(self._stack[:-1]):
+        if self._stack[-1:] == ["p"] and self._foreign_count == 1:
             self._pop(len(self._source))
-        unclosed = [line for tag, line in zip(self._stack, self._start_lines, strict=True) if tag not in _CONTAINERS]
+        unclosed = [line for tag, line in zip(self._stack, self._start_lines, strict=True) if tag not in CONTAINERS]
         self.ambiguous_line = next(iter(unclosed), None)
 
     def unknown_decl(self, data: str) -> None:  # noqa: ARG002  # signature of the library
@@ -158,10 +158,6 @@ class _HtmlReader(HTMLParser):
         line, column = self.getpos()
         return self._lines[line - 1] + column
 
-    @property
-    def _is_in_containers(self) -> bool:
-        return _CONTAINERS.issuperset(self._stack)
-
     def _read_reference(self, text: str) -> None:
         """The semicolon of a reference is optional."""
         start = self._position
@@ -171,13 +167,22 @@ class _HtmlReader(HTMLParser):
             self._open.texts.append(html.unescape(text))
         self.read_to = start + len(text)
 
+    def _push(self, tag: str, text: str) -> None:
+        """Opens an element; a container that is hidden or a note is not plain."""
+        is_foreign = tag not in CONTAINERS or (tag in ("div", "section") and is_aside(text))
+        self._stack.append(tag)
+        self._start_lines.append(self.getpos()[0])
+        self._are_foreign.append(is_foreign)
+        self._foreign_count += is_foreign
+
     def _pop(self, end: int) -> None:
         """Closes the innermost element."""
         self._start_lines.pop()
+        self._foreign_count -= self._are_foreign.pop()
         self._finish_block(self._stack.pop(), end)
 
     def _finish_block(self, tag: str, end: int) -> None:
-        if not (self._open and self._open.tag == tag and self._is_in_containers):
+        if not (self._open and self._open.tag == tag and not self._foreign_count):
             return
         opened, self._open = self._open, None
         self.spans.append(_classify(opened, end))
@@ -185,11 +190,14 @@ class _HtmlReader(HTMLParser):
 
 def split_html(source: str) -> list[Block]:
     """Cuts an HTML source into blocks; white space after a block belongs to it."""
-    blocks: list[Block] = []
-    position = 0
-    for span in _parse(source).spans:
-        blocks += _fill_gap(blocks, source[position : span.start])
-        blocks.append(Block(span.kind, source[span.start : span.end], span.prose))
+    position = _measure_front_matter(source)
+    blocks = [Block(Kind.FRONT_MATTER, source[:position])] if position else []
+    for span in _restrict(_parse(source).spans, source):
+        gap = source[position : span.start]
+        if span.kind is Kind.IMAGE and not strip_comments(gap).strip():
+            gap = ""  # comments before an image belong to it
+        blocks += _fill_gap(blocks, gap)
+        blocks.append(Block(span.kind, source[position + len(gap) : span.end], span.prose))
         position = span.end
     blocks += _fill_gap(blocks, source[position:])
     return blocks
@@ -220,7 +228,44 @@ def strip_comments(source: str) -> str:
     return "".join([*pieces, source[position:]])
 
 
+def _measure_front_matter(source: str) -> int:
+    """Returns the number of characters of the front matter that a site generator reads before a page."""
+    count = count_front_matter_lines(source, with_heads=False)
+    return sum(map(len, split_lines(source)[:count])) if count else 0
+
+
+def _restrict(spans: Sequence[_HtmlBlock], source: str) -> Iterator[_HtmlBlock]:
+    """Yields the blocks; a paragraph within a template's tags, or within a block of WordPress, is no paragraph."""
+    stretches: list[tuple[int, int]] = []
+    for start, end in sorted(find_template_ranges(source)):
+        if stretches and start <= stretches[-1][1]:
+            stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
+        else:
+            stretches.append((start, end))
+    wordpress = WordPressBlocks(source)
+    for span in spans:
+        if span.kind is Kind.PARAGRAPH:
+            place = wordpress.find_end(span.start, span.end)
+            if place is None or any(_is_inside(position, stretches) for position in (span.start, span.end)):
+                span = _HtmlBlock(span.start, span.end, Kind.OTHER)
+            else:
+                span = _HtmlBlock(span.start, place, span.kind, span.prose)
+        yield span
+
+
+def _is_inside(position: int, stretches: Sequence[tuple[int, int]]) -> bool:
+    index = bisect_left(stretches, (position, 0)) - 1
+    return index >= 0 and position < stretches[index][1]
+
+
+def _is_block(tag: str, text: str) -> bool:
+    return tag in HEADINGS or tag in IMAGES or (tag == "p" and not is_aside(text))
+
+
 def _parse(source: str) -> _HtmlReader:
+    """Reads a source; its front matter is blank to the parser, so that positions stay right."""
+    front = source[: _measure_front_matter(source)]
+    source = re.sub(r"[^\r\n]", " ", front) + source[len(front) :]
     reader = _HtmlReader(source)
     try:
         reader.feed(source)  # without `close`, which would guess at what is unfinished
@@ -244,9 +289,9 @@ def _fill_gap(blocks: list[Block], text: str) -> Sequence[Block]:
 
 def _classify(opened: _OpenBlock, end: int) -> _HtmlBlock:
     prose = join_lines("".join(opened.texts))
-    if opened.has_image or opened.tag in _IMAGES:
+    if opened.has_image or opened.tag in IMAGES:
         return _HtmlBlock(opened.start, end, Kind.IMAGE)
-    if opened.tag in _HEADINGS:
+    if opened.tag in HEADINGS:
         return _HtmlBlock(opened.start, end, Kind.HEADING, prose)
     if not has_prose(prose) or GENERATOR_SYNTAX.match(prose):
         return _HtmlBlock(opened.start, end, Kind.OTHER)

@@ -23,8 +23,15 @@ from xcomp_composer.document.blocks import (
 from xcomp_composer.document.commonmark import PARSER
 from xcomp_composer.document.front_matter import count_front_matter_lines
 from xcomp_composer.document.nesting import find_enclosed
+from xcomp_composer.document.pandoc import find_tables, is_list_or_table
 
-_DEFINITION = re.compile(r"^ {0,3}:[ \t]+\S", re.MULTILINE)  # in a definition list of Hugo, kramdown or Pandoc
+# A line within a paragraph that begins a definition, a tab, a note, a snippet or an abbreviation.
+_CONSTRUCT = re.compile(
+    r"""^[ ]{0,3}(?: [:~][ \t]+\S | ===[!+]*[ ]+["'] | (?:!!!|\?\?\?\+?)[ ]+\w | ///[ ]*\S | -+8<-+
+      | \*\[[^\]\n]+\]: | :::[ ]*\S | \+(?:[-=:]+\+)+[ \t]*$ )""",
+    re.MULTILINE | re.VERBOSE,
+)
+_ATTRIBUTES = re.compile(r"\s*\{:[^{}\n]*\}\s*\Z")  # of a paragraph, in kramdown
 _FIGURE = re.compile(r"\s*\{\{[<%]\s*(?:figure|image|img)\b")  # shortcodes of Hugo and of its themes
 _HTML_IMAGE = re.compile(r"<(?:img|picture|figure)\b", re.IGNORECASE)
 _CAPTION_START = re.compile(
@@ -70,7 +77,8 @@ def _find_spans(text: str, lines: Sequence[str]) -> list[_LineSpan]:
         spans.append(_classify(token, tokens[i + 1] if i + 1 < len(tokens) else token))
         covered = end
     spans += _span_uncovered_lines(lines, covered, len(lines))
-    return _demote_captions(_demote_enclosed(spans, lines)) or [_LineSpan(0, Kind.OTHER)]
+    spans = _demote_tables(_demote_enclosed(spans, lines), lines)
+    return _demote_captions(_demote_continuations(spans, lines)) or [_LineSpan(0, Kind.OTHER)]
 
 
 def _span_uncovered_lines(lines: Sequence[str], start: int, end: int) -> Iterator[_LineSpan]:
@@ -104,7 +112,9 @@ def _is_aside(inline: Token) -> bool:
     for child in children:
         depth += child.nesting if child.type.startswith("em_") else 0
         outside += child.type == "text" and not depth and bool(child.content.strip())
-    return bool(GENERATOR_SYNTAX.match(inline.content) or _DEFINITION.search(inline.content)) or not outside
+    text = inline.content
+    is_machinery = GENERATOR_SYNTAX.match(text) or _CONSTRUCT.search(text) or is_list_or_table(text)
+    return bool(is_machinery) or not outside
 
 
 def _extract_prose(inline: Token) -> str:
@@ -115,13 +125,31 @@ def _extract_prose(inline: Token) -> str:
             pieces.append(child.content)
         elif child.type in ("softbreak", "hardbreak"):
             pieces.append("\n")
-    return join_lines("".join(pieces))
+    return join_lines(_ATTRIBUTES.sub("", "".join(pieces)))
 
 
 def _demote_enclosed(spans: Sequence[_LineSpan], lines: Sequence[str]) -> list[_LineSpan]:
     texts = ["".join(lines[a.start : b.start]) for a, b in pairwise([*spans, _LineSpan(len(lines), Kind.OTHER)])]
     inside = find_enclosed(texts, may_open=[span.kind in (Kind.OTHER, Kind.IMAGE) for span in spans])
     return [_LineSpan(span.start, Kind.OTHER) if number in inside else span for number, span in enumerate(spans)]
+
+
+def _demote_tables(spans: Sequence[_LineSpan], lines: Sequence[str]) -> list[_LineSpan]:
+    covered = {number for first, last in find_tables(lines) for number in range(first, last)}
+    words = (Kind.PARAGRAPH, Kind.HEADING)
+    return [
+        _LineSpan(span.start, Kind.OTHER) if span.start in covered and span.kind in words else span for span in spans
+    ]
+
+
+def _demote_continuations(spans: Sequence[_LineSpan], lines: Sequence[str]) -> list[_LineSpan]:
+    """Makes an indented paragraph after a list, a note or a definition a part of it."""
+    kept: list[_LineSpan] = []
+    for span in spans:
+        after_other = bool(kept) and kept[-1].kind is Kind.OTHER
+        is_continuation = after_other and span.kind is Kind.PARAGRAPH and lines[span.start].startswith(" ")
+        kept.append(_LineSpan(span.start, Kind.OTHER) if is_continuation else span)
+    return kept
 
 
 def _demote_captions(spans: Sequence[_LineSpan]) -> list[_LineSpan]:

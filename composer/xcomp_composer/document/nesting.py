@@ -1,27 +1,33 @@
 """Which blocks of a Markdown text are inside other markup, so that they are not prose of the page itself.
 
-The enclosing markup is an element of raw HTML, a tag of Hugo or of Liquid (Jekyll), whose content is often code, or a
-fenced division (Pandoc, Docusaurus, VitePress), which is a note or a warning. Only a pair of an opening and a closing
-encloses blocks; an opening without a closing does not. A new dialect is one more function of `_FINDERS`.
+The enclosing markup is an element of raw HTML, a tag of a template or site generator, whose content is often code, or a
+fenced division (Pandoc, Docusaurus, VitePress, pymdownx), which is a note or a warning. Only a pair of an opening and a
+closing encloses blocks; an opening without a closing does not. A new dialect is one more function of `_FINDERS`.
 """
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
+from xcomp_composer.document.elements import is_aside
 from xcomp_composer.document.html import strip_comments
+from xcomp_composer.document.templates import find_template_ranges
 
-_OPENING = re.compile(r" {0,3}(?:\{\{<\s*([\w./-]+)(?!.*/>\}\})|\{%-?\s*(\w+))")
-_CLOSING = re.compile(r"\{\{<\s*/\s*([\w./-]+)|\{%-?\s*end(\w+)")
+_CODE = re.compile(r"\s*(?:```|~~~)|(?: {4}|\t)")
+_INLINE_CODE = re.compile(r"(`+)[^`]+\1(?!`)")
 _HTML = re.compile(r" {0,3}<[a-zA-Z/!]")
-_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)(?:\s[^<>]*)?(?<!/)>")
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)(\s[^<>]*)?(?<!/)>")
 _ELEMENTS = frozenset({
-    "aside", "blockquote", "button", "dd", "details", "dl", "dt", "figcaption", "figure", "footer", "form", "header",
-    "li", "nav", "ol", "pre", "script", "select", "style", "svg", "table", "tbody", "td", "template", "textarea",
-    "tfoot", "th", "thead", "tr", "ul",
+    "address", "aside", "audio", "blockquote", "button", "canvas", "center", "dd", "details", "dialog", "dl", "dt",
+    "fieldset", "figcaption", "figure", "footer", "form", "header", "iframe", "li", "map", "math", "menu", "nav",
+    "noscript", "object", "ol", "pre", "script", "select", "style", "svg", "table", "tbody", "td", "template",
+    "textarea", "tfoot", "th", "thead", "tr", "ul", "video",
 })  # fmt: skip
-_FENCE = re.compile(r"^ {0,3}:{3,}[ \t]*(\S?)", re.MULTILINE)
+_PLAIN_ELEMENTS = frozenset({"article", "div", "main", "p", "section", "span"})  # these enclose where they are asides
+_COLON_FENCE = re.compile(r"^ {0,3}:{3,}[ \t]*(\S?)", re.MULTILINE)
+_SLASH_FENCE = re.compile(r"^ {0,3}/{3,}[ \t]*(\S?)", re.MULTILINE)
 
 
 def find_enclosed(blocks: Sequence[str], *, may_open: Sequence[bool]) -> set[int]:
@@ -40,51 +46,48 @@ def find_enclosed(blocks: Sequence[str], *, may_open: Sequence[bool]) -> set[int
     return numbers
 
 
-def _find_generator_tags(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
-    """Yields the blocks of the tags of a site generator, each with the first block that closes it."""
-    closings: dict[tuple[str, str], list[int]] = {}
-    for number, text in enumerate(blocks):
-        for tag in _CLOSING.findall(text):
-            closings.setdefault(tag, []).append(number)
-    last = -1  # end of the pair that is being skipped
-    for number, text in enumerate(blocks):
-        opening = _OPENING.match(text) if may_open[number] and number > last else None
-        ends = closings.get((opening[1] or "", opening[2] or ""), []) if opening else []
-        first = bisect_left(ends, number)
-        if first < len(ends):
-            last = ends[first]
-            yield number, last
+def _find_templates(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Yields the blocks of the tags of a template or site generator, each with the block that closes it."""
+    prose = ["" if _CODE.match(text) else _INLINE_CODE.sub("", text) for text in blocks]
+    ends = list(accumulate(map(len, prose)))
+    for start, end in find_template_ranges("".join(prose)):
+        first, last = bisect_right(ends, start), bisect_left(ends, end)
+        if first < last:
+            yield first - (not may_open[first]), last
 
 
 def _find_html_elements(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """Yields the blocks of raw HTML that open an element, each with the block that closes it."""
-    stack: list[tuple[str, int]] = []
+    stack: list[tuple[str, int, bool]] = []
     left: Counter[str] = Counter()  # how often each name is on the stack
     for number, text in enumerate(blocks):
         if not may_open[number] or not _HTML.match(text):
             continue
-        for closing, name in _TAG.findall(strip_comments(text)):
+        for closing, name, attributes in _TAG.findall(strip_comments(text)):
             name = name.lower()
-            if name in _ELEMENTS and not closing:
-                stack.append((name, number))
+            if not closing and name in _ELEMENTS | _PLAIN_ELEMENTS:
+                stack.append((name, number, name in _ELEMENTS or is_aside(attributes)))
                 left[name] += 1
             while closing and left[name]:
-                opened, start = stack.pop()
+                opened, start, encloses = stack.pop()
                 left[opened] -= 1
                 if opened == name:
-                    yield start, number
+                    yield from [(start, number)] * encloses
                     break
 
 
 def _find_fenced_divisions(blocks: Sequence[str], may_open: Sequence[bool]) -> Iterator[tuple[int, int]]:
     """Yields the blocks with the opening line of a fenced division, each with the block of its closing line."""
-    stack: list[int] = []
-    for number, text in enumerate(blocks):
-        for words in _FENCE.findall(text):
-            if words and may_open[number]:
-                stack.append(number)
-            elif not words and stack:
-                yield stack.pop(), number
+    for fence in (_COLON_FENCE, _SLASH_FENCE):
+        stack: list[int] = []
+        for number, text in enumerate(blocks):
+            for words in fence.findall(text):
+                if words and may_open[number]:
+                    stack.append(number)
+                elif not words and stack:
+                    yield stack.pop(), number
+        if fence is _SLASH_FENCE and stack:  # pymdownx closes what is open at the end
+            yield stack[0], len(blocks) - 1
 
 
-_FINDERS = (_find_generator_tags, _find_html_elements, _find_fenced_divisions)
+_FINDERS = (_find_templates, _find_html_elements, _find_fenced_divisions)

@@ -37,6 +37,7 @@ class FairQueue:
         self._width = width
         self._waiting = waiting
         self._clock = clock
+        self._since = clock()  # when the last turn ended
         self._changed = threading.Condition()
         self._queue: list[_Ticket] = []
         self._running = 0
@@ -62,6 +63,11 @@ class FairQueue:
             yield
         finally:
             self._leave(ticket, self._clock() - started)
+
+    def idle_s(self) -> float:
+        """Returns the seconds since the last turn ended; 0 while a call has its turn or waits for it."""
+        with self._changed:
+            return 0.0 if self._running or self._queue else self._clock() - self._since
 
     def _enqueue(self, owner: object) -> _Ticket:
         with self._changed:
@@ -95,6 +101,7 @@ class FairQueue:
     def _leave(self, ticket: _Ticket, seconds: float) -> None:
         with self._changed:
             self._running -= 1
+            self._since = self._clock()
             self._ends[ticket.owner] = max(self._ends.get(ticket.owner, 0.0), ticket.start + seconds)
             is_idle = not (self._running or self._queue)  # no owner left to be fair to
             self._ends = {} if is_idle else {each: end for each, end in self._ends.items() if end > self._now}

@@ -4,6 +4,7 @@ Illustrating by scores alone loads nothing. Only this file imports the loader of
 model is needed, so that a composer without a language model stays light.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from xcomp_protos.errors import Conflict, InvalidRequest, Unsupported
 if TYPE_CHECKING:
     from xcomp_composer.model_pool.session import LoadedModel
     from xcomp_model.base import Capabilities
+
+log = logging.getLogger(__name__)
 
 RETRIEVAL = "retrieval"  # the composer model that is no language model: the scores of the repository decide
 DRAFT = "draft"
@@ -87,6 +90,14 @@ class ModelPool:
     def names(self) -> list[str]:
         """Returns the names of the models in memory."""
         return sorted(self._loaded)
+
+    def free_idle(self, after_s: float) -> bool:
+        """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""
+        unused = [name for name, loaded in list(self._loaded.items()) if loaded.queue.idle_s() > after_s]
+        for name in unused:
+            del self._loaded[name]
+            log.info("event=model_freed model=%s", name)
+        return bool(unused)
 
     def load_illustrator(self, model: str, profile: str, check: Check) -> "LoadedModel | None":
         """Returns the model that places and chooses images; None if the scores of the repository do.

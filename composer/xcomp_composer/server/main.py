@@ -17,7 +17,15 @@ from xcomp_composer.server.service import ComposerService, Dependencies
 from xcomp_protos import composer_pb2_grpc as rpc
 from xcomp_protos.errors import run_main
 from xcomp_protos.server import auth
-from xcomp_protos.server.options import add_endpoint, add_option, add_telemetry, read_endpoint, wants_traces
+from xcomp_protos.server.idle import free_regularly
+from xcomp_protos.server.options import (
+    add_endpoint,
+    add_free_models,
+    add_option,
+    add_telemetry,
+    read_endpoint,
+    wants_traces,
+)
 from xcomp_protos.server.run import ServiceSpec, serve
 from xcomp_protos.telemetry import logs, setup
 from xcomp_protos.tls import client_tls
@@ -50,6 +58,7 @@ def _serve(options: argparse.Namespace) -> None:
         with setup.observe_process(
             "xcomp-composer", readings, metrics_listen=options.metrics_listen, traces=wants_traces()
         ):
+            free_regularly(models.free_idle, after_s=options.free_models)
             serve([service_spec], read_endpoint(options), prepare=partial(_prepare, models, options))
     finally:
         service.close()
@@ -103,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         parser, "--prompt-memory", "XCOMP_PROMPT_MEMORY", kind=parse_gib,
         help="GiB that local models may take to cache prompts; default: the free memory of a GPU, 2 on a CPU",
     )  # fmt: skip
+    add_free_models(parser)
     add_telemetry(parser, port=9412)
     return parser
 

@@ -6,13 +6,14 @@
 from typing import TYPE_CHECKING
 
 from xcomp_indexer.embed import registry
+from xcomp_indexer.embed.engine.execution import AUTO, Execution
 from xcomp_protos.errors import ModelError
 
 if TYPE_CHECKING:
     from xcomp_indexer.embed.base import Embedder  # the command line reads the registry and has no numpy
 
 
-def load(model: str) -> "Embedder":
+def load(model: str, execution: Execution = AUTO) -> "Embedder":
     """Loads the model that `family:name` names, and tests it.
 
     Raises:
@@ -27,7 +28,7 @@ def load(model: str) -> "Embedder":
     release = family.release(model)
     release.find()  # before the libraries, which take seconds to import
     try:
-        embedder = family.load(release)
+        embedder = family.load(release, execution)
     except ImportError as error:
         raise ModelError(f"{model} needs {error.name or error}: install it with {family.install}") from error
     selftest.check(embedder)

@@ -59,6 +59,10 @@ class Embedder(Protocol):
         """Languages of the texts that the model understands: `en`, `zh`."""
 
     @property
+    def runs_on(self) -> str:
+        """The engine, its device and the precision of its networks, such as `openvino cpu fp32`."""
+
+    @property
     def batch_size(self) -> int:
         """Images that fill the device in one forward pass; a larger batch is not faster."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xcomp_indexer.embed.base import Encoded, Prepared, Vectors
+from xcomp_indexer.embed.engine.execution import Execution
 from xcomp_indexer.embed.weights.sources import Release
 
 _HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
@@ -33,6 +34,7 @@ class ColorEmbedder:
     image_size = 64
     batch_size = 16
     languages = frozenset({"en", "zh"})
+    runs_on = "numpy fp32"
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Counts the colours of an upright RGB image."""
@@ -51,8 +53,8 @@ class ColorEmbedder:
         return np.stack([_normalize(_count_names(text)) for text in texts])
 
 
-def load(_: Release) -> ColorEmbedder:
-    """Returns the embedder, which has no weights."""
+def load(_: Release, __: Execution) -> ColorEmbedder:
+    """Returns the embedder, which has no weights and runs on no engine."""
     return ColorEmbedder()
 
 

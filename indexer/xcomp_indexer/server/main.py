@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from xcomp_indexer import embed
+from xcomp_indexer.embed.engine.execution import ENGINES, PRECISIONS, Execution
 from xcomp_indexer.ingest.upload_dir import FOLDER, UploadDir
 from xcomp_indexer.repository.catalog import RepositoryCatalog
 from xcomp_indexer.repository.embedder_cache import EmbedderCache
@@ -23,7 +25,16 @@ from xcomp_indexer.store.factory import open_stores
 from xcomp_protos import indexer_pb2_grpc as rpc
 from xcomp_protos.errors import InvalidRequest, Unavailable, one_line, run_main
 from xcomp_protos.machine import core_count
-from xcomp_protos.server.options import add_endpoint, add_option, add_telemetry, is_private, read_endpoint, wants_traces
+from xcomp_protos.server.idle import free_regularly
+from xcomp_protos.server.options import (
+    add_endpoint,
+    add_free_models,
+    add_option,
+    add_telemetry,
+    is_private,
+    read_endpoint,
+    wants_traces,
+)
 from xcomp_protos.server.run import ServiceSpec, serve
 from xcomp_protos.telemetry import logs, setup
 
@@ -33,7 +44,6 @@ _M_ARENA_MAX = -8  # of malloc.h
 log = logging.getLogger(__name__)
 
 STORE_WAIT_S = 2
-FREE_MODELS_S = 600  # a model that is unused for this time leaves memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,19 +60,18 @@ def _serve(options: argparse.Namespace) -> None:
     os.umask(0o077)  # what the store and uploads hold is for this account alone
     home = Path(options.home).expanduser()
     stores = open_stores(options.store or f"edge:{home / 'repositories'}", api_key=_store_key(options))
-    models = EmbedderCache()
+    execution = Execution(options.engine, options.precision)
+    models = EmbedderCache(partial(embed.load, execution=execution))
     catalog = RepositoryCatalog(stores, models, default_profile=options.profile)
     service = IndexerService(catalog, roots=roots, upload_dir=UploadDir(home / FOLDER))
     service_spec = ServiceSpec("xcomp.v1.Indexer", lambda server: rpc.add_IndexerServicer_to_server(service, server))
-    stop = threading.Event()
-    threading.Thread(target=_free_models, args=(models, stop), name="free-models", daemon=True).start()
+    free_regularly(models.free_idle, after_s=options.free_models)
     try:
         with setup.observe_process(
             "xcomp-indexer", _readings(models), metrics_listen=options.metrics_listen, traces=wants_traces()
         ):
             serve([service_spec], endpoint, prepare=partial(_prepare, catalog, options))
     finally:
-        stop.set()
         catalog.close()
 
 
@@ -103,11 +112,6 @@ def _store_key(options: argparse.Namespace) -> str | None:
         raise InvalidRequest(f"--store-key-file {options.store_key_file} cannot be read: {error}") from None
 
 
-def _free_models(models: EmbedderCache, stop: threading.Event) -> None:
-    while not stop.wait(FREE_MODELS_S / 10):
-        models.free_idle(FREE_MODELS_S)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("xcomp-indexer", description="The image repository of xcomp, over gRPC.")
     add_endpoint(parser, "127.0.0.1:7411", "XCOMP_INDEXER_LISTEN")
@@ -125,12 +129,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_option(parser, "--preload", "XCOMP_PRELOAD", boolean=True, help="load the profile's models before serving")
     add_option(
+        parser, "--engine", "XCOMP_ENGINE", default="auto", choices=ENGINES,
+        help="of embedding models; auto: torch on a GPU, else OpenVINO where it has a graph of the model, else torch",
+    )  # fmt: skip
+    add_option(
+        parser, "--precision", "XCOMP_EMBED_PRECISION", default="auto", choices=PRECISIONS,
+        help="of embedding models; auto: bf16 where it is fast and the vectors stay alike, else fp32",
+    )  # fmt: skip
+    add_option(
         parser,
         "--allow-root",
         "XCOMP_ALLOW_ROOT",
         many=True,
         help="folder whose images may be read; default on loopback: all",
     )
+    add_free_models(parser)
     add_telemetry(parser, port=9411)
     return parser
 

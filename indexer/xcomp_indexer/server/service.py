@@ -199,6 +199,7 @@ class IndexerService(rpc.IndexerServicer):
             build=self._build,
             store=self._catalog.stores.place,
             models_loaded=self._catalog.models.names(),
+            engines=self._catalog.models.engines(),
             memory_bytes=resident_bytes(),
             repositories=[messages.repository_message(self._catalog.get(name))] if name else self._describe_all(),
             default_profile=self._catalog.default_profile,

@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from xcomp_protos.tls import server_tls
 
 log = logging.getLogger(__name__)
 
+FREE_MODELS_S = "600"
 _TRUE = ("1", "true", "yes", "on")
 
 
@@ -90,6 +92,22 @@ def add_endpoint(parser: argparse.ArgumentParser, listen: str, variable: str) ->
     add_option(
         parser, "--idle-timeout", "XCOMP_IDLE_TIMEOUT", kind=float, help="seconds without a call until the server ends"
     )
+
+
+def add_free_models(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says how long an unused model stays in memory."""
+    add_option(
+        parser, "--free-models", "XCOMP_FREE_MODELS", kind=read_seconds, default=FREE_MODELS_S,
+        help="seconds without use until a model leaves memory",
+    )  # fmt: skip
+
+
+def read_seconds(text: str) -> float:
+    """Reads a number of seconds above 0; raises ValueError for anything else."""
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{text} is no time")
+    return seconds
 
 
 def read_endpoint(options: argparse.Namespace) -> ServerEndpoint:

@@ -31,9 +31,11 @@ class FakeIndexer(rpc.IndexerServicer):
     def __init__(self) -> None:
         self.events = [pb.IngestEvent(summary=pb.IngestSummary(repository="default"))]
         self.hits: list[common.Hit] = []
+        self.images: list[common.Image] = []  # of every listing
         self.language = common.LANGUAGE_EN  # of every query
         self.best_confidence = 0.0
         self.repositories: list[pb.Repository] = []
+        self.engines: dict[str, str] = {}  # what runs each model in memory
         self.refusal: tuple[grpc.StatusCode, str] | None = None
         self.is_changed = False  # the files, since they were indexed
         self.health = health_pb2.HealthCheckResponse.SERVING
@@ -66,7 +68,10 @@ class FakeIndexer(rpc.IndexerServicer):
     def Describe(self, request: pb.DescribeRequest, context: grpc.ServicerContext) -> pb.DescribeResponse:  # noqa: N802
         self._heard(request, context)
         wanted = [one for one in self.repositories if request.repository in ("", one.name)]
-        return pb.DescribeResponse(version="1", build=str(os.getpid()), store="memory", repositories=wanted)
+        return pb.DescribeResponse(
+            version="1", build=str(os.getpid()), store="memory", repositories=wanted,
+            models_loaded=list(self.engines), engines=self.engines,
+        )  # fmt: skip
 
     def ListRepositories(  # noqa: N802
         self, request: pb.ListRepositoriesRequest, context: grpc.ServicerContext
@@ -87,7 +92,8 @@ class FakeIndexer(rpc.IndexerServicer):
         return pb.DeleteRepositoryResponse(deleted=3)
 
     def List(self, request: pb.ListRequest, context: grpc.ServicerContext) -> pb.ListResponse:  # noqa: N802
-        return pb.ListResponse()
+        self._heard(request, context)
+        return pb.ListResponse(images=self.images)
 
     def GetImages(  # noqa: N802
         self, request: pb.GetImagesRequest, context: grpc.ServicerContext

@@ -67,23 +67,24 @@ CLASS_DESCRIPTIONS = WeightFile(
 )
 
 
-def read(file: WeightFile, folder: Path | None) -> bytes:
-    """Returns the checked bytes of a file, from `folder` if given, else from its package.
+def find(file: WeightFile, folder: Path | None) -> Path:
+    """Returns where a file is, from `folder` if given, else from its package, after checking its bytes.
 
     Raises:
         ModelError: the file is missing, unreadable or not the pinned one.
     """
     path = _locate(file, folder)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
-    if (found := hashlib.sha256(content).hexdigest()) != file.sha256:
+    if found != file.sha256:
         raise ModelError(
             f"{path} is not the file that profile lite was built with (sha256 {found[:12]}, expected"
             f" {file.sha256[:12]}): reinstall it with {INSTALL}"
         )
-    return content
+    return path
 
 
 def digest(parts: Iterable[str]) -> str:

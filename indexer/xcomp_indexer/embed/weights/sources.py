@@ -4,13 +4,16 @@ Reading a name is cheap, so that a missing model is reported before a large libr
 of open_clip and of the hub.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from xcomp_indexer.embed.weights.cache import HUB, MODELSCOPE, ModelSource, parse_folder, parse_repository
-from xcomp_protos.errors import InvalidRequest
+from xcomp_protos.errors import InvalidRequest, ModelError
 
 # Where open_clip keeps the weights of its usual tags: `_PRETRAINED` in open_clip/pretrained.py. All other tags are
 # looked up there, which costs the import of the library.
@@ -21,6 +24,8 @@ OPEN_CLIP_REPOSITORIES = {
     ("ViT-H-14", "laion2b_s32b_b79k"): "laion/CLIP-ViT-H-14-laion2B-s32B-b79K/",
     ("ViT-B-16-SigLIP2", "webli"): "timm/ViT-B-16-SigLIP2/",
 }
+# The configurations of tags with a graph, as the library has them; `python -m tests.open_clip_tags` writes the file.
+TAGS = Path(__file__).with_name("open_clip_tags.json")
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 # In the order in which open_clip itself prefers them.
 _OPEN_CLIP_WEIGHTS = (
@@ -102,11 +107,33 @@ def parse_open_clip(model: str) -> Release:
     return Release(model, source, (), weights, tagged["architecture"], tagged["tag"])
 
 
+def find_tag(architecture: str, tag: str) -> tuple[Mapping[str, object], Mapping[str, object]] | None:
+    """Returns the configurations of network and preprocessing of a released tag, if this package has them."""
+    listed = _read_tags()
+    preprocess = listed["tags"].get(f"{architecture}/{tag}")
+    return (listed["networks"][architecture], preprocess) if preprocess else None
+
+
+def find_repository(architecture: str, tag: str) -> str:
+    """Returns where the weights of a released tag are, or an empty text if this package does not say."""
+    return str((find_tag(architecture, tag) or ({}, {}))[1].get("hf_hub", ""))
+
+
+@cache
+def _read_tags() -> Mapping[str, Mapping[str, Mapping[str, object]]]:
+    listed: Mapping[str, Mapping[str, Mapping[str, object]]] = json.loads(TAGS.read_text(encoding="utf-8"))
+    return listed
+
+
 def _locate_tag(model: str, architecture: str, tag: str) -> str:
     """Returns where the weights of a tag are: `org/name/`, or `org/name/file`."""
-    known = OPEN_CLIP_REPOSITORIES.get((architecture, tag))
+    known = OPEN_CLIP_REPOSITORIES.get((architecture, tag)) or find_repository(architecture, tag)
     if known:
         return known
+    if find_spec("open_clip") is None:
+        raise ModelError(
+            f"{model!r} is a tag that only the library open_clip knows: install it with pip install 'xcomp[gpu]'"
+        )
     import open_clip  # type: ignore[import-untyped]  # it ships no types
 
     location = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "")

@@ -83,12 +83,14 @@ def test_missing_parts_matter_to_local_servers_alone(monkeypatch: pytest.MonkeyP
 
 
 def test_models_of_the_profile_asked_for_must_be_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert not any(finding.fault for finding in machine.check_models())
-    monkeypatch.setenv("XCOMP_PROFILE", "clip")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    faults = [finding for finding in machine.check_models() if finding.fault]
-    assert faults
-    assert all("xcomp models pull" in finding.fact or "pip install" in finding.fact for finding in faults)
+    monkeypatch.setenv("XCOMP_PROFILE", "color")
+    assert not any(finding.fault for finding in machine.check_models())
+    monkeypatch.delenv("XCOMP_PROFILE")
+    found = by_name(machine.check_models())["default profile"]
+    assert found.fault
+    assert "xcomp models pull clip" in found.fact
+    assert "XCOMP_PROFILE=lite" in found.fact
 
 
 def test_a_taken_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

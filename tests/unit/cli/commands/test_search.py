@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.unit.cli.fake_servers import JPEG, FakeIndexer
 from xcomp_cli.main import run
-from xcomp_cli.output import inline_images
+from xcomp_cli.output import console, inline_images
 from xcomp_protos import common_pb2 as common
 from xcomp_protos import indexer_pb2 as pb
 
@@ -90,6 +90,90 @@ def test_nothing_fits_is_an_answer(indexer: FakeIndexer, capsys: pytest.CaptureF
     assert "nothing fits: the best image has confidence 0.41" in said.err
 
 
+def holds(indexer: FakeIndexer, images: int, *languages: str) -> None:
+    """The repository `default` with so many images and one space of these languages."""
+    indexer.repositories = [pb.Repository(name="default", images=images)]
+    indexer.repositories[0].spaces.add(name="s", languages=languages)
+
+
+@pytest.mark.parametrize(("images", "flags", "reason"), [
+    (0, [], "the repository default is empty: xcomp index FOLDER fills it"),
+    (5, ["--where", "tag=sea"], "--where matches none of 5 images, or those are restricted: --allow-restricted shows"),
+    (5, ["--where", "tag=sea", "--allow-restricted"], "--where matches none of 5 images\n"),
+    (5, [], "all of 5 images are restricted"),
+])  # fmt: skip
+def test_an_empty_result_says_what_left_nothing(
+    indexer: FakeIndexer, images: int, flags: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    indexer.hits = []
+    holds(indexer, images, "en")
+    assert run(["search", "harbour", *flags]) == 0
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("query", "languages", "told"), [
+    ("赤いバイク", ["en", "zh"], "Japanese, and this repository understands Chinese and English"),
+    ("красный мотоцикл", ["en", "zh"], "Russian or a relative"),
+    ("红色的摩托车", ["en"], "Chinese, and this repository understands English"),
+    ("红色的摩托车", ["en", "zh"], ""),
+    ("a café", ["en", "zh"], ""),
+    ("café", ["zh"], "English"),
+    ("…", ["en"], ""),
+    ("☃", [], ""),
+])  # fmt: skip
+def test_a_query_in_a_language_that_no_space_knows_is_told(
+    indexer: FakeIndexer, query: str, languages: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holds(indexer, 5, *languages)
+    assert run(["search", query]) == 0
+    said = capsys.readouterr()
+    assert said.out
+    assert (told in said.err) if told else (said.err == "")
+
+
+def test_paths_alone_are_printed_for_other_programs(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "harbour", "-l"]) == 0
+    assert capsys.readouterr().out == "/p/<b>\\x1b]0;owned\\x07.jpg\n"
+    assert run(["search", "harbour", "-0"]) == 0
+    assert capsys.readouterr().out == "/p/<b>\x1b]0;owned\x07.jpg\0"
+
+
+def test_without_a_query_the_images_are_listed(indexer: FakeIndexer, capsys: pytest.CaptureFixture[str]) -> None:
+    indexer.images = [common.Image(id="1", path="/p/a.jpg"), common.Image(id="2", path="/p/b.jpg")]
+    assert run(["search", "--where", "tag=sea", "--k", "2", "-l"]) == 0
+    assert capsys.readouterr().out == "/p/a.jpg\n/p/b.jpg\n"
+    request = indexer.requests[0]
+    assert isinstance(request, pb.ListRequest)
+    assert (list(request.where), request.page_size) == (["tag=sea"], 2)
+
+
+def test_open_needs_a_file_of_this_machine(
+    indexer: FakeIndexer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+
+    def launch(target: str) -> int:
+        opened.append(target)
+        return 0
+
+    monkeypatch.setattr("typer.launch", launch)
+    assert run(["search", "harbour", "--open"]) == 1
+    assert "is not on this machine" in capsys.readouterr().err
+    assert run(["search", "harbour", "--open", "--html", str(tmp_path / "page.html")]) == 0
+    assert opened == [str(tmp_path / "page.html")]
+
+
+def test_names_on_a_terminal_are_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    linked = console.link("a b", str(tmp_path / "a b.jpg"))
+    assert linked.startswith("\x1b]8;;file://")
+    assert linked.endswith("/a%20b.jpg\x1b\\a b\x1b]8;;\x1b\\")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert console.link("a b", "/a b.jpg") == "a b"
+
+
 def test_large_image_is_scaled_to_fit_a_request(indexer: FakeIndexer, tmp_path: Path) -> None:
     Image.effect_noise((2400, 2400), 90).convert("RGB").save(tmp_path / "large.png")
     assert (tmp_path / "large.png").stat().st_size > 3 * 2**20
@@ -104,7 +188,6 @@ def test_large_image_is_scaled_to_fit_a_request(indexer: FakeIndexer, tmp_path: 
     [
         [""],
         ["  "],
-        [],
         ["x", "-k", "0"],
         ["x", "-k", "1001"],
         ["--image", "/none.jpg"],

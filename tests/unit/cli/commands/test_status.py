@@ -166,3 +166,13 @@ def test_a_composer_whose_indexer_is_away_says_which(tmp_path: Path, capsys: pyt
     with serving(FakeIndexer(), tmp_path / "c", composer) as other:
         (told,) = facts(FakeIndexer(), tmp_path, capsys, also=f"--composer {other}")
     assert told.startswith("indexer of the composer: UNREACHABLE for the composer, at 127.0.0.1:7411: look at")
+
+
+def test_status_says_what_runs_each_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = FakeIndexer()
+    fake.engines = {"lite:minilm": "openvino cpu fp32", "other": ""}
+    with serving(fake, tmp_path) as address:
+        assert run(["status", "--indexer", address]) == 0
+        assert "models     lite:minilm (openvino cpu fp32), other\n" in capsys.readouterr().out
+        assert run(["status", "--indexer", address, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engines"] == fake.engines

@@ -1,5 +1,6 @@
 """Finding, starting, sharing and replacing local servers, with real processes."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from xcomp_cli.commands import ps, stop
 from xcomp_cli.local_server import clients, lock, manager, process
 from xcomp_cli.local_server.paths import LOOPBACK, ServerPaths, data_home
 from xcomp_cli.local_server.process import INDEXER, ServerProgram, wait_until
 from xcomp_cli.local_server.state import State, find_running, write
+from xcomp_cli.main import run
 from xcomp_protos.client import IndexerClient
 from xcomp_protos.errors import Unauthenticated, Unavailable, Unsupported
 
@@ -198,3 +201,32 @@ def test_a_server_that_is_just_dying_is_said_to_have_ended(paths: ServerPaths, m
     closing.join()
     with pytest.raises(clients.PartialResultSaved, match="draws the images"), clients._explain_server_end(INDEXER):
         raise clients.PartialResultSaved("--fill draws the images")
+
+
+def test_ps_lists_what_runs_and_stop_ends_it(
+    paths: ServerPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (ps, stop):
+        monkeypatch.setattr(module, "server_paths", lambda service: ServerPaths(paths.home, service.name))
+    assert run(["ps"]) == 0
+    assert capsys.readouterr().err == "no local server runs: the next command that needs one starts it\n"
+    assert run(["stop"]) == 0
+    assert capsys.readouterr().out == "no local server runs\n"
+    state = ensure(paths)
+    assert run(["ps"]) == 0
+    assert f"indexer    process {state.pid}  {state.address}" in capsys.readouterr().out
+    assert run(["ps", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["server"], told["pid"], told["address"]) == ("indexer", state.pid, state.address)
+    assert run(["stop", "composer"]) == 0
+    assert find_running(paths) == state
+    assert run(["stop", "studio"]) == 2
+    capsys.readouterr()
+    assert run(["stop"]) == 0
+    assert capsys.readouterr().out == "stopped: indexer\n"
+    assert find_running(paths) is None
+
+
+def test_idle_local_servers_free_models_within_two_minutes_and_leave_within_fifteen() -> None:
+    assert clients.FREE_MODELS_S * 1.1 <= 120
+    assert clients.IDLE_S < 15 * 60 - manager.DRAIN_S / 2

@@ -141,7 +141,7 @@ def test_a_figure_of_a_site_generator_illustrates_the_paragraph_before_it() -> N
     assert [blocks[number].prose for number in find_spots(blocks)] == ["More words."]
 
 
-@pytest.mark.parametrize("opening", ["{{< figure src=a.jpg >}}", "{{< note />}}", "{% include x %}", "{{% notice %}}"])
+@pytest.mark.parametrize("opening", ["{{< figure src=a.jpg >}}", "{{< note />}}", "{% include x %}", "{{% note %}}"])
 def test_a_tag_that_nothing_closes_stands_alone(opening: str) -> None:
     blocks = split_blocks(f"{opening}\n\nWords after.\n\n{{{{< /note >}}}}\n\n{{{{% /notice %}}}}\n")
     assert [blocks[number].prose for number in find_spots(blocks)] == ["Words after."]

@@ -157,3 +157,15 @@ def test_a_stream_ends_when_its_reader_stops() -> None:
     assert next(stream) == 1
     stream.close()  # type: ignore[attr-defined]  # it is a generator
     assert stopped.wait(timeout=60)
+
+
+def test_a_queue_is_idle_from_its_last_turn_on_and_never_during_one() -> None:
+    clock = Clock()
+    queue = FairQueue(width=1, waiting=1, clock=clock)
+    clock.now = 5.0
+    assert queue.idle_s() == 5.0
+    with queue.enter(patient):
+        clock.now = 50.0
+        assert queue.idle_s() == 0.0
+    clock.now = 53.0
+    assert queue.idle_s() == 3.0

@@ -10,6 +10,7 @@ from tests.fakes import CountingEmbedder
 from xcomp_indexer import embed
 from xcomp_indexer.embed import registry, selftest
 from xcomp_indexer.embed.base import Encoded, Prepared, Vectors
+from xcomp_indexer.embed.engine.execution import Execution
 from xcomp_indexer.embed.weights.sources import Release
 from xcomp_protos.errors import ImageError, ModelError
 
@@ -84,7 +85,7 @@ def test_a_preprocessing_that_takes_no_image_is_refused(monkeypatch: pytest.Monk
         selftest.check(embedder)
 
 
-def load(_: Release) -> Bent:
+def load(_: Release, __: Execution) -> Bent:
     """Returns a model that is broken, as the module of a family does."""
     return Bent(texts=lambda rows: rows * np.float32(2))
 

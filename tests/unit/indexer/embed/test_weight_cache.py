@@ -110,8 +110,8 @@ def test_a_name_that_names_nothing_is_refused(model: str) -> None:
 
 
 def test_a_missing_library_is_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "open_clip" else object())
-    with pytest.raises(ModelError, match=r"needs open_clip: install it with pip install 'xcomp\[indexer\]'"):
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "openvino" else object())
+    with pytest.raises(ModelError, match=r"needs openvino: install it with pip install 'xcomp\[indexer\]'"):
         embed.load("open_clip:ViT-B-32/laion2b_s34b_b79k")
 
 

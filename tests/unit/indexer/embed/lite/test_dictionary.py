@@ -8,7 +8,7 @@ from xcomp_indexer.embed.lite.dictionary import Dictionary
 @pytest.fixture(scope="module")
 def dictionary() -> Dictionary:
     return Dictionary(
-        weights.read(weights.CEDICT, None), {"边境牧羊犬": "Border collie", "扬子鳄": "Chinese alligator"}
+        weights.find(weights.CEDICT, None).read_bytes(), {"边境牧羊犬": "Border collie", "扬子鳄": "Chinese alligator"}
     )
 
 

@@ -8,9 +8,11 @@ from PIL import Image
 
 from tests import images
 from tests.nearness import ROUNDING
-from xcomp_indexer.embed import load
+from xcomp_indexer.embed import lite, load, selftest
+from xcomp_indexer.embed.engine.execution import Execution
 from xcomp_indexer.embed.lite import LiteEmbedder, colors
 from xcomp_indexer.embed.lite.classes import load_classes
+from xcomp_indexer.embed.weights.sources import without_files
 from xcomp_indexer.images import decode
 from xcomp_protos.errors import ModelError
 
@@ -124,3 +126,23 @@ def test_every_class_has_a_name_in_both_languages() -> None:
     assert len(classes) == 1000
     assert all(each.en and each.zh and each.gloss for each in classes)
     assert (classes[207].en, classes[967].en) == ("golden retriever", "espresso")
+
+
+def test_lite_says_what_runs_it_and_stays_exact_unless_asked(embedder: LiteEmbedder) -> None:
+    assert embedder.runs_on == load("lite").runs_on == "openvino cpu fp32"
+    with pytest.raises(ModelError, match="lite runs on OpenVINO alone"):
+        load("lite", Execution("torch"))
+
+
+@pytest.mark.parametrize(("cosine", "expected"), [(0.9991, "bf16"), (0.998, "fp32")])
+def test_bf16_is_taken_only_if_the_vectors_stay_alike(
+    monkeypatch: pytest.MonkeyPatch, cosine: float, expected: str
+) -> None:
+    class Light:
+        def __init__(self, *, precision: str = "fp32") -> None:
+            self.precision = precision
+
+    monkeypatch.setattr(lite, "LiteEmbedder", Light)
+    monkeypatch.setattr(selftest, "compare", lambda exact, rough: cosine)
+    chosen = lite.load(without_files("lite"), Execution(precision="bf16"))
+    assert chosen.precision == expected  # type: ignore[attr-defined]  # of the class above

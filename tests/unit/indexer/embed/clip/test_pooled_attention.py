@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xcomp_indexer.embed import pooled_attention
+from xcomp_indexer.embed.clip import pooled_attention
 
 ROWS, TOKENS, WIDTH, HEADS = 3, 7, 32, 4
 

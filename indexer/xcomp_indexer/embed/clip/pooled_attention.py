@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, ModuleList, functional
 
-Block = TypeVar("Block", bound=Module)
+TransformerBlock = TypeVar("TransformerBlock", bound=Module)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PooledBlock(Module):
         return parts.finish(x[rows, index], attended)
 
 
-def fast_last_block(blocks: ModuleList, parts: Callable[[Block], BlockParts]) -> None:
+def fast_last_block(blocks: ModuleList, parts: Callable[[TransformerBlock], BlockParts]) -> None:
     """Replaces the last block of a tower by one that computes the pooled token only.
 
     Args:

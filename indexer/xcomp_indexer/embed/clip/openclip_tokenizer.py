@@ -9,31 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import torch
+import numpy as np
 from open_clip.tokenizer import (  # type: ignore[import-untyped]  # it ships no types
     HFTokenizer,
     SimpleTokenizer,
     default_bpe,
 )
 
-from xcomp_indexer.embed.clip import Config, Windows, cut_windows
+from xcomp_indexer.embed.clip.embedder import Config
+from xcomp_indexer.embed.clip.openclip_config import TOKENIZER_FILES
+from xcomp_indexer.embed.clip.windows import Windows, cut_windows
 from xcomp_indexer.embed.weights import cache
 from xcomp_indexer.embed.weights.cache import ModelSource
 from xcomp_protos.errors import ModelError
 
 _CONTEXT = 77  # the library's default: open_clip/constants.py and CLIPTextCfg
-# The files that a saved tokenizer may have.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.model",
-)
 # The byte-pair merging of the library takes quadratic time; a run of this length is not a word.
 _ENDLESS = re.compile(r"(\S{64})(?=\S)")
 
@@ -89,12 +79,12 @@ class HubTokenizer:
                 truncation=True,
                 return_overflowing_tokens=True,
                 split_special_tokens=True,
-                return_tensors="pt",
+                return_tensors="np",
             )
-        input_ids = encoded["input_ids"]
+        input_ids = encoded["input_ids"].astype(np.int64)
         if self._library.strip_sep_token:
-            input_ids = torch.where(input_ids == self._library.tokenizer.sep_token_id, 0, input_ids)
-        lengths = encoded["attention_mask"].sum(dim=1).tolist()
+            input_ids = np.where(input_ids == self._library.tokenizer.sep_token_id, 0, input_ids)
+        lengths = encoded["attention_mask"].sum(axis=1).tolist()
         return Windows(input_ids, encoded["overflow_to_sample_mapping"].tolist(), lengths)
 
 
