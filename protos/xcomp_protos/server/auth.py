@@ -166,7 +166,7 @@ def read_secret(path: str, *, option: str) -> str:
 
 
 def check_secret(secret: str, where: str) -> str:
-    """Returns a secret that no one guesses; raises `InvalidRequest` for a short one and for the name of a role."""
+    """Returns a secret that is hard to guess; raises `InvalidRequest` for a short one and for the name of a role."""
     if secret.lower() in ROLES or len(secret) < MIN_SECRET_CHARACTERS:  # the message does not repeat it
         raise InvalidRequest(
             f"{where}: a token has {MIN_SECRET_CHARACTERS} characters or more, and this one has {len(secret)}: "
