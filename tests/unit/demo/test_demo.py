@@ -157,7 +157,7 @@ def test_collect_names_the_missing_package(tmp_path: Path) -> None:
 
 def test_collect_refuses_a_picture_that_is_not_the_listed_one(tmp_path: Path) -> None:
     other = replace(PHOTOS[0], sha256="0" * 64)
-    with pytest.raises(collect.CollectError, match="is not the listed picture"):
+    with pytest.raises(collect.CollectError, match="is not the listed image"):
         collect.collect([other], tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -186,6 +186,6 @@ def test_sidecars_are_readable_json_with_no_empty_value(albums: Path) -> None:
 
 def test_a_readme_shows_the_beginnings_of_pages_beside_each_other() -> None:
     pages = [Image.new("RGB", (2, 9000), "red"), Image.new("RGB", (3, 10), "blue")]
-    row = screenshots.beginnings(pages)
+    row = screenshots.join_beginnings(pages)
     assert row.size == (5, screenshots.BEGINNING_PX)
     assert [row.getpixel((x, 9)) for x in range(5)] == [(255, 0, 0)] * 2 + [(0, 0, 255)] * 3
