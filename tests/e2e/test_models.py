@@ -83,7 +83,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             "--home", str(folder / "home"), "--allow-root", str(folder),
         ))  # fmt: skip
         composer = stack.enter_context(server(
-            "xcomp_composer.server.main", "--indexer", indexer,
+            "xcomp_composer.server.main", "--indexer", indexer, "--allow-model", "*",
             "--device", "cpu", "--precision", "fp32", OPENAI_BASE_URL=url,
         ))  # fmt: skip
         made = Desk(folder, indexer, composer)
@@ -213,7 +213,12 @@ def test_a_plan_counts_memory_before_anything_is_loaded(desk: Desk) -> None:
 def test_an_endpoint_that_is_away_is_one_line_and_status_4(desk: Desk) -> None:
     indexer = desk.environment["XCOMP_INDEXER"]
     with server(
-        "xcomp_composer.server.main", "--indexer", indexer, OPENAI_BASE_URL="http://127.0.0.1:1/v1"
+        "xcomp_composer.server.main",
+        "--indexer",
+        indexer,
+        "--allow-model",
+        "*",
+        OPENAI_BASE_URL="http://127.0.0.1:1/v1",
     ) as composer:
         done = desk.run("illustrate", "post.md", "--model", "openai:m", "--composer", composer, "--indexer", indexer)
     assert done.returncode == 4

@@ -60,7 +60,7 @@ def serving(indexer: str, models: ModelPool) -> Iterator[ComposerClient]:
 
 @pytest.fixture(scope="module")
 def models() -> ModelPool:
-    return ModelPool(EndpointConfig())
+    return ModelPool(EndpointConfig(), allowed={"*"})
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_without_a_collector_a_command_prints_one_warning() -> None:
     command = [str(Path(sys.executable).with_name("xcomp")), "models", "list"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings}, check=True)
     assert done.stdout
-    assert done.stderr.splitlines() == [f"warning: the trace was not sent: no collector took it at {gone}"]
+    assert done.stderr.splitlines() == [f"warning: the trace was not sent: no collector accepted it at {gone}"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image
 from xcomp_indexer.embed.base import Prepared
 from xcomp_indexer.images import decode, metadata
 from xcomp_indexer.ingest.scan import Entry
-from xcomp_protos.errors import ImageError
+from xcomp_protos.errors import ImageError, XcompError
 from xcomp_protos.machine import core_count
 from xcomp_protos.telemetry import api
 
@@ -91,6 +91,8 @@ class Loader:
                 return self.read(entry, reuse=True), time.monotonic() - begun
         except ImageError as error:
             return error, time.monotonic() - begun
+        except XcompError:  # of the model or the store, not of this file: it ends the ingest
+            raise
         except Exception as error:  # noqa: BLE001  # one file must not end the ingest of the others
             _log.exception("%s", entry.path)
             reason = f"reading it failed: {type(error).__name__}: {error}".splitlines()[0][:300]

@@ -26,10 +26,10 @@ FAKE = ServerProgram("indexer", "tests.unit.cli.fake_servers", ("grpc",), ("FAKE
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerPaths]:
+def paths(short: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerPaths]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    made = ServerPaths(tmp_path / "home", "indexer")
+    made = ServerPaths(short / "home", "indexer")
     yield made
     manager.stop_server(made)
 
@@ -146,11 +146,11 @@ def test_socket_lies_in_a_private_folder(paths: ServerPaths) -> None:
     assert paths.state.stat().st_mode & 0o077 == 0
 
 
-def test_runtime_folder_holds_one_socket_for_each_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    first, second = (Path(ServerPaths(tmp_path / name, "indexer").new_address()) for name in ("a", "b"))
+def test_runtime_folder_holds_one_socket_for_each_home(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    first, second = (Path(ServerPaths(short / name, "indexer").new_address()) for name in ("a", "b"))
     assert first.parent != second.parent
-    assert str(first).startswith(f"unix:{tmp_path}/xcomp-")
+    assert str(first).startswith(f"unix:{short}/xcomp-")
 
 
 def test_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
