@@ -99,7 +99,7 @@ def test_dockerfiles_build_from_what_is_there(name: str) -> None:
     assert {f"!{each}" for each in ("pyproject.toml", "requirements", "protos", "indexer", "composer")} <= set(ignored)
 
 
-@pytest.mark.parametrize("extra", ["indexer", "composer", "composer-light"])
+@pytest.mark.parametrize("extra", ["indexer", "gpu", "composer", "composer-light"])
 def test_locks_hold_every_requirement_with_a_hash(extra: str) -> None:
     import tomllib
 
@@ -119,7 +119,7 @@ def test_locks_hold_every_requirement_with_a_hash(extra: str) -> None:
         if requirement.name == "xcomp":
             continue
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
-    assert ("torch" in locked) == (extra != "composer-light")
+    assert ("torch" in locked) == (extra in ("composer", "gpu"))
 
 
 def free_port() -> int:
